@@ -1,0 +1,106 @@
+#include "base.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+bool sid2_fail(sid2_error *err, sid2_code code, const char *format, ...)
+{
+    if (err) {
+        /* Formatted aside first: an argument may be the old message. */
+        char message[sizeof err->message];
+        va_list args;
+        va_start(args, format);
+        vsnprintf(message, sizeof message, format, args);
+        va_end(args);
+        err->code = code;
+        memcpy(err->message, message, sizeof message);
+    }
+    return false;
+}
+
+static const struct {
+    const char *name;
+    size_t size;
+} dtypes[SID2_DTYPE_COUNT] = {
+    [SID2_F32] = {"f32", 4}, [SID2_BF16] = {"bf16", 2}, [SID2_F16] = {"f16", 2}, [SID2_F64] = {"f64", 8},
+    [SID2_U8] = {"u8", 1},   [SID2_I32] = {"i32", 4},   [SID2_U32] = {"u32", 4},
+};
+
+size_t sid2_dtype_size(sid2_dtype dtype) { return dtypes[dtype].size; }
+const char *sid2_dtype_name(sid2_dtype dtype) { return dtypes[dtype].name; }
+
+static uint32_t bits_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    return bits;
+}
+
+static float float_of(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+float sid2_bf16_to_f32(uint16_t bits) { return float_of((uint32_t)bits << 16); }
+
+uint16_t sid2_f32_to_bf16(float value)
+{
+    uint32_t bits = bits_of(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40u);
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+float sid2_f16_to_f32(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = half >> 10 & 31u, mantissa = half & 0x3ffu;
+    if (exponent == 31) return float_of(sign | 0x7f800000u | mantissa << 13);
+    if (exponent == 0) { /* zero or subnormal: mantissa * 2^-24, exact in f32 */
+        float value = (float)mantissa * 0x1p-24f;
+        return float_of(sign | bits_of(value));
+    }
+    return float_of(sign | (exponent + 112) << 23 | mantissa << 13);
+}
+
+uint16_t sid2_f32_to_f16(float value)
+{
+    uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
+    if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* rounds past 65504 */
+    if (magnitude < 0x38800000u) { /* subnormal half: adding 0.5 aligns the last kept bit with f32's last bit */
+        return (uint16_t)(sign | (bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f)));
+    }
+    uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);
+    return (uint16_t)(sign | (rounded - 0x38000000u) >> 13);
+}
+
+sid2_shape sid2_shape_make(int rank, const int64_t *dim)
+{
+    sid2_shape shape = {.rank = rank};
+    for (int i = 0; i < rank && i < SID2_MAX_RANK; i++) shape.dim[i] = dim[i];
+    return shape;
+}
+
+int64_t sid2_shape_count(sid2_shape shape)
+{
+    int64_t count = 1;
+    for (int i = 0; i < shape.rank; i++) count *= shape.dim[i];
+    return count;
+}
+
+bool sid2_shape_equal(sid2_shape a, sid2_shape b)
+{
+    return a.rank == b.rank && memcmp(a.dim, b.dim, (size_t)a.rank * sizeof a.dim[0]) == 0;
+}
+
+const char *sid2_shape_text(sid2_shape shape, char text[64])
+{
+    size_t used = 0;
+    text[0] = 0;
+    for (int i = 0; i < shape.rank && used < 64; i++)
+        used += (size_t)snprintf(text + used, 64 - used, "%s%" PRId64, i ? "x" : "", shape.dim[i]);
+    return shape.rank ? text : "scalar";
+}

@@ -1,0 +1,30 @@
+# How each dependency is found. Nothing is copied into the tree; see README.md here for the packages.
+find_package(Threads REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS C)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(PNG REQUIRED IMPORTED_TARGET libpng)
+pkg_check_modules(JPEG REQUIRED IMPORTED_TARGET libturbojpeg)
+pkg_check_modules(ZIP REQUIRED IMPORTED_TARGET libzip)
+pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(INIH REQUIRED IMPORTED_TARGET inih)
+
+# oneDNN: its own CMake package fails without OpenCL headers, so header and library are found directly.
+# Both API generations are supported (2.6 and 3.x). Without it the CPU backend uses its own loops.
+option(SID2_ONEDNN "Use oneDNN for matrix products and convolutions on the CPU" ON)
+set(SID2_HAVE_ONEDNN OFF)
+if(SID2_ONEDNN)
+  find_path(DNNL_INCLUDE_DIR dnnl.h PATH_SUFFIXES oneapi/dnnl)
+  find_library(DNNL_LIBRARY dnnl)
+  if(DNNL_INCLUDE_DIR AND DNNL_LIBRARY)
+    set(SID2_HAVE_ONEDNN ON)
+    add_library(sid2_dnnl INTERFACE)
+    target_include_directories(sid2_dnnl INTERFACE ${DNNL_INCLUDE_DIR})
+    target_link_libraries(sid2_dnnl INTERFACE ${DNNL_LIBRARY})
+    message(STATUS "sid2: CPU matrix products and convolutions through oneDNN (${DNNL_LIBRARY})")
+  else()
+    message(STATUS "sid2: oneDNN not found: CPU matrix products and convolutions use sid2's own loops, "
+                   "several times slower (Debian, Ubuntu: libdnnl-dev)")
+  endif()
+endif()
