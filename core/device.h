@@ -1,0 +1,96 @@
+/* Devices: the one interface between sid2 and whatever computes.
+ *
+ * A backend fills a sid2_backend; nothing above core knows which. A *device* owns *buffers*; a graph and
+ * its plan compile to a *program* on a device with its externals bound to buffers; running it is one call.
+ * A device is used from one thread at a time. */
+#ifndef SID2_DEVICE_H
+#define SID2_DEVICE_H
+
+#include "plan.h"
+
+typedef struct sid2_device sid2_device;
+typedef struct sid2_buffer sid2_buffer;
+typedef struct sid2_program sid2_program;
+
+typedef struct sid2_device_info {
+    char name[128];   /* "AMD EPYC, 2 threads, AVX-512" */
+    char id[32];      /* what --device takes: "cpu", "reference", "vulkan:0" */
+    char driver[128]; /* library or driver and version */
+    char detail[256]; /* the variants in use */
+    size_t memory;    /* bytes it can use, 0 if unknown */
+    bool bf16, f16;   /* compute types it takes, beside f32 */
+    int rank;         /* preference for "auto": the largest wins */
+} sid2_device_info;
+
+typedef struct sid2_device_options {
+    int threads; /* CPU threads; 0: all that the process may use */
+} sid2_device_options;
+
+/* Memory on a device. `version` counts writes, so that a program can keep a packed copy of weights. */
+struct sid2_buffer {
+    sid2_device *device;
+    size_t bytes;
+    uint64_t version;
+    void *handle; /* the backend's; host memory on the CPU */
+};
+
+/* Time spent in one node of a program, summed over runs. */
+typedef struct sid2_node_time {
+    double seconds;
+    uint64_t runs;
+} sid2_node_time;
+
+/* What a backend provides. `self` is what open returned. Functions that fail fill `err`. */
+typedef struct sid2_backend {
+    const char *name;
+    int (*count)(void);
+    bool (*describe)(int index, const sid2_device_options *options, sid2_device_info *info);
+    void *(*open)(int index, const sid2_device_options *options, sid2_error *err);
+    void (*close)(void *self);
+    size_t (*alignment)(void *self); /* of tensors in the arena, bytes */
+    bool (*supports)(void *self, sid2_op op, sid2_dtype compute);
+    void *(*alloc)(void *self, size_t bytes, sid2_error *err); /* zero-filled */
+    void (*free)(void *self, void *handle);
+    bool (*upload)(void *self, void *handle, size_t offset, const void *from, size_t bytes, sid2_error *err);
+    bool (*download)(void *self, const void *handle, size_t offset, void *to, size_t bytes, sid2_error *err);
+    /* externals[i] is the buffer of tensor i where that is an external that is no view, else NULL. */
+    void *(*compile)(void *self, const sid2_graph *graph, const sid2_plan *plan, sid2_buffer *const *externals,
+                     sid2_error *err);
+    bool (*run)(void *self, void *program, sid2_error *err);
+    /* Bytes beside the plan's arena: prepared primitives, packed weights, scratch. */
+    size_t (*workspace)(void *self, void *program);
+    /* Switches timing on and returns one entry a node; valid until destroy. */
+    const sid2_node_time *(*profile)(void *self, void *program);
+    void (*destroy)(void *self, void *program);
+} sid2_backend;
+
+/* ---- Used by the floors above ---- */
+/* Finds `id` ("auto", "cpu", "reference", "vulkan:1", or part of a device's name) among the backends. */
+sid2_device *sid2_device_open(const sid2_backend *const *backends, int backend_count, const char *id,
+                              const sid2_device_options *options, sid2_error *err);
+void sid2_device_close(sid2_device *device);
+const sid2_device_info *sid2_device_describe(const sid2_device *device);
+bool sid2_device_supports(const sid2_device *device, sid2_op op, sid2_dtype compute);
+size_t sid2_device_alignment(const sid2_device *device);
+
+sid2_buffer *sid2_buffer_create(sid2_device *device, size_t bytes, sid2_error *err); /* zero-filled */
+void sid2_buffer_destroy(sid2_buffer *buffer);
+bool sid2_buffer_upload(sid2_buffer *buffer, size_t offset, const void *from, size_t bytes, sid2_error *err);
+bool sid2_buffer_download(const sid2_buffer *buffer, size_t offset, void *to, size_t bytes, sid2_error *err);
+
+typedef struct sid2_binding {
+    const char *name;
+    sid2_buffer *buffer;
+} sid2_binding;
+
+/* Plans the graph, allocates its arena and prepares every call. The graph must outlive the program. Every
+ * external needs a binding whose buffer is large enough; bindings the graph does not use are ignored. */
+sid2_program *sid2_program_create(sid2_device *device, const sid2_graph *graph, const sid2_binding *bindings,
+                                  int binding_count, sid2_error *err);
+bool sid2_program_run(sid2_program *program, sid2_error *err);
+void sid2_program_destroy(sid2_program *program);
+const sid2_plan *sid2_program_plan(const sid2_program *program);
+size_t sid2_program_workspace(const sid2_program *program);
+const sid2_node_time *sid2_program_profile(sid2_program *program);
+
+#endif

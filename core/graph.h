@@ -1,0 +1,151 @@
+/* The graph: what is computed, in order, with every shape known.
+ *
+ * A model is written once as calls of the builders below. Each appends a node; tensors are numbers.
+ * Errors stick: after the first, builders return SID2_NONE and sid2_graph_finish reports it, so model
+ * code needs no checks. Then, each a function of the graph alone:
+ *
+ *     build ─► sid2_graph_fuse ─► sid2_graph_backward ─► sid2_graph_fit (recompute) ─► sid2_plan_create
+ *
+ * Tensors live in one of two places. *Activations* live in the arena that the plan lays out. *Externals*
+ * live in buffers bound by name when a program is made: inputs, outputs, and the flat buffers that hold all
+ * parameters (`weights`, f32; `weights_low`, the same numbers in the compute type; `grads`). A parameter is
+ * a view into these, at the same element offset in each, so norm, Adam, EMA and casts are one call over
+ * everything and a checkpoint is a slice. */
+#ifndef SID2_GRAPH_H
+#define SID2_GRAPH_H
+
+#include "op.h"
+
+typedef int32_t sid2_tensor;
+enum { SID2_NONE = -1 };
+
+typedef struct sid2_tensor_info {
+    const char *name; /* externals and parameters; else NULL */
+    sid2_dtype dtype;
+    sid2_shape shape;
+    bool external;
+    bool requires_grad; /* a parameter, or computed from one */
+    sid2_tensor base;   /* a view: the external it looks into; else SID2_NONE */
+    int64_t offset;     /* a view: first element within the base */
+    int32_t producer;   /* node, or -1 */
+} sid2_tensor_info;
+
+typedef struct sid2_node {
+    sid2_op op;
+    sid2_attr attr;
+    sid2_tensor in[SID2_MAX_INPUTS];   /* SID2_NONE where absent */
+    sid2_tensor out[SID2_MAX_OUTPUTS]; /* SID2_NONE where absent */
+    int32_t segment;                   /* recompute unit of a forward node, or -1 */
+    enum { SID2_FORWARD, SID2_BACKWARD, SID2_RECOMPUTED } phase;
+} sid2_node;
+
+/* A parameter starts as init_mean + init_std * normal. */
+typedef struct sid2_param {
+    const char *name;
+    sid2_shape shape;
+    int64_t offset; /* element offset in the flat buffers, a multiple of SID2_PARAM_ALIGN */
+    float init_mean, init_std;
+    bool matrix;        /* read in the compute type (a matrix or a kernel) rather than f32 */
+    sid2_tensor tensor; /* the view the model reads */
+} sid2_param;
+
+enum { SID2_PARAM_ALIGN = 128 };
+
+typedef struct sid2_graph {
+    sid2_dtype compute; /* of activations and matrices: f32, bf16, f16; f64 makes everything f64 */
+    sid2_dtype master;  /* of parameters, statistics, gradients: f32, or f64 with compute f64 */
+    sid2_tensor_info *tensors;
+    int32_t tensor_count, tensor_capacity;
+    sid2_node *nodes;
+    int32_t node_count, node_capacity;
+    sid2_param *params;
+    int32_t param_count, param_capacity;
+    int64_t param_elements; /* length of the flat buffers */
+    sid2_tensor weights, weights_low, grads;
+    sid2_tensor *grad_of; /* after sid2_graph_backward: gradient by tensor, or SID2_NONE */
+    int32_t segment;      /* given to the nodes that follow */
+    int32_t segment_count;
+    sid2_error error; /* the first one */
+} sid2_graph;
+
+sid2_graph *sid2_graph_create(sid2_dtype compute);
+void sid2_graph_destroy(sid2_graph *graph);
+
+/* ---- Leaves ---- */
+/* An external tensor, bound by `name` (copied) when a program is made. */
+sid2_tensor sid2_graph_external(sid2_graph *g, const char *name, sid2_dtype dtype, sid2_shape shape);
+/* The same, with a gradient wanted (tests). Its gradient is the external "grad:<name>" where an operator accumulates it,
+ * else an activation; see sid2_graph_grad. */
+sid2_tensor sid2_graph_variable(sid2_graph *g, const char *name, sid2_dtype dtype, sid2_shape shape);
+/* A parameter; the first use of a name creates it, later uses return the same view. */
+sid2_tensor sid2_graph_param(sid2_graph *g, const char *name, sid2_shape shape, bool matrix, float init_mean,
+                             float init_std);
+/* Marks what follows as one unit of recomputation (a block). -1: never recomputed. */
+void sid2_graph_begin_segment(sid2_graph *g);
+void sid2_graph_end_segment(sid2_graph *g);
+
+/* Appends a node. Inputs as in op.def, SID2_NONE where absent; returns output 0, SID2_NONE after an error.
+ * Optional outputs are made when `optional_outputs` is set. */
+sid2_tensor sid2_graph_emit(sid2_graph *g, sid2_op op, sid2_attr attr, const sid2_tensor *in, int count,
+                            bool optional_outputs);
+/* Like emit, but writes output 0 into an external of the same type (how a result leaves the graph). */
+void sid2_graph_emit_into(sid2_graph *g, sid2_op op, sid2_attr attr, const sid2_tensor *in, int count,
+                          const sid2_tensor *out, int out_count);
+/* Output `index` of the node that made `tensor`. */
+sid2_tensor sid2_graph_output(const sid2_graph *g, sid2_tensor tensor, int index);
+/* Makes the producer of `tensor` write to a new external `name` instead of the arena; returns it. */
+sid2_tensor sid2_graph_export(sid2_graph *g, sid2_tensor tensor, const char *name);
+
+/* ---- Builders: emit with names. Formulas in op.def. ---- */
+sid2_tensor sid2_linear(sid2_graph *g, sid2_tensor x, sid2_tensor w, sid2_tensor bias);
+sid2_tensor sid2_linear_to(sid2_graph *g, sid2_dtype dtype, sid2_tensor x, sid2_tensor w, sid2_tensor bias);
+sid2_tensor sid2_conv2d(sid2_graph *g, sid2_tensor x, sid2_tensor w, sid2_tensor bias);
+sid2_tensor sid2_group_norm(sid2_graph *g, sid2_tensor x, sid2_tensor gamma, sid2_tensor beta, int groups, float eps);
+sid2_tensor sid2_layer_norm(sid2_graph *g, sid2_tensor x, sid2_tensor gamma, sid2_tensor beta, float eps);
+sid2_tensor sid2_rms_norm(sid2_graph *g, sid2_tensor x, sid2_tensor gamma, float eps);
+sid2_tensor sid2_silu(sid2_graph *g, sid2_tensor x);
+sid2_tensor sid2_gelu(sid2_graph *g, sid2_tensor x);
+sid2_tensor sid2_film(sid2_graph *g, sid2_tensor x, sid2_tensor film);
+sid2_tensor sid2_add(sid2_graph *g, sid2_tensor a, sid2_tensor b);
+sid2_tensor sid2_sub(sid2_graph *g, sid2_tensor a, sid2_tensor b);
+sid2_tensor sid2_cast(sid2_graph *g, sid2_tensor x, sid2_dtype dtype);
+sid2_tensor sid2_dropout(sid2_graph *g, sid2_tensor x, sid2_tensor samples, sid2_tensor seed, float rate,
+                         uint32_t purpose);
+sid2_tensor sid2_avg_pool2(sid2_graph *g, sid2_tensor x);
+sid2_tensor sid2_upsample2(sid2_graph *g, sid2_tensor x);
+sid2_tensor sid2_patchify(sid2_graph *g, sid2_tensor x, int patch);
+sid2_tensor sid2_unpatchify(sid2_graph *g, sid2_tensor x, int patch);
+/* q/k norm + rotary + attention. gamma, beta [2, C/heads] or SID2_NONE. grid: frames, rows, columns. */
+sid2_tensor sid2_attention(sid2_graph *g, sid2_tensor qkv, sid2_tensor gamma, sid2_tensor beta, int heads,
+                           const int32_t grid[3], bool center, float eps, float theta);
+sid2_tensor sid2_embedding(sid2_graph *g, sid2_tensor table, sid2_tensor index);
+sid2_tensor sid2_sinusoid(sid2_graph *g, sid2_tensor t, int width, float period);
+sid2_tensor sid2_random_normal(sid2_graph *g, sid2_tensor samples, sid2_tensor seed, sid2_shape shape,
+                               uint32_t purpose);
+sid2_tensor sid2_image_to_float(sid2_graph *g, sid2_tensor x);
+sid2_tensor sid2_diffuse(sid2_graph *g, sid2_tensor x, sid2_tensor eps, sid2_tensor alpha, sid2_tensor sigma);
+sid2_tensor sid2_diffusion_loss(sid2_graph *g, sid2_tensor v, sid2_tensor z, sid2_tensor x, sid2_tensor alpha,
+                                sid2_tensor sigma, sid2_tensor weight);
+
+/* ---- Passes ---- */
+/* Merges norm+FiLM+activation, activation+FiLM, and additions into the operator that can take them. */
+void sid2_graph_fuse(sid2_graph *g);
+/* Appends the backward pass of `loss` given its gradient `dloss`. Parameter gradients are added to `grads`. */
+void sid2_graph_backward(sid2_graph *g, sid2_tensor loss, sid2_tensor dloss);
+/* The gradient of a variable after the backward pass, or SID2_NONE. */
+sid2_tensor sid2_graph_grad(const sid2_graph *g, sid2_tensor tensor);
+/* Drops the activations of the chosen segments after the forward pass and computes them again before
+ * their backward pass. `segments` has segment_count entries. */
+void sid2_graph_recompute(sid2_graph *g, const bool *segments);
+/* Recomputes as few segments as needed, cheapest first, for the plan to fit in `arena_bytes`. Returns how many
+ * were chosen, or -1 when it cannot fit; *least_bytes then holds the smallest arena that would do. */
+int sid2_graph_fit(sid2_graph *g, size_t arena_bytes, size_t *least_bytes);
+/* Ends building: sizes the flat buffers and reports the first error of any builder or pass. */
+bool sid2_graph_finish(sid2_graph *g, sid2_error *err);
+
+/* ---- Questions ---- */
+sid2_tensor sid2_graph_find(const sid2_graph *g, const char *external_name);
+sid2_type sid2_graph_type(const sid2_graph *g, sid2_tensor tensor); /* rank -1 for SID2_NONE */
+sid2_cost sid2_graph_node_cost(const sid2_graph *g, const sid2_node *node);
+
+#endif

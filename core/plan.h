@@ -1,0 +1,20 @@
+/* The plan: where every activation lives. Known before anything runs, and printable. */
+#ifndef SID2_PLAN_H
+#define SID2_PLAN_H
+
+#include "graph.h"
+
+#define SID2_NOT_IN_ARENA SIZE_MAX
+
+typedef struct sid2_plan {
+    size_t arena_bytes;
+    size_t *offset;       /* by tensor: byte offset in the arena, or SID2_NOT_IN_ARENA */
+    int32_t tensor_count;
+    int32_t peak_node; /* the node at which most is alive */
+} sid2_plan;
+
+/* Offsets are multiples of `alignment` (a power of two). NULL only when memory runs out. */
+sid2_plan *sid2_plan_create(const sid2_graph *graph, size_t alignment, sid2_error *err);
+void sid2_plan_destroy(sid2_plan *plan);
+
+#endif
