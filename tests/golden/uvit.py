@@ -1,0 +1,485 @@
+#!/usr/bin/env python3
+"""The Residual U-ViT in PyTorch, written from the paper's recipe and independent of sid2's own code.
+
+    uvit.py write [FOLDER]    checks, then the golden fixtures (default: beside this script)
+    uvit.py check             the checks alone
+
+The fixtures are what sid2's C implementation is held against: forward pass, loss and every gradient, computed here
+in float64. tests/bench_pytorch.py uses the same model as the speed comparator. Needs PyTorch, numpy, safetensors.
+
+A fixture FOLDER/NAME.safetensors holds (images NHWC, linear weights [out,in], convolutions [out,kh,kw,in])
+
+    metadata  config       the configuration, a JSON object of "section.key": value
+              config.ini   the same as an ini file
+    param.*   F32          every parameter; none is zero
+    in.x in.eps            F32 [N,H,W,c]  clean images in [-1,1], Gaussian noise
+    in.t                   F64 [N]        times, each exact in float32
+    in.label               I64 [N]        labels; the number of classes stands for "no label"
+    out.lambda out.dlambda F64 [N]        logSNR at t and its derivative
+    out.u                  F64 [N]        what the sinusoid is taken of: 1000 (lambda - lambda(1)) / (lambda(0) - lambda(1))
+    out.emb                F64 [N,emb]    the conditioning vector
+    out.z out.v            F64 [N,H,W,c]  noisy images; the network's output
+    out.loss               F64 [N]        loss of each sample
+    grad.*    F32          gradient of the mean of out.loss by every parameter
+"""
+
+import json
+import math
+import pathlib
+import sys
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+EPS = 1e-6
+
+DEFAULTS = {
+    "model.image_size": 32, "model.image_channels": 3, "model.patch": 1, "model.channels": [32, 64, 128],
+    "model.blocks": ["res", "res", "transformer"], "model.depth": [2], "model.mid_depth": 4, "model.mlp_ratio": 4,
+    "model.emb": 256, "model.dropout": [0.0], "model.head_dim": 64, "model.groups": 32, "model.classes": 10,
+    "model.parallel": 0, "model.rope_theta": 100.0, "model.qk_norm": 1, "schedule.kind": "interpolated",
+    "schedule.low": 32, "schedule.high": 32, "schedule.logsnr_min": -10.0, "schedule.logsnr_max": 10.0,
+    "loss.weighting": "sigmoid", "loss.bias": 2.0,
+}
+
+
+def complete(config):
+    """Defaults filled in, per-level lists at full length."""
+    c = {**DEFAULTS, **config}
+    for key in ("model.depth", "model.dropout"):
+        if not isinstance(c[key], list):
+            c[key] = [c[key]]
+    levels = len(c["model.channels"])
+    if len(c["model.depth"]) == 1:
+        c["model.depth"] = c["model.depth"] * (levels - 1)
+    if len(c["model.dropout"]) == 1:
+        c["model.dropout"] = c["model.dropout"] * levels
+    if len(c["model.blocks"]) != levels or len(c["model.depth"]) != levels - 1 or len(c["model.dropout"]) != levels:
+        raise ValueError("channels, blocks, depth and dropout disagree about the number of levels")
+    return c
+
+
+# ---- The process ----
+
+class Schedule:
+    """logSNR as a function of time, and its derivative. Times are float64 tensors."""
+
+    def __init__(self, config):
+        c = complete(config)
+        self.kind, self.size = c["schedule.kind"], c["model.image_size"]
+        self.low, self.high = c["schedule.low"], c["schedule.high"]
+        self.b = math.atan(math.exp(-c["schedule.logsnr_max"] / 2))
+        self.a = math.atan(math.exp(-c["schedule.logsnr_min"] / 2)) - self.b
+        self.start, self.end = (float(self(torch.tensor(t, dtype=torch.float64, device="cpu"))[0]) for t in (0.0, 1.0))
+
+    def __call__(self, t):
+        angle = self.a * t + self.b
+        lam, slope = -2 * torch.log(torch.tan(angle)), -4 * self.a / torch.sin(2 * angle)
+        if self.kind == "cosine":
+            return lam, slope
+        at_low, at_high = (2 * math.log(d / self.size) for d in (self.low, self.high))
+        if self.kind == "shifted":
+            return lam + at_low, slope
+        return lam + (1 - t) * at_high + t * at_low, slope + at_low - at_high
+
+    def position(self, lam):
+        return 1000 * (lam - self.end) / (self.start - self.end)
+
+
+def alpha_sigma(lam):
+    return torch.exp(0.5 * F.logsigmoid(lam)), torch.exp(0.5 * F.logsigmoid(-lam))
+
+
+def per_image(s):
+    return s[:, None, None, None]
+
+
+def sigmoid_loss(v, z, x, lam, slope, bias):
+    """[N]; the x form of the sigmoid-weighted loss with the schedule's slope."""
+    alpha, sigma = alpha_sigma(lam)
+    error = (per_image(alpha) * z - per_image(sigma) * v - x).square().mean((1, 2, 3))
+    return 0.5 * slope.abs() * math.exp(bias) * torch.sigmoid(lam - bias) * error
+
+
+# ---- The network. Inside, images are NCHW in channels-last memory, so that tokens are a view. ----
+
+def film(h, scale_shift):
+    scale, shift = scale_shift.unflatten(1, (1,) * (h.dim() - 2) + (-1,)).chunk(2, dim=-1)
+    if h.dim() == 4:
+        scale, shift = scale.permute(0, 3, 1, 2), shift.permute(0, 3, 1, 2)
+    return torch.addcmul(shift, h, 1 + scale)
+
+
+def pointwise(linear, x):
+    """A linear over the channels of [N,C,H,W]."""
+    return linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def rope_table(rows, cols, head_dim, theta, dtype, device):
+    """cos and sin, each [rows*cols, head_dim/2]: the angles of the row part, then of the column part."""
+    quarter = head_dim // 4
+    freq = theta ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+    row = torch.arange(rows, dtype=torch.float64)[:, None, None] * freq
+    col = torch.arange(cols, dtype=torch.float64)[None, :, None] * freq
+    angle = torch.cat([row.expand(rows, cols, quarter), col.expand(rows, cols, quarter)], dim=2)
+    angle = angle.reshape(rows * cols, 2 * quarter)
+    return angle.cos().to(device, dtype), angle.sin().to(device, dtype)
+
+
+def rotate(x, cos, sin):
+    """x [..,T,head_dim]: in each half, element i and element i + head_dim/4 turn together."""
+    a0, b0, a1, b1 = x.chunk(4, dim=-1)
+    a, b = torch.cat([a0, a1], -1), torch.cat([b0, b1], -1)
+    (p0, p1), (q0, q1) = (a * cos - b * sin).chunk(2, -1), (a * sin + b * cos).chunk(2, -1)
+    return torch.cat([p0, q0, p1, q1], -1)
+
+
+class Attention(nn.Module):
+    def __init__(self, width, head_dim, theta, qk_norm, own_norm):
+        super().__init__()
+        self.head_dim, self.theta, self.tables = head_dim, theta, {}
+        if own_norm:
+            self.norm = nn.RMSNorm(width, EPS)
+        self.qkv = nn.Linear(width, 3 * width)
+        if qk_norm:
+            self.q_norm, self.k_norm = nn.LayerNorm(head_dim, EPS), nn.LayerNorm(head_dim, EPS)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x, grid):
+        """x [N,T,C], normalised already when this attention has no norm of its own"""
+        n, tokens, width = x.shape
+        if hasattr(self, "norm"):
+            x = self.norm(x)
+        q, k, v = self.qkv(x).view(n, tokens, 3, width // self.head_dim, self.head_dim).permute(2, 0, 3, 1, 4)
+        if hasattr(self, "q_norm"):
+            q, k = self.q_norm(q), self.k_norm(k)
+        key = (grid, q.dtype, q.device)
+        if key not in self.tables:
+            self.tables[key] = rope_table(*grid, self.head_dim, self.theta, q.dtype, q.device)
+        q, k = rotate(q, *self.tables[key]), rotate(k, *self.tables[key])
+        h = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
+        return self.out(h.transpose(1, 2).reshape(n, tokens, width))
+
+
+class Mlp(nn.Module):
+    def __init__(self, width, ratio, emb, rate, conditioned):
+        super().__init__()
+        self.rate = rate
+        if conditioned:
+            self.norm = nn.RMSNorm(width, EPS)
+            self.film = nn.Linear(emb, 2 * ratio * width)
+        self.linear0, self.linear1 = nn.Linear(width, ratio * width), nn.Linear(ratio * width, width)
+
+    def forward(self, x, emb=None):
+        if emb is None:
+            h = F.silu(self.linear0(x))
+        else:
+            h = film(F.silu(self.linear0(self.norm(x))), self.film(emb))
+        return self.linear1(F.dropout(h, self.rate, self.training))
+
+
+class Transformer(nn.Module):
+    def __init__(self, c, width, rate):
+        super().__init__()
+        self.parallel = bool(c["model.parallel"])
+        if self.parallel:
+            self.norm = nn.RMSNorm(width, EPS)
+            self.film = nn.Linear(c["model.emb"], 2 * width)
+        self.mlp = Mlp(width, c["model.mlp_ratio"], c["model.emb"], rate, not self.parallel)
+        self.attn = Attention(width, c["model.head_dim"], c["model.rope_theta"], c["model.qk_norm"], not self.parallel)
+
+    def forward(self, image, emb):
+        grid = tuple(image.shape[2:])
+        x = image.permute(0, 2, 3, 1).flatten(1, 2)
+        if self.parallel:
+            h = film(self.norm(x), self.film(emb))
+            x = x + self.mlp(h) + self.attn(h, grid)
+        else:
+            x = x + self.mlp(x, emb)
+            x = x + self.attn(x, grid)
+        return x.unflatten(1, grid).permute(0, 3, 1, 2)
+
+
+class Res(nn.Module):
+    def __init__(self, c, width, rate):
+        super().__init__()
+        groups = min(c["model.groups"], width)
+        self.rate = rate
+        self.norm0, self.norm1 = nn.GroupNorm(groups, width, EPS), nn.GroupNorm(groups, width, EPS)
+        self.conv0, self.conv1 = nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        self.film = nn.Linear(c["model.emb"], 2 * width)
+
+    def forward(self, x, emb):
+        h = self.conv0(F.silu(self.norm0(x)))
+        h = film(self.norm1(h), self.film(emb))
+        return x + self.conv1(F.dropout(F.silu(h), self.rate, self.training))
+
+
+class UViT(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        c = self.config = complete(config)
+        width, p = c["model.channels"], c["model.patch"]
+        self.patch, self.levels, pixels = p, len(width), p * p * c["model.image_channels"]
+        self.schedule = Schedule(c)
+
+        def stack(level, count):
+            kind = {"res": Res, "transformer": Transformer}[c["model.blocks"][level]]
+            return {str(j): kind(c, width[level], c["model.dropout"][level]) for j in range(count)}
+
+        emb = c["model.emb"]
+        self.cond = nn.ModuleDict({"linear0": nn.Linear(256, emb), "linear1": nn.Linear(emb, emb),
+                                   "class": nn.Embedding(c["model.classes"] + 1, emb)})
+        self.embed = nn.Conv2d(pixels, width[0], 3, padding=1) if p == 1 else nn.Linear(pixels, width[0])
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        for i in range(self.levels - 1):
+            depth = c["model.depth"][i]
+            self.down.append(nn.ModuleDict({**stack(i, depth), "proj": nn.Linear(width[i], width[i + 1])}))
+            self.up.append(nn.ModuleDict({**stack(i, depth), "proj": nn.Linear(width[i + 1], width[i])}))
+        self.mid = nn.ModuleDict(stack(self.levels - 1, c["model.mid_depth"]))
+        self.head = nn.ModuleDict({"norm": nn.GroupNorm(min(c["model.groups"], width[0]), width[0], EPS),
+                                   "out": nn.Linear(width[0], pixels)})
+        self.zero_init()
+
+    def zero_init(self):
+        """What must start at zero: each block's last layers, the FiLM linears, the head; and all biases."""
+        for name, value in self.named_parameters():
+            last = name.rsplit(".", 2)[-2]
+            within = name.rsplit(".", 3)[-3] if name.count(".") > 2 else ""
+            if last in ("film", "conv1") or (within, last) in (("mlp", "linear1"), ("attn", "out")) \
+                    or name.startswith("head.out") or (name.endswith("bias")):
+                nn.init.zeros_(value)
+
+    def condition(self, lam, label):
+        u = self.schedule.position(lam)
+        half = torch.arange(128, dtype=u.dtype, device=u.device)
+        angle = u[:, None] * torch.exp(-math.log(10000) * half / 128)
+        wave = torch.cat([angle.cos(), angle.sin()], 1).to(self.cond["linear0"].weight.dtype)
+        return self.cond["linear1"](F.silu(self.cond["linear0"](wave))) + self.cond["class"](label)
+
+    def forward(self, z, lam, label):
+        """z [N,c,H,W], logSNR [N], labels [N] (the number of classes: none) -> v [N,c,H,W]"""
+        emb = self.condition(lam, label)
+        n, ch, height, width = z.shape
+        p = self.patch
+        if p == 1:
+            x = self.embed(z)
+        else:
+            x = z.view(n, ch, height // p, p, width // p, p).permute(0, 2, 4, 3, 5, 1).flatten(3)
+            x = self.embed(x).permute(0, 3, 1, 2)
+        kept = []
+        for level in self.down:
+            for j in range(len(level) - 1):
+                x = level[str(j)](x, emb)
+            h = x
+            x = pointwise(level["proj"], F.avg_pool2d(x, 2))
+            kept.append((h, x))
+        for block in self.mid.values():
+            x = block(x, emb)
+        for level, (h, d) in zip(reversed(self.up), reversed(kept)):
+            x = h + F.interpolate(pointwise(level["proj"], x - d), scale_factor=2, mode="nearest")
+            for j in range(len(level) - 1):
+                x = level[str(j)](x, emb)
+        x = F.silu(self.head["norm"](x))
+        x = self.head["out"](x.permute(0, 2, 3, 1))
+        if p == 1:
+            return x.permute(0, 3, 1, 2)
+        x = x.view(n, height // p, width // p, p, p, ch).permute(0, 5, 1, 3, 2, 4)
+        return x.reshape(n, ch, height, width)
+
+
+# ---- Checks that need no fixture ----
+
+def multiply_adds(config):
+    """Of the blocks of one forward pass: 3x3 convolutions, linears, attention. Counted from the shapes that the
+    modules really see, on PyTorch's "meta" device, which computes nothing. The FiLM linears, once per image, and
+    what lies outside the blocks are not in it."""
+    with torch.device("meta"):
+        model = UViT(config)
+    total = 0
+
+    def matmul(module, inputs, output):
+        nonlocal total
+        channels = 1 if isinstance(module, nn.Conv2d) else -1
+        total += output.numel() // output.shape[channels] * module.weight.numel()
+
+    def scores(module, inputs, output):
+        nonlocal total
+        total += 2 * output.shape[1] ** 2 * output.shape[2]
+
+    for name, module in model.named_modules():
+        parts = name.split(".")
+        if parts[0] in ("down", "mid", "up") and parts[-1] not in ("film", "proj"):
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                module.register_forward_hook(matmul)
+            elif isinstance(module, Attention):
+                module.register_forward_hook(scores)
+    c = model.config
+    size = c["model.image_size"]
+    model(torch.empty(1, c["model.image_channels"], size, size, device="meta"), torch.empty(1, device="meta"),
+          torch.zeros(1, dtype=torch.long, device="meta"))
+    return total
+
+
+def published(size, patch):
+    return {"model.image_size": size, "model.patch": patch, "model.channels": [128, 256, 512, 1024],
+            "model.blocks": ["res", "res", "transformer", "transformer"], "model.depth": [3], "model.mid_depth": 16,
+            "model.emb": 1024, "model.dropout": [0, 0, 0.1, 0.1], "model.classes": 1000}
+
+
+def check():
+    for giga, cases in ((32.7, [(128, 2)]), (137.4, [(128, 1), (256, 2), (512, 4)]), (652.8, [(256, 1), (512, 2)])):
+        for size, patch in cases:
+            found = multiply_adds(published(size, patch)) / 1e9
+            print(f"published model {size}/{patch}: {found:.3f} G multiply-adds")
+            assert abs(found - giga) <= 0.06, f"expected {giga}"
+
+    expected = {512: (10.00, 0.36, -2.77, -5.90, -15.55), 256: (11.39, 1.74, -1.39, -4.52, -14.16),
+                128: (12.77, 3.13, 0, -3.13, -12.77)}
+    times = torch.linspace(0, 1, 5, dtype=torch.float64)
+    for size, values in expected.items():
+        schedule = Schedule({"model.image_size": size, "schedule.low": 32, "schedule.high": 512})
+        lam, slope = schedule(times)
+        assert all(abs(a - b) < 0.006 for a, b in zip(lam.tolist(), values)), (size, lam)
+        h, inner = 1e-6, times[1:-1]
+        assert torch.allclose((schedule(inner + h)[0] - schedule(inner - h)[0]) / (2 * h), slope[1:-1], rtol=1e-6)
+        assert torch.allclose(schedule.position(lam[[0, -1]]), torch.tensor([1000.0, 0.0], dtype=torch.float64))
+    print("schedule: check values and derivative hold")
+
+    for name, config in GOLDEN.items():
+        model = UViT(config).double()
+        c = model.config
+        z = torch.randn(2, c["model.image_channels"], c["model.image_size"], c["model.image_size"]).double()
+        v = model(z, torch.tensor([3.0, -2.0]).double(), torch.tensor([0, c["model.classes"]]))
+        assert v.shape == z.shape and not v.any(), name
+    print("at initialisation the output is exactly 0")
+
+    # A rotation by position must make scores depend on the difference of positions alone.
+    cos, sin = rope_table(5, 5, 16, 100.0, torch.float64, "cpu")
+    q, k = torch.randn(2, 16).double()
+    q, k = rotate(q.expand(25, 16), cos, sin).view(5, 5, 16), rotate(k.expand(25, 16), cos, sin).view(5, 5, 16)
+    assert torch.allclose((q[1, 2] * k[3, 1]).sum(), (q[2, 3] * k[4, 2]).sum())
+    assert not torch.allclose((q[1, 2] * k[3, 1]).sum(), (q[2, 3] * k[4, 3]).sum())
+    print("rotary positions are relative")
+
+
+# ---- Fixtures ----
+
+GOLDEN = {
+    "uvit-res": {  # a grid that is no power of two, two heads, uneven depth
+        "model.image_size": 24, "model.image_channels": 3, "model.patch": 1, "model.channels": [16, 16, 32],
+        "model.blocks": ["res", "res", "transformer"], "model.depth": [1, 2], "model.mid_depth": 2,
+        "model.mlp_ratio": 4, "model.emb": 16, "model.head_dim": 16, "model.groups": 8, "model.classes": 3,
+        "schedule.low": 16, "schedule.high": 64, "loss.bias": 2.0},
+    "uvit-patch2": {  # patches, two transformer levels as published, one head as wide as its level
+        "model.image_size": 16, "model.image_channels": 3, "model.patch": 2, "model.channels": [16, 32, 32],
+        "model.blocks": ["res", "transformer", "transformer"], "model.depth": [1], "model.mid_depth": 2,
+        "model.mlp_ratio": 2, "model.emb": 16, "model.head_dim": 32, "model.groups": 8, "model.classes": 5,
+        "schedule.low": 32, "schedule.high": 64, "loss.bias": -1.0},
+    "uvit-parallel": {  # grey, parallel attention and MLP, small heads, another base of the rotary frequencies
+        "model.image_size": 16, "model.image_channels": 1, "model.patch": 1, "model.channels": [16, 32],
+        "model.blocks": ["res", "transformer"], "model.depth": [2], "model.mid_depth": 2, "model.mlp_ratio": 4,
+        "model.emb": 16, "model.head_dim": 8, "model.groups": 4, "model.classes": 2, "model.parallel": 1,
+        "model.rope_theta": 50.0, "schedule.low": 8, "schedule.high": 32, "loss.bias": 0.0},
+}
+
+
+def to_ini(config):
+    lines, section = [], None
+    for key, value in config.items():
+        head, name = key.split(".")
+        if head != section:
+            lines += [f"[{head}]"]
+            section = head
+        text = ", ".join(str(v) for v in value) if isinstance(value, list) else str(value)
+        lines.append(f"{name} = {text}")
+    return "\n".join(lines) + "\n"
+
+
+def outward(tensor):
+    """From PyTorch's order to the channels-last order of the fixture."""
+    return (tensor.permute(0, 2, 3, 1) if tensor.dim() == 4 else tensor).detach().contiguous()
+
+
+def fixture(config, seed):
+    torch.manual_seed(seed)
+    model = UViT(config).double()
+    c = model.config
+    with torch.no_grad():  # random everywhere, at a size that keeps activations near 1, and exact in float32
+        for name, value in model.named_parameters():
+            if "norm" in name and name.endswith("weight"):
+                fresh = 1 + 0.3 * torch.randn_like(value)
+            elif name.endswith("bias"):
+                fresh = 0.2 * torch.randn_like(value)
+            else:
+                fan_in = value[0].numel() if name != "cond.class.weight" else 4
+                fresh = torch.randn_like(value) * (0.7 / math.sqrt(fan_in))
+            value.copy_(fresh.float())
+    n, size, ch = 3, c["model.image_size"], c["model.image_channels"]
+    x = (2 * torch.rand(n, ch, size, size) - 1).double()
+    eps = torch.randn(n, ch, size, size).double()
+    t = torch.tensor([0.15625, 0.453125, 0.8125], dtype=torch.float64)
+    label = torch.tensor([1, c["model.classes"], 0])
+
+    lam, slope = model.schedule(t)
+    alpha, sigma = alpha_sigma(lam)
+    z = per_image(alpha) * x + per_image(sigma) * eps
+    v = model(z, lam, label)
+    loss = sigmoid_loss(v, z, x, lam, slope, c["loss.bias"])
+    loss.mean().backward()
+
+    # The ε and v forms of the same loss, and one gradient by a finite difference, so that a slip here does not pass.
+    eps_hat = per_image(sigma) * z + per_image(alpha) * v
+    eps_form = 0.5 * slope.abs() * torch.sigmoid(c["loss.bias"] - lam) * (eps - eps_hat).square().mean((1, 2, 3))
+    v_error = (per_image(alpha) * eps - per_image(sigma) * x - v).square().mean((1, 2, 3))
+    v_form = 0.5 * slope.abs() * torch.sigmoid(c["loss.bias"] - lam) * torch.sigmoid(lam) * v_error
+    assert torch.allclose(loss, eps_form, rtol=1e-9) and torch.allclose(loss, v_form, rtol=1e-9)
+    with torch.no_grad():
+        step = 1e-5
+        way = {name: torch.randn_like(p) for name, p in model.named_parameters()}
+        along = sum((way[name] * p.grad).sum() for name, p in model.named_parameters())
+        ends = []
+        for sign in (1, -2):
+            for name, p in model.named_parameters():
+                p += sign * step * way[name]
+            ends.append(sigmoid_loss(model(z, lam, label), z, x, lam, slope, c["loss.bias"]).mean())
+        for name, p in model.named_parameters():
+            p.copy_((p + step * way[name]).float())
+        assert torch.allclose((ends[0] - ends[1]) / (2 * step), along, rtol=1e-5), (ends, along)
+
+    tensors = {"in.x": outward(x).float(), "in.eps": outward(eps).float(), "in.t": t, "in.label": label,
+               "out.lambda": lam, "out.dlambda": slope, "out.u": model.schedule.position(lam),
+               "out.emb": model.condition(lam, label).detach(), "out.z": outward(z), "out.v": outward(v),
+               "out.loss": loss.detach()}
+    for name, p in model.named_parameters():
+        assert p.grad.abs().max() > 1e-6, f"{name} is not exercised"
+        tensors["param." + name] = outward(p).float()
+        tensors["grad." + name] = outward(p.grad).float()
+    return tensors, c
+
+
+def write(folder):
+    from safetensors.torch import save_file
+    for seed, (name, config) in enumerate(GOLDEN.items()):
+        tensors, c = fixture(config, seed)
+        path = pathlib.Path(folder) / f"{name}.safetensors"
+        save_file(tensors, path, {"config": json.dumps(c), "config.ini": to_ini(c)})
+        path.chmod(0o644)
+        scale = {k: tensors["out." + k].tolist() for k in ("lambda", "loss")}
+        print(f"{path.name}: {path.stat().st_size / 1024:.0f} KiB, {len(tensors)} tensors, "
+              f"|v| rms {tensors['out.v'].square().mean().sqrt():.3f}, {scale}")
+
+
+def main():
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    if verb not in ("write", "check") or len(sys.argv) > 3:
+        sys.exit(__doc__)
+    torch.manual_seed(0)
+    check()
+    if verb == "write":
+        write(sys.argv[2] if len(sys.argv) > 2 else pathlib.Path(__file__).parent)
+
+
+if __name__ == "__main__":
+    main()
