@@ -1,0 +1,496 @@
+/* The configuration: one table of keys, and a value grammar that the table's `accepts` column spells out. */
+#include "config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <ini.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum key_type {
+    TYPE_INT,
+    TYPE_FLOAT,
+    TYPE_BOOL,
+    TYPE_NAME,
+    TYPE_INTS,
+    TYPE_FLOATS,
+    TYPE_NAMES,
+    TYPE_INTERVAL
+} key_type;
+
+typedef struct key_row {
+    const char *section, *name; /* name: "section.name" */
+    key_type type;
+    const char *accepts, *value, *help;
+    size_t offset;
+} key_row;
+
+static const key_row keys[] = {
+#define SECTION(section, help)
+#define KEY(section, name, type, accepts, value, help)                                                       \
+    {#section,                                                                                               \
+     #section "." #name,                                                                                     \
+     TYPE_##type,                                                                                            \
+     accepts,                                                                                                \
+     value,                                                                                                  \
+     help,                                                                                                   \
+     offsetof(sid2_config, section##_##name)},
+#include "config.def"
+};
+enum { KEY_COUNT = sizeof keys / sizeof keys[0], TEXT_SIZE = 256 };
+
+static const struct {
+    const char *name, *help;
+} sections[] = {
+#define SECTION(section, help) {#section, help},
+#define KEY(section, name, type, accepts, value, help)
+#include "config.def"
+};
+
+/* ---- Values ---- */
+
+static char *trim(char *text)
+{
+    while (isspace((unsigned char)*text)) text++;
+    size_t length = strlen(text);
+    while (length && isspace((unsigned char)text[length - 1])) text[--length] = 0;
+    return text;
+}
+
+/* The next of the alternatives in `accepts`; NULL past the last. */
+static const char *next_alternative(const char **rest, char word[64])
+{
+    if (!**rest) return NULL;
+    size_t length = strcspn(*rest, "|");
+    snprintf(word, 64, "%.*s", (int)length, *rest);
+    *rest += length + ((*rest)[length] == '|');
+    return word;
+}
+
+static int word_index(const char *accepts, const char *text)
+{
+    char word[64];
+    for (int i = 0; next_alternative(&accepts, word); i++)
+        if (strcmp(word, text) == 0) return i;
+    return -1;
+}
+
+static void word_at(const char *accepts, int index, char word[64])
+{
+    for (int i = 0; i <= index; i++) next_alternative(&accepts, word);
+}
+
+/* Whether a number lies in one of the ranges "lo..hi", or is one of the plain numbers. */
+static bool in_ranges(const char *accepts, double number)
+{
+    char word[64];
+    while (next_alternative(&accepts, word)) {
+        char *dots = strstr(word, "..");
+        double low = strtod(word, NULL), high = dots ? strtod(dots + 2, NULL) : low;
+        if (strcmp(word, "auto") != 0 && number >= low && number <= high) return true;
+    }
+    return false;
+}
+
+static bool parse_int(const char *accepts, const char *text, int64_t *number)
+{
+    if (word_index(accepts, text) >= 0 && strcmp(text, "auto") == 0) return *number = 0, true;
+    char *end;
+    errno = 0;
+    *number = strtoll(text, &end, 10);
+    return end != text && !*end && !errno && in_ranges(accepts, (double)*number);
+}
+
+static bool parse_float(const char *accepts, const char *text, double *number)
+{
+    if (word_index(accepts, text) >= 0 && strcmp(text, "auto") == 0) return *number = NAN, true;
+    char *end;
+    *number = strtod(text, &end);
+    return end != text && !*end && in_ranges(accepts, *number);
+}
+
+static bool parse_bool(const char *text, bool *value)
+{
+    static const char *const words[] = {"no", "yes", "false", "true", "off", "on", "0", "1"};
+    for (int i = 0; i < 8; i++)
+        if (strcmp(words[i], text) == 0) return *value = i % 2, true;
+    return false;
+}
+
+static bool parse_interval(const char *text, sid2_config_INTERVAL *interval)
+{
+    if (strcmp(text, "always") == 0) return *interval = (sid2_config_INTERVAL){-INFINITY, INFINITY}, true;
+    if (strcmp(text, "none") == 0) return *interval = (sid2_config_INTERVAL){INFINITY, -INFINITY}, true;
+    char *end;
+    double low = strtod(text, &end);
+    if (end == text || *end != ',') return false;
+    const char *second = end + 1;
+    double high = strtod(second, &end);
+    if (end == second || *end || !isfinite(low) || !isfinite(high) || low > high) return false;
+    return *interval = (sid2_config_INTERVAL){low, high}, true;
+}
+
+/* Splits at commas and parses each item; the three kinds of list differ only in that. */
+static bool parse_list(const key_row *key, char *text, void *list)
+{
+    int count = 0;
+    for (char *next; text; text = next) {
+        next = strchr(text, ',');
+        if (next) *next++ = 0;
+        if (count == SID2_MAX_LEVELS) return false;
+        char *item = trim(text);
+        bool good = false;
+        if (key->type == TYPE_INTS) {
+            good = parse_int(key->accepts, item, &((sid2_config_INTS *)list)->item[count]);
+        } else if (key->type == TYPE_FLOATS) {
+            good = parse_float(key->accepts, item, &((sid2_config_FLOATS *)list)->item[count]);
+        } else {
+            int word = word_index(key->accepts, item);
+            ((sid2_config_NAMES *)list)->item[count] = word;
+            good = word >= 0;
+        }
+        if (!good) return false;
+        count++;
+    }
+    *(int *)list = count; /* the first member of every list */
+    return true;
+}
+
+static bool parse_value(const key_row *key, const char *given, void *out)
+{
+    char copy[TEXT_SIZE];
+    if (strlen(given) >= sizeof copy) return false;
+    strcpy(copy, given);
+    char *text = trim(copy);
+    switch (key->type) {
+    case TYPE_INT: return parse_int(key->accepts, text, out);
+    case TYPE_FLOAT: return parse_float(key->accepts, text, out);
+    case TYPE_BOOL: return parse_bool(text, out);
+    case TYPE_NAME: {
+        int word = word_index(key->accepts, text);
+        return word >= 0 && (*(int *)out = word, true);
+    }
+    case TYPE_INTERVAL: return parse_interval(text, out);
+    default: return parse_list(key, text, out);
+    }
+}
+
+/* The shortest text that reads back as the same number. */
+static void format_float(double number, char text[64])
+{
+    if (isnan(number)) {
+        strcpy(text, "auto");
+        return;
+    }
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, 64, "%.*g", digits, number);
+        if (strtod(text, NULL) == number) return;
+    }
+}
+
+static void format_item(const key_row *key, const void *value, int i, char text[64])
+{
+    switch (key->type) {
+    case TYPE_INTS: snprintf(text, 64, "%" PRId64, ((const sid2_config_INTS *)value)->item[i]); break;
+    case TYPE_FLOATS: format_float(((const sid2_config_FLOATS *)value)->item[i], text); break;
+    default: word_at(key->accepts, ((const sid2_config_NAMES *)value)->item[i], text);
+    }
+}
+
+static void format_value(const key_row *key, const sid2_config *config, char text[TEXT_SIZE])
+{
+    const void *value = (const char *)config + key->offset;
+    char item[64] = "", other[64];
+    text[0] = 0;
+    switch (key->type) {
+    case TYPE_INT: {
+        int64_t number = *(const int64_t *)value;
+        bool is_auto = !number && strncmp(key->accepts, "auto", 4) == 0;
+        snprintf(text, TEXT_SIZE, is_auto ? "auto" : "%" PRId64, number);
+        break;
+    }
+    case TYPE_FLOAT: format_float(*(const double *)value, text); break;
+    case TYPE_BOOL: strcpy(text, *(const bool *)value ? "yes" : "no"); break;
+    case TYPE_NAME: word_at(key->accepts, *(const int *)value, text); break;
+    case TYPE_INTERVAL: {
+        const sid2_config_INTERVAL *interval = value;
+        format_float(interval->low, item);
+        format_float(interval->high, other);
+        if (interval->low > interval->high)
+            strcpy(text, "none");
+        else if (isinf(interval->low))
+            strcpy(text, "always");
+        else
+            snprintf(text, TEXT_SIZE, "%s,%s", item, other);
+        break;
+    }
+    default:
+        for (int i = 0; i < *(const int *)value; i++) {
+            format_item(key, value, i, item);
+            size_t used = strlen(text);
+            snprintf(text + used, TEXT_SIZE - used, "%s%s", i ? "," : "", item);
+        }
+    }
+}
+
+/* ---- Keys ---- */
+
+/* Edits (insert, delete, replace, swap neighbours) from one word to another. */
+static int edit_distance(const char *a, const char *b)
+{
+    enum { LIMIT = 48 };
+    int rows[3][LIMIT + 1], lb = (int)strnlen(b, LIMIT);
+    int *before = rows[0], *above = rows[1], *row = rows[2];
+    for (int j = 0; j <= lb; j++) above[j] = before[j] = j;
+    for (int i = 1; a[i - 1]; i++) {
+        row[0] = i;
+        for (int j = 1; j <= lb; j++) {
+            int best = above[j - 1] + (a[i - 1] != b[j - 1]);
+            if (above[j] + 1 < best) best = above[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best)
+                best = before[j - 2] + 1;
+            row[j] = best;
+        }
+        int *spare = before;
+        before = above, above = row, row = spare;
+    }
+    return above[lb];
+}
+
+static const key_row *find_key(const char *name, sid2_error *err)
+{
+    int nearest = 0, least = 1000;
+    for (int i = 0; i < KEY_COUNT; i++) {
+        if (strcmp(keys[i].name, name) == 0) return &keys[i];
+        /* Against the bare name too: people forget the section. */
+        int whole = edit_distance(name, keys[i].name),
+            bare = edit_distance(name, strchr(keys[i].name, '.') + 1);
+        int distance = whole < bare ? whole : bare;
+        if (distance < least) least = distance, nearest = i;
+    }
+    if (least <= (int)strlen(name) / 3 + 1)
+        return sid2_fail(err, SID2_ERR_USAGE, "unknown key '%s'; did you mean '%s'?", name,
+                         keys[nearest].name),
+               NULL;
+    return sid2_fail(err, SID2_ERR_USAGE, "unknown key '%s'; `sid2 train --help` lists all", name), NULL;
+}
+
+static bool set_key(sid2_config *config, const char *name, const char *value, sid2_error *err)
+{
+    const key_row *key = find_key(name, err);
+    if (!key) return false;
+    /* Into a copy first: a bad value leaves the old one. */
+    sid2_config fresh = *config;
+    if (!parse_value(key, value, (char *)&fresh + key->offset)) {
+        bool list = key->type == TYPE_INTS || key->type == TYPE_FLOATS || key->type == TYPE_NAMES;
+        return sid2_fail(err, SID2_ERR_USAGE, "%s = %.60s: expected %s%s (%s)", name, value,
+                         list ? "a list, at most 8 long, of " : "", key->accepts, key->help);
+    }
+    *config = fresh;
+    return true;
+}
+
+sid2_config *sid2_config_create(void)
+{
+    sid2_config *config = calloc(1, sizeof *config);
+    for (int i = 0; config && i < KEY_COUNT; i++)
+        parse_value(&keys[i], keys[i].value, (char *)config + keys[i].offset);
+    return config;
+}
+
+sid2_config *sid2_config_clone(const sid2_config *config)
+{
+    sid2_config *copy = malloc(sizeof *copy);
+    if (copy) *copy = *config;
+    return copy;
+}
+
+void sid2_config_destroy(sid2_config *config) { free(config); }
+
+bool sid2_config_set(sid2_config *config, const char *assignment, sid2_error *err)
+{
+    const char *equals = strchr(assignment, '=');
+    char name[64];
+    if (!equals || equals - assignment >= (ptrdiff_t)sizeof name)
+        return sid2_fail(err, SID2_ERR_USAGE, "'%.80s': expected key=value", assignment);
+    snprintf(name, sizeof name, "%.*s", (int)(equals - assignment), assignment);
+    return set_key(config, trim(name), equals + 1, err);
+}
+
+bool sid2_config_get(const sid2_config *config, const char *name, char *value, size_t size, sid2_error *err)
+{
+    const key_row *key = find_key(name, err);
+    char text[TEXT_SIZE];
+    if (!key) return false;
+    format_value(key, config, text);
+    if (strlen(text) >= size)
+        return sid2_fail(err, SID2_ERR_USAGE, "%s: value is longer than the buffer", name);
+    return strcpy(value, text), true;
+}
+
+bool sid2_config_key_at(int index, sid2_config_key *key)
+{
+    if (index < 0 || index >= KEY_COUNT) return false;
+    *key = (sid2_config_key){keys[index].name, keys[index].value, keys[index].help, keys[index].accepts};
+    return true;
+}
+
+/* ---- Files ---- */
+
+typedef struct reader {
+    sid2_config *config;
+    sid2_error error;
+    bool failed;
+} reader;
+
+static int on_pair(void *user, const char *section, const char *name, const char *value)
+{
+    reader *r = user;
+    char full[128];
+    snprintf(full, sizeof full, "%s%s%s", section, *section ? "." : "", name);
+    if (!r->failed && !set_key(r->config, full, value, &r->error)) r->failed = true;
+    return !r->failed;
+}
+
+/* `result` is libinih's: 0, or the line of the first error, or negative. Nothing changes on failure. */
+static bool finish(sid2_config *config, const reader *r, int result, const char *path, sid2_error *err)
+{
+    if (r->failed) return sid2_fail(err, r->error.code, "%s:%d: %s", path, result, r->error.message);
+    if (result > 0)
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s:%d: expected [section] or key = value", path, result);
+    if (result < 0) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    *config = *r->config;
+    return true;
+}
+
+bool sid2_config_load(sid2_config *config, const char *path, sid2_error *err)
+{
+    FILE *file = fopen(path, "r");
+    if (!file) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+    sid2_config fresh = *config;
+    reader r = {.config = &fresh};
+    int result = ini_parse_file(file, on_pair, &r);
+    bool broken = ferror(file);
+    fclose(file);
+    if (broken) return sid2_fail(err, SID2_ERR_IO, "%s: cannot be read (is it a folder?)", path);
+    return finish(config, &r, result, path, err);
+}
+
+const char *sid2_preset_name(int index)
+{
+    for (int i = 0; i <= index; i++)
+        if (!sid2_presets[i].name) return NULL;
+    return index < 0 ? NULL : sid2_presets[index].name;
+}
+
+bool sid2_config_preset(sid2_config *config, const char *name_or_path, sid2_error *err)
+{
+    char list[256] = "";
+    for (const sid2_preset *p = sid2_presets; p->name; p++) {
+        if (strcmp(p->name, name_or_path) == 0) {
+            sid2_config fresh = *config;
+            reader r = {.config = &fresh};
+            int result = ini_parse_string(p->text, on_pair, &r);
+            return finish(config, &r, result, p->name, err);
+        }
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", p->name);
+    }
+    FILE *file = fopen(name_or_path, "r");
+    if (!file)
+        return sid2_fail(err, SID2_ERR_USAGE, "no preset or file '%.80s'; presets: %s", name_or_path, list);
+    fclose(file);
+    return sid2_config_load(config, name_or_path, err);
+}
+
+bool sid2_config_save(const sid2_config *config, const char *path, sid2_error *err)
+{
+    FILE *file = fopen(path, "w");
+    if (!file) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+    for (int i = 0, s = -1; i < KEY_COUNT; i++) {
+        if (s < 0 || strcmp(sections[s].name, keys[i].section) != 0) {
+            s++;
+            fprintf(file, "%s; %s\n[%s]\n", s ? "\n" : "", sections[s].help, sections[s].name);
+        }
+        char text[TEXT_SIZE];
+        format_value(&keys[i], config, text);
+        fprintf(file, "; %s\n%s = %s\n", keys[i].help, strchr(keys[i].name, '.') + 1, text);
+    }
+    bool broken = ferror(file);
+    if (fclose(file) || broken) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+    return true;
+}
+
+/* ---- Checks between keys ---- */
+
+int sid2_config_levels(const sid2_config *config) { return config->model_channels.count; }
+
+int64_t sid2_config_depth(const sid2_config *config, int level)
+{
+    return config->model_depth.item[config->model_depth.count == 1 ? 0 : level];
+}
+
+double sid2_config_dropout(const sid2_config *config, int level)
+{
+    return config->model_dropout.item[config->model_dropout.count == 1 ? 0 : level];
+}
+
+sid2_dtype sid2_config_dtype(int precision)
+{
+    return precision == SID2_PRECISION_BF16 ? SID2_BF16 : SID2_F32;
+}
+
+int sid2_config_image_size(const sid2_config *config) { return (int)config->model_image_size; }
+int sid2_config_image_channels(const sid2_config *config) { return (int)config->model_image_channels; }
+int sid2_config_classes(const sid2_config *config) { return (int)config->model_classes; }
+
+bool sid2_config_check(const sid2_config *c, sid2_error *err)
+{
+    int levels = sid2_config_levels(c);
+    if (c->model_blocks.count != levels)
+        return sid2_fail(err, SID2_ERR_USAGE, "model.blocks: %d entries, but model.channels has %d levels",
+                         c->model_blocks.count, levels);
+    if (c->model_depth.count != 1 && c->model_depth.count != levels - 1)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "model.depth: %d entries; expected 1 or %d, one for each level but the last",
+                         c->model_depth.count, levels - 1);
+    if (c->model_dropout.count != 1 && c->model_dropout.count != levels)
+        return sid2_fail(err, SID2_ERR_USAGE, "model.dropout: %d entries; expected 1 or %d",
+                         c->model_dropout.count, levels);
+    int64_t step = c->model_patch << (levels - 1);
+    if (c->model_image_size % step)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "model.image_size = %d: must be a multiple of %d (model.patch and %d halvings)",
+                         (int)c->model_image_size, (int)step, levels - 1);
+    for (int i = 0; i < levels; i++) {
+        bool transformer = c->model_blocks.item[i] == SID2_BLOCK_TRANSFORMER;
+        if (transformer && c->model_channels.item[i] % c->model_head_dim)
+            return sid2_fail(err, SID2_ERR_USAGE,
+                             "model.head_dim = %d: does not divide the %d channels of level %d",
+                             (int)c->model_head_dim, (int)c->model_channels.item[i], i);
+        if (transformer && c->model_head_dim % 4)
+            return sid2_fail(err, SID2_ERR_USAGE, "model.head_dim = %d: must be a multiple of 4",
+                             (int)c->model_head_dim);
+    }
+    if (c->schedule_logsnr_min >= c->schedule_logsnr_max)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "schedule.logsnr_min = %g: must be below schedule.logsnr_max = %g",
+                         c->schedule_logsnr_min, c->schedule_logsnr_max);
+    if (c->schedule_high && c->schedule_low > 16 * c->schedule_high)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "schedule.low = %d: too far above schedule.high = %d, logSNR would rise with time",
+                         (int)c->schedule_low, (int)c->schedule_high);
+    if (c->train_microbatch > c->train_batch || (c->train_microbatch && c->train_batch % c->train_microbatch))
+        return sid2_fail(err, SID2_ERR_USAGE, "train.microbatch = %d: must divide train.batch = %d",
+                         (int)c->train_microbatch, (int)c->train_batch);
+    if (c->model_classes == 0 && c->sample_guidance != 1)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "sample.guidance = %g: a model without classes cannot be guided; set it to 1",
+                         c->sample_guidance);
+    return true;
+}
