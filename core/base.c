@@ -70,7 +70,8 @@ uint16_t sid2_f32_to_f16(float value)
     uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
     if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
     if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* rounds past 65504 */
-    if (magnitude < 0x38800000u) { /* subnormal half: adding 0.5 aligns the last kept bit with f32's last bit */
+    if (magnitude <
+        0x38800000u) { /* subnormal half: adding 0.5 aligns the last kept bit with f32's last bit */
         return (uint16_t)(sign | (bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f)));
     }
     uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);

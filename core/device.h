@@ -54,8 +54,8 @@ typedef struct sid2_backend {
     bool (*upload)(void *self, void *handle, size_t offset, const void *from, size_t bytes, sid2_error *err);
     bool (*download)(void *self, const void *handle, size_t offset, void *to, size_t bytes, sid2_error *err);
     /* externals[i] is the buffer of tensor i where that is an external that is no view, else NULL. */
-    void *(*compile)(void *self, const sid2_graph *graph, const sid2_plan *plan, sid2_buffer *const *externals,
-                     sid2_error *err);
+    void *(*compile)(void *self, const sid2_graph *graph, const sid2_plan *plan,
+                     sid2_buffer *const *externals, sid2_error *err);
     bool (*run)(void *self, void *program, sid2_error *err);
     /* Bytes beside the plan's arena: prepared primitives, packed weights, scratch. */
     size_t (*workspace)(void *self, void *program);

@@ -74,8 +74,8 @@ void sid2_graph_destroy(sid2_graph *graph);
 /* ---- Leaves ---- */
 /* An external tensor, bound by `name` (copied) when a program is made. */
 sid2_tensor sid2_graph_external(sid2_graph *g, const char *name, sid2_dtype dtype, sid2_shape shape);
-/* The same, with a gradient wanted (tests). Its gradient is the external "grad:<name>" where an operator accumulates it,
- * else an activation; see sid2_graph_grad. */
+/* The same, with a gradient wanted (tests). Its gradient is the external "grad:<name>" where an operator
+ * accumulates it, else an activation; see sid2_graph_grad. */
 sid2_tensor sid2_graph_variable(sid2_graph *g, const char *name, sid2_dtype dtype, sid2_shape shape);
 /* A parameter; the first use of a name creates it, later uses return the same view. */
 sid2_tensor sid2_graph_param(sid2_graph *g, const char *name, sid2_shape shape, bool matrix, float init_mean,
@@ -100,7 +100,8 @@ sid2_tensor sid2_graph_export(sid2_graph *g, sid2_tensor tensor, const char *nam
 sid2_tensor sid2_linear(sid2_graph *g, sid2_tensor x, sid2_tensor w, sid2_tensor bias);
 sid2_tensor sid2_linear_to(sid2_graph *g, sid2_dtype dtype, sid2_tensor x, sid2_tensor w, sid2_tensor bias);
 sid2_tensor sid2_conv2d(sid2_graph *g, sid2_tensor x, sid2_tensor w, sid2_tensor bias);
-sid2_tensor sid2_group_norm(sid2_graph *g, sid2_tensor x, sid2_tensor gamma, sid2_tensor beta, int groups, float eps);
+sid2_tensor sid2_group_norm(sid2_graph *g, sid2_tensor x, sid2_tensor gamma, sid2_tensor beta, int groups,
+                            float eps);
 sid2_tensor sid2_layer_norm(sid2_graph *g, sid2_tensor x, sid2_tensor gamma, sid2_tensor beta, float eps);
 sid2_tensor sid2_rms_norm(sid2_graph *g, sid2_tensor x, sid2_tensor gamma, float eps);
 sid2_tensor sid2_silu(sid2_graph *g, sid2_tensor x);
@@ -130,15 +131,16 @@ sid2_tensor sid2_diffusion_loss(sid2_graph *g, sid2_tensor v, sid2_tensor z, sid
 /* ---- Passes ---- */
 /* Merges norm+FiLM+activation, activation+FiLM, and additions into the operator that can take them. */
 void sid2_graph_fuse(sid2_graph *g);
-/* Appends the backward pass of `loss` given its gradient `dloss`. Parameter gradients are added to `grads`. */
+/* Appends the backward pass of `loss` given its gradient `dloss`. Parameter gradients are added to `grads`.
+ */
 void sid2_graph_backward(sid2_graph *g, sid2_tensor loss, sid2_tensor dloss);
 /* The gradient of a variable after the backward pass, or SID2_NONE. */
 sid2_tensor sid2_graph_grad(const sid2_graph *g, sid2_tensor tensor);
 /* Drops the activations of the chosen segments after the forward pass and computes them again before
  * their backward pass. `segments` has segment_count entries. */
 void sid2_graph_recompute(sid2_graph *g, const bool *segments);
-/* Recomputes as few segments as needed, cheapest first, for the plan to fit in `arena_bytes`. Returns how many
- * were chosen, or -1 when it cannot fit; *least_bytes then holds the smallest arena that would do. */
+/* Recomputes as few segments as needed, cheapest first, for the plan to fit in `arena_bytes`. Returns how
+ * many were chosen, or -1 when it cannot fit; *least_bytes then holds the smallest arena that would do. */
 int sid2_graph_fit(sid2_graph *g, size_t arena_bytes, size_t *least_bytes);
 /* Ends building: sizes the flat buffers and reports the first error of any builder or pass. */
 bool sid2_graph_finish(sid2_graph *g, sid2_error *err);

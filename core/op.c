@@ -7,7 +7,8 @@
 static const struct {
     const char *name, *inputs, *outputs, *attributes, *formula;
 } rows[SID2_OP_COUNT] = {
-#define OP(name, inputs, outputs, attributes, gradient, formula) {#name, inputs, outputs, attributes, formula},
+#define OP(name, inputs, outputs, attributes, gradient, formula)                                             \
+    {#name, inputs, outputs, attributes, formula},
 #include "op.def"
 };
 
@@ -42,7 +43,8 @@ sid2_op_info sid2_op_describe(sid2_op op)
 
 const char *sid2_op_name(sid2_op op) { return rows[op].name; }
 
-/* ---- Shape rules ---------------------------------------------------------------------------------------- */
+/* ---- Shape rules ----------------------------------------------------------------------------------------
+ */
 
 typedef struct rule {
     const sid2_attr *attr;
@@ -75,8 +77,7 @@ static bool infer_linear(rule r)
 {
     sid2_type x = r.in[0], w = r.in[1];
     if (x.shape.rank < 1 || w.shape.rank != 2 || last(x.shape) != w.shape.dim[1]) return false;
-    sid2_dtype dtype = r.attr->dtype != SID2_F32 ? r.attr->dtype : x.dtype;
-    r.out[0] = (sid2_type){dtype, with_last(x.shape, w.shape.dim[0])};
+    r.out[0] = (sid2_type){r.attr->dtype, with_last(x.shape, w.shape.dim[0])};
     return fits_vector(r.in[2], w.shape.dim[0]) && fits(r.in[3], r.out[0].shape);
 }
 
@@ -91,7 +92,8 @@ static bool infer_linear_dgrad(rule r)
 static bool infer_linear_wgrad(rule r)
 {
     sid2_type x = r.in[0], dy = r.in[1];
-    if (x.shape.rank < 1 || x.shape.rank != dy.shape.rank || rows_of(x.shape) != rows_of(dy.shape)) return false;
+    if (x.shape.rank < 1 || x.shape.rank != dy.shape.rank || rows_of(x.shape) != rows_of(dy.shape))
+        return false;
     r.out[0] = wide_type(dy.dtype, sid2_shape_of(last(dy.shape), last(x.shape)));
     r.out[1] = wide_type(dy.dtype, sid2_shape_of(last(dy.shape)));
     return true;
@@ -167,8 +169,8 @@ static bool infer_row_norm_grad(rule r)
     r.out[0] = x;
     r.out[1] = r.out[2] = wide_type(x.dtype, sid2_shape_of(c));
     r.out[3] = (sid2_type){x.dtype, sid2_shape_of(x.shape.dim[0], 2 * c)};
-    return is(r.in[2], sid2_shape_of(rows_of(x.shape), 2)) && is_vector(r.in[3], c) && fits_vector(r.in[4], c) &&
-           fits_film(r.in[5], x.shape) && fits(r.in[6], x.shape);
+    return is(r.in[2], sid2_shape_of(rows_of(x.shape), 2)) && is_vector(r.in[3], c) &&
+           fits_vector(r.in[4], c) && fits_film(r.in[5], x.shape) && fits(r.in[6], x.shape);
 }
 
 static bool infer_activation(rule r)
@@ -388,7 +390,8 @@ static bool infer_sampler_step(rule r)
 {
     sid2_shape s = r.in[0].shape;
     r.out[0] = r.out[1] = r.in[0];
-    return is(r.in[1], s) && fits(r.in[2], s) && fits(r.in[3], s) && fits(r.in[4], s) && is_vector(r.in[5], 8);
+    return is(r.in[1], s) && fits(r.in[2], s) && fits(r.in[3], s) && fits(r.in[4], s) &&
+           is_vector(r.in[5], 8);
 }
 
 static bool infer_global_norm(rule r)
@@ -427,10 +430,12 @@ bool sid2_op_infer(sid2_op op, const sid2_attr *attr, const sid2_type in[], sid2
         memcpy(shapes + used, shape, length + 1);
         used += length;
     }
-    return sid2_fail(err, SID2_ERR_INTERNAL, "operator %s(%s) cannot take (%s)", info.name, info.inputs, shapes);
+    return sid2_fail(err, SID2_ERR_INTERNAL, "operator %s(%s) cannot take (%s)", info.name, info.inputs,
+                     shapes);
 }
 
-/* ---- Cost rules ----------------------------------------------------------------------------------------- */
+/* ---- Cost rules -----------------------------------------------------------------------------------------
+ */
 
 static double macs(sid2_op op, const sid2_type in[], const sid2_type out[])
 {

@@ -45,14 +45,14 @@ static inline float sid2_uniform(uint32_t word) { return ((float)(word >> 9) + 0
 
 /* Who uses which stream. Dropout layers count up from SID2_PURPOSE_DROPOUT. */
 enum {
-    SID2_PURPOSE_NOISE = 0,    /* epsilon of the diffusion, or the sampler's starting noise */
-    SID2_PURPOSE_TIME = 1,     /* t0 of the low-discrepancy draw (sample = step) */
-    SID2_PURPOSE_LABEL = 2,    /* label dropped in training; label drawn in sampling */
-    SID2_PURPOSE_FLIP = 3,     /* horizontal flip (sample = global image number) */
-    SID2_PURPOSE_SHUFFLE = 4,  /* data order (sample = epoch) */
-    SID2_PURPOSE_INIT = 5,     /* weights (sample = parameter number) */
-    SID2_PURPOSE_SYNTH = 6,    /* generated pictures (sample = picture) */
-    SID2_PURPOSE_STEP = 1024,  /* sampler noise: STEP + step number */
+    SID2_PURPOSE_NOISE = 0,   /* epsilon of the diffusion, or the sampler's starting noise */
+    SID2_PURPOSE_TIME = 1,    /* t0 of the low-discrepancy draw (sample = step) */
+    SID2_PURPOSE_LABEL = 2,   /* label dropped in training; label drawn in sampling */
+    SID2_PURPOSE_FLIP = 3,    /* horizontal flip (sample = global image number) */
+    SID2_PURPOSE_SHUFFLE = 4, /* data order (sample = epoch) */
+    SID2_PURPOSE_INIT = 5,    /* weights (sample = parameter number) */
+    SID2_PURPOSE_SYNTH = 6,   /* generated pictures (sample = picture) */
+    SID2_PURPOSE_STEP = 1024, /* sampler noise: STEP + step number */
     SID2_PURPOSE_DROPOUT = 1u << 20,
 };
 

@@ -8,7 +8,7 @@
 
 typedef struct sid2_plan {
     size_t arena_bytes;
-    size_t *offset;       /* by tensor: byte offset in the arena, or SID2_NOT_IN_ARENA */
+    size_t *offset; /* by tensor: byte offset in the arena, or SID2_NOT_IN_ARENA */
     int32_t tensor_count;
     int32_t peak_node; /* the node at which most is alive */
 } sid2_plan;

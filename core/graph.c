@@ -1,0 +1,361 @@
+#include "graph.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Storage ----------------------------------------------------------------------------------------------
+ */
+
+sid2_graph *sid2_graph_create(sid2_dtype compute)
+{
+    sid2_graph *g = calloc(1, sizeof *g);
+    if (!g) return NULL;
+    g->compute = compute;
+    g->master = compute == SID2_F64 ? SID2_F64 : SID2_F32;
+    g->segment = -1;
+    g->weights = sid2_graph_external(g, "weights", g->master, sid2_shape_of(0));
+    g->grads = sid2_graph_external(g, "grads", g->master, sid2_shape_of(0));
+    g->weights_low =
+        compute == g->master ? g->weights : sid2_graph_external(g, "weights_low", compute, sid2_shape_of(0));
+    return g;
+}
+
+void sid2_graph_destroy(sid2_graph *g)
+{
+    if (!g) return;
+    for (int32_t i = 0; i < g->tensor_count; i++) free((char *)g->tensors[i].name);
+    for (int32_t i = 0; i < g->param_count; i++) free((char *)g->params[i].name);
+    free(g->tensors);
+    free(g->nodes);
+    free(g->params);
+    free(g->grad_of);
+    free(g);
+}
+
+/* Makes room for one more element; on failure the graph holds the error. */
+static bool grow(sid2_graph *g, void **array, int32_t count, int32_t *capacity, size_t size)
+{
+    if (g->error.code) return false;
+    if (count < *capacity) return true;
+    int32_t wanted = *capacity ? 2 * *capacity : 64;
+    void *larger = realloc(*array, (size_t)wanted * size);
+    if (!larger) return sid2_fail(&g->error, SID2_ERR_MEMORY, "out of memory building the graph");
+    *array = larger;
+    *capacity = wanted;
+    return true;
+}
+
+static char *copy_name(sid2_graph *g, const char *name)
+{
+    char *copy = strdup(name);
+    if (!copy) sid2_fail(&g->error, SID2_ERR_MEMORY, "out of memory building the graph");
+    return copy;
+}
+
+static sid2_tensor add_tensor(sid2_graph *g, sid2_tensor_info info)
+{
+    if (!grow(g, (void **)&g->tensors, g->tensor_count, &g->tensor_capacity, sizeof *g->tensors))
+        return SID2_NONE;
+    if (info.name && !(info.name = copy_name(g, info.name))) return SID2_NONE;
+    g->tensors[g->tensor_count] = info;
+    return g->tensor_count++;
+}
+
+/* ---- Leaves
+ * ------------------------------------------------------------------------------------------------- */
+
+static sid2_tensor add_external(sid2_graph *g, const char *name, sid2_dtype dtype, sid2_shape shape,
+                                bool grad)
+{
+    if (g->error.code) return SID2_NONE;
+    if (sid2_graph_find(g, name) != SID2_NONE)
+        return sid2_fail(&g->error, SID2_ERR_INTERNAL, "the graph has two externals named '%s'", name),
+               SID2_NONE;
+    return add_tensor(g, (sid2_tensor_info){.name = name,
+                                            .dtype = dtype,
+                                            .shape = shape,
+                                            .external = true,
+                                            .requires_grad = grad,
+                                            .base = SID2_NONE,
+                                            .producer = -1});
+}
+
+sid2_tensor sid2_graph_external(sid2_graph *g, const char *name, sid2_dtype dtype, sid2_shape shape)
+{
+    return add_external(g, name, dtype, shape, false);
+}
+
+sid2_tensor sid2_graph_variable(sid2_graph *g, const char *name, sid2_dtype dtype, sid2_shape shape)
+{
+    return add_external(g, name, dtype, shape, true);
+}
+
+/* A view of `shape` into external `base` from element `offset`. */
+static sid2_tensor add_view(sid2_graph *g, sid2_tensor base, int64_t offset, sid2_shape shape, bool grad)
+{
+    if (g->error.code) return SID2_NONE;
+    return add_tensor(g, (sid2_tensor_info){.dtype = g->tensors[base].dtype,
+                                            .shape = shape,
+                                            .external = true,
+                                            .requires_grad = grad,
+                                            .base = base,
+                                            .offset = offset,
+                                            .producer = -1});
+}
+
+sid2_tensor sid2_graph_param(sid2_graph *g, const char *name, sid2_shape shape, bool matrix, float init_mean,
+                             float init_std)
+{
+    for (int32_t i = 0; i < g->param_count; i++)
+        if (!strcmp(g->params[i].name, name)) return g->params[i].tensor;
+    if (!grow(g, (void **)&g->params, g->param_count, &g->param_capacity, sizeof *g->params))
+        return SID2_NONE;
+    sid2_param param = {.name = copy_name(g, name),
+                        .shape = shape,
+                        .offset = g->param_elements,
+                        .init_mean = init_mean,
+                        .init_std = init_std,
+                        .matrix = matrix};
+    if (!param.name) return SID2_NONE;
+    param.tensor = add_view(g, matrix ? g->weights_low : g->weights, param.offset, shape, true);
+    g->params[g->param_count++] = param;
+    int64_t end = param.offset + sid2_shape_count(shape);
+    g->param_elements = (end + SID2_PARAM_ALIGN - 1) / SID2_PARAM_ALIGN * SID2_PARAM_ALIGN;
+    return param.tensor;
+}
+
+void sid2_graph_begin_segment(sid2_graph *g) { g->segment = g->segment_count++; }
+void sid2_graph_end_segment(sid2_graph *g) { g->segment = -1; }
+
+/* ---- Nodes
+ * ---------------------------------------------------------------------------------------------------- */
+
+sid2_type sid2_graph_type(const sid2_graph *g, sid2_tensor t)
+{
+    if (t == SID2_NONE) return (sid2_type){.shape.rank = -1};
+    return (sid2_type){g->tensors[t].dtype, g->tensors[t].shape};
+}
+
+/* Appends a node whose outputs are the given tensors, or new activations where `out` says SID2_NONE. */
+static sid2_node *append(sid2_graph *g, sid2_op op, sid2_attr attr, const sid2_tensor *in, int count,
+                         const sid2_tensor *out, int out_count, bool optional_outputs)
+{
+    if (!grow(g, (void **)&g->nodes, g->node_count, &g->node_capacity, sizeof *g->nodes)) return NULL;
+    sid2_op_info info = sid2_op_describe(op);
+    sid2_node node = {.op = op, .attr = attr, .segment = g->segment};
+    sid2_type in_type[SID2_MAX_INPUTS], out_type[SID2_MAX_OUTPUTS];
+    bool requires_grad = false;
+    for (int i = 0; i < SID2_MAX_INPUTS; i++) {
+        node.in[i] = i < count ? in[i] : SID2_NONE;
+        in_type[i] = sid2_graph_type(g, node.in[i]);
+        if (node.in[i] != SID2_NONE) requires_grad |= g->tensors[node.in[i]].requires_grad;
+    }
+    if (!sid2_op_infer(op, &attr, in_type, out_type, &g->error)) return NULL;
+    for (int i = 0; i < SID2_MAX_OUTPUTS; i++) {
+        node.out[i] = i < out_count ? out[i] : SID2_NONE;
+        if (i >= info.output_count) continue;
+        if (node.out[i] == SID2_NONE) {
+            if (info.output[i].optional && !optional_outputs) continue;
+            node.out[i] = add_tensor(g, (sid2_tensor_info){.dtype = out_type[i].dtype,
+                                                           .shape = out_type[i].shape,
+                                                           .requires_grad = requires_grad,
+                                                           .base = SID2_NONE,
+                                                           .producer = g->node_count});
+            if (node.out[i] == SID2_NONE) return NULL;
+        } else {
+            sid2_tensor_info *t = &g->tensors[node.out[i]];
+            if (!sid2_shape_equal(t->shape, out_type[i].shape) || t->dtype != out_type[i].dtype) {
+                char text[2][64];
+                sid2_fail(&g->error, SID2_ERR_INTERNAL, "operator %s makes %s %s where %s %s is wanted",
+                          info.name, sid2_dtype_name(out_type[i].dtype),
+                          sid2_shape_text(out_type[i].shape, text[0]), sid2_dtype_name(t->dtype),
+                          sid2_shape_text(t->shape, text[1]));
+                return NULL;
+            }
+            if (t->producer < 0 && t->base == SID2_NONE) t->producer = g->node_count;
+        }
+    }
+    g->nodes[g->node_count] = node;
+    return &g->nodes[g->node_count++];
+}
+
+sid2_tensor sid2_graph_emit(sid2_graph *g, sid2_op op, sid2_attr attr, const sid2_tensor *in, int count,
+                            bool optional_outputs)
+{
+    sid2_node *node = append(g, op, attr, in, count, NULL, 0, optional_outputs);
+    return node ? node->out[0] : SID2_NONE;
+}
+
+void sid2_graph_emit_into(sid2_graph *g, sid2_op op, sid2_attr attr, const sid2_tensor *in, int count,
+                          const sid2_tensor *out, int out_count)
+{
+    append(g, op, attr, in, count, out, out_count, false);
+}
+
+sid2_tensor sid2_graph_output(const sid2_graph *g, sid2_tensor tensor, int index)
+{
+    if (tensor == SID2_NONE || g->error.code) return SID2_NONE;
+    return g->nodes[g->tensors[tensor].producer].out[index];
+}
+
+sid2_tensor sid2_graph_export(sid2_graph *g, sid2_tensor tensor, const char *name)
+{
+    if (tensor == SID2_NONE || g->error.code) return SID2_NONE;
+    sid2_tensor_info *t = &g->tensors[tensor];
+    if (t->external || sid2_graph_find(g, name) != SID2_NONE)
+        return sid2_fail(&g->error, SID2_ERR_INTERNAL, "cannot export a tensor as '%s'", name), SID2_NONE;
+    char *copy = copy_name(g, name);
+    if (!copy) return SID2_NONE;
+    t->name = copy;
+    t->external = true;
+    return tensor;
+}
+
+bool sid2_graph_finish(sid2_graph *g, sid2_error *err)
+{
+    if (g->error.code) return sid2_fail(err, g->error.code, "%s", g->error.message);
+    sid2_shape flat = sid2_shape_of(g->param_elements);
+    g->tensors[g->weights].shape = g->tensors[g->weights_low].shape = g->tensors[g->grads].shape = flat;
+    return true;
+}
+
+sid2_tensor sid2_graph_find(const sid2_graph *g, const char *name)
+{
+    for (sid2_tensor t = 0; t < g->tensor_count; t++)
+        if (g->tensors[t].external && g->tensors[t].name && !strcmp(g->tensors[t].name, name)) return t;
+    return SID2_NONE;
+}
+
+sid2_cost sid2_graph_node_cost(const sid2_graph *g, const sid2_node *node)
+{
+    sid2_type in[SID2_MAX_INPUTS], out[SID2_MAX_OUTPUTS];
+    for (int i = 0; i < SID2_MAX_INPUTS; i++) in[i] = sid2_graph_type(g, node->in[i]);
+    for (int i = 0; i < SID2_MAX_OUTPUTS; i++) out[i] = sid2_graph_type(g, node->out[i]);
+    return sid2_op_cost(node->op, &node->attr, in, out);
+}
+
+/* ---- Builders
+ * -------------------------------------------------------------------------------------------------- */
+
+#define EMIT(op, attr, ...)                                                                                  \
+    sid2_graph_emit(g, SID2_OP_##op, attr, (sid2_tensor[]){__VA_ARGS__},                                     \
+                    (int)(sizeof((sid2_tensor[]){__VA_ARGS__}) / sizeof(sid2_tensor)), false)
+#define ATTR(...) ((sid2_attr){__VA_ARGS__})
+#define NO_ATTR   ((sid2_attr){0})
+
+sid2_tensor sid2_linear_to(sid2_graph *g, sid2_dtype dtype, sid2_tensor x, sid2_tensor w, sid2_tensor bias)
+{
+    return EMIT(linear, ATTR(.dtype = dtype), x, w, bias);
+}
+
+sid2_tensor sid2_linear(sid2_graph *g, sid2_tensor x, sid2_tensor w, sid2_tensor bias)
+{
+    return sid2_linear_to(g, x == SID2_NONE ? SID2_F32 : g->tensors[x].dtype, x, w, bias);
+}
+
+sid2_tensor sid2_conv2d(sid2_graph *g, sid2_tensor x, sid2_tensor w, sid2_tensor bias)
+{
+    return EMIT(conv2d, NO_ATTR, x, w, bias);
+}
+
+sid2_tensor sid2_group_norm(sid2_graph *g, sid2_tensor x, sid2_tensor gamma, sid2_tensor beta, int groups,
+                            float eps)
+{
+    return EMIT(group_norm, ATTR(.groups = groups, .eps = eps), x, gamma, beta);
+}
+
+sid2_tensor sid2_layer_norm(sid2_graph *g, sid2_tensor x, sid2_tensor gamma, sid2_tensor beta, float eps)
+{
+    return EMIT(row_norm, ATTR(.center = 1, .eps = eps), x, gamma, beta);
+}
+
+sid2_tensor sid2_rms_norm(sid2_graph *g, sid2_tensor x, sid2_tensor gamma, float eps)
+{
+    return EMIT(row_norm, ATTR(.eps = eps), x, gamma);
+}
+
+sid2_tensor sid2_silu(sid2_graph *g, sid2_tensor x)
+{
+    return EMIT(activation, ATTR(.act = SID2_ACT_SILU), x);
+}
+sid2_tensor sid2_gelu(sid2_graph *g, sid2_tensor x)
+{
+    return EMIT(activation, ATTR(.act = SID2_ACT_GELU), x);
+}
+sid2_tensor sid2_film(sid2_graph *g, sid2_tensor x, sid2_tensor film)
+{
+    return EMIT(activation, NO_ATTR, x, film);
+}
+sid2_tensor sid2_add(sid2_graph *g, sid2_tensor a, sid2_tensor b)
+{
+    return EMIT(add, ATTR(.scale = 1), a, b);
+}
+sid2_tensor sid2_sub(sid2_graph *g, sid2_tensor a, sid2_tensor b)
+{
+    return EMIT(add, ATTR(.scale = -1), a, b);
+}
+
+sid2_tensor sid2_cast(sid2_graph *g, sid2_tensor x, sid2_dtype dtype)
+{
+    if (x == SID2_NONE || g->tensors[x].dtype == dtype) return x;
+    return EMIT(cast, ATTR(.dtype = dtype), x);
+}
+
+sid2_tensor sid2_dropout(sid2_graph *g, sid2_tensor x, sid2_tensor samples, sid2_tensor seed, float rate,
+                         uint32_t purpose)
+{
+    if (rate == 0) return x;
+    return EMIT(dropout, ATTR(.rate = rate, .purpose = purpose), x, samples, seed);
+}
+
+sid2_tensor sid2_avg_pool2(sid2_graph *g, sid2_tensor x) { return EMIT(pool2, ATTR(.scale = 0.25f), x); }
+sid2_tensor sid2_upsample2(sid2_graph *g, sid2_tensor x) { return EMIT(upsample2, ATTR(.scale = 1), x); }
+
+sid2_tensor sid2_patchify(sid2_graph *g, sid2_tensor x, int patch)
+{
+    return patch == 1 ? x : EMIT(patchify, ATTR(.patch = patch), x);
+}
+
+sid2_tensor sid2_unpatchify(sid2_graph *g, sid2_tensor x, int patch)
+{
+    return patch == 1 ? x : EMIT(unpatchify, ATTR(.patch = patch), x);
+}
+
+sid2_tensor sid2_attention(sid2_graph *g, sid2_tensor qkv, sid2_tensor gamma, sid2_tensor beta, int heads,
+                           const int32_t grid[3], bool center, float eps, float theta)
+{
+    sid2_attr attr = {
+        .heads = heads, .grid = {grid[0], grid[1], grid[2]}, .center = center, .eps = eps, .theta = theta};
+    sid2_tensor qk = EMIT(qk_norm_rope, attr, qkv, gamma, beta);
+    return EMIT(attention, ATTR(.heads = heads), qk, qkv);
+}
+
+sid2_tensor sid2_embedding(sid2_graph *g, sid2_tensor table, sid2_tensor index)
+{
+    return EMIT(embedding, NO_ATTR, table, index);
+}
+
+sid2_tensor sid2_sinusoid(sid2_graph *g, sid2_tensor t, int width, float period)
+{
+    return EMIT(sinusoid, ATTR(.period = period, .dtype = g->compute, .shape = sid2_shape_of(width)), t);
+}
+
+sid2_tensor sid2_random_normal(sid2_graph *g, sid2_tensor samples, sid2_tensor seed, sid2_shape shape,
+                               uint32_t purpose)
+{
+    return EMIT(random_normal, ATTR(.purpose = purpose, .dtype = g->master, .shape = shape), samples, seed);
+}
+
+sid2_tensor sid2_image_to_float(sid2_graph *g, sid2_tensor x) { return EMIT(image_to_float, NO_ATTR, x); }
+
+sid2_tensor sid2_diffuse(sid2_graph *g, sid2_tensor x, sid2_tensor eps, sid2_tensor alpha, sid2_tensor sigma)
+{
+    return EMIT(diffuse, NO_ATTR, x, eps, alpha, sigma);
+}
+
+sid2_tensor sid2_diffusion_loss(sid2_graph *g, sid2_tensor v, sid2_tensor z, sid2_tensor x, sid2_tensor alpha,
+                                sid2_tensor sigma, sid2_tensor weight)
+{
+    return EMIT(diffusion_loss, NO_ATTR, v, z, x, alpha, sigma, weight);
+}
