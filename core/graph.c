@@ -91,7 +91,6 @@ sid2_tensor sid2_graph_variable(sid2_graph *g, const char *name, sid2_dtype dtyp
     return add_external(g, name, dtype, shape, true);
 }
 
-/* A view of `shape` into external `base` from element `offset`. */
 static sid2_tensor add_view(sid2_graph *g, sid2_tensor base, int64_t offset, sid2_shape shape, bool grad)
 {
     if (g->error.code) return SID2_NONE;
@@ -102,6 +101,17 @@ static sid2_tensor add_view(sid2_graph *g, sid2_tensor base, int64_t offset, sid
                                             .base = base,
                                             .offset = offset,
                                             .producer = -1});
+}
+
+sid2_tensor sid2_graph_view(sid2_graph *g, sid2_tensor base, int64_t offset, sid2_shape shape)
+{
+    return add_view(g, base, offset, shape, false);
+}
+
+sid2_tensor sid2_graph_activation(sid2_graph *g, sid2_type type)
+{
+    return add_tensor(
+        g, (sid2_tensor_info){.dtype = type.dtype, .shape = type.shape, .base = SID2_NONE, .producer = -1});
 }
 
 sid2_tensor sid2_graph_param(sid2_graph *g, const char *name, sid2_shape shape, bool matrix, float init_mean,

@@ -62,8 +62,9 @@ typedef struct sid2_graph {
     int32_t param_count, param_capacity;
     int64_t param_elements; /* length of the flat buffers */
     sid2_tensor weights, weights_low, grads;
-    sid2_tensor *grad_of; /* after sid2_graph_backward: gradient by tensor, or SID2_NONE */
-    int32_t segment;      /* given to the nodes that follow */
+    sid2_tensor *grad_of; /* after sid2_graph_backward: gradient by forward tensor, or SID2_NONE */
+    int32_t grad_count;
+    int32_t segment; /* given to the nodes that follow */
     int32_t segment_count;
     sid2_error error; /* the first one */
 } sid2_graph;
@@ -80,6 +81,10 @@ sid2_tensor sid2_graph_variable(sid2_graph *g, const char *name, sid2_dtype dtyp
 /* A parameter; the first use of a name creates it, later uses return the same view. */
 sid2_tensor sid2_graph_param(sid2_graph *g, const char *name, sid2_shape shape, bool matrix, float init_mean,
                              float init_std);
+/* Part of an external, from element `offset`. */
+sid2_tensor sid2_graph_view(sid2_graph *g, sid2_tensor base, int64_t offset, sid2_shape shape);
+/* A tensor that no node has written yet, to be named as an output of sid2_graph_emit_into. */
+sid2_tensor sid2_graph_activation(sid2_graph *g, sid2_type type);
 /* Marks what follows as one unit of recomputation (a block). -1: never recomputed. */
 void sid2_graph_begin_segment(sid2_graph *g);
 void sid2_graph_end_segment(sid2_graph *g);
