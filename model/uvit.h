@@ -1,0 +1,35 @@
+/* The Residual U-ViT as a graph. Formulas, tensor names and shapes: docs/model.md. */
+#ifndef SID2_UVIT_H
+#define SID2_UVIT_H
+
+#include "config.h"
+#include "graph.h"
+
+/* N images of S x S pixels and c channels, S = model.image_size. */
+typedef struct sid2_uvit_inputs {
+    sid2_tensor z;             /* [N,S,S,c] f32 */
+    sid2_tensor time;          /* [N] f32: sid2_schedule_position */
+    sid2_tensor label;         /* [N] i32; model.classes stands for none */
+    sid2_tensor samples, seed; /* for dropout, as random_normal takes them; SID2_NONE: no dropout */
+} sid2_uvit_inputs;
+
+/* A level of the network, for tables: the nodes and parameters from here to the next layer. */
+typedef struct sid2_uvit_layer {
+    char name[24], kind[24];
+    int32_t first_node, first_param;
+    sid2_tensor output;
+} sid2_uvit_layer;
+
+enum { SID2_UVIT_MAX_LAYERS = 2 * SID2_MAX_LEVELS + 2 };
+
+typedef struct sid2_uvit {
+    sid2_tensor v;   /* [N,S,S,c] f32 */
+    sid2_tensor emb; /* [N,model.emb], the conditioning vector */
+    sid2_uvit_layer layers[SID2_UVIT_MAX_LAYERS];
+    int layer_count;
+} sid2_uvit;
+
+/* Appends the network to a graph. A second call on the same graph shares its parameters. */
+sid2_uvit sid2_uvit_build(sid2_graph *g, const sid2_config *config, sid2_uvit_inputs inputs);
+
+#endif
