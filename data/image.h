@@ -15,6 +15,7 @@ typedef struct sid2_image {
 
 #define SID2_IMAGE_MAX_SIDE   65500
 #define SID2_IMAGE_MAX_PIXELS ((int64_t)1 << 27) /* larger ones are refused, not decoded */
+#define SID2_IMAGE_MAX_FILE   ((size_t)1 << 29)  /* bytes of a picture's file */
 
 bool sid2_image_alloc(sid2_image *image, int32_t width, int32_t height, int32_t channels, sid2_error *err);
 void sid2_image_free(sid2_image *image); /* an empty or freed image is fine */

@@ -1,4 +1,5 @@
-/* Resampling that equals Pillow's, bit for bit: published FIDs hang on it. */
+/* Resampling that equals Pillow's, bit for bit: published FIDs hang on it. Pillow up to 12, that is: from 13
+ * on it takes tall pictures vertically first, which moves the lowest bit. */
 #ifndef SID2_RESIZE_H
 #define SID2_RESIZE_H
 

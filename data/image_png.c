@@ -1,0 +1,262 @@
+/* PNG through libpng. Its errors leave by longjmp, so everything that must be freed afterwards lives in a
+ * struct outside the function that calls setjmp. */
+#include "image_png.h"
+
+#include "file.h"
+
+#include <png.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One chunk may not claim more: libpng would allocate it. */
+enum { CHUNK_LIMIT = 16 << 20, CHUNK_COUNT_LIMIT = 1000 };
+
+typedef struct codec {
+    const char *name;
+    sid2_error *err;
+    png_struct *png;
+    png_info *info, *end;
+    png_byte **rows;
+
+    const uint8_t *input; /* decoding: what is left of the file */
+    size_t input_left;
+
+    uint8_t *output; /* encoding: the file so far */
+    size_t output_size, output_room;
+} codec;
+
+static void on_error(png_struct *png, const char *message)
+{
+    codec *c = png_get_error_ptr(png);
+    sid2_fail(c->err, SID2_ERR_FORMAT, "%s: %s", c->name, message);
+    png_longjmp(png, 1);
+}
+
+/* libpng warns of what it can mend by itself (odd profiles, unknown chunks); the picture is whole. */
+static void on_warning(png_struct *png, const char *message)
+{
+    (void)png;
+    (void)message;
+}
+
+static void on_read(png_struct *png, png_byte *bytes, size_t size)
+{
+    codec *c = png_get_io_ptr(png);
+    if (size > c->input_left) png_error(png, "the file is cut short");
+    memcpy(bytes, c->input, size);
+    c->input += size;
+    c->input_left -= size;
+}
+
+static void on_write(png_struct *png, png_byte *bytes, size_t size)
+{
+    codec *c = png_get_io_ptr(png);
+    if (size > c->output_room - c->output_size) {
+        size_t room = 2 * c->output_room + size + 4096;
+        uint8_t *grown = realloc(c->output, room);
+        if (!grown) png_error(png, "no memory for the file");
+        c->output = grown;
+        c->output_room = room;
+    }
+    memcpy(c->output + c->output_size, bytes, size);
+    c->output_size += size;
+}
+
+static void on_flush(png_struct *png) { (void)png; }
+
+/* Allocates the picture with libpng's 1 to 4 channels; `image->channels` counts alpha until flatten(). */
+static bool decode_pixels(codec *c, sid2_image *image)
+{
+    if (setjmp(png_jmpbuf(c->png))) return false;
+    png_set_read_fn(c->png, c, on_read);
+    png_set_user_limits(c->png, SID2_IMAGE_MAX_SIDE, SID2_IMAGE_MAX_SIDE);
+    png_set_chunk_malloc_max(c->png, CHUNK_LIMIT);
+    png_set_chunk_cache_max(c->png, CHUNK_COUNT_LIMIT);
+    png_read_info(c->png, c->info);
+    png_set_expand(c->png);
+    png_set_scale_16(c->png);
+    png_set_interlace_handling(c->png);
+    png_read_update_info(c->png, c->info);
+
+    int32_t width = (int32_t)png_get_image_width(c->png, c->info);
+    int32_t height = (int32_t)png_get_image_height(c->png, c->info);
+    int32_t channels = png_get_channels(c->png, c->info);
+    if ((int64_t)width * height > SID2_IMAGE_MAX_PIXELS) png_error(c->png, "the picture is too large");
+    size_t stride = (size_t)width * (size_t)channels;
+    if (png_get_rowbytes(c->png, c->info) != stride) png_error(c->png, "unexpected row size");
+    image->pixels = malloc(stride * (size_t)height);
+    c->rows = malloc((size_t)height * sizeof *c->rows);
+    if (!image->pixels || !c->rows) png_error(c->png, "no memory for the picture");
+    image->width = width;
+    image->height = height;
+    image->channels = channels;
+    for (int32_t y = 0; y < height; y++) c->rows[y] = image->pixels + (size_t)y * stride;
+    png_read_image(c->png, c->rows);
+    png_read_end(c->png, c->end);
+    return true;
+}
+
+/* Lays a picture with alpha (2 or 4 channels) on white. */
+static void flatten(sid2_image *image)
+{
+    int colours = image->channels - 1;
+    size_t count = (size_t)image->width * (size_t)image->height;
+    const uint8_t *from = image->pixels;
+    uint8_t *to = image->pixels;
+    for (size_t i = 0; i < count; i++, from += colours + 1, to += colours) {
+        int alpha = from[colours];
+        for (int k = 0; k < colours; k++)
+            to[k] = (uint8_t)((from[k] * alpha + 255 * (255 - alpha) + 127) / 255);
+    }
+    image->channels = colours;
+}
+
+static char *utf8_of_latin1(const char *text)
+{
+    char *utf8 = malloc(2 * strlen(text) + 1), *to = utf8;
+    if (!utf8) return NULL;
+    for (; *text; text++) {
+        unsigned char byte = (unsigned char)*text;
+        if (byte < 0x80)
+            *to++ = (char)byte;
+        else {
+            *to++ = (char)(0xc0 | byte >> 6);
+            *to++ = (char)(0x80 | (byte & 0x3f));
+        }
+    }
+    *to = 0;
+    return utf8;
+}
+
+static bool collect_text(codec *c, sid2_png_text **text, size_t *count)
+{
+    png_text *before, *after;
+    int n_before = 0, n_after = 0;
+    png_get_text(c->png, c->info, &before, &n_before);
+    png_get_text(c->png, c->end, &after, &n_after);
+    size_t total = (size_t)n_before + (size_t)n_after;
+    *text = calloc(total + 1, sizeof **text);
+    if (!*text) return sid2_fail(c->err, SID2_ERR_MEMORY, "%s: no memory for its texts", c->name);
+    for (size_t i = 0; i < total; i++) {
+        const png_text *from = i < (size_t)n_before ? &before[i] : &after[i - (size_t)n_before];
+        const char *value = from->text ? from->text : "";
+        sid2_png_text *to = &(*text)[(*count)++];
+        to->key = utf8_of_latin1(from->key);
+        to->value = from->compression >= PNG_ITXT_COMPRESSION_NONE ? strdup(value) : utf8_of_latin1(value);
+        if (!to->key || !to->value)
+            return sid2_fail(c->err, SID2_ERR_MEMORY, "%s: no memory for its texts", c->name);
+    }
+    return true;
+}
+
+bool sid2_png_decode(sid2_image *image, sid2_png_text **text, size_t *text_count, const void *bytes,
+                     size_t size, const char *name, sid2_error *err)
+{
+    *image = (sid2_image){0};
+    codec c = {.name = name, .err = err, .input = bytes, .input_left = size};
+    c.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &c, on_error, on_warning);
+    if (c.png) c.info = png_create_info_struct(c.png);
+    if (c.info) c.end = png_create_info_struct(c.png);
+    bool good = c.end ? decode_pixels(&c, image) : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", name);
+    if (good && image->channels % 2 == 0) flatten(image);
+    if (good && text) good = collect_text(&c, text, text_count);
+    png_destroy_read_struct(&c.png, &c.info, &c.end);
+    free(c.rows);
+    if (!good) sid2_image_free(image);
+    return good;
+}
+
+static bool encode_pixels(codec *c, const sid2_image *image, const png_text *chunks, int chunk_count)
+{
+    if (setjmp(png_jmpbuf(c->png))) return false;
+    png_set_write_fn(c->png, c, on_write, on_flush);
+    png_set_IHDR(c->png, c->info, (png_uint_32)image->width, (png_uint_32)image->height, 8,
+                 image->channels == 1 ? PNG_COLOR_TYPE_GRAY : PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    if (chunk_count) png_set_text(c->png, c->info, chunks, chunk_count);
+    png_write_info(c->png, c->info);
+    size_t stride = (size_t)image->width * (size_t)image->channels;
+    for (int32_t y = 0; y < image->height; y++) png_write_row(c->png, image->pixels + (size_t)y * stride);
+    png_write_end(c->png, c->info);
+    return true;
+}
+
+static bool is_ascii(const char *text)
+{
+    while (*text && !(*text & 0x80)) text++;
+    return !*text;
+}
+
+bool sid2_png_encode(const sid2_image *image, const sid2_png_text *text, size_t text_count, uint8_t **bytes,
+                     size_t *size, sid2_error *err)
+{
+    if (image->channels != 1 && image->channels != 3)
+        return sid2_fail(err, SID2_ERR_USAGE, "PNG: %d channels, it takes 1 or 3", image->channels);
+    png_text *chunks = calloc(text_count + 1, sizeof *chunks);
+    if (!chunks) return sid2_fail(err, SID2_ERR_MEMORY, "PNG: no memory for its texts");
+    for (size_t i = 0; i < text_count; i++) {
+        size_t length = strlen(text[i].key);
+        if (length < 1 || length > 79) {
+            free(chunks);
+            return sid2_fail(err, SID2_ERR_USAGE, "PNG: text key \"%.100s\" must have 1 to 79 characters",
+                             text[i].key);
+        }
+        chunks[i].key = text[i].key;
+        chunks[i].text = text[i].value;
+        chunks[i].compression =
+            is_ascii(text[i].value) ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE;
+    }
+    codec c = {.name = "PNG", .err = err};
+    c.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &c, on_error, on_warning);
+    if (c.png) c.info = png_create_info_struct(c.png);
+    bool good = c.info ? encode_pixels(&c, image, chunks, (int)text_count)
+                       : sid2_fail(err, SID2_ERR_MEMORY, "PNG: no memory");
+    png_destroy_write_struct(&c.png, &c.info);
+    free(chunks);
+    if (!good) {
+        free(c.output);
+        return false;
+    }
+    *bytes = c.output;
+    *size = c.output_size;
+    return true;
+}
+
+bool sid2_png_write(const char *path, const sid2_image *image, const sid2_png_text *text, size_t text_count,
+                    sid2_error *err)
+{
+    uint8_t *bytes;
+    size_t size;
+    if (!sid2_png_encode(image, text, text_count, &bytes, &size, err)) return false;
+    bool good = sid2_file_write(path, bytes, size, err);
+    free(bytes);
+    return good;
+}
+
+bool sid2_png_read_text(const char *path, sid2_png_text **text, size_t *count, sid2_error *err)
+{
+    *text = NULL;
+    *count = 0;
+    size_t size;
+    uint8_t *bytes = sid2_file_read(path, SID2_IMAGE_MAX_FILE, &size, err);
+    if (!bytes) return false;
+    sid2_image image;
+    bool good = sid2_png_decode(&image, text, count, bytes, size, path, err);
+    sid2_image_free(&image);
+    free(bytes);
+    if (!good) {
+        sid2_png_text_free(*text, *count);
+        *text = NULL;
+        *count = 0;
+    }
+    return good;
+}
+
+void sid2_png_text_free(sid2_png_text *text, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        free(text[i].key);
+        free(text[i].value);
+    }
+    free(text);
+}
