@@ -195,11 +195,9 @@ static sid2_tensor embed(net *n)
     int patch = (int)c->model_patch;
     snprintf(kind, sizeof kind, patch == 1 ? "conv 3 x 3" : "patches %d x %d", patch, patch);
     begin_layer(n, "embed", kind);
-    sid2_tensor z = n->in.z;
-    if (sid2_graph_type(n->g, z).dtype != n->g->compute) z = sid2_cast(n->g, z, n->g->compute);
+    sid2_tensor z = sid2_patchify(n->g, sid2_cast(n->g, n->in.z, n->g->compute), patch);
     int64_t channels = c->model_channels.item[0];
     int64_t k = patch == 1 ? 3 : 1;
-    if (patch > 1) z = sid2_patchify(n->g, z, patch);
     sid2_tensor w =
         param(n, "embed", "weight", "",
               k == 3 ? sid2_shape_of(channels, 3, 3, c->model_image_channels)
@@ -218,7 +216,7 @@ static sid2_tensor head(net *n, sid2_tensor x)
     int64_t out = c->model_patch * c->model_patch * c->model_image_channels;
     sid2_tensor w = kernel(n, "head", "out", out, 1, channels_of(n, h), ZERO);
     h = sid2_linear_to(n->g, n->g->master, h, w, vector(n, "head", "out", ".bias", out, 0));
-    return end_layer(n, c->model_patch == 1 ? h : sid2_unpatchify(n->g, h, (int)c->model_patch));
+    return end_layer(n, sid2_unpatchify(n->g, h, (int)c->model_patch));
 }
 
 sid2_uvit sid2_uvit_build(sid2_graph *g, const sid2_config *c, sid2_uvit_inputs in)

@@ -1,0 +1,80 @@
+#include "buffers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_buffer(const sid2_tensor_info *t) { return t->external && t->base == SID2_NONE; }
+
+static size_t bytes_of(const sid2_tensor_info *t)
+{
+    return (size_t)sid2_shape_count(t->shape) * sid2_dtype_size(t->dtype);
+}
+
+bool sid2_buffers_provide(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err)
+{
+    for (sid2_tensor i = 0; i < graph->tensor_count; i++) {
+        const sid2_tensor_info *t = &graph->tensors[i];
+        if (!is_buffer(t) || sid2_buffers_find(buffers, t->name)) continue;
+        if (buffers->count == SID2_MAX_BUFFERS) return sid2_fail(err, SID2_ERR_INTERNAL, "too many buffers");
+        sid2_binding binding = {strdup(t->name), sid2_buffer_create(buffers->device, bytes_of(t), err)};
+        if (!binding.buffer || !binding.name) {
+            if (!binding.name) sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+            sid2_buffer_destroy(binding.buffer);
+            free((char *)binding.name);
+            return false;
+        }
+        buffers->item[buffers->count++] = binding;
+    }
+    return true;
+}
+
+sid2_buffer *sid2_buffers_find(const sid2_buffers *buffers, const char *name)
+{
+    for (int i = 0; i < buffers->count; i++)
+        if (strcmp(buffers->item[i].name, name) == 0) return buffers->item[i].buffer;
+    return NULL;
+}
+
+size_t sid2_buffers_bytes(const sid2_buffers *buffers)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < buffers->count; i++) bytes += buffers->item[i].buffer->bytes;
+    return bytes;
+}
+
+void sid2_buffers_clear(sid2_buffers *buffers)
+{
+    for (int i = 0; i < buffers->count; i++) {
+        sid2_buffer_destroy(buffers->item[i].buffer);
+        free((char *)buffers->item[i].name);
+    }
+    buffers->count = 0;
+}
+
+bool sid2_buffers_upload(sid2_buffers *buffers, const char *name, const void *from, sid2_error *err)
+{
+    sid2_buffer *buffer = sid2_buffers_find(buffers, name);
+    if (!buffer) return sid2_fail(err, SID2_ERR_INTERNAL, "no buffer '%s'", name);
+    return sid2_buffer_upload(buffer, 0, from, buffer->bytes, err);
+}
+
+bool sid2_buffers_download(const sid2_buffers *buffers, const char *name, void *to, sid2_error *err)
+{
+    const sid2_buffer *buffer = sid2_buffers_find(buffers, name);
+    if (!buffer) return sid2_fail(err, SID2_ERR_INTERNAL, "no buffer '%s'", name);
+    return sid2_buffer_download(buffer, 0, to, buffer->bytes, err);
+}
+
+sid2_program *sid2_buffers_program(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err)
+{
+    if (!sid2_buffers_provide(buffers, graph, err)) return NULL;
+    return sid2_program_create(buffers->device, graph, buffers->item, buffers->count, err);
+}
+
+size_t sid2_externals_bytes(const sid2_graph *graph)
+{
+    size_t bytes = 0;
+    for (sid2_tensor i = 0; i < graph->tensor_count; i++)
+        if (is_buffer(&graph->tensors[i])) bytes += bytes_of(&graph->tensors[i]);
+    return bytes;
+}

@@ -1,0 +1,31 @@
+/* Device memory by name: what the externals of a graph are bound to. */
+#ifndef SID2_BUFFERS_H
+#define SID2_BUFFERS_H
+
+#include "device.h"
+
+enum { SID2_MAX_BUFFERS = 32 };
+
+typedef struct sid2_buffers {
+    sid2_device *device;
+    sid2_binding item[SID2_MAX_BUFFERS]; /* names are copies */
+    int count;
+} sid2_buffers;
+
+/* Makes a zero-filled buffer for every external of `graph` that has none yet. */
+bool sid2_buffers_provide(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err);
+sid2_buffer *sid2_buffers_find(const sid2_buffers *buffers, const char *name); /* NULL: none */
+size_t sid2_buffers_bytes(const sid2_buffers *buffers);
+void sid2_buffers_clear(sid2_buffers *buffers);
+
+/* The whole buffer `name`, from or to host memory. */
+bool sid2_buffers_upload(sid2_buffers *buffers, const char *name, const void *from, sid2_error *err);
+bool sid2_buffers_download(const sid2_buffers *buffers, const char *name, void *to, sid2_error *err);
+
+/* Provides and creates in one go. */
+sid2_program *sid2_buffers_program(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err);
+
+/* Bytes of the externals of a graph that is not on any device yet. */
+size_t sid2_externals_bytes(const sid2_graph *graph);
+
+#endif

@@ -1,0 +1,129 @@
+#include "training.h"
+
+#include "buffers.h"
+#include "philox.h"
+#include "plan.h"
+
+static sid2_graph *step_graph(const sid2_config *config, int64_t n, sid2_error *err)
+{
+    sid2_graph *g = sid2_graph_create(sid2_config_dtype(config->train_precision));
+    if (!g) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory building the graph"), NULL;
+    int64_t size = config->model_image_size;
+    sid2_shape images = sid2_shape_of(n, size, size, config->model_image_channels), each = sid2_shape_of(n);
+
+    sid2_tensor x = sid2_image_to_float(g, sid2_graph_external(g, "pixels", SID2_U8, images));
+    sid2_tensor samples = sid2_graph_external(g, "samples", SID2_U32, sid2_shape_of(n, 2));
+    sid2_tensor seed = sid2_graph_external(g, "seed", SID2_U32, sid2_shape_of(2));
+    sid2_tensor alpha = sid2_graph_external(g, "alpha", SID2_F32, each);
+    sid2_tensor sigma = sid2_graph_external(g, "sigma", SID2_F32, each);
+    sid2_tensor eps = sid2_random_normal(g, samples, seed, images, SID2_PURPOSE_NOISE);
+    sid2_tensor z = sid2_diffuse(g, x, eps, alpha, sigma);
+    sid2_uvit net =
+        sid2_uvit_build(g, config,
+                        (sid2_uvit_inputs){.z = z,
+                                           .time = sid2_graph_external(g, "time", SID2_F32, each),
+                                           .label = sid2_graph_external(g, "label", SID2_I32, each),
+                                           .samples = samples,
+                                           .seed = seed});
+    sid2_tensor weight = sid2_graph_external(g, "weight", SID2_F32, each);
+    sid2_tensor loss = sid2_diffusion_loss(g, net.v, z, x, alpha, sigma, weight);
+    sid2_graph_export(g, loss, "loss");
+    sid2_graph_fuse(g);
+    sid2_graph_backward(g, loss, sid2_graph_external(g, "dloss", SID2_F32, each));
+    if (sid2_graph_finish(g, err)) return g;
+    sid2_graph_destroy(g);
+    return NULL;
+}
+
+static size_t arena_of(const sid2_graph *graph, size_t alignment, sid2_error *err)
+{
+    sid2_plan *plan = sid2_plan_create(graph, alignment, err);
+    size_t bytes = plan ? plan->arena_bytes : SIZE_MAX;
+    sid2_plan_destroy(plan);
+    return bytes;
+}
+
+/* Builds the step for `n` images. Fails only for want of host memory. */
+static bool try_microbatch(const sid2_config *config, int64_t n, size_t alignment, sid2_training *t,
+                           sid2_error *err)
+{
+    *t = (sid2_training){.step = step_graph(config, n, err), .microbatch = (int)n};
+    if (!t->step) return false;
+    t->segments = t->step->segment_count;
+    t->arena = arena_of(t->step, alignment, err);
+    t->state = sid2_externals_bytes(t->step) +
+               3 * (size_t)t->step->param_elements * sizeof(float); /* Adam's two, EMA */
+    if (t->arena != SIZE_MAX) return true;
+    sid2_graph_destroy(t->step);
+    return false;
+}
+
+static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
+
+/* Recomputes blocks until the step fits. */
+static bool squeeze(sid2_training *t, size_t memory, size_t alignment, sid2_error *err)
+{
+    if (!memory || t->state + t->arena <= memory) return true;
+    size_t least = t->arena;
+    int chosen = memory > t->state ? sid2_graph_fit(t->step, memory - t->state, &least)
+                                   : sid2_graph_fit(t->step, 0, &least);
+    if (chosen < 0)
+        return sid2_fail(
+            err, SID2_ERR_MEMORY,
+            "training needs at least %.0f MiB (%.0f for the state, %.0f for %d image%s at a time), more than "
+            "the %.0f MiB allowed: raise the limit or make the model smaller",
+            mib(t->state + least) + 1, mib(t->state), mib(least), t->microbatch,
+            t->microbatch == 1 ? "" : "s", mib(memory));
+    t->recomputed = chosen;
+    t->arena = arena_of(t->step, alignment, err);
+    return t->arena != SIZE_MAX;
+}
+
+bool sid2_training_plan(const sid2_config *config, size_t memory, size_t alignment, sid2_training *best,
+                        sid2_error *err)
+{
+    if (!sid2_config_check(config, err)) return false;
+    int64_t batch = config->train_batch, fixed = config->train_microbatch;
+    size_t aim = (size_t)config->train_arena << 20;
+    if (!try_microbatch(config, fixed ? fixed : 1, alignment, best, err)) return false;
+    /* Automatic: the largest divisor of the batch that stays within the aim, and within memory. */
+    for (int64_t n = 2; !fixed && n <= batch; n++) {
+        sid2_training next;
+        if (batch % n) continue;
+        if (!try_microbatch(config, n, alignment, &next, err)) {
+            sid2_graph_destroy(best->step);
+            return false;
+        }
+        bool good = (!aim || next.arena <= aim) && (!memory || next.state + next.arena <= memory);
+        sid2_graph_destroy(good ? best->step : next.step);
+        if (!good) break;
+        *best = next;
+    }
+    if (squeeze(best, memory, alignment, err)) return true;
+    sid2_graph_destroy(best->step);
+    return false;
+}
+
+sid2_graph *sid2_update_graph(sid2_dtype compute, int64_t elements, sid2_error *err)
+{
+    sid2_graph *g = sid2_graph_create(compute);
+    if (!g) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory building the graph"), NULL;
+    g->param_elements = elements;
+    sid2_graph_finish(g, NULL); /* gives the flat buffers their size before they are used */
+    sid2_shape flat = sid2_shape_of(elements);
+    sid2_tensor m = sid2_graph_external(g, "m", SID2_F32, flat),
+                v = sid2_graph_external(g, "v", SID2_F32, flat);
+    sid2_tensor ema = sid2_graph_external(g, "ema", SID2_F32, flat);
+    sid2_tensor hyper = sid2_graph_external(g, "hyper", SID2_F32, sid2_shape_of(8));
+    sid2_tensor norm = sid2_graph_emit(g, SID2_OP_global_norm, (sid2_attr){0}, &g->grads, 1, false);
+    sid2_graph_export(g, norm, "norm");
+    sid2_graph_emit_into(g, SID2_OP_adam, (sid2_attr){0},
+                         (sid2_tensor[]){g->weights, g->grads, m, v, ema, norm, hyper}, 7,
+                         (sid2_tensor[]){g->weights, g->grads, m, v, ema}, 5);
+    if (g->weights_low != g->weights)
+        sid2_graph_emit_into(g, SID2_OP_cast, (sid2_attr){.dtype = compute}, &g->weights, 1, &g->weights_low,
+                             1);
+    if (sid2_graph_finish(g, err)) return g;
+    sid2_graph_destroy(g);
+    return NULL;
+}
