@@ -1,0 +1,91 @@
+#include "host.h"
+
+#include <ctype.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+
+static bool read_line(const char *path, char *line, size_t size)
+{
+    FILE *file = fopen(path, "r");
+    if (!file) return false;
+    bool read = fgets(line, (int)size, file) != NULL;
+    fclose(file);
+    return read;
+}
+
+void sid2_cpu_host_name(char *name, size_t size)
+{
+    struct utsname machine;
+    snprintf(name, size, "%s", uname(&machine) == 0 ? machine.machine : "CPU");
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    if (!file) return;
+    char line[256];
+    while (fgets(line, sizeof line, file)) {
+        char *value = strchr(line, ':');
+        if (strncmp(line, "model name", 10) || !value) continue;
+        value += 1 + strspn(value + 1, " ");
+        size_t length = strlen(value);
+        while (length > 0 && isspace((unsigned char)value[length - 1])) --length;
+        if (length > 0) snprintf(name, size, "%.*s", (int)length, value);
+        break;
+    }
+    fclose(file);
+}
+
+/* Whether an earlier thread of `cpu`'s core is in the set already. The list reads "0,64" or "0-1". */
+static bool core_counted(int cpu, const cpu_set_t *set)
+{
+    char path[96], line[256];
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
+    if (!read_line(path, line, sizeof line)) return false;
+    for (char *at = line; isdigit((unsigned char)*at);) {
+        long first = strtol(at, &at, 10), last = first;
+        if (*at == '-') last = strtol(at + 1, &at, 10);
+        for (long i = first; i <= last && i < cpu; ++i)
+            if (CPU_ISSET((size_t)i, set)) return true;
+        if (*at == ',') ++at;
+    }
+    return false;
+}
+
+int sid2_cpu_host_threads(void)
+{
+    cpu_set_t set;
+    int threads = 0;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+            threads += CPU_ISSET((size_t)cpu, &set) && !core_counted(cpu, &set);
+    else
+        threads = get_nprocs();
+
+    /* cgroup v2, then v1. A process in a container sees its own group at the root. */
+    char line[64];
+    long long quota = 0, period = 0;
+    if (read_line("/sys/fs/cgroup/cpu.max", line, sizeof line)) {
+        if (sscanf(line, "%lld %lld", &quota, &period) != 2) quota = 0; /* "max" */
+    } else if (read_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", line, sizeof line)) {
+        quota = atoll(line);
+        period = read_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us", line, sizeof line) ? atoll(line) : 0;
+    }
+    if (quota > 0 && period > 0 && quota / period < threads) threads = (int)(quota / period);
+    return threads > 0 ? threads : 1;
+}
+
+size_t sid2_cpu_host_memory(void)
+{
+    struct sysinfo system;
+    uint64_t bytes = sysinfo(&system) == 0 ? (uint64_t)system.totalram * system.mem_unit : 0;
+    char line[64];
+    if (read_line("/sys/fs/cgroup/memory.max", line, sizeof line) ||
+        read_line("/sys/fs/cgroup/memory/memory.limit_in_bytes", line, sizeof line)) {
+        uint64_t limit = strtoull(line, NULL, 10); /* 0 for "max" */
+        if (limit > 0 && (bytes == 0 || limit < bytes)) bytes = limit;
+    }
+    return (size_t)bytes;
+}

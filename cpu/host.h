@@ -1,0 +1,15 @@
+/* What the machine offers this process: its name, its cores, its memory. */
+#ifndef SID2_CPU_HOST_H
+#define SID2_CPU_HOST_H
+
+#include <stddef.h>
+
+/* Writes the processor's name ("AMD EPYC 9755") into `name`; the architecture where it has none. */
+void sid2_cpu_host_name(char *name, size_t size);
+/* One thread per core that the process may use: its affinity mask, hardware threads of one core counted once
+ * (they share the multipliers), no more than its cgroup's quota. At least 1. */
+int sid2_cpu_host_threads(void);
+/* Bytes of memory that the process may use: the machine's, or its cgroup's limit where that is less. */
+size_t sid2_cpu_host_memory(void);
+
+#endif
