@@ -3,18 +3,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_buffer(const sid2_tensor_info *t) { return t->external && t->base == SID2_NONE; }
+/* Whether a tensor is an external that some node reads or writes, itself or through a view. (A graph always
+ * has `grads`, as large as the weights, but only training uses it.) */
+static bool is_buffer(const sid2_graph *graph, sid2_tensor tensor)
+{
+    if (!graph->tensors[tensor].external || graph->tensors[tensor].base != SID2_NONE) return false;
+    for (int32_t n = 0; n < graph->node_count; n++) {
+        for (int i = 0; i < SID2_MAX_INPUTS + SID2_MAX_OUTPUTS; i++) {
+            const sid2_node *node = &graph->nodes[n];
+            sid2_tensor used = i < SID2_MAX_INPUTS ? node->in[i] : node->out[i - SID2_MAX_INPUTS];
+            if (used == tensor || (used != SID2_NONE && graph->tensors[used].base == tensor)) return true;
+        }
+    }
+    return false;
+}
 
 static size_t bytes_of(const sid2_tensor_info *t)
 {
     return (size_t)sid2_shape_count(t->shape) * sid2_dtype_size(t->dtype);
 }
 
-bool sid2_buffers_provide(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err)
+static bool provide(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err)
 {
     for (sid2_tensor i = 0; i < graph->tensor_count; i++) {
         const sid2_tensor_info *t = &graph->tensors[i];
-        if (!is_buffer(t) || sid2_buffers_find(buffers, t->name)) continue;
+        if (!is_buffer(graph, i) || sid2_buffers_find(buffers, t->name)) continue;
         if (buffers->count == SID2_MAX_BUFFERS) return sid2_fail(err, SID2_ERR_INTERNAL, "too many buffers");
         sid2_binding binding = {strdup(t->name), sid2_buffer_create(buffers->device, bytes_of(t), err)};
         if (!binding.buffer || !binding.name) {
@@ -67,7 +80,7 @@ bool sid2_buffers_download(const sid2_buffers *buffers, const char *name, void *
 
 sid2_program *sid2_buffers_program(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err)
 {
-    if (!sid2_buffers_provide(buffers, graph, err)) return NULL;
+    if (!provide(buffers, graph, err)) return NULL;
     return sid2_program_create(buffers->device, graph, buffers->item, buffers->count, err);
 }
 
@@ -75,6 +88,6 @@ size_t sid2_externals_bytes(const sid2_graph *graph)
 {
     size_t bytes = 0;
     for (sid2_tensor i = 0; i < graph->tensor_count; i++)
-        if (is_buffer(&graph->tensors[i])) bytes += bytes_of(&graph->tensors[i]);
+        if (is_buffer(graph, i)) bytes += bytes_of(&graph->tensors[i]);
     return bytes;
 }

@@ -12,8 +12,6 @@ typedef struct sid2_buffers {
     int count;
 } sid2_buffers;
 
-/* Makes a zero-filled buffer for every external of `graph` that has none yet. */
-bool sid2_buffers_provide(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err);
 sid2_buffer *sid2_buffers_find(const sid2_buffers *buffers, const char *name); /* NULL: none */
 size_t sid2_buffers_bytes(const sid2_buffers *buffers);
 void sid2_buffers_clear(sid2_buffers *buffers);
@@ -22,10 +20,11 @@ void sid2_buffers_clear(sid2_buffers *buffers);
 bool sid2_buffers_upload(sid2_buffers *buffers, const char *name, const void *from, sid2_error *err);
 bool sid2_buffers_download(const sid2_buffers *buffers, const char *name, void *to, sid2_error *err);
 
-/* Provides and creates in one go. */
+/* A program for `graph`, with a new zero-filled buffer for every external that it uses and that has none yet.
+ */
 sid2_program *sid2_buffers_program(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err);
 
-/* Bytes of the externals of a graph that is not on any device yet. */
+/* Bytes of the externals that a graph uses; it need not be on any device. */
 size_t sid2_externals_bytes(const sid2_graph *graph);
 
 #endif

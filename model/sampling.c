@@ -1,0 +1,123 @@
+#include "sampling.h"
+
+#include "buffers.h"
+#include "philox.h"
+#include "plan.h"
+
+static sid2_shape image_shape(const sid2_config *c, int64_t n)
+{
+    return sid2_shape_of(n, c->model_image_size, c->model_image_size, c->model_image_channels);
+}
+
+static sid2_graph *create(const sid2_config *config, sid2_error *err)
+{
+    sid2_graph *g = sid2_graph_create(sid2_config_dtype(config->sample_precision));
+    if (!g) sid2_fail(err, SID2_ERR_MEMORY, "out of memory building the graph");
+    return g;
+}
+
+static sid2_graph *finish(sid2_graph *g, sid2_error *err)
+{
+    sid2_graph_fuse(g);
+    if (sid2_graph_finish(g, err)) return g;
+    sid2_graph_destroy(g);
+    return NULL;
+}
+
+static sid2_tensor normal(sid2_graph *g, sid2_shape images, uint32_t purpose)
+{
+    return sid2_random_normal(g, sid2_graph_external(g, "samples", SID2_U32, sid2_shape_of(images.dim[0], 2)),
+                              sid2_graph_external(g, "seed", SID2_U32, sid2_shape_of(2)), images, purpose);
+}
+
+sid2_graph *sid2_start_graph(const sid2_config *config, int64_t n, sid2_error *err)
+{
+    sid2_graph *g = create(config, err);
+    if (!g) return NULL;
+    sid2_graph_export(g, normal(g, image_shape(config, n), SID2_PURPOSE_NOISE), "z");
+    return finish(g, err);
+}
+
+sid2_graph *sid2_sample_graph(const sid2_config *config, int64_t n, bool guided, sid2_error *err)
+{
+    sid2_graph *g = create(config, err);
+    if (!g) return NULL;
+    sid2_shape images = image_shape(config, n), each = sid2_shape_of(n);
+    sid2_uvit_inputs in = {.z = sid2_graph_external(g, "z", SID2_F32, images),
+                           .time = sid2_graph_external(g, "time", SID2_F32, each),
+                           .label = sid2_graph_external(g, "label", SID2_I32, each),
+                           .samples = SID2_NONE,
+                           .seed = SID2_NONE};
+    sid2_tensor v = sid2_uvit_build(g, config, in).v, v_null = SID2_NONE;
+    if (guided) {
+        in.label = sid2_graph_external(g, "no_label", SID2_I32, each);
+        v_null = sid2_uvit_build(g, config, in).v;
+    }
+    sid2_tensor noise = SID2_NONE, before = SID2_NONE;
+    if (config->sample_sampler == SID2_SAMPLER_DDPM) noise = normal(g, images, SID2_PURPOSE_STEP);
+    if (config->sample_sampler == SID2_SAMPLER_DPM2M)
+        before = sid2_graph_external(g, "x_hat", SID2_F32, images);
+    sid2_tensor coef = sid2_graph_external(g, "coef", SID2_F32, sid2_shape_of(8));
+    sid2_graph_emit_into(g, SID2_OP_sampler_step, (sid2_attr){0},
+                         (sid2_tensor[]){in.z, v, v_null, noise, before, coef}, 6, &in.z, 1);
+    if (before != SID2_NONE && !g->error.code) {
+        sid2_tensor x_hat = g->nodes[g->node_count - 1].out[1];
+        sid2_graph_emit_into(g, SID2_OP_scale, (sid2_attr){.scale = 1}, &x_hat, 1, &before, 1);
+    }
+    return finish(g, err);
+}
+
+sid2_graph *sid2_finish_graph(const sid2_config *config, int64_t n, sid2_error *err)
+{
+    sid2_graph *g = create(config, err);
+    if (!g) return NULL;
+    sid2_tensor z = sid2_graph_external(g, "z", SID2_F32, image_shape(config, n));
+    sid2_graph_export(g, sid2_graph_emit(g, SID2_OP_float_to_image, (sid2_attr){0}, &z, 1, false), "image");
+    return finish(g, err);
+}
+
+sid2_graph *sid2_error_graph(const sid2_config *config, int64_t n, sid2_error *err)
+{
+    sid2_graph *g = create(config, err);
+    if (!g) return NULL;
+    sid2_shape images = image_shape(config, n), each = sid2_shape_of(n);
+    sid2_tensor x = sid2_image_to_float(g, sid2_graph_external(g, "pixels", SID2_U8, images));
+    sid2_tensor alpha = sid2_graph_external(g, "alpha", SID2_F32, each);
+    sid2_tensor sigma = sid2_graph_external(g, "sigma", SID2_F32, each);
+    sid2_tensor weight = sid2_graph_external(g, "weight", SID2_F32, each);
+    sid2_tensor z = sid2_diffuse(g, x, normal(g, images, SID2_PURPOSE_NOISE), alpha, sigma);
+    sid2_uvit_inputs in = {.z = z,
+                           .time = sid2_graph_external(g, "time", SID2_F32, each),
+                           .label = sid2_graph_external(g, "label", SID2_I32, each),
+                           .samples = SID2_NONE,
+                           .seed = SID2_NONE};
+    sid2_tensor v = sid2_uvit_build(g, config, in).v;
+    sid2_graph_export(g, sid2_diffusion_loss(g, v, z, x, alpha, sigma, weight), "error");
+    return finish(g, err);
+}
+
+bool sid2_is_guided(const sid2_config *config)
+{
+    return config->sample_guidance != 1 && config->sample_interval.low <= config->sample_interval.high;
+}
+
+bool sid2_sampling_plan(const sid2_config *config, size_t memory, size_t alignment, sid2_sampling *out,
+                        sid2_error *err)
+{
+    if (!sid2_config_check(config, err)) return false;
+    for (int64_t n = config->sample_batch;; n = (n + 1) / 2) {
+        sid2_graph *g = sid2_sample_graph(config, n, sid2_is_guided(config), err);
+        sid2_plan *plan = g ? sid2_plan_create(g, alignment, err) : NULL;
+        size_t images = (size_t)sid2_shape_count(image_shape(config, n));
+        if (plan) *out = (sid2_sampling){(int)n, sid2_externals_bytes(g) + images, plan->arena_bytes};
+        bool made = plan != NULL;
+        sid2_plan_destroy(plan);
+        sid2_graph_destroy(g);
+        if (!made) return false;
+        if (!memory || out->state + out->arena <= memory) return true;
+        if (n == 1)
+            return sid2_fail(err, SID2_ERR_MEMORY,
+                             "sampling one image at a time needs %zu MiB, more than the %zu MiB allowed",
+                             ((out->state + out->arena) >> 20) + 1, memory >> 20);
+    }
+}
