@@ -1,0 +1,115 @@
+/* Conditioning, the diffusion process, the optimizer. */
+#include "reference.h"
+
+#include <math.h>
+
+static int64_t table_row(double index, int64_t rows)
+{
+    return index >= 0 && index < (double)rows ? (int64_t)index : rows - 1;
+}
+
+void sid2_reference_embedding(const sid2_reference *r)
+{
+    int64_t rows = r->in_shape[0].dim[0], width = r->in_shape[0].dim[1];
+    for (int64_t n = 0; n < r->in_shape[1].dim[0]; n++)
+        for (int64_t e = 0; e < width; e++)
+            r->out[0][n * width + e] = r->in[0][table_row(r->in[1][n], rows) * width + e];
+}
+
+void sid2_reference_embedding_grad(const sid2_reference *r)
+{
+    int64_t rows = r->out_shape[0].dim[0], width = r->out_shape[0].dim[1];
+    for (int64_t n = 0; n < r->in_shape[1].dim[0]; n++)
+        for (int64_t e = 0; e < width; e++)
+            r->out[0][table_row(r->in[1][n], rows) * width + e] += r->in[0][n * width + e];
+}
+
+void sid2_reference_sinusoid(const sid2_reference *r)
+{
+    int64_t width = r->out_shape[0].dim[1], half = width / 2;
+    for (int64_t n = 0; n < r->in_shape[0].dim[0]; n++)
+        for (int64_t k = 0; k < half; k++) {
+            double angle = r->in[0][n] * pow((double)r->attr->period, -(double)k / (double)half);
+            r->out[0][n * width + k] = cos(angle);
+            r->out[0][n * width + half + k] = sin(angle);
+        }
+}
+
+void sid2_reference_diffuse(const sid2_reference *r)
+{
+    int64_t samples = r->in_shape[0].dim[0], each = sid2_shape_count(r->in_shape[0]) / samples;
+    for (int64_t i = 0; i < samples * each; i++)
+        r->out[0][i] = r->in[2][i / each] * r->in[0][i] + r->in[3][i / each] * r->in[1][i];
+}
+
+/* xhat - x of element i of sample n; `v` is the index of the first of v, z, x, alpha, sigma. */
+static double error_of(const sid2_reference *r, int v, int64_t n, int64_t i)
+{
+    double x_hat = r->in[v + 3][n] * r->in[v + 1][i] - r->in[v + 4][n] * r->in[v][i];
+    return x_hat - r->in[v + 2][i];
+}
+
+void sid2_reference_diffusion_loss(const sid2_reference *r)
+{
+    int64_t samples = r->in_shape[0].dim[0], each = sid2_shape_count(r->in_shape[0]) / samples;
+    for (int64_t n = 0; n < samples; n++) {
+        double sum = 0;
+        for (int64_t i = n * each; i < (n + 1) * each; i++)
+            sum += error_of(r, 0, n, i) * error_of(r, 0, n, i);
+        r->out[0][n] = r->in[5][n] * sum / (double)each;
+    }
+}
+
+void sid2_reference_diffusion_loss_grad(const sid2_reference *r)
+{
+    int64_t samples = r->in_shape[1].dim[0], each = sid2_shape_count(r->in_shape[1]) / samples;
+    for (int64_t n = 0; n < samples; n++) {
+        double factor = r->in[0][n] * r->in[6][n] * -2 * r->in[5][n] / (double)each;
+        for (int64_t i = n * each; i < (n + 1) * each; i++) r->out[0][i] = factor * error_of(r, 1, n, i);
+    }
+}
+
+void sid2_reference_sampler_step(const sid2_reference *r)
+{
+    enum { ALPHA, SIGMA, W, Z, X, NOISE, PREV };
+    const double *z = r->in[0], *v = r->in[1], *v_null = r->in[2], *noise = r->in[3], *x_prev = r->in[4];
+    const double *coef = r->in[5];
+    int64_t count = sid2_shape_count(r->in_shape[0]);
+    for (int64_t i = 0; i < count; i++) {
+        double guided = v_null ? v_null[i] + coef[W] * (v[i] - v_null[i]) : v[i];
+        double x_hat = fmin(fmax(coef[ALPHA] * z[i] - coef[SIGMA] * guided, -1), 1);
+        double next = coef[Z] * z[i] + coef[X] * x_hat;
+        if (noise) next += coef[NOISE] * noise[i];
+        if (x_prev) next += coef[PREV] * x_prev[i];
+        r->out[0][i] = next;
+        r->out[1][i] = x_hat;
+    }
+}
+
+void sid2_reference_global_norm(const sid2_reference *r)
+{
+    double sum = 0;
+    int64_t count = sid2_shape_count(r->in_shape[0]);
+    for (int64_t i = 0; i < count; i++) sum += r->in[0][i] * r->in[0][i];
+    r->out[0][0] = sqrt(sum);
+}
+
+void sid2_reference_adam(const sid2_reference *r)
+{
+    enum { WEIGHTS, GRADS, M, V, EMA, NORM, HYPER };
+    enum { LR, BETA1, BETA2, EPS, C1, C2, CLIP, EMA_RATE };
+    const double *h = r->in[HYPER];
+    double shrink = fmin(1, h[CLIP] / r->in[NORM][0]);
+    int64_t count = sid2_shape_count(r->in_shape[WEIGHTS]);
+    for (int64_t i = 0; i < count; i++) {
+        double g = r->in[GRADS][i] * shrink, m = r->in[M][i], v = r->in[V][i];
+        m += (1 - h[BETA1]) * (g - m);
+        v += (1 - h[BETA2]) * (g * g - v);
+        double w = r->in[WEIGHTS][i] - h[LR] * (m / h[C1]) / (sqrt(v / h[C2]) + h[EPS]);
+        r->out[WEIGHTS][i] = w;
+        r->out[GRADS][i] = 0;
+        r->out[M][i] = m;
+        r->out[V][i] = v;
+        r->out[EMA][i] = r->in[EMA][i] + h[EMA_RATE] * (w - r->in[EMA][i]);
+    }
+}
