@@ -52,6 +52,7 @@ enum {
     SID2_PURPOSE_SHUFFLE = 4, /* data order (sample = epoch) */
     SID2_PURPOSE_INIT = 5,    /* weights (sample = parameter number) */
     SID2_PURPOSE_SYNTH = 6,   /* generated pictures (sample = picture) */
+    SID2_PURPOSE_SPLIT = 7,   /* held-out pictures (sample = picture number) */
     SID2_PURPOSE_STEP = 1024, /* sampler noise: STEP + step number */
     SID2_PURPOSE_DROPOUT = 1u << 20,
 };

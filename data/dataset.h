@@ -18,21 +18,19 @@ typedef struct sid2_dataset sid2_dataset;
 /* Held-out pictures are chosen by a hash of their number, so both parts are the same in every run. */
 typedef enum sid2_part { SID2_PART_ALL, SID2_PART_TRAIN, SID2_PART_HELDOUT } sid2_part;
 
+/* Zero means the default everywhere. */
 typedef struct sid2_dataset_options {
-    int32_t size;     /* side in pixels */
-    int32_t channels; /* 1 or 3: grey and colour are converted */
+    int32_t size;     /* side in pixels; 0: 32 */
+    int32_t channels; /* 1 or 3, converted as needed; 0: 3 */
     sid2_part part;
     double holdout;     /* below 1: fraction held out; else: number of pictures */
-    size_t cache_bytes; /* decoded pictures are kept when all fit into this; 0: never */
+    size_t cache_bytes; /* decoded pictures are kept when all fit into this; 0: 1 GiB; 1: never */
 
     /* Told once about each picture left out: broken, or outside every class. May be called from any
      * thread that gets pictures, one call at a time. May be NULL. */
     void (*on_skip)(void *user, const char *name, const char *reason);
     void *user;
 } sid2_dataset_options;
-
-#define sid2_dataset_defaults(...)                                                                           \
-    (sid2_dataset_options) { .size = 32, .channels = 3, .cache_bytes = (size_t)1 << 30, __VA_ARGS__ }
 
 /* Fails on a path that is missing, empty, without pictures, or damaged as a whole, and when no picture is
  * readable. */

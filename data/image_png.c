@@ -14,6 +14,7 @@ enum { CHUNK_LIMIT = 16 << 20, CHUNK_COUNT_LIMIT = 1000 };
 typedef struct codec {
     const char *name;
     sid2_error *err;
+    sid2_code code; /* what kind of error the next one is */
     png_struct *png;
     png_info *info, *end;
     png_byte **rows;
@@ -28,7 +29,7 @@ typedef struct codec {
 static void on_error(png_struct *png, const char *message)
 {
     codec *c = png_get_error_ptr(png);
-    sid2_fail(c->err, SID2_ERR_FORMAT, "%s: %s", c->name, message);
+    sid2_fail(c->err, c->code, "%s: %s", c->name, message);
     png_longjmp(png, 1);
 }
 
@@ -37,6 +38,12 @@ static void on_warning(png_struct *png, const char *message)
 {
     (void)png;
     (void)message;
+}
+
+static void no_memory(codec *c)
+{
+    c->code = SID2_ERR_MEMORY;
+    png_error(c->png, "no memory");
 }
 
 static void on_read(png_struct *png, png_byte *bytes, size_t size)
@@ -54,7 +61,7 @@ static void on_write(png_struct *png, png_byte *bytes, size_t size)
     if (size > c->output_room - c->output_size) {
         size_t room = 2 * c->output_room + size + 4096;
         uint8_t *grown = realloc(c->output, room);
-        if (!grown) png_error(png, "no memory for the file");
+        if (!grown) no_memory(c);
         c->output = grown;
         c->output_room = room;
     }
@@ -86,7 +93,7 @@ static bool decode_pixels(codec *c, sid2_image *image)
     if (png_get_rowbytes(c->png, c->info) != stride) png_error(c->png, "unexpected row size");
     image->pixels = malloc(stride * (size_t)height);
     c->rows = malloc((size_t)height * sizeof *c->rows);
-    if (!image->pixels || !c->rows) png_error(c->png, "no memory for the picture");
+    if (!image->pixels || !c->rows) no_memory(c);
     image->width = width;
     image->height = height;
     image->channels = channels;
@@ -153,7 +160,7 @@ bool sid2_png_decode(sid2_image *image, sid2_png_text **text, size_t *text_count
                      size_t size, const char *name, sid2_error *err)
 {
     *image = (sid2_image){0};
-    codec c = {.name = name, .err = err, .input = bytes, .input_left = size};
+    codec c = {.name = name, .err = err, .code = SID2_ERR_FORMAT, .input = bytes, .input_left = size};
     c.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &c, on_error, on_warning);
     if (c.png) c.info = png_create_info_struct(c.png);
     if (c.info) c.end = png_create_info_struct(c.png);
@@ -206,7 +213,7 @@ bool sid2_png_encode(const sid2_image *image, const sid2_png_text *text, size_t 
         chunks[i].compression =
             is_ascii(text[i].value) ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE;
     }
-    codec c = {.name = "PNG", .err = err};
+    codec c = {.name = "PNG", .err = err, .code = SID2_ERR_INTERNAL};
     c.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &c, on_error, on_warning);
     if (c.png) c.info = png_create_info_struct(c.png);
     bool good = c.info ? encode_pixels(&c, image, chunks, (int)text_count)

@@ -1,0 +1,270 @@
+#include "dataset.h"
+
+#include "philox.h"
+#include "resize.h"
+#include "source.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SIZE = 8192, DIGIT_SIDE = 28, DIGIT_MARGIN = 2 };
+
+/* What is known of a picture. One thread fills a place in the cache (BUSY); others meanwhile decode for
+ * themselves. */
+enum { UNKNOWN, BUSY, CACHED, BROKEN };
+
+struct sid2_dataset {
+    sid2_dataset_options options;
+    sid2_source source;
+    int64_t count;
+    int64_t *chosen; /* picture numbers of the part; NULL: all */
+    size_t picture_bytes;
+    uint8_t *cache; /* NULL: none */
+    atomic_uchar *known;
+    atomic_llong broken;
+    pthread_mutex_t report;
+};
+
+/* ---- The held-out part ---------------------------------------------------------------------------- */
+
+typedef struct draw {
+    uint64_t key;
+    int64_t picture;
+} draw;
+
+static draw draw_of(int64_t picture)
+{
+    sid2_philox_block block = sid2_philox(0, (uint64_t)picture, SID2_PURPOSE_SPLIT, 0);
+    return (draw){(uint64_t)block.word[0] << 32 | block.word[1], picture};
+}
+
+static int by_key(const void *a, const void *b)
+{
+    const draw *x = a, *y = b;
+    if (x->key != y->key) return x->key < y->key ? -1 : 1;
+    return x->picture < y->picture ? -1 : 1;
+}
+
+/* A fraction holds out what draws below it; a number, the lowest draws. */
+static bool choose_part(sid2_dataset *dataset, const char *path, sid2_error *err)
+{
+    const sid2_dataset_options *o = &dataset->options;
+    int64_t total = dataset->source.count;
+    dataset->count = total;
+    if (o->part == SID2_PART_ALL || (o->part == SID2_PART_TRAIN && o->holdout == 0)) return true;
+    draw limit = {(uint64_t)ldexp(o->holdout < 1 ? o->holdout : 0, 64), 0};
+    dataset->chosen = malloc((size_t)total * sizeof *dataset->chosen);
+    draw *draws = malloc((size_t)total * sizeof *draws);
+    if (!dataset->chosen || !draws) {
+        free(draws);
+        return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory to choose pictures", path);
+    }
+    if (o->holdout >= 1) {
+        for (int64_t i = 0; i < total; i++) draws[i] = draw_of(i);
+        qsort(draws, (size_t)total, sizeof *draws, by_key);
+        limit = o->holdout < (double)total ? draws[(int64_t)o->holdout] : (draw){UINT64_MAX, total};
+    }
+    free(draws);
+    dataset->count = 0;
+    for (int64_t i = 0; i < total; i++) {
+        draw own = draw_of(i);
+        bool held_out = by_key(&own, &limit) < 0;
+        if (held_out == (o->part == SID2_PART_HELDOUT)) dataset->chosen[dataset->count++] = i;
+    }
+    if (dataset->count) return true;
+    return sid2_fail(err, SID2_ERR_USAGE, "%s: a holdout of %g leaves no picture of its %lld for %s", path,
+                     o->holdout, (long long)total, o->part == SID2_PART_TRAIN ? "training" : "evaluation");
+}
+
+/* ---- Opening -------------------------------------------------------------------------------------- */
+
+static bool prepare(sid2_dataset *dataset, const char *path, sid2_error *err)
+{
+    const sid2_dataset_options *o = &dataset->options;
+    if (!choose_part(dataset, path, err)) return false;
+    int64_t total = dataset->source.count;
+    dataset->picture_bytes = (size_t)o->size * (size_t)o->size * (size_t)o->channels;
+    dataset->known = calloc((size_t)total, sizeof *dataset->known);
+    if (!dataset->known) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its list", path);
+    /* Without memory for the cache pictures are decoded every time: slower, not wrong. */
+    if (!dataset->source.is_cheap && o->cache_bytes / dataset->picture_bytes >= (size_t)total)
+        dataset->cache = malloc((size_t)total * dataset->picture_bytes);
+
+    uint8_t *pixels = malloc(dataset->picture_bytes);
+    if (!pixels) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for a picture", path);
+    sid2_error cause = {0};
+    bool good = sid2_dataset_get(dataset, 0, false, pixels, NULL, &cause);
+    free(pixels);
+    return good || sid2_fail(err, cause.code, "%s: %s", path, cause.message);
+}
+
+sid2_dataset *sid2_dataset_open(const char *path, sid2_dataset_options options, sid2_error *err)
+{
+    if (options.size == 0) options.size = 32;
+    if (options.channels == 0) options.channels = 3;
+    if (options.cache_bytes == 0) options.cache_bytes = (size_t)1 << 30;
+    if (options.size < 1 || options.size > MAX_SIZE)
+        return sid2_fail(err, SID2_ERR_USAGE, "picture size %d is outside 1..%d", options.size, MAX_SIZE),
+               NULL;
+    if (options.channels != 1 && options.channels != 3)
+        return sid2_fail(err, SID2_ERR_USAGE, "%d channels: pictures have 1 or 3", options.channels), NULL;
+    if (!(options.holdout >= 0 && options.holdout < 0x1p53))
+        return sid2_fail(err, SID2_ERR_USAGE, "a holdout of %g is neither fraction nor number",
+                         options.holdout),
+               NULL;
+    sid2_dataset *dataset = calloc(1, sizeof *dataset);
+    if (!dataset) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path), NULL;
+    dataset->options = options;
+    pthread_mutex_init(&dataset->report, NULL);
+    if (!sid2_source_open(&dataset->source, path, &options, err) || !prepare(dataset, path, err)) {
+        sid2_dataset_close(dataset);
+        return NULL;
+    }
+    return dataset;
+}
+
+void sid2_dataset_close(sid2_dataset *dataset)
+{
+    if (!dataset) return;
+    sid2_source_close(&dataset->source);
+    pthread_mutex_destroy(&dataset->report);
+    free(dataset->chosen);
+    free(dataset->cache);
+    free(dataset->known);
+    free(dataset);
+}
+
+int64_t sid2_dataset_count(const sid2_dataset *dataset) { return dataset->count; }
+int32_t sid2_dataset_classes(const sid2_dataset *dataset) { return dataset->source.classes; }
+int32_t sid2_dataset_size(const sid2_dataset *dataset) { return dataset->options.size; }
+int32_t sid2_dataset_channels(const sid2_dataset *dataset) { return dataset->options.channels; }
+const char *sid2_dataset_kind(const sid2_dataset *dataset) { return dataset->source.kind; }
+int64_t sid2_dataset_broken(const sid2_dataset *dataset) { return atomic_load(&dataset->broken); }
+
+const char *sid2_dataset_class_name(const sid2_dataset *dataset, int32_t label)
+{
+    return label >= 0 && label < dataset->source.classes ? dataset->source.class_names[label] : "?";
+}
+
+static int64_t picture_number(const sid2_dataset *dataset, int64_t index)
+{
+    return dataset->chosen ? dataset->chosen[index] : index;
+}
+
+int32_t sid2_dataset_label(const sid2_dataset *dataset, int64_t index)
+{
+    return dataset->source.labels[picture_number(dataset, index)];
+}
+
+static char *picture_name(const sid2_dataset *dataset, int64_t picture)
+{
+    if (dataset->source.names) return strdup(dataset->source.names[picture]);
+    char text[32];
+    snprintf(text, sizeof text, "#%lld", (long long)picture);
+    return strdup(text);
+}
+
+char *sid2_dataset_name(const sid2_dataset *dataset, int64_t index)
+{
+    return picture_name(dataset, picture_number(dataset, index));
+}
+
+/* ---- Getting -------------------------------------------------------------------------------------- */
+
+static void pad_digit(uint8_t *pixels, const sid2_image *image)
+{
+    size_t row = (size_t)DIGIT_SIDE * (size_t)image->channels,
+           margin = (size_t)DIGIT_MARGIN * (size_t)image->channels;
+    size_t stride = row + 2 * margin;
+    memset(pixels, 0, stride * (DIGIT_SIDE + 2 * DIGIT_MARGIN));
+    for (size_t y = 0; y < DIGIT_SIDE; y++)
+        memcpy(pixels + (y + DIGIT_MARGIN) * stride + margin, image->pixels + y * row, row);
+}
+
+static bool decode(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, sid2_error *err)
+{
+    sid2_source *source = &dataset->source;
+    int32_t size = dataset->options.size;
+    sid2_image image;
+    if (!source->load(source, picture, &image, err)) return false;
+    bool good = sid2_image_convert(&image, dataset->options.channels, err);
+    if (good && source->is_digits && size == DIGIT_SIDE + 2 * DIGIT_MARGIN)
+        pad_digit(pixels, &image);
+    else if (good)
+        good = sid2_image_center_crop(pixels, &image, size, err);
+    sid2_image_free(&image);
+    return good;
+}
+
+/* Tells of a broken picture, once. */
+static void mark_broken(sid2_dataset *dataset, int64_t picture, const char *message)
+{
+    if (atomic_exchange(&dataset->known[picture], BROKEN) == BROKEN) return;
+    atomic_fetch_add(&dataset->broken, 1);
+    if (!dataset->options.on_skip) return;
+    char *name = picture_name(dataset, picture);
+    size_t length = name ? strlen(name) : 0;
+    if (length && !strncmp(message, name, length) && !strncmp(message + length, ": ", 2))
+        message += length + 2;
+    pthread_mutex_lock(&dataset->report);
+    dataset->options.on_skip(dataset->options.user, name ? name : "?", message);
+    pthread_mutex_unlock(&dataset->report);
+    free(name);
+}
+
+static bool fetch(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, sid2_error *err)
+{
+    atomic_uchar *known = &dataset->known[picture];
+    unsigned char state = atomic_load_explicit(known, memory_order_acquire);
+    uint8_t *place = dataset->cache ? dataset->cache + (size_t)picture * dataset->picture_bytes : NULL;
+    if (state == CACHED) {
+        memcpy(pixels, place, dataset->picture_bytes);
+        return true;
+    }
+    if (state == BROKEN) return sid2_fail(err, SID2_ERR_FORMAT, "broken, as reported before");
+    bool fills = place && state == UNKNOWN && atomic_compare_exchange_strong(known, &state, BUSY);
+    bool good = decode(dataset, picture, pixels, err);
+    if (fills && good) memcpy(place, pixels, dataset->picture_bytes);
+    if (fills && (good || err->code == SID2_ERR_MEMORY))
+        atomic_store_explicit(known, good ? CACHED : UNKNOWN, memory_order_release);
+    return good;
+}
+
+static void mirror(uint8_t *pixels, int32_t size, int32_t channels)
+{
+    for (int32_t y = 0; y < size; y++) {
+        uint8_t *left = pixels + (size_t)y * (size_t)size * (size_t)channels;
+        uint8_t *right = left + (size_t)(size - 1) * (size_t)channels;
+        for (; left < right; left += channels, right -= channels)
+            for (int32_t c = 0; c < channels; c++) {
+                uint8_t kept = left[c];
+                left[c] = right[c];
+                right[c] = kept;
+            }
+    }
+}
+
+bool sid2_dataset_get(sid2_dataset *dataset, int64_t index, bool flip, uint8_t *pixels, int32_t *label,
+                      sid2_error *err)
+{
+    if (index < 0 || index >= dataset->count)
+        return sid2_fail(err, SID2_ERR_USAGE, "picture %lld of %lld does not exist", (long long)index,
+                         (long long)dataset->count);
+    for (int64_t step = 0; step < dataset->count; step++) {
+        int64_t picture = picture_number(dataset, (index + step) % dataset->count);
+        sid2_error cause = {0};
+        if (fetch(dataset, picture, pixels, &cause)) {
+            if (flip) mirror(pixels, dataset->options.size, dataset->options.channels);
+            if (label) *label = dataset->source.labels[picture];
+            return true;
+        }
+        if (cause.code == SID2_ERR_MEMORY) return sid2_fail(err, cause.code, "%s", cause.message);
+        mark_broken(dataset, picture, cause.message);
+    }
+    return sid2_fail(err, SID2_ERR_FORMAT, "none of the %lld pictures can be read",
+                     (long long)dataset->count);
+}

@@ -1,0 +1,193 @@
+/* A ring of batches. Workers draw samples from one counter, a few at a time, and fill them in wherever the
+ * batch lies in the ring; the consumer holds one batch and gives it back with its next call, which lets the
+ * workers one batch on. */
+#include "loader.h"
+
+#include "philox.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_THREADS = 64, DEFAULT_MAX_THREADS = 8, DEFAULT_DEPTH = 4, CHUNK = 8, FEISTEL_ROUNDS = 6 };
+
+struct sid2_loader {
+    sid2_dataset *dataset;
+    sid2_loader_options options;
+    int64_t count; /* pictures in an epoch */
+    size_t picture_bytes;
+
+    uint8_t *pixels;  /* depth x batch x picture */
+    int32_t *labels;  /* depth x batch */
+    int32_t *samples; /* finished samples per place in the ring */
+
+    pthread_mutex_t lock;
+    pthread_cond_t room, progress;
+    uint64_t drawn;    /* samples given to workers since the opening */
+    uint64_t taken;    /* batches handed out */
+    uint64_t released; /* batches given back */
+    bool stop, failed;
+    sid2_error error;
+    double waited;
+
+    int threads;
+    pthread_t thread[MAX_THREADS];
+};
+
+/* A Feistel network on 2h bits permutes 0 .. 4^h - 1; walking on while the result is too large makes it a
+ * permutation of 0 .. count-1. No table, any index at once. */
+int64_t sid2_shuffle(uint64_t seed, uint64_t epoch, int64_t index, int64_t count)
+{
+    int half = 1;
+    while (half < 28 && (int64_t)1 << (2 * half) < count) half++;
+    uint32_t mask = (1u << half) - 1;
+    uint64_t x = (uint64_t)index;
+    do {
+        uint32_t left = (uint32_t)(x >> half), right = (uint32_t)x & mask;
+        for (uint32_t round = 0; round < FEISTEL_ROUNDS; round++) {
+            uint32_t word = sid2_philox(seed, epoch, SID2_PURPOSE_SHUFFLE, round << 28 | right).word[0];
+            uint32_t next = left ^ (word & mask);
+            left = right;
+            right = next;
+        }
+        x = (uint64_t)left << half | right;
+    } while (x >= (uint64_t)count);
+    return (int64_t)x;
+}
+
+static bool load_sample(sid2_loader *l, uint64_t sample, uint8_t *pixels, int32_t *label, sid2_error *err)
+{
+    uint64_t seed = l->options.seed, epoch = sample / (uint64_t)l->count;
+    int64_t index = sid2_shuffle(seed, epoch, (int64_t)(sample % (uint64_t)l->count), l->count);
+    bool flip = l->options.flip && sid2_philox_word(seed, sample, SID2_PURPOSE_FLIP, 0) >> 31;
+    return sid2_dataset_get(l->dataset, index, flip, pixels, label, err);
+}
+
+static void *work(void *argument)
+{
+    sid2_loader *l = argument;
+    uint64_t batch = (uint64_t)l->options.batch, depth = (uint64_t)l->options.depth;
+    pthread_mutex_lock(&l->lock);
+    for (;;) {
+        while (!l->stop && l->drawn / batch >= l->released + depth) pthread_cond_wait(&l->room, &l->lock);
+        if (l->stop) break;
+        uint64_t first = l->drawn, place = first / batch % depth, left = batch - first % batch;
+        uint64_t count = left < CHUNK ? left : CHUNK;
+        l->drawn += count;
+        pthread_mutex_unlock(&l->lock);
+
+        sid2_error err;
+        bool good = true;
+        for (uint64_t i = 0; good && i < count; i++) {
+            size_t row = place * batch + (first + i) % batch;
+            good = load_sample(l, l->options.first_sample + first + i, l->pixels + row * l->picture_bytes,
+                               l->labels + row, &err);
+        }
+
+        pthread_mutex_lock(&l->lock);
+        l->samples[place] += (int32_t)count;
+        if (!good) {
+            l->error = err;
+            l->failed = l->stop = true;
+            pthread_cond_broadcast(&l->room);
+        }
+        if (!good || l->samples[place] == l->options.batch) pthread_cond_signal(&l->progress);
+    }
+    pthread_mutex_unlock(&l->lock);
+    return NULL;
+}
+
+sid2_loader *sid2_loader_open(sid2_dataset *dataset, sid2_loader_options options, sid2_error *err)
+{
+    if (options.batch < 1)
+        return sid2_fail(err, SID2_ERR_USAGE, "a batch of %d pictures", options.batch), NULL;
+    if (options.threads <= 0) {
+        long processors = sysconf(_SC_NPROCESSORS_ONLN);
+        options.threads = processors < 1                     ? 1
+                          : processors > DEFAULT_MAX_THREADS ? DEFAULT_MAX_THREADS
+                                                             : (int32_t)processors;
+    }
+    if (options.threads > MAX_THREADS) options.threads = MAX_THREADS;
+    if (options.depth <= 0) options.depth = DEFAULT_DEPTH;
+    if (options.depth < 2) options.depth = 2; /* one held by the consumer, one being filled */
+
+    sid2_loader *l = calloc(1, sizeof *l);
+    if (!l) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for a loader"), NULL;
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_cond_init(&l->room, NULL);
+    pthread_cond_init(&l->progress, NULL);
+    l->dataset = dataset;
+    l->options = options;
+    l->count = sid2_dataset_count(dataset);
+    size_t side = (size_t)sid2_dataset_size(dataset), rows = (size_t)options.depth * (size_t)options.batch;
+    l->picture_bytes = side * side * (size_t)sid2_dataset_channels(dataset);
+    l->pixels = rows <= SIZE_MAX / 2 / l->picture_bytes ? malloc(rows * l->picture_bytes) : NULL;
+    l->labels = malloc(rows * sizeof *l->labels);
+    l->samples = calloc((size_t)options.depth, sizeof *l->samples);
+    bool good = (l->pixels && l->labels && l->samples) ||
+                sid2_fail(err, SID2_ERR_MEMORY, "no memory for %zu pictures of %zux%zu", rows, side, side);
+    for (int32_t i = 0; good && i < options.threads; i++) {
+        if (!pthread_create(&l->thread[l->threads], NULL, work, l))
+            l->threads++;
+        else if (l->threads == 0) /* with fewer than asked for it is only slower */
+            good = sid2_fail(err, SID2_ERR_MEMORY, "no thread to load pictures");
+    }
+    if (good) return l;
+    sid2_loader_close(l);
+    return NULL;
+}
+
+void sid2_loader_close(sid2_loader *l)
+{
+    if (!l) return;
+    pthread_mutex_lock(&l->lock);
+    l->stop = true;
+    pthread_cond_broadcast(&l->room);
+    pthread_mutex_unlock(&l->lock);
+    for (int i = 0; i < l->threads; i++) pthread_join(l->thread[i], NULL);
+    pthread_mutex_destroy(&l->lock);
+    pthread_cond_destroy(&l->room);
+    pthread_cond_destroy(&l->progress);
+    free(l->pixels);
+    free(l->labels);
+    free(l->samples);
+    free(l);
+}
+
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+bool sid2_loader_next(sid2_loader *l, sid2_batch *batch, sid2_error *err)
+{
+    uint64_t depth = (uint64_t)l->options.depth, size = (uint64_t)l->options.batch;
+    pthread_mutex_lock(&l->lock);
+    if (l->released < l->taken) {
+        l->samples[l->released++ % depth] = 0;
+        pthread_cond_broadcast(&l->room);
+    }
+    uint64_t place = l->taken % depth;
+    if (l->samples[place] < l->options.batch && !l->failed) {
+        double start = seconds();
+        while (l->samples[place] < l->options.batch && !l->failed) pthread_cond_wait(&l->progress, &l->lock);
+        l->waited += seconds() - start;
+    }
+    bool good = !l->failed;
+    if (good) {
+        batch->pixels = l->pixels + place * size * l->picture_bytes;
+        batch->labels = l->labels + place * size;
+        batch->first_sample = l->options.first_sample + l->taken * size;
+        l->taken++;
+    } else if (err) {
+        *err = l->error;
+    }
+    pthread_mutex_unlock(&l->lock);
+    return good;
+}
+
+double sid2_loader_waited(const sid2_loader *loader) { return loader->waited; }

@@ -1,0 +1,216 @@
+#include "source.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+bool sid2_names_push(sid2_names *names, const char *name, sid2_error *err)
+{
+    if (names->count == names->room) {
+        int64_t room = 2 * names->room + 64;
+        char **grown = realloc(names->item, (size_t)room * sizeof *grown);
+        if (!grown) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for %lld names", (long long)room);
+        names->item = grown;
+        names->room = room;
+    }
+    char *copy = strdup(name);
+    if (!copy) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for a name");
+    names->item[names->count++] = copy;
+    return true;
+}
+
+void sid2_names_free(sid2_names *names)
+{
+    for (int64_t i = 0; i < names->count; i++) free(names->item[i]);
+    free(names->item);
+    *names = (sid2_names){0};
+}
+
+char *sid2_path_join(const char *folder, const char *name)
+{
+    char *path = malloc(strlen(folder) + strlen(name) + 2);
+    if (path) sprintf(path, "%s/%s", folder, name);
+    return path;
+}
+
+bool sid2_is_picture_name(const char *name)
+{
+    const char *base = strrchr(name, '/');
+    base = base ? base + 1 : name;
+    const char *dot = strrchr(base, '.');
+    return dot && dot != base && base[0] != '.' &&
+           (!strcasecmp(dot, ".png") || !strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg"));
+}
+
+int sid2_compare_paths(const char *a, const char *b)
+{
+    for (; *a && *a == *b; a++) b++;
+    int left = *a == '/' ? 1 : (unsigned char)*a, right = *b == '/' ? 1 : (unsigned char)*b;
+    return left - right;
+}
+
+bool sid2_source_classify(sid2_source *source, size_t first, sid2_error *err)
+{
+    sid2_names classes = {0};
+    bool has_folders = false;
+    for (int64_t i = 0; i < source->count && !has_folders; i++)
+        has_folders = strchr(source->names[i] + first, '/') != NULL;
+    source->labels = malloc((size_t)source->count * sizeof *source->labels);
+    bool good = source->labels || sid2_fail(err, SID2_ERR_MEMORY, "no memory for labels");
+    if (good && !has_folders) good = sid2_names_push(&classes, "images", err);
+    for (int64_t i = 0; i < source->count && good; i++) {
+        char *slash = strchr(source->names[i] + first, '/');
+        source->labels[i] = has_folders ? -1 : 0;
+        if (!slash) continue;
+        *slash = 0; /* paths are sorted, so a class's pictures follow one another */
+        if (!classes.count || strcmp(classes.item[classes.count - 1], source->names[i] + first))
+            good = sid2_names_push(&classes, source->names[i] + first, err);
+        *slash = '/';
+        source->labels[i] = (int32_t)classes.count - 1;
+        if (good && classes.count > SID2_MAX_CLASSES)
+            good = sid2_fail(err, SID2_ERR_UNSUPPORTED, "more than %d class folders", SID2_MAX_CLASSES);
+    }
+    source->class_names = classes.item;
+    source->classes = (int32_t)classes.count;
+    return good;
+}
+
+bool sid2_source_drop_unlabelled(sid2_source *source, const sid2_dataset_options *options)
+{
+    int64_t kept = 0;
+    for (int64_t i = 0; i < source->count; i++) {
+        if (source->labels[i] < 0) {
+            if (options->on_skip)
+                options->on_skip(options->user, source->names[i], "outside every class folder");
+            free(source->names[i]);
+            continue;
+        }
+        source->names[kept] = source->names[i];
+        source->labels[kept++] = source->labels[i];
+    }
+    source->count = kept;
+    return true;
+}
+
+bool sid2_source_number_classes(sid2_source *source, int32_t count, sid2_error *err)
+{
+    sid2_names classes = {0};
+    bool good = true;
+    for (int32_t i = 0; i < count && good; i++) {
+        char text[16];
+        sprintf(text, "%d", i);
+        good = sid2_names_push(&classes, text, err);
+    }
+    source->class_names = classes.item;
+    source->classes = (int32_t)classes.count;
+    return good;
+}
+
+void sid2_source_close(sid2_source *source)
+{
+    if (source->close) source->close(source);
+    for (int64_t i = 0; source->names && i < source->count; i++) free(source->names[i]);
+    for (int32_t i = 0; i < source->classes; i++) free(source->class_names[i]);
+    free(source->names);
+    free(source->class_names);
+    free(source->labels);
+    *source = (sid2_source){0};
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), tail = strlen(end);
+    return length >= tail && !strcasecmp(text + length - tail, end);
+}
+
+static bool is_cifar_name(const char *name)
+{
+    return !strncmp(name, "data_batch_", 11) && ends_with(name, ".bin");
+}
+
+/* Test sets ("t10k-...") are not what one trains on; they are opened by naming the file. */
+static bool is_idx_name(const char *name)
+{
+    return (strstr(name, "images-idx3") || strstr(name, "images.idx3")) && strncmp(name, "t10k", 4);
+}
+
+/* A folder is CIFAR or MNIST if its own files say so, else a tree of pictures. */
+static bool open_folder(sid2_source *source, const char *path, const sid2_dataset_options *options,
+                        sid2_error *err)
+{
+    DIR *folder = opendir(path);
+    if (!folder) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+    sid2_names cifar = {0}, idx = {0};
+    bool good = true;
+    for (struct dirent *entry; good && (entry = readdir(folder));) {
+        if (is_cifar_name(entry->d_name)) good = sid2_names_push(&cifar, entry->d_name, err);
+        if (is_idx_name(entry->d_name)) good = sid2_names_push(&idx, entry->d_name, err);
+    }
+    closedir(folder);
+    if (good && cifar.count) {
+        qsort(cifar.item, (size_t)cifar.count, sizeof *cifar.item, by_name);
+        good = sid2_source_cifar(source, path, cifar.item, cifar.count, err);
+    } else if (good && idx.count == 1) {
+        char *file = sid2_path_join(path, idx.item[0]);
+        good = file ? sid2_source_idx(source, file, err)
+                    : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
+        free(file);
+    } else if (good && idx.count > 1) {
+        good = sid2_fail(err, SID2_ERR_USAGE,
+                         "%s: holds %lld idx data sets (%s, %s, ...): name one of the files", path,
+                         (long long)idx.count, idx.item[0], idx.item[1]);
+    } else if (good) {
+        good = sid2_source_folder(source, path, options, err);
+    }
+    sid2_names_free(&cifar);
+    sid2_names_free(&idx);
+    return good;
+}
+
+static bool open_file(sid2_source *source, const char *path, const sid2_dataset_options *options,
+                      sid2_error *err)
+{
+    FILE *stream = fopen(path, "rb");
+    if (!stream) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+    unsigned char start[4] = {0};
+    size_t size = fread(start, 1, 4, stream);
+    fclose(stream);
+    if (size == 0) return sid2_fail(err, SID2_ERR_FORMAT, "%s: the file is empty", path);
+    if (ends_with(path, ".zip") || !memcmp(start, "PK", 2))
+        return sid2_source_zip(source, path, options, err);
+    if (ends_with(path, ".bin")) {
+        const char *slash = strrchr(path, '/');
+        char *folder = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
+        char *name = strdup(slash ? slash + 1 : path);
+        bool good = folder && name ? sid2_source_cifar(source, slash == path ? "" : folder, &name, 1, err)
+                                   : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
+        free(folder);
+        free(name);
+        return good;
+    }
+    if (!memcmp(start, "\x1f\x8b", 2) || !memcmp(start, "\0\0", 2) || strstr(path, "idx"))
+        return sid2_source_idx(source, path, err);
+    return sid2_fail(
+        err, SID2_ERR_FORMAT,
+        "%s: not a data set: give a folder of pictures, a .zip, CIFAR-10 data_batch_*.bin or MNIST "
+        "*-images-idx3-ubyte[.gz]",
+        path);
+}
+
+bool sid2_source_open(sid2_source *source, const char *path, const sid2_dataset_options *options,
+                      sid2_error *err)
+{
+    *source = (sid2_source){0};
+    struct stat status;
+    if (stat(path, &status)) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+    bool good = S_ISDIR(status.st_mode) ? open_folder(source, path, options, err)
+                                        : open_file(source, path, options, err);
+    if (!good) sid2_source_close(source);
+    return good;
+}

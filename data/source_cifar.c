@@ -1,0 +1,107 @@
+/* CIFAR-10's binary batches: records of one label byte and 3 x 32 x 32 pixels, channel after channel. */
+#include "source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SIDE = 32, PLANE = SIDE * SIDE, RECORD = 1 + 3 * PLANE, CLASSES = 10, MAX_FILES = 64 };
+
+typedef struct batches {
+    int file_count;
+    struct {
+        int descriptor;
+        int64_t first; /* number of its first picture */
+    } file[MAX_FILES];
+} batches;
+
+static bool load(sid2_source *source, int64_t index, sid2_image *image, sid2_error *err)
+{
+    const batches *b = source->state;
+    int f = b->file_count - 1;
+    while (b->file[f].first > index) f--;
+    uint8_t record[RECORD];
+    off_t offset = (off_t)(index - b->file[f].first) * RECORD;
+    *image = (sid2_image){0};
+    if (pread(b->file[f].descriptor, record, RECORD, offset) != RECORD)
+        return sid2_fail(err, SID2_ERR_IO, "record %lld cannot be read", (long long)index);
+    if (!sid2_image_alloc(image, SIDE, SIDE, 3, err)) return false;
+    for (int i = 0; i < PLANE; i++)
+        for (int c = 0; c < 3; c++) image->pixels[3 * i + c] = record[1 + c * PLANE + i];
+    return true;
+}
+
+static void close_batches(sid2_source *source)
+{
+    batches *b = source->state;
+    for (int f = 0; b && f < b->file_count; f++) close(b->file[f].descriptor);
+    free(b);
+}
+
+static bool read_labels(sid2_source *source, const char *path, int descriptor, int64_t records,
+                        sid2_error *err)
+{
+    int32_t *labels = realloc(source->labels, (size_t)(source->count + records) * sizeof *labels);
+    if (!labels) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for labels", path);
+    source->labels = labels;
+    for (int64_t i = 0; i < records; i++) {
+        uint8_t label;
+        if (pread(descriptor, &label, 1, (off_t)i * RECORD) != 1)
+            return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+        if (label >= CLASSES)
+            return sid2_fail(err, SID2_ERR_FORMAT, "%s: record %lld has label %d: not a CIFAR-10 batch", path,
+                             (long long)i, label);
+        labels[source->count + i] = label;
+    }
+    source->count += records;
+    return true;
+}
+
+static bool add_file(sid2_source *source, const char *path, sid2_error *err)
+{
+    batches *b = source->state;
+    struct stat status;
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0 || fstat(descriptor, &status)) {
+        sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+        if (descriptor >= 0) close(descriptor);
+        return false;
+    }
+    b->file[b->file_count].descriptor = descriptor;
+    b->file[b->file_count++].first = source->count;
+    if (status.st_size == 0 || status.st_size % RECORD)
+        return sid2_fail(err, SID2_ERR_FORMAT,
+                         "%s: %lld bytes are not whole records of %d: cut short, or not CIFAR-10", path,
+                         (long long)status.st_size, RECORD);
+    return read_labels(source, path, descriptor, status.st_size / RECORD, err);
+}
+
+bool sid2_source_cifar(sid2_source *source, const char *folder, char **files, int64_t file_count,
+                       sid2_error *err)
+{
+    static const char *const names[CLASSES] = {"airplane", "automobile", "bird",  "cat",  "deer",
+                                               "dog",      "frog",       "horse", "ship", "truck"};
+    source->kind = "CIFAR-10 batches";
+    source->is_cheap = true;
+    source->load = load;
+    source->close = close_batches;
+    source->state = calloc(1, sizeof(batches));
+    if (!source->state) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", folder);
+    if (file_count > MAX_FILES)
+        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: more than %d batch files", folder, MAX_FILES);
+    sid2_names classes = {0};
+    bool good = true;
+    for (int i = 0; good && i < CLASSES; i++) good = sid2_names_push(&classes, names[i], err);
+    source->class_names = classes.item;
+    source->classes = (int32_t)classes.count;
+    for (int64_t i = 0; good && i < file_count; i++) {
+        char *path = sid2_path_join(folder, files[i]);
+        good = path ? add_file(source, path, err) : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", folder);
+        free(path);
+    }
+    return good;
+}

@@ -1,0 +1,99 @@
+/* A tree of PNG and JPEG files; the first-level folder is the class. */
+#include "file.h"
+#include "source.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* The folders above the one being read, so that a symbolic link cannot lead round in a circle. */
+typedef struct ancestor {
+    const struct ancestor *parent;
+    dev_t device;
+    ino_t inode;
+} ancestor;
+
+static bool is_ancestor(const ancestor *folder, const struct stat *status)
+{
+    for (; folder; folder = folder->parent)
+        if (folder->device == status->st_dev && folder->inode == status->st_ino) return true;
+    return false;
+}
+
+/* Adds the pictures below root/relative (relative may be ""). */
+static bool collect(sid2_names *names, const char *root, const char *relative, const ancestor *parent,
+                    sid2_error *err)
+{
+    char *path = relative[0] ? sid2_path_join(root, relative) : strdup(root);
+    if (!path) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", root);
+    struct stat status;
+    DIR *folder = opendir(path);
+    if (!folder || fstat(dirfd(folder), &status)) {
+        sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+        if (folder) closedir(folder);
+        free(path);
+        return false;
+    }
+    ancestor self = {parent, status.st_dev, status.st_ino};
+    bool good = true;
+    for (struct dirent *entry; good && (entry = readdir(folder));) {
+        if (entry->d_name[0] == '.') continue;
+        bool is_folder = entry->d_type == DT_DIR, is_file = entry->d_type == DT_REG;
+        if (!is_folder && !is_file) { /* a link, or a file system that does not tell */
+            if (fstatat(dirfd(folder), entry->d_name, &status, 0)) continue;
+            is_folder = S_ISDIR(status.st_mode) && !is_ancestor(&self, &status);
+            is_file = S_ISREG(status.st_mode);
+        }
+        if (!is_folder && !(is_file && sid2_is_picture_name(entry->d_name))) continue;
+        char *child = relative[0] ? sid2_path_join(relative, entry->d_name) : strdup(entry->d_name);
+        good = child
+                   ? is_folder ? collect(names, root, child, &self, err) : sid2_names_push(names, child, err)
+                   : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
+        free(child);
+    }
+    closedir(folder);
+    free(path);
+    return good;
+}
+
+static bool load(sid2_source *source, int64_t index, sid2_image *image, sid2_error *err)
+{
+    const char *name = source->names[index];
+    *image = (sid2_image){0};
+    char *path = sid2_path_join(source->state, name);
+    if (!path) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", name);
+    size_t size;
+    uint8_t *bytes = sid2_file_read(path, SID2_IMAGE_MAX_FILE, &size, err);
+    free(path);
+    bool good = bytes && sid2_image_decode(image, bytes, size, name, err);
+    free(bytes);
+    return good;
+}
+
+static void close_folder(sid2_source *source) { free(source->state); }
+
+static int by_path(const void *a, const void *b)
+{
+    return sid2_compare_paths(*(char *const *)a, *(char *const *)b);
+}
+
+bool sid2_source_folder(sid2_source *source, const char *path, const sid2_dataset_options *options,
+                        sid2_error *err)
+{
+    source->kind = "folder";
+    source->load = load;
+    source->close = close_folder;
+    source->state = strdup(path);
+    if (!source->state) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
+    sid2_names names = {0};
+    bool good = collect(&names, path, "", NULL, err);
+    source->names = names.item;
+    source->count = names.count;
+    if (!good) return false;
+    if (names.count == 0)
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: no PNG or JPEG pictures in this folder or below", path);
+    qsort(names.item, (size_t)names.count, sizeof *names.item, by_path);
+    return sid2_source_classify(source, 0, err) && sid2_source_drop_unlabelled(source, options);
+}
