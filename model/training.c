@@ -101,6 +101,7 @@ bool sid2_training_plan(const sid2_config *config, size_t memory, size_t alignme
     }
     if (squeeze(best, memory, alignment, err)) return true;
     sid2_graph_destroy(best->step);
+    best->step = NULL;
     return false;
 }
 

@@ -1,0 +1,96 @@
+/* Facts about a model that need no device: counted from its graphs and plans. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sampling.h"
+#include "training.h"
+
+enum { PLANNED_ALIGNMENT = 64 };
+
+static sid2_shape one_image(sid2_shape batch)
+{
+    sid2_shape shape = {.rank = batch.rank - 1};
+    for (int i = 0; i < shape.rank; i++) shape.dim[i] = batch.dim[i + 1];
+    return shape;
+}
+
+/* The figure of papers: convolutions, linears and attention of the blocks, without what depends on the
+ * conditioning alone (once an image, not once a pixel). */
+static bool is_published(const sid2_node *node, const sid2_uvit *net)
+{
+    return node->segment >= 0 && !(node->op == SID2_OP_linear && node->in[0] == net->emb);
+}
+
+static void describe_layers(const sid2_graph *g, const sid2_uvit *net, sid2_model_info *info)
+{
+    for (int i = 0; i < net->layer_count; i++) {
+        const sid2_uvit_layer *from = &net->layers[i];
+        bool last = i + 1 == net->layer_count;
+        int32_t end_node = last ? g->node_count : from[1].first_node;
+        int32_t end_param = last ? g->param_count : from[1].first_param;
+        sid2_layer *layer = &info->layers[i];
+        snprintf(layer->name, sizeof layer->name, "%s", from->name);
+        snprintf(layer->kind, sizeof layer->kind, "%s", from->kind);
+        layer->output = one_image(sid2_graph_type(g, from->output).shape);
+        for (int32_t p = from->first_param; p < end_param; p++)
+            layer->parameters += sid2_shape_count(g->params[p].shape);
+        for (int32_t n = from->first_node; n < end_node; n++) {
+            double cost = sid2_graph_node_cost(g, &g->nodes[n]).multiply_adds;
+            layer->multiply_adds += cost;
+            if (is_published(&g->nodes[n], net)) info->block_multiply_adds += cost;
+        }
+        info->parameters += layer->parameters;
+        info->multiply_adds += layer->multiply_adds;
+    }
+    info->layer_count = net->layer_count;
+}
+
+static bool describe_network(const sid2_config *config, sid2_model_info *info, sid2_error *err)
+{
+    sid2_graph *g = sid2_graph_create(SID2_F32);
+    info->layers = calloc(SID2_UVIT_MAX_LAYERS, sizeof *info->layers);
+    if (!g || !info->layers) return sid2_graph_destroy(g), sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    int64_t size = config->model_image_size;
+    sid2_shape image = sid2_shape_of(1, size, size, config->model_image_channels);
+    sid2_uvit net = sid2_uvit_build(
+        g, config,
+        (sid2_uvit_inputs){.z = sid2_graph_external(g, "z", SID2_F32, image),
+                           .time = sid2_graph_external(g, "time", SID2_F32, sid2_shape_of(1)),
+                           .label = sid2_graph_external(g, "label", SID2_I32, sid2_shape_of(1)),
+                           .samples = SID2_NONE,
+                           .seed = SID2_NONE});
+    bool good = sid2_graph_finish(g, err);
+    if (good) describe_layers(g, &net, info);
+    sid2_graph_destroy(g);
+    return good;
+}
+
+bool sid2_model_describe(const sid2_config *config, size_t memory, sid2_model_info *info, sid2_error *err)
+{
+    *info = (sid2_model_info){0};
+    sid2_training training = {0};
+    sid2_sampling sampling;
+    if (!sid2_config_check(config, err) || !describe_network(config, info, err) ||
+        !sid2_training_plan(config, memory, PLANNED_ALIGNMENT, &training, err) ||
+        !sid2_sampling_plan(config, memory, PLANNED_ALIGNMENT, &sampling, err)) {
+        sid2_graph_destroy(training.step);
+        sid2_model_info_clear(info);
+        return false;
+    }
+    info->train_state_bytes = training.state;
+    info->train_arena_bytes = training.arena;
+    info->train_microbatch = training.microbatch;
+    info->recomputed_segments = training.recomputed;
+    info->segments = training.segments;
+    info->sample_state_bytes = sampling.state;
+    info->sample_arena_bytes = sampling.arena;
+    sid2_graph_destroy(training.step);
+    return true;
+}
+
+void sid2_model_info_clear(sid2_model_info *info)
+{
+    free(info->layers);
+    *info = (sid2_model_info){0};
+}

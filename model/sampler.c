@@ -1,0 +1,299 @@
+/* Sampling: from a seed to an image, batch by batch. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "buffers.h"
+#include "philox.h"
+#include "sampling.h"
+#include "solver.h"
+#include "trainer.h"
+#include "weights.h"
+
+/* The key of every random number in sampling and evaluation; the sample number is the image's seed. The high
+ * word is 0 for starting noise, labels and evaluation, and 1 + step number for the noise of a step. */
+enum { SAMPLE_KEY = 0x53694432 };
+
+typedef enum program_kind { START, PLAIN, GUIDED, FINISH, ERRORS, PROGRAM_COUNT } program_kind;
+
+struct sid2_sampler {
+    sid2_config config;
+    sid2_schedule schedule;
+    int batch;
+    sid2_graph *graph[PROGRAM_COUNT];
+    sid2_program *program[PROGRAM_COUNT];
+    sid2_buffers buffers;
+    sid2_solver_step *steps; /* [sample.steps] */
+    bool loaded;
+};
+
+static sid2_graph *make_graph(const sid2_config *config, program_kind kind, int64_t n, sid2_error *err)
+{
+    switch (kind) {
+    case START: return sid2_start_graph(config, n, err);
+    case FINISH: return sid2_finish_graph(config, n, err);
+    case ERRORS: return sid2_error_graph(config, n, err);
+    default: return sid2_sample_graph(config, n, kind == GUIDED, err);
+    }
+}
+
+/* Makes a program and the buffers it needs. */
+static bool prepare(sid2_sampler *s, program_kind kind, sid2_error *err)
+{
+    if (s->program[kind]) return true;
+    if (!s->graph[kind] && !(s->graph[kind] = make_graph(&s->config, kind, s->batch, err))) return false;
+    return (s->program[kind] = sid2_buffers_program(&s->buffers, s->graph[kind], err)) != NULL;
+}
+
+static bool run(sid2_sampler *s, program_kind kind, sid2_error *err)
+{
+    return prepare(s, kind, err) && sid2_program_run(s->program[kind], err);
+}
+
+/* Uploads one 32-bit value for every image of the batch. */
+static bool upload_all(sid2_sampler *s, const char *name, const void *value, sid2_error *err)
+{
+    uint32_t *words = malloc((size_t)s->batch * sizeof *words);
+    if (!words) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (int i = 0; i < s->batch; i++) memcpy(&words[i], value, sizeof *words);
+    bool good = sid2_buffers_upload(&s->buffers, name, words, err);
+    free(words);
+    return good;
+}
+
+static bool upload_float(sid2_sampler *s, const char *name, double value, sid2_error *err)
+{
+    float rounded = (float)value;
+    return upload_all(s, name, &rounded, err);
+}
+
+static bool upload_key(sid2_sampler *s, uint32_t high, sid2_error *err)
+{
+    if (!sid2_buffers_find(&s->buffers, "seed")) return true; /* a sampler without noise, past its start */
+    return sid2_buffers_upload(&s->buffers, "seed", (uint32_t[]){SAMPLE_KEY, high}, err);
+}
+
+sid2_sampler *sid2_sampler_create(sid2_device *device, const sid2_config *config, size_t memory,
+                                  sid2_error *err)
+{
+    sid2_sampling sampling;
+    if (!sid2_sampling_plan(config, memory, sid2_device_alignment(device), &sampling, err)) return NULL;
+    sid2_sampler *s = calloc(1, sizeof *s);
+    if (!s) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
+    s->config = *config;
+    s->schedule = sid2_schedule_create(config);
+    s->batch = sampling.batch;
+    s->buffers.device = device;
+    s->steps = malloc((size_t)config->sample_steps * sizeof *s->steps);
+    if (!s->steps)
+        sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    else {
+        sid2_solver_plan(&s->schedule, config, s->steps);
+        if (prepare(s, PLAIN, err) && prepare(s, START, err) && prepare(s, FINISH, err) &&
+            (!sid2_is_guided(config) || prepare(s, GUIDED, err)))
+            return s;
+    }
+    sid2_sampler_destroy(s);
+    return NULL;
+}
+
+void sid2_sampler_destroy(sid2_sampler *s)
+{
+    if (!s) return;
+    for (int i = 0; i < PROGRAM_COUNT; i++) sid2_program_destroy(s->program[i]);
+    for (int i = 0; i < PROGRAM_COUNT; i++) sid2_graph_destroy(s->graph[i]);
+    sid2_buffers_clear(&s->buffers);
+    free(s->steps);
+    free(s);
+}
+
+/* ---- Weights ---- */
+
+bool sid2_sampler_load(sid2_sampler *s, const char *directory, bool ema, sid2_error *err)
+{
+    const sid2_graph *g = s->graph[PLAIN];
+    float *flat = calloc((size_t)g->param_elements, sizeof *flat);
+    if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s.safetensors", directory, ema ? "ema" : "weights");
+    bool good = sid2_weights_load(path, g, &(sid2_weights_part){"", flat}, 1, NULL, err) &&
+                sid2_weights_upload(&s->buffers, g, flat, err);
+    free(flat);
+    s->loaded |= good;
+    return good;
+}
+
+bool sid2_sampler_load_trainer(sid2_sampler *s, sid2_trainer *trainer, sid2_error *err)
+{
+    const sid2_graph *g = s->graph[PLAIN];
+    if (g->param_elements != trainer->training.step->param_elements)
+        return sid2_fail(err, SID2_ERR_USAGE, "the sampler's model is not the trainer's");
+    float *flat = malloc((size_t)g->param_elements * sizeof *flat);
+    if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
+    bool good = sid2_buffers_download(&trainer->buffers, "ema", flat, err) &&
+                sid2_weights_upload(&s->buffers, g, flat, err);
+    free(flat);
+    s->loaded |= good;
+    return good;
+}
+
+/* ---- Images ---- */
+
+typedef struct job {
+    const uint64_t *seeds;
+    int32_t *labels;
+    int count;
+    uint8_t *pixels, *staging; /* staging: one batch */
+    sid2_sample_callback callback;
+    void *user;
+    sid2_sample_progress progress;
+} job;
+
+static size_t image_bytes(const sid2_sampler *s)
+{
+    return (size_t)(s->config.model_image_size * s->config.model_image_size * s->config.model_image_channels);
+}
+
+/* Labels and seeds of images first .. first + batch; past the end, the last is repeated. */
+static bool upload_images(sid2_sampler *s, const job *j, int first, sid2_error *err)
+{
+    uint32_t *words = malloc((size_t)s->batch * 3 * sizeof *words);
+    if (!words) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (int i = 0; i < s->batch; i++) {
+        int image = first + i < j->count ? first + i : j->count - 1;
+        words[2 * i] = (uint32_t)j->seeds[image];
+        words[2 * i + 1] = (uint32_t)(j->seeds[image] >> 32);
+        words[2 * s->batch + i] = (uint32_t)j->labels[image];
+    }
+    bool good = sid2_buffers_upload(&s->buffers, "samples", words, err) &&
+                sid2_buffers_upload(&s->buffers, "label", words + 2 * s->batch, err);
+    free(words);
+    return good;
+}
+
+static bool run_step(sid2_sampler *s, const sid2_solver_step *step, uint32_t number, sid2_error *err)
+{
+    const double values[8] = {step->alpha, step->sigma, step->w,    step->z,
+                              step->x,     step->noise, step->prev, 0};
+    float coef[8];
+    for (int i = 0; i < 8; i++) coef[i] = (float)values[i];
+    return upload_float(s, "time", sid2_schedule_position(&s->schedule, step->logsnr), err) &&
+           sid2_buffers_upload(&s->buffers, "coef", coef, err) && upload_key(s, 1 + number, err) &&
+           run(s, step->guided ? GUIDED : PLAIN, err);
+}
+
+static bool run_batch(sid2_sampler *s, job *j, int first, sid2_error *err)
+{
+    int real = j->count - first < s->batch ? j->count - first : s->batch;
+    if (!upload_images(s, j, first, err) || !upload_key(s, 0, err) || !run(s, START, err)) return false;
+    for (int i = 0; i < s->config.sample_steps; i++) {
+        if (!run_step(s, &s->steps[i], (uint32_t)i, err)) return false;
+        j->progress.step = i + 1;
+        j->progress.evaluations += real * (s->steps[i].guided ? 2 : 1);
+        j->progress.full_evaluations += real * (s->config.sample_guidance != 1 ? 2 : 1);
+        if (i + 1 == s->config.sample_steps) j->progress.images += real;
+        if (j->callback && !j->callback(j->user, &j->progress))
+            return sid2_fail(err, SID2_ERR_CANCELLED, "sampling was stopped");
+    }
+    if (!run(s, FINISH, err) || !sid2_buffers_download(&s->buffers, "image", j->staging, err)) return false;
+    memcpy(j->pixels + (size_t)first * image_bytes(s), j->staging, (size_t)real * image_bytes(s));
+    return true;
+}
+
+/* Without classes every image has the table's only row. */
+static bool choose_labels(const sid2_config *config, const uint64_t *seeds, int32_t *labels, int count,
+                          sid2_error *err)
+{
+    int32_t classes = (int32_t)config->model_classes;
+    for (int i = 0; i < count; i++) {
+        if (labels[i] < -1 || (labels[i] >= classes && classes))
+            return sid2_fail(err, SID2_ERR_USAGE, "class %d: the model has classes 0 to %d", (int)labels[i],
+                             (int)classes - 1);
+        uint64_t word = sid2_philox_word(SAMPLE_KEY, seeds[i], SID2_PURPOSE_LABEL, 0);
+        if (labels[i] < 0 || !classes) labels[i] = (int32_t)(word * (uint64_t)classes >> 32);
+    }
+    return true;
+}
+
+static bool is_loaded(const sid2_sampler *s, sid2_error *err)
+{
+    return s->loaded || sid2_fail(err, SID2_ERR_USAGE, "no weights are loaded yet");
+}
+
+bool sid2_sampler_run(sid2_sampler *s, const uint64_t *seeds, int32_t *labels, int count, uint8_t *pixels,
+                      sid2_sample_callback callback, void *user, sid2_error *err)
+{
+    if (!is_loaded(s, err) || !choose_labels(&s->config, seeds, labels, count, err)) return false;
+    if (sid2_is_guided(&s->config) &&
+        !upload_all(s, "no_label", &(int32_t){(int32_t)s->config.model_classes}, err))
+        return false;
+    job j = {.seeds = seeds,
+             .labels = labels,
+             .count = count,
+             .pixels = pixels,
+             .staging = malloc((size_t)s->batch * image_bytes(s)),
+             .callback = callback,
+             .user = user,
+             .progress = {.steps = (int)s->config.sample_steps, .total = count}};
+    bool good = j.staging || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (int first = 0; good && first < count; first += s->batch) good = run_batch(s, &j, first, err);
+    free(j.staging);
+    return good;
+}
+
+/* ---- Evaluation ---- */
+
+/* Sums the errors of images first .. first + batch; past the end, the last is repeated and not counted. */
+static bool add_errors(sid2_sampler *s, const job *j, int first, const uint8_t *pixels, double *sum,
+                       sid2_error *err)
+{
+    for (int i = 0; i < s->batch; i++) {
+        int image = first + i < j->count ? first + i : j->count - 1;
+        memcpy(j->staging + (size_t)i * image_bytes(s), pixels + (size_t)image * image_bytes(s),
+               image_bytes(s));
+    }
+    float *errors = malloc((size_t)s->batch * sizeof *errors);
+    bool good = errors || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    good = good && upload_images(s, j, first, err) &&
+           sid2_buffers_upload(&s->buffers, "pixels", j->staging, err) && run(s, ERRORS, err) &&
+           sid2_buffers_download(&s->buffers, "error", errors, err);
+    for (int i = 0; good && i < s->batch && first + i < j->count; i++) *sum += errors[i];
+    free(errors);
+    return good;
+}
+
+bool sid2_sampler_evaluate(sid2_sampler *s, const uint8_t *pixels, const int32_t *labels, int count, double t,
+                           uint64_t first_sample, sid2_eval_point *point, sid2_error *err)
+{
+    if (!is_loaded(s, err) || !prepare(s, ERRORS, err)) return false;
+    if (count < 1) return sid2_fail(err, SID2_ERR_USAGE, "no images to evaluate on");
+    double logsnr = sid2_schedule_logsnr(&s->schedule, t), sum = 0;
+    job j = {.count = count, .labels = malloc((size_t)count * sizeof *j.labels)};
+    uint64_t *seeds = malloc((size_t)count * sizeof *seeds);
+    j.seeds = seeds;
+    j.staging = malloc((size_t)s->batch * image_bytes(s));
+    bool good = (j.labels && seeds && j.staging) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (int i = 0; good && i < count; i++) {
+        bool known = labels && labels[i] >= 0 && labels[i] < s->config.model_classes;
+        j.labels[i] = known ? labels[i] : (int32_t)s->config.model_classes;
+        seeds[i] = first_sample + (uint64_t)i;
+    }
+    good = good && upload_float(s, "time", sid2_schedule_position(&s->schedule, logsnr), err) &&
+           upload_float(s, "alpha", sid2_alpha(logsnr), err) &&
+           upload_float(s, "sigma", sid2_sigma(logsnr), err) && upload_float(s, "weight", 1, err) &&
+           upload_key(s, 0, err);
+    for (int first = 0; good && first < count; first += s->batch)
+        good = add_errors(s, &j, first, pixels, &sum, err);
+    free(j.labels);
+    free(seeds);
+    free(j.staging);
+    if (!good) return false;
+    double mse = sum / count;
+    *point = (sid2_eval_point){.logsnr = logsnr,
+                               .x_mse = mse,
+                               .eps_mse = exp(logsnr) * mse,
+                               .v_mse = (1 + exp(logsnr)) * mse,
+                               .weighted = sid2_loss_weight(&s->schedule, t) * mse};
+    return true;
+}
