@@ -1,0 +1,83 @@
+/* The matrix product all own kernels share: C[M,N] (+)= A[M,K] B[K,N], on tiles that fit the first-level
+ * cache.
+ *
+ * Six rows by two or four vectors of C stay in registers over the whole of K; each step loads a row of B and
+ * multiplies it by six broadcast elements of A. A is only ever broadcast, so it may lie either way round:
+ * rows of K (`A`), or, transposed, rows of M. B and C are whole vectors wide. */
+#ifndef SID2_CPU_FAST_TILE_H
+#define SID2_CPU_FAST_TILE_H
+
+#include "fast.h"
+
+enum { TILE_ROWS = 6 };
+#if defined(__AVX512F__) || defined(__aarch64__)
+enum { TILE_VECTORS = 4 }; /* 32 vector registers */
+#else
+enum { TILE_VECTORS = 2 }; /* 16 */
+#endif
+
+typedef struct tile {
+    const float *a, *b;
+    float *c;
+    int64_t lda, ldb, ldc;
+    int64_t depth; /* K */
+    bool add;      /* to what is in C */
+} tile;
+
+INLINE void tile_block(int rows, int vectors, bool transposed, const tile *t, int64_t row, int64_t column)
+{
+    vf sum[TILE_ROWS][TILE_VECTORS];
+    float *c = t->c + row * t->ldc + column;
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) sum[r][v] = t->add ? vload(c + r * t->ldc + v * VL) : (vf){0};
+    const float *a = t->a + (transposed ? row : row * t->lda), *b = t->b + column;
+    int64_t across = transposed ? 1 : t->lda, along = transposed ? t->lda : 1, ldb = t->ldb;
+    for (int64_t k = t->depth; k > 0; k--) {
+        vf right[TILE_VECTORS];
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) right[v] = vload(b + v * VL);
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) {
+            vf left = vset(a[r * across]);
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) sum[r][v] += left * right[v];
+        }
+        a += along;
+        b += ldb;
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) vstore(c + r * t->ldc + v * VL, sum[r][v]);
+}
+
+INLINE void tile_rows(int vectors, bool transposed, const tile *t, int64_t rows, int64_t column)
+{
+    int64_t r = 0;
+    for (; r + 6 <= rows; r += 6) tile_block(6, vectors, transposed, t, r, column);
+    if (r + 4 <= rows) tile_block(4, vectors, transposed, t, r, column), r += 4;
+    if (r + 2 <= rows) tile_block(2, vectors, transposed, t, r, column), r += 2;
+    if (r < rows) tile_block(1, vectors, transposed, t, r, column);
+}
+
+INLINE void tile_multiply_either(bool transposed, const tile *t, int64_t rows, int64_t columns)
+{
+    int64_t c = 0;
+    for (; c + TILE_VECTORS * VL <= columns; c += TILE_VECTORS * VL)
+        tile_rows(TILE_VECTORS, transposed, t, rows, c);
+    for (; c < columns; c += VL) tile_rows(1, transposed, t, rows, c);
+}
+
+/* columns: a multiple of VL. The second reads A[K,M]. */
+static __attribute__((unused)) void tile_multiply(const tile *t, int64_t rows, int64_t columns)
+{
+    tile_multiply_either(false, t, rows, columns);
+}
+static __attribute__((unused)) void tile_multiply_transposed(const tile *t, int64_t rows, int64_t columns)
+{
+    tile_multiply_either(true, t, rows, columns);
+}
+
+#endif
