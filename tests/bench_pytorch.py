@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+"""The other side of `sid2 bench --against pytorch`: the same work in PyTorch, driven line by line over stdin.
+
+    first line   {"config": {"model.image_size": 32, ...}, "mode": "train" | "sample" | "op",
+                  "dtype": "f32" | "bf16", "batch": 64, "threads": 2,
+                  "compile": false, "malloc": "stock" | "keep"}
+                 mode "op" has, instead of config and batch, one of
+                    "op": "conv2d",     "shape": [N,H,W,C], "out": O, "kernel": 3
+                    "op": "linear",     "shape": [rows,K],  "out": N
+                    "op": "attention",  "shape": [N,T,C],   "heads": h
+                    "op": "group_norm", "shape": [N,H,W,C], "groups": g        with SiLU
+                    "op": "row_norm",   "shape": [rows,C]                      RMSNorm
+                 answered, after one step to warm up, by    ready VERSION PARAMETERS
+    run K        K steps; answered by the seconds they took
+    mem          answered by two figures in MiB: the process's peak resident memory, and what it was after the imports
+    quit         ends; so does the end of the input
+
+Any failure is answered by one line, `error WHY`, and ends the program. Missing config keys get the defaults of
+golden/uvit.py.
+
+A training step is forward, loss, backward, clip, Adam and EMA; a sampling step one evaluation of the network and one
+ancestral update; an operator's step its forward and backward pass. What a careful user of PyTorch does is done:
+channels-last memory, fused attention, fused Adam and grouped EMA, gradients set to None, bf16 by autocast except where
+PyTorch is faster in f32. Two more are asked for: "compile": true is torch.compile, which needs a C++ compiler and takes
+a minute or two; "malloc": "keep" tells the C library to keep freed memory, since by default each large tensor is mapped
+and zeroed anew, which costs a quarter of a small model's step. Needs PyTorch and nothing else.
+"""
+
+import contextlib
+import ctypes
+import json
+import math
+import os
+import pathlib
+import resource
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "golden"))
+import uvit  # noqa: E402
+
+
+def resident_mib():
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def peak_mib():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def flatten(config):
+    """{"model": {"patch": 1}} and {"model.patch": 1} are both welcome."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat.update({f"{key}.{name}": v for name, v in value.items()})
+        else:
+            flat[key] = value
+    return {key: value for key, value in flat.items() if key in uvit.DEFAULTS}
+
+
+def autocast(dtype):
+    return torch.autocast("cpu", torch.bfloat16) if dtype == "bf16" else contextlib.nullcontext()
+
+
+def keep_freed_memory():
+    trim_threshold, mmap_max = -1, -4  # <malloc.h>
+    libc = ctypes.CDLL(None)
+    if not (libc.mallopt(mmap_max, 0) and libc.mallopt(trim_threshold, -1)):
+        raise OSError("mallopt refused")
+
+
+class Training:
+    LR, DECAY = 1e-4, 0.9999
+
+    def __init__(self, ask):
+        self.model = uvit.UViT(flatten(ask["config"])).to(memory_format=torch.channels_last).train()
+        self.c, self.n, self.dtype = self.model.config, ask["batch"], ask["dtype"]
+        self.weights = list(self.model.parameters())
+        self.ema = [w.detach().clone() for w in self.weights]
+        self.adam = torch.optim.Adam(self.weights, self.LR, (0.9, 0.99), 1e-12, fused=True)
+        self.net = torch.compile(self.model) if ask.get("compile") else self.model
+        size, channels = self.c["model.image_size"], self.c["model.image_channels"]
+        self.pixels = torch.randint(0, 256, (self.n, size, size, channels), dtype=torch.uint8)
+        self.labels = torch.randint(0, self.c["model.classes"], (self.n,))
+
+    def step(self):
+        n, none = self.n, self.c["model.classes"]
+        x = self.pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+        label = torch.where(torch.rand(n) < 0.1, none, self.labels)
+        lam, slope = self.model.schedule((torch.rand(()) + torch.arange(n, dtype=torch.float64) / n) % 1)
+        lam, slope = lam.float(), slope.float()
+        alpha, sigma = uvit.alpha_sigma(lam)
+        z = uvit.per_image(alpha) * x + uvit.per_image(sigma) * torch.randn_like(x)
+        with autocast(self.dtype):
+            v = self.net(z, lam, label)
+        loss = uvit.sigmoid_loss(v.float(), z, x, lam, slope, self.c["loss.bias"]).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.weights, 1.0, foreach=True)
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            torch._foreach_lerp_(self.ema, self.weights, 1 - self.DECAY)
+        return loss.item()
+
+    def parameters(self):
+        return sum(w.numel() for w in self.weights)
+
+
+class Sampling:
+    GRID, GAMMA = 512, 0.3
+
+    def __init__(self, ask):
+        self.model = uvit.UViT(flatten(ask["config"])).to(memory_format=torch.channels_last).eval()
+        self.model.requires_grad_(False)
+        self.c, self.n, self.dtype, self.at = self.model.config, ask["batch"], ask["dtype"], self.GRID
+        self.net = torch.compile(self.model) if ask.get("compile") else self.model
+        self.labels = torch.randint(0, self.c["model.classes"], (self.n,))
+        size, channels = self.c["model.image_size"], self.c["model.image_channels"]
+        self.z = torch.randn(self.n, channels, size, size).contiguous(memory_format=torch.channels_last)
+        self.lam = self.model.schedule(torch.linspace(0, 1, self.GRID + 1, dtype=torch.float64))[0]
+
+    @torch.inference_mode()
+    def step(self):
+        here, there = self.lam[self.at], self.lam[self.at - 1]
+        (alpha, sigma), (alpha_s, _) = ([float(f) for f in uvit.alpha_sigma(lam)] for lam in (here, there))
+        with autocast(self.dtype):
+            v = self.net(self.z, here.float().expand(self.n), self.labels)
+        x = (alpha * self.z - sigma * v.float()).clamp_(-1, 1)
+        c = float(-torch.expm1(here - there))
+        self.z = alpha_s * (self.z * ((1 - c) / alpha) + c * x)
+        if self.at > 1:
+            larger, smaller = float(F.logsigmoid(-here)), float(F.logsigmoid(-there))
+            logvar = math.log(c) + self.GAMMA * larger + (1 - self.GAMMA) * smaller
+            self.z += math.exp(logvar / 2) * torch.randn_like(self.z)
+        self.at = self.at - 1 if self.at > 1 else self.GRID
+
+    def parameters(self):
+        return sum(w.numel() for w in self.model.parameters())
+
+
+class Operator:
+    def __init__(self, ask):
+        shape, kind = ask["shape"], torch.bfloat16 if ask["dtype"] == "bf16" else torch.float32
+        channels = shape[-1]
+
+        def tensor(*dims, memory=torch.contiguous_format):
+            return torch.randn(dims).to(kind).contiguous(memory_format=memory).requires_grad_()
+
+        def image():
+            n, h, w, c = shape
+            return tensor(n, c, h, w, memory=torch.channels_last)
+
+        op = ask["op"]
+        if op == "conv2d":
+            k = ask["kernel"]
+            self.inputs = [image(), tensor(ask["out"], channels, k, k, memory=torch.channels_last), tensor(ask["out"])]
+            self.forward = lambda x, w, b: F.conv2d(x, w, b, padding=(k - 1) // 2)
+        elif op == "linear":
+            self.inputs = [tensor(*shape), tensor(ask["out"], channels), tensor(ask["out"])]
+            self.forward = F.linear
+        elif op == "attention":
+            n, tokens, _ = shape
+            heads = ask["heads"]
+            self.inputs = [tensor(n, tokens, channels) for _ in range(3)]
+            self.forward = lambda *qkv: F.scaled_dot_product_attention(
+                *(m.view(n, tokens, heads, -1).transpose(1, 2) for m in qkv)).transpose(1, 2).flatten(2)
+        elif op == "group_norm":
+            self.inputs = [image(), tensor(channels), tensor(channels)]
+            self.forward = lambda x, w, b: F.silu(F.group_norm(x, ask["groups"], w, b, uvit.EPS))
+        elif op == "row_norm":
+            self.inputs = [tensor(*shape), tensor(channels)]
+            self.forward = lambda x, w: F.rms_norm(x, (channels,), w, uvit.EPS)
+        else:
+            raise ValueError(f"unknown op '{op}'")
+        if ask.get("compile"):
+            self.forward = torch.compile(self.forward)
+        self.dy = torch.randn_like(self.forward(*self.inputs))
+
+    def step(self):
+        torch.autograd.grad(self.forward(*self.inputs), self.inputs, self.dy)
+
+    def parameters(self):
+        return sum(t.numel() for t in self.inputs[1:])
+
+
+def serve():
+    first = sys.stdin.readline()
+    if not first:
+        return
+    ask = json.loads(first)
+    if ask["dtype"] not in ("f32", "bf16"):
+        raise ValueError(f"unknown dtype '{ask['dtype']}'")
+    torch.manual_seed(0)
+    torch.set_num_threads(ask["threads"])
+    torch.set_num_interop_threads(1)
+    baseline = resident_mib()
+    if ask.get("malloc", "stock") == "keep":
+        keep_freed_memory()
+    work = {"train": Training, "sample": Sampling, "op": Operator}[ask["mode"]](ask)
+    for _ in range(2 if ask.get("compile") else 1):  # a second shape-independent compilation may follow the first
+        work.step()
+    print("ready", torch.__version__, work.parameters(), flush=True)
+    for line in sys.stdin:
+        words = line.split()
+        if words == ["quit"]:
+            return
+        if words == ["mem"]:
+            print(f"{peak_mib():.1f} {baseline:.1f}", flush=True)
+        elif len(words) == 2 and words[0] == "run":
+            began = time.perf_counter()
+            for _ in range(int(words[1])):
+                work.step()
+            print(f"{time.perf_counter() - began:.6f}", flush=True)
+        else:
+            raise ValueError(f"unknown request '{line.strip()}'")
+
+
+def main():
+    if len(sys.argv) > 1:
+        sys.exit(__doc__)
+    try:
+        serve()
+    except Exception as problem:  # the other side reads one line
+        print("error", type(problem).__name__ + ":", " ".join(str(problem).split()), flush=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
