@@ -43,6 +43,13 @@ static size_t arena_of(const sid2_graph *graph, size_t alignment, sid2_error *er
     return bytes;
 }
 
+static bool drop(sid2_training *t)
+{
+    sid2_graph_destroy(t->step);
+    t->step = NULL;
+    return false;
+}
+
 /* Builds the step for `n` images. Fails only for want of host memory. */
 static bool try_microbatch(const sid2_config *config, int64_t n, size_t alignment, sid2_training *t,
                            sid2_error *err)
@@ -54,8 +61,7 @@ static bool try_microbatch(const sid2_config *config, int64_t n, size_t alignmen
     t->state = sid2_externals_bytes(t->step) +
                3 * (size_t)t->step->param_elements * sizeof(float); /* Adam's two, EMA */
     if (t->arena != SIZE_MAX) return true;
-    sid2_graph_destroy(t->step);
-    return false;
+    return drop(t);
 }
 
 static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
@@ -90,19 +96,13 @@ bool sid2_training_plan(const sid2_config *config, size_t memory, size_t alignme
     for (int64_t n = 2; !fixed && n <= batch; n++) {
         sid2_training next;
         if (batch % n) continue;
-        if (!try_microbatch(config, n, alignment, &next, err)) {
-            sid2_graph_destroy(best->step);
-            return false;
-        }
+        if (!try_microbatch(config, n, alignment, &next, err)) return drop(best);
         bool good = (!aim || next.arena <= aim) && (!memory || next.state + next.arena <= memory);
         sid2_graph_destroy(good ? best->step : next.step);
         if (!good) break;
         *best = next;
     }
-    if (squeeze(best, memory, alignment, err)) return true;
-    sid2_graph_destroy(best->step);
-    best->step = NULL;
-    return false;
+    return squeeze(best, memory, alignment, err) || drop(best);
 }
 
 sid2_graph *sid2_update_graph(sid2_dtype compute, int64_t elements, sid2_error *err)
