@@ -60,7 +60,7 @@ def flatten(config):
             flat.update({f"{key}.{name}": v for name, v in value.items()})
         else:
             flat[key] = value
-    return {key: value for key, value in flat.items() if key in uvit.DEFAULTS}
+    return flat
 
 
 def autocast(dtype):

@@ -11,7 +11,7 @@ A fixture FOLDER/NAME.safetensors holds (images NHWC, linear weights [out,in], c
 
     metadata  config       the configuration, a JSON object of "section.key": value
               config.ini   the same as an ini file
-    param.*   F32          every parameter; none is zero
+    param.*   F32          every parameter, by sid2's names; none is zero
     in.x in.eps            F32 [N,H,W,c]  clean images in [-1,1], Gaussian noise
     in.t                   F64 [N]        times, each exact in float32
     in.label               I64 [N]        labels; the number of classes stands for "no label"
@@ -23,6 +23,7 @@ A fixture FOLDER/NAME.safetensors holds (images NHWC, linear weights [out,in], c
     grad.*    F32          gradient of the mean of out.loss by every parameter
 """
 
+import contextlib
 import json
 import math
 import pathlib
@@ -34,30 +35,61 @@ from torch import nn
 
 EPS = 1e-6
 
+# The keys of sid2's configuration that the network, the schedule and the loss read, with sid2's defaults.
 DEFAULTS = {
-    "model.image_size": 32, "model.image_channels": 3, "model.patch": 1, "model.channels": [32, 64, 128],
-    "model.blocks": ["res", "res", "transformer"], "model.depth": [2], "model.mid_depth": 4, "model.mlp_ratio": 4,
-    "model.emb": 256, "model.dropout": [0.0], "model.head_dim": 64, "model.groups": 32, "model.classes": 10,
-    "model.parallel": 0, "model.rope_theta": 100.0, "model.qk_norm": 1, "schedule.kind": "interpolated",
-    "schedule.low": 32, "schedule.high": 32, "schedule.logsnr_min": -10.0, "schedule.logsnr_max": 10.0,
-    "loss.weighting": "sigmoid", "loss.bias": 2.0,
+    "model.image_size": 32, "model.image_channels": 3, "model.patch": 1, "model.channels": [64, 128, 256],
+    "model.blocks": ["res", "res", "transformer"], "model.depth": [3], "model.mid_depth": 16, "model.mlp_ratio": 4,
+    "model.emb": 1024, "model.dropout": [0.0], "model.head_dim": 64, "model.groups": 32, "model.classes": 10,
+    "model.parallel": "no", "model.rope_theta": 100.0, "model.qk_norm": "layer", "schedule.kind": "interpolated",
+    "schedule.low": 32, "schedule.high": "auto", "schedule.reference": 64, "schedule.logsnr_min": -10.0,
+    "schedule.logsnr_max": 10.0, "loss.weighting": "sigmoid", "loss.bias": "auto",
 }
+# Keys of which this model knows one value only.
+FIXED = {"model.qk_norm": "layer", "model.norm_eps": EPS, "model.updown_kernel": 1, "model.skip": "level",
+         "model.activation": "silu", "loss.weighting": "sigmoid"}
+
+
+def value_of(value):
+    """Values as sid2 writes them in its files, or as JSON has them."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str) and "," in value:
+        return [value_of(v.strip()) for v in value.split(",")]
+    for kind in (int, float):
+        with contextlib.suppress(ValueError, TypeError):
+            if isinstance(value, str):
+                return kind(value)
+    return value
 
 
 def complete(config):
-    """Defaults filled in, per-level lists at full length."""
-    c = {**DEFAULTS, **config}
-    for key in ("model.depth", "model.dropout"):
+    """Defaults filled in, per-level lists at full length, "auto" resolved. What this model cannot do is refused."""
+    for key, value in config.items():
+        if key in FIXED and value_of(value) != FIXED[key]:
+            raise ValueError(f"{key} = {value}: only {FIXED[key]} is known here")
+    c = {key: value_of(config.get(key, default)) for key, default in DEFAULTS.items()}
+    for key in ("model.channels", "model.blocks", "model.depth", "model.dropout"):
         if not isinstance(c[key], list):
             c[key] = [c[key]]
     levels = len(c["model.channels"])
-    if len(c["model.depth"]) == 1:
-        c["model.depth"] = c["model.depth"] * (levels - 1)
-    if len(c["model.dropout"]) == 1:
-        c["model.dropout"] = c["model.dropout"] * levels
-    if len(c["model.blocks"]) != levels or len(c["model.depth"]) != levels - 1 or len(c["model.dropout"]) != levels:
-        raise ValueError("channels, blocks, depth and dropout disagree about the number of levels")
+    for key, length in (("model.blocks", levels), ("model.depth", levels - 1), ("model.dropout", levels)):
+        if len(c[key]) == 1:
+            c[key] = c[key] * length
+        if len(c[key]) != length:
+            raise ValueError(f"{key} has {len(c[key])} entries, the model {levels} levels")
+    size = c["model.image_size"]
+    if c["schedule.high"] == "auto":
+        c["schedule.high"] = min(size, 512)
+    if c["loss.bias"] == "auto":  # linear in log2 between the known sizes
+        known, place = [2.5, 2.0, 0.0, -1.0, -3.0, -4.0], min(max(math.log2(size / 32), 0), 5)
+        i = min(int(place), 4)
+        c["loss.bias"] = known[i] + (place - i) * (known[i + 1] - known[i])
     return c
+
+
+def groups_of(c, width):
+    """The largest number up to model.groups that divides the channels."""
+    return next(g for g in range(min(c["model.groups"], width), 0, -1) if width % g == 0)
 
 
 # ---- The process ----
@@ -68,7 +100,7 @@ class Schedule:
     def __init__(self, config):
         c = complete(config)
         self.kind, self.size = c["schedule.kind"], c["model.image_size"]
-        self.low, self.high = c["schedule.low"], c["schedule.high"]
+        self.low, self.high, self.reference = (c["schedule." + key] for key in ("low", "high", "reference"))
         self.b = math.atan(math.exp(-c["schedule.logsnr_max"] / 2))
         self.a = math.atan(math.exp(-c["schedule.logsnr_min"] / 2)) - self.b
         self.start, self.end = (float(self(torch.tensor(t, dtype=torch.float64, device="cpu"))[0]) for t in (0.0, 1.0))
@@ -78,9 +110,9 @@ class Schedule:
         lam, slope = -2 * torch.log(torch.tan(angle)), -4 * self.a / torch.sin(2 * angle)
         if self.kind == "cosine":
             return lam, slope
-        at_low, at_high = (2 * math.log(d / self.size) for d in (self.low, self.high))
         if self.kind == "shifted":
-            return lam + at_low, slope
+            return lam + 2 * math.log(self.reference / self.size), slope
+        at_low, at_high = (2 * math.log(d / self.size) for d in (self.low, self.high))
         return lam + (1 - t) * at_high + t * at_low, slope + at_low - at_high
 
     def position(self, lam):
@@ -157,14 +189,13 @@ def rotate(x, cos, sin):
 
 
 class Attention(nn.Module):
-    def __init__(self, width, head_dim, theta, qk_norm, own_norm):
+    def __init__(self, width, head_dim, theta, own_norm):
         super().__init__()
         self.head_dim, self.theta, self.tables = head_dim, theta, {}
         if own_norm:
             self.norm = RMSNorm(width, EPS)
         self.qkv = nn.Linear(width, 3 * width)
-        if qk_norm:
-            self.q_norm, self.k_norm = nn.LayerNorm(head_dim, EPS), nn.LayerNorm(head_dim, EPS)
+        self.q_norm, self.k_norm = nn.LayerNorm(head_dim, EPS), nn.LayerNorm(head_dim, EPS)
         self.out = nn.Linear(width, width)
 
     def forward(self, x, grid):
@@ -173,8 +204,7 @@ class Attention(nn.Module):
         if hasattr(self, "norm"):
             x = self.norm(x)
         q, k, v = self.qkv(x).view(n, tokens, 3, width // self.head_dim, self.head_dim).permute(2, 0, 3, 1, 4)
-        if hasattr(self, "q_norm"):
-            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = self.q_norm(q), self.k_norm(k)
         key = (grid, q.dtype, q.device)
         if key not in self.tables:
             self.tables[key] = rope_table(*grid, self.head_dim, self.theta, q.dtype, q.device)
@@ -203,12 +233,12 @@ class Mlp(nn.Module):
 class Transformer(nn.Module):
     def __init__(self, c, width, rate):
         super().__init__()
-        self.parallel = bool(c["model.parallel"])
+        self.parallel = c["model.parallel"] in ("yes", 1)
         if self.parallel:
             self.norm = RMSNorm(width, EPS)
             self.film = nn.Linear(c["model.emb"], 2 * width)
         self.mlp = Mlp(width, c["model.mlp_ratio"], c["model.emb"], rate, not self.parallel)
-        self.attn = Attention(width, c["model.head_dim"], c["model.rope_theta"], c["model.qk_norm"], not self.parallel)
+        self.attn = Attention(width, c["model.head_dim"], c["model.rope_theta"], not self.parallel)
 
     def forward(self, image, emb):
         grid = tuple(image.shape[2:])
@@ -225,7 +255,7 @@ class Transformer(nn.Module):
 class Res(nn.Module):
     def __init__(self, c, width, rate):
         super().__init__()
-        groups = min(c["model.groups"], width)
+        groups = groups_of(c, width)
         self.rate = rate
         self.norm0, self.norm1 = GroupNorm(groups, width, EPS), GroupNorm(groups, width, EPS)
         self.conv0, self.conv1 = nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
@@ -259,7 +289,7 @@ class UViT(nn.Module):
             self.down.append(nn.ModuleDict({**stack(i, depth), "proj": nn.Linear(width[i], width[i + 1])}))
             self.up.append(nn.ModuleDict({**stack(i, depth), "proj": nn.Linear(width[i + 1], width[i])}))
         self.mid = nn.ModuleDict(stack(self.levels - 1, c["model.mid_depth"]))
-        self.head = nn.ModuleDict({"norm": GroupNorm(min(c["model.groups"], width[0]), width[0], EPS),
+        self.head = nn.ModuleDict({"norm": GroupNorm(groups_of(c, width[0]), width[0], EPS),
                                    "out": nn.Linear(width[0], pixels)})
         self.zero_init()
 
@@ -401,7 +431,7 @@ GOLDEN = {
     "uvit-parallel": {  # grey, parallel attention and MLP, small heads, another base of the rotary frequencies
         "model.image_size": 16, "model.image_channels": 1, "model.patch": 1, "model.channels": [16, 32],
         "model.blocks": ["res", "transformer"], "model.depth": [2], "model.mid_depth": 2, "model.mlp_ratio": 4,
-        "model.emb": 16, "model.head_dim": 8, "model.groups": 4, "model.classes": 2, "model.parallel": 1,
+        "model.emb": 16, "model.head_dim": 8, "model.groups": 4, "model.classes": 2, "model.parallel": "yes",
         "model.rope_theta": 50.0, "schedule.low": 8, "schedule.high": 32, "loss.bias": 0.0},
 }
 
@@ -477,6 +507,9 @@ def fixture(config, seed):
         assert p.grad.abs().max() > 1e-6, f"{name} is not exercised"
         tensors["param." + name] = outward(p).float()
         tensors["grad." + name] = outward(p.grad).float()
+    for name in [name for name in tensors if ".q_norm." in name]:  # one tensor [2,head_dim]: queries, keys
+        pair = tensors.pop(name), tensors.pop(name.replace(".q_norm.", ".k_norm."))
+        tensors[name.replace(".q_norm.", ".qk_norm.")] = torch.stack(pair)
     return tensors, c
 
 
