@@ -1,1 +1,80 @@
-int main(void) { return 0; }
+/* sid2: one program, one subcommand a file. This one finds it. */
+#include "cli.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name, *help;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"train", "train a model on images; the same command again resumes", command_train},
+    {"sample", "make images with a trained model", command_sample},
+    {"info", "a model's layers, size, cost and memory", command_info},
+    {"eval", "held-out loss of a checkpoint by noise level", command_eval},
+    {"report", "one HTML page about a training run", command_report},
+    {"data", "generate pictures, or look at a data set", command_data},
+    {"devices", "what this machine can compute on", command_devices},
+    {"bench", "speed by operator, or beside PyTorch", command_bench},
+};
+enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
+
+static void print_help(void)
+{
+    puts("sid2 " SID2_VERSION
+         ": train SiD2 diffusion models on pixels, and sample from them\n\n"
+         "Usage: sid2 COMMAND [options]     sid2 COMMAND --help\n");
+    for (int i = 0; i < COMMAND_COUNT; i++) printf("  %-10s%s\n", commands[i].name, commands[i].help);
+    printf("\nPresets:");
+    for (int i = 0; sid2_preset_name(i); i++) printf(" %s", sid2_preset_name(i));
+    puts(
+        "\n\nFirst steps:\n"
+        "  sid2 sample checkpoints/fashion-mnist --seeds 0-63 --out samples.png\n"
+        "  sid2 train --preset fashion-mnist --data YOUR-IMAGES --out runs/mine");
+}
+
+/* docs/options.md: every command's --help and every configuration key. */
+static int print_reference(void)
+{
+    puts(
+        "# Options\n\nMade by `sid2 help --markdown`; every line comes from the tables that the program "
+        "itself parses with.");
+    options_markdown = true;
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        char name[16], help[] = "--help";
+        snprintf(name, sizeof name, "%s", commands[i].name);
+        commands[i].run(2, (char *[]){name, help, NULL});
+    }
+    puts(
+        "\n## Configuration keys\n\nFor `--set key=value` and for files given to `--preset`.\n\n| key | "
+        "default | |\n|---|---|---|");
+    sid2_config_key key;
+    for (int i = 0; sid2_config_key_at(i, &key); i++)
+        printf("| `%s` | `%s` | %s |\n", key.name, key.default_value, key.help);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN); /* a reader that went away is a write error like any other */
+    setlinebuf(stdout);
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return print_help(), argc < 2 ? 2 : 0;
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("sid2 " SID2_VERSION " (" SID2_BUILD ")");
+        return 0;
+    }
+    if (strcmp(argv[1], "help") == 0) {
+        if (argc == 3 && strcmp(argv[2], "--markdown") == 0) return print_reference();
+        if (argc == 2) return print_help(), 0;
+    }
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
+        if (argc == 3 && strcmp(argv[1], "help") == 0 && strcmp(argv[2], commands[i].name) == 0) {
+            char help[] = "--help";
+            return commands[i].run(2, (char *[]){argv[2], help, NULL});
+        }
+    }
+    return report_usage("", "unknown command '%s'", argv[1]);
+}

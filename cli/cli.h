@@ -1,0 +1,57 @@
+/* What the subcommands share. */
+#ifndef SID2_CLI_H
+#define SID2_CLI_H
+
+#include "options.h"
+#include "progress.h"
+
+/* argv[0] is the subcommand. Each returns the exit code. */
+int command_train(int argc, char **argv);
+int command_sample(int argc, char **argv);
+int command_info(int argc, char **argv);
+int command_devices(int argc, char **argv);
+int command_data(int argc, char **argv);
+int command_bench(int argc, char **argv);
+int command_eval(int argc, char **argv);
+int command_report(int argc, char **argv);
+
+/* The backends linked into this program. */
+extern const sid2_backend *const backends[];
+extern const int backend_count;
+sid2_device *open_device(const char *id, int64_t threads, sid2_error *err);
+
+/* The options that every command on a device has. */
+#define OPTION_DEVICE(target)                                                                                \
+    {                                                                                                        \
+        OPTION_TEXT, "device", "NAME", target, "where to compute; see sid2 devices (auto: the fastest)",     \
+            NULL                                                                                             \
+    }
+#define OPTION_THREADS(target)                                                                               \
+    {                                                                                                        \
+        OPTION_INT, "threads", "N", target, "CPU threads (all the process may use)", NULL                    \
+    }
+#define OPTION_MEMORY(target)                                                                                \
+    {                                                                                                        \
+        OPTION_BYTES, "memory", "SIZE", target, "limit on device memory, such as 8GiB (none)", NULL          \
+    }
+#define OPTION_SET_KEY(target)                                                                               \
+    {                                                                                                        \
+        OPTION_SET, "set", "KEY=VALUE", target, "override a configuration key; may be repeated", NULL        \
+    }
+
+/* A configuration's values by type; the key must exist. */
+int64_t config_int(const sid2_config *config, const char *key);
+double config_real(const sid2_config *config, const char *key);
+bool config_yes(const sid2_config *config, const char *key);
+const char *config_text(const sid2_config *config, const char *key, char text[256]);
+
+/* Whether `path` names a preset; else it should be a file or folder. */
+bool is_preset(const char *name);
+bool ends_with(const char *text, const char *end);
+/* Formats a path; false (with an error) where it does not fit. */
+bool make_path(char path[4096], sid2_error *err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Creates a folder and its parents; fine where it exists. */
+bool make_folder(const char *path, sid2_error *err);
+
+#endif

@@ -1,0 +1,85 @@
+#include "cli.h"
+
+#include "cpu.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+const sid2_backend *const backends[] = {&sid2_backend_cpu};
+const int backend_count = sizeof backends / sizeof backends[0];
+
+sid2_device *open_device(const char *id, int64_t threads, sid2_error *err)
+{
+    if (threads > 1024) return sid2_fail(err, SID2_ERR_USAGE, "--threads is at most 1024"), NULL;
+    return sid2_device_open(backends, backend_count, id, &(sid2_device_options){.threads = (int)threads},
+                            err);
+}
+
+const char *config_text(const sid2_config *config, const char *key, char text[256])
+{
+    if (!sid2_config_get(config, key, text, 256, NULL)) text[0] = 0;
+    return text;
+}
+
+int64_t config_int(const sid2_config *config, const char *key)
+{
+    char text[256];
+    return strtoll(config_text(config, key, text), NULL, 10);
+}
+
+double config_real(const sid2_config *config, const char *key)
+{
+    char text[256];
+    return strtod(config_text(config, key, text), NULL);
+}
+
+bool config_yes(const sid2_config *config, const char *key)
+{
+    char text[256];
+    return strcmp(config_text(config, key, text), "yes") == 0;
+}
+
+bool is_preset(const char *name)
+{
+    for (int i = 0; sid2_preset_name(i); i++)
+        if (strcmp(name, sid2_preset_name(i)) == 0) return true;
+    return false;
+}
+
+bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), tail = strlen(end);
+    return length >= tail && strcmp(text + length - tail, end) == 0;
+}
+
+bool make_path(char path[4096], sid2_error *err, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(path, 4096, format, arguments);
+    va_end(arguments);
+    return (length >= 0 && length < 4096) || sid2_fail(err, SID2_ERR_USAGE, "path too long: %.80s...", path);
+}
+
+bool make_folder(const char *path, sid2_error *err)
+{
+    char part[4096];
+    if (!make_path(part, err, "%s", path)) return false;
+    for (char *at = part + 1;; at++) {
+        if (*at && *at != '/') continue;
+        char end = *at;
+        *at = 0;
+        if (mkdir(part, 0777) && errno != EEXIST)
+            return sid2_fail(err, SID2_ERR_IO, "cannot create folder %s: %s", part, strerror(errno));
+        if (!end) break;
+        *at = end;
+    }
+    struct stat status;
+    if (stat(path, &status) || !S_ISDIR(status.st_mode))
+        return sid2_fail(err, SID2_ERR_IO, "%s is not a folder", path);
+    return true;
+}

@@ -1,0 +1,167 @@
+/* sid2 data: generate pictures; look at a data set before training on it. */
+#include "cli.h"
+
+#include "loader.h"
+#include "synth.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int synth(int argc, char **argv)
+{
+    const char *out = NULL;
+    int64_t count = 10000, size = 32, seed = 0;
+    const option_row rows[] = {
+        {OPTION_TEXT, "out", "PATH", &out, "x.zip, or a new folder with one folder a class; required", NULL},
+        {OPTION_INT, "count", "N", &count, "how many pictures (10000)", NULL},
+        {OPTION_INT, "size", "N", &size, "side in pixels (32)", NULL},
+        {OPTION_INT, "seed", "N", &seed, "another seed gives other pictures (0)", NULL},
+    };
+    int code = options_parse(
+        &(option_table){"data synth", "Generate labelled pictures to train on", NULL, rows, 4}, argc, argv);
+    if (code != OPTIONS_RUN) return code;
+    if (!out) return report_usage("data synth", "--out is missing");
+    if (!count || count > 100000000) return report_usage("data synth", "--count should be 1 to 100000000");
+    if (size < 8 || size > 4096) return report_usage("data synth", "--size should be 8 to 4096");
+    sid2_error err = {0};
+    double began = clock_seconds();
+    if (!sid2_synth_write(out, count, (int32_t)size, (uint64_t)seed, &err))
+        return report_error("data synth", &err);
+    printf("%" PRId64 " pictures, %d classes, %" PRId64 "x%" PRId64 ", in %.1f s: %s\n", count,
+           SID2_SYNTH_CLASSES, size, size, clock_seconds() - began, out);
+    return 0;
+}
+
+static void print_skip(void *user, const char *name, const char *reason)
+{
+    (void)user;
+    fprintf(stderr, "left out: %s: %s\n", name, reason);
+}
+
+typedef struct statistics {
+    int64_t pictures, per_class[1000];
+    double sum[3], squares[3];
+} statistics;
+
+/* Reads every picture once; keeps the first `keep` of a shuffled order for the contact sheet. */
+static bool read_all(sid2_dataset *data, statistics *s, uint8_t *sheet, int64_t keep, sid2_error *err)
+{
+    int channels = sid2_dataset_channels(data), size = sid2_dataset_size(data);
+    size_t bytes = (size_t)size * (size_t)size * (size_t)channels;
+    int64_t count = sid2_dataset_count(data);
+    uint8_t *pixels = malloc(bytes);
+    if (!pixels) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    progress bar;
+    progress_begin(&bar);
+    bool good = true;
+    for (int64_t i = 0; i < count && good; i++) {
+        int32_t label = -1;
+        int64_t place = sid2_shuffle(0, 0, i, count);
+        good = !interrupted() ? sid2_dataset_get(data, place, false, pixels, &label, err)
+                              : sid2_fail(err, SID2_ERR_CANCELLED, "stopped");
+        if (!good) break;
+        for (size_t p = 0; p < bytes; p++) {
+            double value = pixels[p];
+            s->sum[p % (size_t)channels] += value;
+            s->squares[p % (size_t)channels] += value * value;
+        }
+        if (label >= 0 && label < 1000) s->per_class[label]++;
+        if (i < keep) memcpy(sheet + (size_t)i * bytes, pixels, bytes);
+        s->pictures++;
+        if (i % 64 == 0)
+            progress_show(&bar, (double)i / (double)count, "%" PRId64 " of %" PRId64 " pictures", i, count);
+    }
+    progress_clear(&bar);
+    free(pixels);
+    return good;
+}
+
+static void print_statistics(sid2_dataset *data, const statistics *s)
+{
+    int channels = sid2_dataset_channels(data), size = sid2_dataset_size(data);
+    double values = (double)s->pictures * size * size;
+    printf("pictures   %" PRId64 " (%s), read at %dx%d, %s", s->pictures, sid2_dataset_kind(data), size, size,
+           channels == 1 ? "grey" : "colour");
+    if (sid2_dataset_broken(data)) printf("; %" PRId64 " more were broken", sid2_dataset_broken(data));
+    printf("\nmean      ");
+    for (int c = 0; c < channels; c++) printf(" %.4f", s->sum[c] / values);
+    printf("\ndeviation ");
+    for (int c = 0; c < channels; c++) {
+        double mean = s->sum[c] / values;
+        printf(" %.4f", sqrt(fmax(0, s->squares[c] / values - mean * mean)));
+    }
+    int classes = sid2_dataset_classes(data);
+    printf("\nclasses    %d\n", classes);
+    for (int k = 0; k < classes && k < 40; k++)
+        printf("  %4d %8" PRId64 "  %s\n", k, s->per_class[k], sid2_dataset_class_name(data, k));
+    if (classes > 40) printf("  ... and %d more\n", classes - 40);
+}
+
+static int inspect(int argc, char **argv)
+{
+    const char *path = NULL, *out = NULL;
+    int64_t size = 32, channels = 3, shown = 100;
+    const option_row rows[] = {
+        {OPTION_POSITIONAL, "PATH", NULL, &path,
+         "a folder of images by class, a zip, CIFAR-10 batches or MNIST idx files", NULL},
+        {OPTION_INT, "size", "N", &size, "side that pictures are brought to, as in training (32)", NULL},
+        {OPTION_INT, "channels", "N", &channels, "1 grey, 3 colour (3)", NULL},
+        {OPTION_TEXT, "out", "x.png", &out, "also write a contact sheet", NULL},
+        {OPTION_INT, "shown", "N", &shown, "pictures on the contact sheet (100)", NULL},
+    };
+    int code = options_parse(
+        &(option_table){"data inspect", "Count and measure a data set, and show some of it", NULL, rows, 5},
+        argc, argv);
+    if (code != OPTIONS_RUN) return code;
+    if (size < 4 || size > 4096) return report_usage("data inspect", "--size should be 4 to 4096");
+    if (channels != 1 && channels != 3) return report_usage("data inspect", "--channels should be 1 or 3");
+    interrupt_install();
+    sid2_error err = {0};
+    sid2_dataset *data = sid2_dataset_open(
+        path,
+        (sid2_dataset_options){
+            .size = (int32_t)size, .channels = (int32_t)channels, .cache_bytes = 1, .on_skip = print_skip},
+        &err);
+    if (!data) return report_error("data inspect", &err);
+    int64_t count = sid2_dataset_count(data), keep = !out ? 0 : shown < count ? shown : count;
+    size_t image_bytes = (size_t)(size * size * channels);
+    uint8_t *sheet = keep < 100000 ? malloc((size_t)keep * image_bytes + 1) : NULL;
+    statistics s = {0};
+    bool good =
+        sheet ? read_all(data, &s, sheet, keep, &err)
+              : sid2_fail(&err, SID2_ERR_MEMORY, "out of memory for a sheet of %" PRId64 " pictures", keep);
+    if (good) print_statistics(data, &s);
+    if (good && out) {
+        sid2_image grid = {0};
+        good = sid2_image_grid(&grid, sheet, (int32_t)keep, (int32_t)size, (int32_t)size, (int32_t)channels,
+                               0, 2, 255, &err) &&
+               sid2_png_write(out, &grid, NULL, 0, &err);
+        sid2_image_free(&grid);
+        if (good) printf("sheet      %s\n", out);
+    }
+    free(sheet);
+    sid2_dataset_close(data);
+    return good ? 0 : report_error("data inspect", &err);
+}
+
+int command_data(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        int (*run)(int, char **);
+    } parts[] = {{"synth", synth}, {"inspect", inspect}};
+    for (int i = 0; i < 2 && argc > 1; i++)
+        if (strcmp(argv[1], parts[i].name) == 0) return parts[i].run(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "--help") == 0) {
+        for (int i = 0; i < 2; i++) {
+            parts[i].run(2, argv);
+            if (i == 0 && !options_markdown) puts("");
+        }
+        return 0;
+    }
+    if (argc > 1) return report_usage("data", "'%s' should be synth or inspect", argv[1]);
+    return report_usage("data", "say what: synth or inspect");
+}

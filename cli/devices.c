@@ -1,0 +1,28 @@
+/* sid2 devices: what this machine can compute on. */
+#include "cli.h"
+
+#include <stdio.h>
+
+int command_devices(int argc, char **argv)
+{
+    int64_t threads = 0;
+    const option_row rows[] = {OPTION_THREADS(&threads)};
+    int code = options_parse(&(option_table){"devices", "What this machine can compute on", NULL, rows, 1},
+                             argc, argv);
+    if (code != OPTIONS_RUN) return code;
+    const sid2_device_options options = {.threads = (int)(threads < 1024 ? threads : 1024)};
+    for (int b = 0; b < backend_count; b++) {
+        for (int i = 0; i < backends[b]->count(); i++) {
+            sid2_device_info info;
+            if (!backends[b]->describe(i, &options, &info)) continue;
+            char memory[32];
+            printf("%-12s%s\n", info.id, info.name);
+            if (info.memory)
+                printf("%12s%s of memory, f32%s%s\n", "", text_bytes((double)info.memory, memory),
+                       info.bf16 ? ", bf16" : "", info.f16 ? ", f16" : "");
+            if (info.driver[0]) printf("%12s%s\n", "", info.driver);
+            if (info.detail[0]) printf("%12s%s\n", "", info.detail);
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,142 @@
+/* sid2 info: what a model is, costs and needs, without running it. */
+#include "cli.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef struct job {
+    const char *path, *preset;
+    size_t memory;
+    bool json, hash, plan;
+    assignments set;
+    char directory[4096], digest[33];
+    sid2_config *config;
+    sid2_model_info info;
+} job;
+
+static bool prepare(job *j, sid2_error *err)
+{
+    j->config = sid2_config_create();
+    if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    struct stat status;
+    bool file = j->path && stat(j->path, &status) == 0 && S_ISREG(status.st_mode);
+    if (j->preset || file) {
+        if (!sid2_config_preset(j->config, j->preset ? j->preset : j->path, err)) return false;
+    } else if (!sid2_checkpoint_find(j->path, j->directory, sizeof j->directory, err) ||
+               !sid2_checkpoint_config(j->directory, j->config, err)) {
+        return false;
+    }
+    if (j->directory[0] && !sid2_checkpoint_digest(j->directory, j->digest, err)) return false;
+    if (j->hash && !j->digest[0])
+        return sid2_fail(err, SID2_ERR_USAGE, "--hash is of a checkpoint's weights; a preset has none");
+    return options_apply(j->config, &j->set, err) && sid2_config_check(j->config, err);
+}
+
+static void print_layers(const job *j)
+{
+    char a[32], b[32], shape[64];
+    printf("%-12s %-18s %-14s %12s %14s\n", "layer", "blocks", "output", "parameters", "multiply-adds");
+    for (int i = 0; i < j->info.layer_count; i++) {
+        const sid2_layer *layer = &j->info.layers[i];
+        printf("%-12s %-18s %-14s %12s %14s\n", layer->name, layer->kind,
+               sid2_shape_text(layer->output, shape), text_count((double)layer->parameters, a),
+               text_count(layer->multiply_adds, b));
+    }
+    printf("%-12s %-18s %-14s %12s %14s\n", "all", "", "", text_count((double)j->info.parameters, a),
+           text_count(j->info.multiply_adds, b));
+}
+
+static void print_info(const job *j)
+{
+    char a[32], b[32], c[32];
+    const sid2_model_info *info = &j->info;
+    if (j->directory[0])
+        printf("checkpoint %s (%s)\n\n", j->directory, j->digest);
+    else
+        printf("preset %s\n\n", j->preset ? j->preset : j->path);
+    print_layers(j);
+    printf("\nblocks alone, one forward pass of one image: %s multiply-adds\n\n",
+           text_count(info->block_multiply_adds, a));
+    printf("training   %s: weights, gradients, Adam and EMA %s; activations %s, %d images at a time\n",
+           text_bytes((double)(info->train_state_bytes + info->train_arena_bytes), a),
+           text_bytes((double)info->train_state_bytes, b), text_bytes((double)info->train_arena_bytes, c),
+           info->train_microbatch);
+    if (info->recomputed_segments)
+        printf("           %d of %d blocks are computed twice to save memory\n", info->recomputed_segments,
+               info->segments);
+    printf("sampling   %s: weights %s; activations %s\n",
+           text_bytes((double)(info->sample_state_bytes + info->sample_arena_bytes), a),
+           text_bytes((double)info->sample_state_bytes, b), text_bytes((double)info->sample_arena_bytes, c));
+    puts("           (a device's own workspace comes on top; sid2 train prints it)");
+}
+
+static bool print_json(const job *j, sid2_error *err)
+{
+    const sid2_model_info *info = &j->info;
+    json_t *layers = json_array(), *config = json_object();
+    for (int i = 0; i < info->layer_count; i++) {
+        const sid2_layer *layer = &info->layers[i];
+        json_t *output = json_array();
+        for (int d = 0; d < layer->output.rank; d++)
+            json_array_append_new(output, json_integer(layer->output.dim[d]));
+        json_array_append_new(layers,
+                              json_pack("{s:s, s:s, s:o, s:I, s:f}", "name", layer->name, "kind", layer->kind,
+                                        "output", output, "parameters", (json_int_t)layer->parameters,
+                                        "multiply_adds", layer->multiply_adds));
+    }
+    sid2_config_key key;
+    char value[256];
+    for (int i = 0; sid2_config_key_at(i, &key); i++)
+        json_object_set_new(config, key.name, json_string(config_text(j->config, key.name, value)));
+    json_t *all =
+        json_pack("{s:I, s:f, s:f, s:{s:I, s:I, s:i, s:i, s:i}, s:{s:I, s:I}, s:o, s:o}", "parameters",
+                  (json_int_t)info->parameters, "multiply_adds", info->multiply_adds, "block_multiply_adds",
+                  info->block_multiply_adds, "train", "state_bytes", (json_int_t)info->train_state_bytes,
+                  "arena_bytes", (json_int_t)info->train_arena_bytes, "microbatch", info->train_microbatch,
+                  "recomputed", info->recomputed_segments, "segments", info->segments, "sample",
+                  "state_bytes", (json_int_t)info->sample_state_bytes, "arena_bytes",
+                  (json_int_t)info->sample_arena_bytes, "layers", layers, "config", config);
+    if (all && j->digest[0]) {
+        json_object_set_new(all, "checkpoint", json_string(j->directory));
+        json_object_set_new(all, "hash", json_string(j->digest));
+    }
+    bool good = all && json_dumpf(all, stdout, JSON_INDENT(2)) == 0;
+    if (good) putchar('\n');
+    json_decref(all);
+    return good || sid2_fail(err, SID2_ERR_IO, "cannot write the facts as JSON");
+}
+
+int command_info(int argc, char **argv)
+{
+    job j = {0};
+    const option_row rows[] = {
+        {OPTION_OPTIONAL, "PATH", NULL, &j.path, "a checkpoint, a run or a configuration file", NULL},
+        {OPTION_TEXT, "preset", "NAME", &j.preset, "a preset instead", NULL},
+        {OPTION_FLAG, "hash", NULL, &j.hash, "print only the digest of all weights", NULL},
+        {OPTION_FLAG, "json", NULL, &j.json, "print JSON", NULL},
+        {OPTION_BYTES, "memory", "SIZE", &j.memory, "plan training within this limit, such as 8GiB (none)",
+         NULL},
+        OPTION_SET_KEY(&j.set),
+    };
+    int code = options_parse(
+        &(option_table){"info", "What a model is, costs and needs", NULL, rows, sizeof rows / sizeof rows[0]},
+        argc, argv);
+    if (code != OPTIONS_RUN) return code;
+    if (!j.path == !j.preset) return report_usage("info", "give either PATH or --preset");
+    sid2_error err = {0};
+    bool good = prepare(&j, &err);
+    if (good && j.hash)
+        puts(j.digest);
+    else if (good) {
+        good = sid2_model_describe(j.config, j.memory, &j.info, &err);
+        if (good && j.json)
+            good = print_json(&j, &err);
+        else if (good)
+            print_info(&j);
+    }
+    sid2_model_info_clear(&j.info);
+    sid2_config_destroy(j.config);
+    return good ? 0 : report_error("info", &err);
+}

@@ -1,0 +1,112 @@
+#include "progress.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+double clock_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+const char *text_time(double seconds, char text[32])
+{
+    if (!(seconds < 1e8)) return strcpy(text, "-");
+    long s = lround(seconds);
+    if (s >= 3600)
+        snprintf(text, 32, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(text, 32, "%ld:%02ld", s / 60, s % 60);
+    return text;
+}
+
+static const char *text_scaled(double number, double base, const char *const units[5], char text[32])
+{
+    int unit = 0;
+    while (unit < 4 && number >= base) number /= base, unit++;
+    snprintf(text, 32, unit && number < 99.95 ? "%.1f%s%s" : "%.0f%s%s", number, units[unit][0] ? " " : "",
+             units[unit]);
+    return text;
+}
+
+const char *text_bytes(double bytes, char text[32])
+{
+    return text_scaled(bytes, 1024, (const char *const[]){"B", "KiB", "MiB", "GiB", "TiB"}, text);
+}
+
+const char *text_count(double number, char text[32])
+{
+    return text_scaled(number, 1000, (const char *const[]){"", "K", "M", "G", "T"}, text);
+}
+
+/* ---- The bar ---- */
+
+void progress_begin(progress *p)
+{
+    *p = (progress){.terminal = isatty(STDERR_FILENO) == 1, .began = clock_seconds()};
+}
+
+void progress_show(progress *p, double fraction, const char *format, ...)
+{
+    double now = clock_seconds();
+    if (p->last && now - p->last < (p->terminal ? 0.1 : 10) && fraction < 1) return;
+    p->last = now;
+    char text[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    fraction = fraction < 0 ? 0 : fraction > 1 ? 1 : fraction;
+    if (!p->terminal) {
+        fprintf(stderr, "%3.0f %%  %s\n", floor(100 * fraction), text);
+        return;
+    }
+    struct winsize size = {0};
+    int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
+    int width = columns - (int)strlen(text) - 10;
+    if (width > 30) width = 30;
+    static const char *const part[] = {" ", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+    fprintf(stderr, "\r\033[K%3.0f %% ", floor(100 * fraction));
+    if (width >= 6) {
+        int eighths = (int)(fraction * width * 8);
+        fputs("▕", stderr);
+        for (int i = 0; i < width; i++, eighths -= 8)
+            fputs(eighths >= 8 ? "█" : part[eighths > 0 ? eighths : 0], stderr);
+        fputs("▏", stderr);
+    }
+    fprintf(stderr, " %.*s", columns > 12 ? columns - 8 : 4, text);
+    fflush(stderr);
+    p->shown = true;
+}
+
+void progress_clear(progress *p)
+{
+    if (p->shown) fputs("\r\033[K", stderr);
+    p->shown = false;
+}
+
+/* ---- Signals ---- */
+
+static volatile sig_atomic_t stop_asked;
+
+static void on_signal(int number)
+{
+    stop_asked = 1;
+    signal(number, SIG_DFL);
+}
+
+void interrupt_install(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool interrupted(void) { return stop_asked; }

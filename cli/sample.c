@@ -1,0 +1,304 @@
+/* sid2 sample: seeds in, pictures out. */
+#include "cli.h"
+
+#include "image.h"
+#include "npz.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_SEEDS = 10000000, MAX_TEXTS = 12 };
+
+typedef enum output_kind { OUTPUT_FOLDER, OUTPUT_GRID, OUTPUT_NPZ } output_kind;
+
+typedef struct job {
+    const char *path, *device_id, *seeds_text, *class_text, *out;
+    int64_t threads, columns;
+    size_t memory;
+    bool raw;
+    assignments set;
+
+    char directory[4096], digest[33];
+    sid2_config *config;
+    sid2_device *device;
+    sid2_sampler *sampler;
+    uint64_t *seeds, *classes;
+    size_t count, class_count;
+    int32_t *labels;
+    uint8_t *pixels; /* of a grid: all; else of one batch */
+    size_t image_bytes;
+    output_kind kind;
+    sid2_npz *npz;
+
+    progress bar;
+    size_t done;               /* images of finished batches */
+    int64_t evaluations, full; /* network passes over one image, of finished batches */
+    sid2_sample_progress now;  /* of the batch in work */
+} job;
+
+/* ---- What each picture says about itself ---- */
+
+typedef struct text_list {
+    sid2_png_text item[MAX_TEXTS];
+    size_t count;
+    char values[MAX_TEXTS][256];
+} text_list;
+
+static void add_text(text_list *list, char *key, const char *value)
+{
+    if (list->count == MAX_TEXTS || !*value) return;
+    char *copy = list->values[list->count];
+    snprintf(copy, sizeof list->values[0], "%s", value);
+    list->item[list->count++] = (sid2_png_text){key, copy};
+}
+
+static void add_key(text_list *list, char *key, const sid2_config *config, const char *name)
+{
+    char value[256];
+    add_text(list, key, config_text(config, name, value));
+}
+
+static void describe(const job *j, text_list *list, const char *seeds, const char *class)
+{
+    char sampler[256];
+    *list = (text_list){0};
+    add_text(list, "Software", "sid2 " SID2_VERSION);
+    add_text(list, "Checkpoint", j->digest);
+    add_text(list, "Seed", seeds);
+    add_text(list, "Class", class);
+    add_key(list, "Steps", j->config, "sample.steps");
+    add_key(list, "Sampler", j->config, "sample.sampler");
+    if (strcmp(config_text(j->config, "sample.sampler", sampler), "ddpm") == 0)
+        add_key(list, "Gamma", j->config, "sample.gamma");
+    add_key(list, "Guidance", j->config, "sample.guidance");
+    add_key(list, "Interval", j->config, "sample.interval");
+    add_key(list, "Precision", j->config, "sample.precision");
+    add_text(list, "Weights", j->raw ? "raw" : "EMA");
+}
+
+/* ---- Preparing ---- */
+
+static bool prepare_labels(job *j, sid2_error *err)
+{
+    j->labels = malloc(j->count * sizeof *j->labels);
+    if (!j->labels) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu labels", j->count);
+    int classes = sid2_config_classes(j->config);
+    if (j->class_text) {
+        if (!classes) return sid2_fail(err, SID2_ERR_USAGE, "%s has no classes: leave --class away", j->path);
+        j->classes = parse_ranges(j->class_text, 1000000, &j->class_count, err);
+        if (!j->classes) return false;
+        for (size_t i = 0; i < j->class_count; i++)
+            if (j->classes[i] >= (uint64_t)classes)
+                return sid2_fail(err, SID2_ERR_USAGE,
+                                 "class %" PRIu64 " is out of range: %s has classes 0 to %d", j->classes[i],
+                                 j->path, classes - 1);
+    }
+    for (size_t i = 0; i < j->count; i++)
+        j->labels[i] = j->classes ? (int32_t)j->classes[i % j->class_count] : -1;
+    return true;
+}
+
+/* Everything that can be wrong with the output is found before the long work, not after. */
+static bool prepare_output(job *j, sid2_error *err)
+{
+    int size = sid2_config_image_size(j->config), channels = sid2_config_image_channels(j->config);
+    j->image_bytes = (size_t)size * (size_t)size * (size_t)channels;
+    if (channels != 1 && channels != 3)
+        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s makes images of %d channels; PNG takes 1 or 3",
+                         j->path, channels);
+    j->kind = ends_with(j->out, ".png")   ? OUTPUT_GRID
+              : ends_with(j->out, ".npz") ? OUTPUT_NPZ
+                                          : OUTPUT_FOLDER;
+    if (j->kind == OUTPUT_GRID &&
+        (double)j->count * (size + 2) * (size + 2) > 0.9 * (double)SID2_IMAGE_MAX_PIXELS)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "%zu images are too many for one grid: give --out a folder or x.npz", j->count);
+    size_t held = j->kind == OUTPUT_GRID ? j->count : (size_t)config_int(j->config, "sample.batch");
+    j->pixels = malloc(held * j->image_bytes);
+    if (!j->pixels) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu images", held);
+    if (j->kind == OUTPUT_FOLDER) return make_folder(j->out, err);
+    char folder[4096];
+    if (!make_path(folder, err, "%s", j->out)) return false;
+    char *slash = strrchr(folder, '/');
+    if (slash && slash != folder) {
+        *slash = 0;
+        if (!make_folder(folder, err)) return false;
+    }
+    if (j->kind != OUTPUT_NPZ) return true;
+    j->npz = sid2_npz_open(j->out, size, size, channels, err);
+    return j->npz != NULL;
+}
+
+static bool prepare(job *j, sid2_error *err)
+{
+    j->config = sid2_config_create();
+    if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    if (!sid2_checkpoint_find(j->path, j->directory, sizeof j->directory, err) ||
+        !sid2_checkpoint_config(j->directory, j->config, err) || !options_apply(j->config, &j->set, err) ||
+        !sid2_config_check(j->config, err))
+        return false;
+    j->seeds = parse_ranges(j->seeds_text, MAX_SEEDS, &j->count, err);
+    if (!j->seeds || !prepare_labels(j, err)) return false;
+    j->device = open_device(j->device_id, j->threads, err);
+    if (!j->device) return false;
+    j->sampler = sid2_sampler_create(j->device, j->config, j->memory, err);
+    return j->sampler && sid2_sampler_load(j->sampler, j->directory, !j->raw, err) &&
+           sid2_checkpoint_digest(j->directory, j->digest, err) && prepare_output(j, err);
+}
+
+/* ---- Working ---- */
+
+static bool on_step(void *user, const sid2_sample_progress *now)
+{
+    job *j = user;
+    j->now = *now;
+    double batch = now->steps ? (double)now->step / now->steps : 0;
+    double in_batch = j->count - j->done < (size_t)config_int(j->config, "sample.batch")
+                          ? (double)(j->count - j->done)
+                          : config_real(j->config, "sample.batch");
+    double fraction = ((double)j->done + batch * in_batch) / (double)j->count;
+    double spent = clock_seconds() - j->bar.began;
+    char left[32];
+    progress_show(&j->bar, fraction, "%zu of %zu images, step %d of %d, %s left", j->done, j->count,
+                  now->step, now->steps, text_time(fraction > 0 ? spent / fraction - spent : 1e9, left));
+    return !interrupted();
+}
+
+static bool keep_batch(job *j, const uint8_t *pixels, size_t first, size_t count, sid2_error *err)
+{
+    if (j->kind == OUTPUT_GRID) return true;
+    if (j->kind == OUTPUT_NPZ) return sid2_npz_append(j->npz, pixels, j->labels + first, (int64_t)count, err);
+    int size = sid2_config_image_size(j->config), channels = sid2_config_image_channels(j->config);
+    for (size_t i = first; i < first + count; i++, pixels += j->image_bytes) {
+        char path[4096], seed[32], class[32] = "";
+        snprintf(seed, sizeof seed, "%" PRIu64, j->seeds[i]);
+        if (j->labels[i] >= 0) snprintf(class, sizeof class, "%d", j->labels[i]);
+        text_list texts;
+        describe(j, &texts, seed, class);
+        sid2_image image = {size, size, channels, (uint8_t *)pixels};
+        if (!make_path(path, err, "%s/%06" PRIu64 ".png", j->out, j->seeds[i]) ||
+            !sid2_png_write(path, &image, texts.item, texts.count, err))
+            return false;
+    }
+    return true;
+}
+
+static bool write_grid(job *j, sid2_error *err)
+{
+    int size = sid2_config_image_size(j->config), channels = sid2_config_image_channels(j->config);
+    char classes[256] = "";
+    size_t length = 0;
+    for (size_t i = 0; i < j->count && length < sizeof classes - 24; i++) {
+        if (i && memcmp(j->labels, j->labels + 1, (j->count - 1) * sizeof *j->labels) == 0)
+            break; /* all one class */
+        if (j->labels[i] >= 0)
+            length += (size_t)snprintf(classes + length, sizeof classes - length, "%s%d", i ? " " : "",
+                                       j->labels[i]);
+        if (length >= sizeof classes - 24 && i + 1 < j->count) strcpy(classes + length, " ...");
+    }
+    text_list texts;
+    describe(j, &texts, j->seeds_text, classes);
+    sid2_image grid = {0};
+    bool good = sid2_image_grid(&grid, j->pixels, (int32_t)j->count, size, size, channels,
+                                (int32_t)j->columns, 2, 255, err) &&
+                sid2_png_write(j->out, &grid, texts.item, texts.count, err);
+    sid2_image_free(&grid);
+    return good;
+}
+
+static bool work(job *j, sid2_error *err)
+{
+    size_t batch = (size_t)config_int(j->config, "sample.batch");
+    progress_begin(&j->bar);
+    while (j->done < j->count) {
+        size_t count = j->count - j->done < batch ? j->count - j->done : batch;
+        uint8_t *pixels = j->pixels + (j->kind == OUTPUT_GRID ? j->done * j->image_bytes : 0);
+        if (!sid2_sampler_run(j->sampler, j->seeds + j->done, j->labels + j->done, (int)count, pixels,
+                              on_step, j, err) ||
+            !keep_batch(j, pixels, j->done, count, err))
+            return false;
+        j->done += count;
+        j->evaluations += j->now.evaluations;
+        j->full += j->now.full_evaluations;
+    }
+    if (j->kind == OUTPUT_GRID) return write_grid(j, err);
+    if (j->kind == OUTPUT_FOLDER) return true;
+    sid2_npz *npz = j->npz;
+    j->npz = NULL;
+    return sid2_npz_commit(npz, err);
+}
+
+static void print_result(const job *j, double seconds)
+{
+    char spent[32];
+    printf("%zu images in %s (%.3g images/s): %s%s\n", j->count, text_time(seconds, spent),
+           (double)j->count / seconds, j->out, j->kind == OUTPUT_FOLDER ? "/" : "");
+    double steps = config_real(j->config, "sample.steps");
+    if (config_real(j->config, "sample.guidance") != 1 && j->full)
+        printf("guidance took the conditional network alone for %.0f of %.0f steps: %.0f %% of the cost\n",
+               (double)(j->full - j->evaluations) / (double)j->count, steps,
+               100 * (double)j->evaluations / (double)j->full);
+}
+
+int command_sample(int argc, char **argv)
+{
+    job j = {.device_id = "auto", .seeds_text = "0-63", .out = "samples.png"};
+    const option_row rows[] = {
+        {OPTION_POSITIONAL, "CHECKPOINT", NULL, &j.path,
+         "a checkpoint's folder, or a run (its newest checkpoint)", NULL},
+        {OPTION_TEXT, "seeds", "LIST", &j.seeds_text, "which images: a seed is an image (0-63)", NULL},
+        {OPTION_TEXT, "class", "K", &j.class_text,
+         "the class of all images; a list is gone through in turn (drawn from each seed)", NULL},
+        {OPTION_TEXT, "out", "PATH", &j.out,
+         "x.png: a grid; x.npz: arr_0 uint8 NHWC, arr_1 labels; else a folder, one PNG a seed (samples.png)",
+         NULL},
+        {OPTION_INT, "columns", "N", &j.columns, "columns of a grid (nearly square)", NULL},
+        {OPTION_KEY, "steps", "N", &j.set, "sampler steps (the checkpoint's sample.steps)", "sample.steps"},
+        {OPTION_KEY, "sampler", "NAME", &j.set, "ddpm, ddim or dpm2m (sample.sampler)", "sample.sampler"},
+        {OPTION_KEY, "guidance", "W", &j.set, "guidance weight; 1: none (sample.guidance)",
+         "sample.guidance"},
+        {OPTION_KEY, "interval", "LO,HI", &j.set,
+         "logSNR between which to guide, always or none (sample.interval)", "sample.interval"},
+        {OPTION_KEY, "batch", "N", &j.set,
+         "images at a time; changes the speed, not the images (sample.batch)", "sample.batch"},
+        {OPTION_FLAG, "raw", NULL, &j.raw, "the weights themselves rather than their average", NULL},
+        OPTION_DEVICE(&j.device_id),
+        OPTION_THREADS(&j.threads),
+        OPTION_MEMORY(&j.memory),
+        OPTION_SET_KEY(&j.set),
+    };
+    int code = options_parse(&(option_table){"sample", "Make images with a trained model", NULL, rows,
+                                             sizeof rows / sizeof rows[0]},
+                             argc, argv);
+    if (code != OPTIONS_RUN) return code;
+
+    sid2_error err = {0};
+    interrupt_install();
+    bool good = prepare(&j, &err);
+    double began = clock_seconds();
+    if (good) {
+        fprintf(stderr, "%s on %s\n", j.directory, sid2_device_describe(j.device)->name);
+        good = work(&j, &err);
+        progress_clear(&j.bar);
+    }
+    if (good)
+        print_result(&j, clock_seconds() - began);
+    else if (err.code == SID2_ERR_CANCELLED)
+        fprintf(stderr, "sid2 sample: stopped; %s\n",
+                j.kind == OUTPUT_FOLDER ? "the images so far are whole" : "nothing was written");
+    code = good ? 0 : err.code == SID2_ERR_CANCELLED ? 1 : report_error("sample", &err);
+
+    if (j.npz) sid2_npz_discard(j.npz);
+    sid2_sampler_destroy(j.sampler);
+    sid2_device_close(j.device);
+    sid2_config_destroy(j.config);
+    free(j.seeds);
+    free(j.classes);
+    free(j.labels);
+    free(j.pixels);
+    return code;
+}
