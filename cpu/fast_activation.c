@@ -1,7 +1,6 @@
 /* Activation with FiLM, y = act(x) (1 + scale) + shift, and its gradient. Channels-last images run as flat
- * memory with repeated coefficients (see `span` in fast.h); without FiLM the coefficients are 1 and 0. The
- * gradient reads x and dy once: value and slope of the activation come from one exponential, dx and the sums
- * for dfilm from one pass. */
+ * memory with repeated coefficients (see `span` in fast.h). The gradient reads x and dy once: value and slope
+ * of the activation come from one exponential, dx and the sums for dfilm from one pass. */
 #include "fast.h"
 
 enum { ARRAYS = 4 }; /* of a period each, a thread */
@@ -11,10 +10,41 @@ static span span_for(const sid2_cpu_call *call)
     bool backward = call->op == SID2_OP_activation_grad;
     const sid2_cpu_tensor *x = &call->in[backward], *film = &call->in[backward + 1];
     int64_t elements = count(x), samples = batch(x), channels = last(x);
-    if (!film->data) return span_of(1, elements, 1);
     return span_of(samples, elements / max64(1, samples * channels), channels);
 }
 
+/* ---- Without FiLM ---- */
+INLINE void plain_chunk(sid2_act act, const float *x, float *y, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += VL) vstore(y + i, vact_value(act, vload(x + i)));
+}
+
+static void plain(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+{
+    (void)sample;
+    chunk in, result;
+    const float *x = load(&call->in[0], at, n, in.at);
+    float *y = target(&call->out[0], at, n, result.at);
+    WITH_ACT(call->attr->act, plain_chunk(act, x, y, n));
+    store(y, &call->out[0], at, n);
+}
+
+INLINE void plain_grad_chunk(sid2_act act, const float *x, const float *dy, float *dx, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += VL) vstore(dx + i, vload(dy + i) * vact_slope(act, vload(x + i)));
+}
+
+static void plain_grad(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+{
+    (void)sample;
+    chunk x_buffer, dy_buffer, result;
+    const float *dy = load(&call->in[0], at, n, dy_buffer.at), *x = load(&call->in[1], at, n, x_buffer.at);
+    float *dx = target(&call->out[0], at, n, result.at);
+    WITH_ACT(call->attr->act, plain_grad_chunk(act, x, dy, dx, n));
+    store(dx, &call->out[0], at, n);
+}
+
+/* ---- With FiLM ---- */
 size_t FAST(activation_scratch)(const sid2_cpu_call *call)
 {
     span s = span_for(call);
@@ -25,12 +55,10 @@ size_t FAST(activation_scratch)(const sid2_cpu_call *call)
 /* 1 + scale and shift of sample n, a period each. */
 static void coefficients(const span *s, const sid2_cpu_tensor *film, int64_t n, float *u, float *shift)
 {
+    memset(u, 0, (size_t)s->channels * sizeof(float));
     if (film->data) {
         fetch(film, n * 2 * s->channels, s->channels, u);
         fetch(film, (n * 2 + 1) * s->channels, s->channels, shift);
-    } else {
-        memset(u, 0, (size_t)s->channels * sizeof(float));
-        memset(shift, 0, (size_t)s->channels * sizeof(float));
     }
     for (int64_t c = 0; c < s->channels; c++) u[c] += 1.0f;
     span_repeat(s, u);
@@ -65,6 +93,10 @@ static void forward_part(const sid2_cpu_call *call, const span *s, int64_t n, in
 
 void FAST(activation)(sid2_cpu_call *call)
 {
+    if (!call->in[1].data) {
+        for_chunks(call, 1, count(&call->in[0]), plain);
+        return;
+    }
     span s = span_for(call);
     int threads = team(call, count(&call->in[0]));
 #pragma omp parallel num_threads(threads)
@@ -124,6 +156,10 @@ static void backward_part(const sid2_cpu_call *call, const span *s, int64_t n, i
 
 void FAST(activation_grad)(sid2_cpu_call *call)
 {
+    if (!call->in[2].data && !call->out[1].data) {
+        for_chunks(call, 1, count(&call->in[0]), plain_grad);
+        return;
+    }
     span s = span_for(call);
     int64_t row = 2 * s.channels;
     float *partials = call->scratch, *works = partials + round_up(s.samples * s.parts * row, 16);

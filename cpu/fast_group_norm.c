@@ -89,15 +89,18 @@ static void measure(const group_norm *g, int64_t n, int64_t part, float *work)
     for (int64_t at = start, size; at < end; at += size) {
         size = span_piece(s, end - at, phase);
         const float *x = load(g->x, at, size, buffer.at);
-        for (int64_t q = 0; q < size; q += s->period) {
-            int64_t length = min64(s->period, size - q);
-            for (int64_t i = 0; i < length; i += VL) {
-                int64_t p = phase + i;
-                vf d = vload(x + q + i) - vload(origin + p);
-                if (length - i < VL) d = vkeep(d, length - i);
-                vstore(sum + p, vload(sum + p) + d);
-                vstore(square + p, vload(square + p) + d * d);
+        for (int64_t i = size; i % VL; i++)
+            buffer.at[i] = origin[(phase + i) % s->period]; /* padding: d = 0 */
+        for (int64_t i = 0; i < min64(size, s->period); i += VL) {
+            vf from = vload(origin + phase + i), total = vload(sum + phase + i),
+               squares = vload(square + phase + i);
+            for (int64_t q = i; q < size; q += s->period) {
+                vf d = vload(x + q) - from;
+                total += d;
+                squares += d * d;
             }
+            vstore(sum + phase + i, total);
+            vstore(square + phase + i, squares);
         }
         phase = (phase + size) % s->period;
     }
@@ -216,15 +219,16 @@ INLINE void sums_chunk(sid2_act act, const float *x, const float *dy, const floa
                        const float *rstd, const float *center, float *sum, float *product, int64_t size,
                        int64_t period)
 {
-    for (int64_t q = 0; q < size; q += period) {
-        int64_t length = min64(period, size - q);
-        for (int64_t i = 0; i < length; i += VL) {
-            vf v = vload(x + q + i);
-            vf dz = vload(dy + q + i) * vact_slope(act, vload(a + i) * v + vload(b + i));
-            vf xhat = v * vload(rstd + i) - vload(center + i);
-            vstore(sum + i, vload(sum + i) + dz);
-            vstore(product + i, vload(product + i) + dz * xhat);
+    for (int64_t i = 0; i < min64(size, period); i += VL) {
+        vf slope = vload(a + i), offset = vload(b + i), r = vload(rstd + i), c = vload(center + i);
+        vf total = vload(sum + i), total_xhat = vload(product + i);
+        for (int64_t q = i; q < size; q += period) {
+            vf v = vload(x + q), dz = vload(dy + q) * vact_slope(act, slope * v + offset);
+            total += dz;
+            total_xhat += dz * (v * r - c);
         }
+        vstore(sum + i, total);
+        vstore(product + i, total_xhat);
     }
 }
 

@@ -35,7 +35,7 @@ static row_norm describe(const sid2_cpu_call *call)
     }
     r.channels = last(r.x);
     r.width = round_up(r.channels, VL);
-    r.samples = r.film->data ? batch(r.x) : 1;
+    r.samples = r.film->data || (backward && call->out[3].data) ? batch(r.x) : 1;
     r.rows = count(r.x) / max64(1, r.samples * r.channels);
     r.part_rows = max64(32, 8192 / max64(1, r.channels));
     r.parts = divide_up(r.rows, r.part_rows);
