@@ -1,0 +1,223 @@
+#include "device.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+struct sid2_device {
+    const sid2_backend *backend;
+    void *self;
+    sid2_device_info info;
+};
+
+struct sid2_program {
+    sid2_device *device;
+    sid2_plan *plan;
+    void *self;
+    sid2_buffer **written; /* the buffers some node writes */
+    int written_count;
+};
+
+/* ---- Devices
+ * ------------------------------------------------------------------------------------------------- */
+
+/* How well a device answers to `id`: 0 not at all; its id beats a part of its name. */
+static int match(const sid2_device_info *info, const char *id)
+{
+    if (!strcmp(id, "auto")) return 1 + info->rank;
+    if (!strcasecmp(info->id, id)) return 1 << 20;
+    return strcasestr(info->name, id) ? 1 + info->rank : 0;
+}
+
+sid2_device *sid2_device_open(const sid2_backend *const *backends, int backend_count, const char *id,
+                              const sid2_device_options *options, sid2_error *err)
+{
+    const sid2_device_options defaults = {0};
+    if (!options) options = &defaults;
+    const sid2_backend *best_backend = NULL;
+    sid2_device_info best_info = {0};
+    int best = 0, best_index = 0;
+    char known[256] = "";
+    for (int b = 0; b < backend_count; b++)
+        for (int i = 0; i < backends[b]->count(); i++) {
+            sid2_device_info info = {0};
+            if (!backends[b]->describe(i, options, &info)) continue;
+            size_t used = strlen(known);
+            snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", info.id);
+            int score = match(&info, id);
+            if (score > best) best = score, best_backend = backends[b], best_info = info, best_index = i;
+        }
+    if (!best) return sid2_fail(err, SID2_ERR_USAGE, "no device '%s'; there are: auto, %s", id, known), NULL;
+
+    sid2_device *device = calloc(1, sizeof *device);
+    if (!device)
+        return sid2_fail(err, SID2_ERR_MEMORY, "out of memory opening device %s", best_info.id), NULL;
+    *device = (sid2_device){.backend = best_backend, .info = best_info};
+    device->self = best_backend->open(best_index, options, err);
+    if (!device->self) {
+        free(device);
+        return NULL;
+    }
+    return device;
+}
+
+void sid2_device_close(sid2_device *device)
+{
+    if (!device) return;
+    device->backend->close(device->self);
+    free(device);
+}
+
+const sid2_device_info *sid2_device_describe(const sid2_device *device) { return &device->info; }
+
+bool sid2_device_supports(const sid2_device *device, sid2_op op, sid2_dtype compute)
+{
+    return device->backend->supports(device->self, op, compute);
+}
+
+size_t sid2_device_alignment(const sid2_device *device) { return device->backend->alignment(device->self); }
+
+/* ---- Buffers
+ * ------------------------------------------------------------------------------------------------- */
+
+sid2_buffer *sid2_buffer_create(sid2_device *device, size_t bytes, sid2_error *err)
+{
+    sid2_buffer *buffer = calloc(1, sizeof *buffer);
+    if (!buffer) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a buffer"), NULL;
+    *buffer = (sid2_buffer){.device = device, .bytes = bytes};
+    buffer->handle = device->backend->alloc(device->self, bytes, err);
+    if (!buffer->handle) {
+        free(buffer);
+        return NULL;
+    }
+    return buffer;
+}
+
+void sid2_buffer_destroy(sid2_buffer *buffer)
+{
+    if (!buffer) return;
+    buffer->device->backend->free(buffer->device->self, buffer->handle);
+    free(buffer);
+}
+
+static bool in_range(const sid2_buffer *buffer, size_t offset, size_t bytes, sid2_error *err)
+{
+    if (offset <= buffer->bytes && bytes <= buffer->bytes - offset) return true;
+    return sid2_fail(err, SID2_ERR_INTERNAL, "bytes %zu to %zu are outside a buffer of %zu", offset,
+                     offset + bytes, buffer->bytes);
+}
+
+bool sid2_buffer_upload(sid2_buffer *buffer, size_t offset, const void *from, size_t bytes, sid2_error *err)
+{
+    if (!in_range(buffer, offset, bytes, err)) return false;
+    buffer->version++;
+    const sid2_device *device = buffer->device;
+    return device->backend->upload(device->self, buffer->handle, offset, from, bytes, err);
+}
+
+bool sid2_buffer_download(const sid2_buffer *buffer, size_t offset, void *to, size_t bytes, sid2_error *err)
+{
+    const sid2_device *device = buffer->device;
+    return in_range(buffer, offset, bytes, err) &&
+           device->backend->download(device->self, buffer->handle, offset, to, bytes, err);
+}
+
+/* ---- Programs
+ * ------------------------------------------------------------------------------------------------ */
+
+static sid2_buffer *bound(const sid2_binding *bindings, int count, const char *name)
+{
+    for (int i = 0; i < count; i++)
+        if (!strcmp(bindings[i].name, name)) return bindings[i].buffer;
+    return NULL;
+}
+
+/* Fills the buffer of every external that the nodes touch; false if one is missing or too small. */
+static bool bind(const sid2_graph *g, const sid2_binding *bindings, int count, sid2_buffer **externals,
+                 sid2_error *err)
+{
+    for (sid2_tensor t = 0; t < g->tensor_count; t++) {
+        const sid2_tensor_info *info = &g->tensors[t];
+        if (!info->external || info->base != SID2_NONE) continue;
+        externals[t] = bound(bindings, count, info->name);
+    }
+    for (int32_t i = 0; i < g->node_count; i++)
+        for (int k = 0; k < SID2_MAX_INPUTS + SID2_MAX_OUTPUTS; k++) {
+            sid2_tensor t = k < SID2_MAX_INPUTS ? g->nodes[i].in[k] : g->nodes[i].out[k - SID2_MAX_INPUTS];
+            if (t == SID2_NONE || !g->tensors[t].external) continue;
+            const sid2_tensor_info *view = &g->tensors[t];
+            sid2_tensor base = view->base == SID2_NONE ? t : view->base;
+            const char *name = g->tensors[base].name;
+            if (!externals[base])
+                return sid2_fail(err, SID2_ERR_INTERNAL, "the graph's external '%s' has no buffer", name);
+            size_t end =
+                (size_t)(view->offset + sid2_shape_count(view->shape)) * sid2_dtype_size(view->dtype);
+            if (externals[base]->bytes < end)
+                return sid2_fail(err, SID2_ERR_INTERNAL,
+                                 "the buffer of '%s' has %zu bytes where %zu are used", name,
+                                 externals[base]->bytes, end);
+        }
+    return true;
+}
+
+/* Remembers each buffer that a node writes, once. */
+static void note_writes(sid2_program *program, const sid2_graph *g, sid2_buffer *const *externals)
+{
+    for (int32_t i = 0; i < g->node_count; i++)
+        for (int k = 0; k < SID2_MAX_OUTPUTS; k++) {
+            sid2_tensor t = g->nodes[i].out[k];
+            if (t == SID2_NONE || !g->tensors[t].external) continue;
+            sid2_buffer *buffer = externals[g->tensors[t].base == SID2_NONE ? t : g->tensors[t].base];
+            bool known = false;
+            for (int j = 0; j < program->written_count; j++) known |= program->written[j] == buffer;
+            if (!known) program->written[program->written_count++] = buffer;
+        }
+}
+
+sid2_program *sid2_program_create(sid2_device *device, const sid2_graph *g, const sid2_binding *bindings,
+                                  int binding_count, sid2_error *err)
+{
+    sid2_program *program = calloc(1, sizeof *program);
+    sid2_buffer **externals = calloc((size_t)g->tensor_count + 1, sizeof *externals);
+    if (program) program->written = calloc((size_t)binding_count + 1, sizeof *program->written);
+    bool ok = program && externals && program->written;
+    if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "out of memory preparing a program");
+    if (ok) program->device = device;
+    ok = ok && bind(g, bindings, binding_count, externals, err) &&
+         (program->plan = sid2_plan_create(g, device->backend->alignment(device->self), err)) &&
+         (program->self = device->backend->compile(device->self, g, program->plan, externals, err));
+    if (ok) note_writes(program, g, externals);
+    free(externals);
+    if (ok) return program;
+    sid2_program_destroy(program);
+    return NULL;
+}
+
+bool sid2_program_run(sid2_program *program, sid2_error *err)
+{
+    bool ok = program->device->backend->run(program->device->self, program->self, err);
+    for (int i = 0; i < program->written_count; i++) program->written[i]->version++;
+    return ok;
+}
+
+void sid2_program_destroy(sid2_program *program)
+{
+    if (!program) return;
+    if (program->self) program->device->backend->destroy(program->device->self, program->self);
+    sid2_plan_destroy(program->plan);
+    free(program->written);
+    free(program);
+}
+
+const sid2_plan *sid2_program_plan(const sid2_program *program) { return program->plan; }
+
+size_t sid2_program_workspace(const sid2_program *program)
+{
+    return program->device->backend->workspace(program->device->self, program->self);
+}
+
+const sid2_node_time *sid2_program_profile(sid2_program *program)
+{
+    return program->device->backend->profile(program->device->self, program->self);
+}
