@@ -7,13 +7,14 @@
 
 #include "base.h"
 
-#define SID2_SYNTH_CLASSES 10
+#define SID2_SYNTH_CLASSES  10
+#define SID2_SYNTH_MAX_SIZE 4096
 
 const char *sid2_synth_class_name(int32_t label);
 int32_t sid2_synth_label(uint64_t index);
 
 /* Writes size x size x 3 to `pixels`. Thread-safe. */
-void sid2_synth_render(uint64_t seed, uint64_t index, int32_t size, uint8_t *pixels);
+bool sid2_synth_render(uint64_t seed, uint64_t index, int32_t size, uint8_t *pixels, sid2_error *err);
 
 /* Writes pictures 0 .. count-1 as PNG: a zip in EDM layout if `path` ends in ".zip", else a new folder with
  * one sub-folder for each class. It appears complete or not at all. */

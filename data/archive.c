@@ -1,0 +1,82 @@
+#include "archive.h"
+
+#include "file.h"
+
+#include <stdlib.h>
+#include <zip.h>
+
+struct sid2_archive {
+    sid2_atomic_file file;
+    zip_t *zip; /* writes to file.temporary at commit */
+};
+
+sid2_archive *sid2_archive_open(const char *path, sid2_error *err)
+{
+    sid2_archive *a = calloc(1, sizeof *a);
+    if (!a) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path), NULL;
+    if (!sid2_atomic_open(&a->file, path, err)) {
+        free(a);
+        return NULL;
+    }
+    int code;
+    a->zip = zip_open(a->file.temporary, ZIP_CREATE | ZIP_TRUNCATE, &code);
+    if (a->zip) return a;
+    zip_error_t cause;
+    zip_error_init_with_code(&cause, code);
+    sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, zip_error_strerror(&cause));
+    zip_error_fini(&cause);
+    sid2_archive_discard(a);
+    return NULL;
+}
+
+static bool add(sid2_archive *a, const char *name, zip_source_t *source, sid2_error *err)
+{
+    zip_int64_t entry = zip_file_add(a->zip, name, source, ZIP_FL_ENC_UTF_8);
+    if (entry < 0) zip_source_free(source);
+    if (entry >= 0 && !zip_set_file_compression(a->zip, (zip_uint64_t)entry, ZIP_CM_STORE, 0)) return true;
+    return sid2_fail(err, SID2_ERR_IO, "%s: %s: %s", a->file.path, name, zip_strerror(a->zip));
+}
+
+bool sid2_archive_add_bytes(sid2_archive *a, const char *name, void *bytes, size_t size, sid2_error *err)
+{
+    zip_source_t *source = zip_source_buffer(a->zip, bytes, size, 1);
+    if (source) return add(a, name, source, err);
+    free(bytes);
+    return sid2_fail(err, SID2_ERR_MEMORY, "%s: %s: no memory", a->file.path, name);
+}
+
+bool sid2_archive_add_file(sid2_archive *a, const char *name, const char *file, sid2_error *err)
+{
+    zip_source_t *source = zip_source_file(a->zip, file, 0, -1);
+    if (source) return add(a, name, source, err);
+    return sid2_fail(err, SID2_ERR_IO, "%s: %s: %s", a->file.path, name, zip_strerror(a->zip));
+}
+
+/* libzip renames a file of its own over file.temporary, so the stream opened on that is no longer the
+ * archive. */
+bool sid2_archive_commit(sid2_archive *a, sid2_error *err)
+{
+    bool good = !zip_close(a->zip);
+    if (!good)
+        sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", a->file.path, zip_strerror(a->zip));
+    else {
+        a->zip = NULL;
+        FILE *stream = fopen(a->file.temporary, "rb+");
+        good = stream || sid2_fail(err, SID2_ERR_IO, "%s: cannot be written", a->file.path);
+        if (stream) {
+            fclose(a->file.stream);
+            a->file.stream = stream;
+        }
+    }
+    good = good && sid2_atomic_commit(&a->file, err);
+    sid2_archive_discard(a);
+    return good;
+}
+
+void sid2_archive_discard(sid2_archive *a)
+{
+    if (!a) return;
+    if (a->zip) zip_discard(a->zip);
+    sid2_atomic_discard(&a->file);
+    free(a);
+}

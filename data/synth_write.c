@@ -1,0 +1,146 @@
+/* The generated pictures as a data set on the disk. */
+#include "archive.h"
+#include "image.h"
+#include "synth.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MAX_COUNT = 10000000 };
+
+static bool encode(uint64_t seed, int64_t index, int32_t size, uint8_t *pixels, uint8_t **bytes,
+                   size_t *length, sid2_error *err)
+{
+    sid2_image image = {size, size, 3, pixels};
+    return sid2_synth_render(seed, (uint64_t)index, size, pixels, err) &&
+           sid2_png_encode(&image, NULL, 0, bytes, length, err);
+}
+
+/* ---- A zip in EDM layout -------------------------------------------------------------------------- */
+
+static bool add_labels(sid2_archive *archive, int64_t count, sid2_error *err)
+{
+    json_t *root = json_object(), *labels = json_array(), *names = json_array();
+    for (int64_t i = 0; i < count; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "%05lld/img%08lld.png", (long long)(i / 1000), (long long)i);
+        json_array_append_new(labels, json_pack("[si]", name, sid2_synth_label((uint64_t)i)));
+    }
+    for (int32_t k = 0; k < SID2_SYNTH_CLASSES; k++)
+        json_array_append_new(names, json_string(sid2_synth_class_name(k)));
+    json_object_set_new(root, "labels", labels);
+    json_object_set_new(root, "names", names);
+    char *text = json_dumps(root, 0);
+    json_decref(root);
+    if (!text) return sid2_fail(err, SID2_ERR_MEMORY, "dataset.json: no memory");
+    return sid2_archive_add_bytes(archive, "dataset.json", text, strlen(text), err);
+}
+
+static bool write_zip(const char *path, int64_t count, int32_t size, uint64_t seed, uint8_t *pixels,
+                      sid2_error *err)
+{
+    sid2_archive *archive = sid2_archive_open(path, err);
+    if (!archive) return false;
+    bool good = true;
+    for (int64_t i = 0; good && i < count; i++) {
+        char name[40];
+        uint8_t *bytes;
+        size_t length;
+        snprintf(name, sizeof name, "%05lld/img%08lld.png", (long long)(i / 1000), (long long)i);
+        good = encode(seed, i, size, pixels, &bytes, &length, err) &&
+               sid2_archive_add_bytes(archive, name, bytes, length, err);
+    }
+    if (good && add_labels(archive, count, err)) return sid2_archive_commit(archive, err);
+    sid2_archive_discard(archive);
+    return false;
+}
+
+/* ---- A folder for each class ---------------------------------------------------------------------- */
+
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk)
+{
+    (void)status, (void)type, (void)walk;
+    return remove(path);
+}
+
+static bool write_file(const char *path, const uint8_t *bytes, size_t length, sid2_error *err)
+{
+    FILE *stream = fopen(path, "wbx");
+    bool good = stream && fwrite(bytes, 1, length, stream) == length;
+    int cause = errno;
+    if (stream && fclose(stream) && good) {
+        cause = errno;
+        good = false;
+    }
+    return good || sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(cause));
+}
+
+static bool fill_folder(const char *folder, int64_t count, int32_t size, uint64_t seed, uint8_t *pixels,
+                        sid2_error *err)
+{
+    char *path = malloc(strlen(folder) + 64);
+    bool good = path || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", folder);
+    for (int32_t k = 0; good && k < SID2_SYNTH_CLASSES && k < count; k++) {
+        sprintf(path, "%s/%s", folder, sid2_synth_class_name(k));
+        if (mkdir(path, 0777)) good = sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+    }
+    for (int64_t i = 0; good && i < count; i++) {
+        uint8_t *bytes = NULL;
+        size_t length;
+        const char *name = sid2_synth_class_name(sid2_synth_label((uint64_t)i));
+        sprintf(path, "%s/%s/%08lld.png", folder, name, (long long)i);
+        good = encode(seed, i, size, pixels, &bytes, &length, err) && write_file(path, bytes, length, err);
+        free(bytes);
+    }
+    free(path);
+    return good;
+}
+
+static bool write_folder(const char *path, int64_t count, int32_t size, uint64_t seed, uint8_t *pixels,
+                         sid2_error *err)
+{
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    char *folder = malloc(length + 40);
+    if (!folder) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
+    sprintf(folder, "%.*s.tmp-%ld", (int)length, path, (long)getpid());
+    bool good = !mkdir(folder, 0777) ||
+                sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    if (good) {
+        good = fill_folder(folder, count, size, seed, pixels, err);
+        if (good && rename(folder, path))
+            good = sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path,
+                             errno == ENOTEMPTY || errno == EEXIST ? "the folder exists and is not empty"
+                                                                   : strerror(errno));
+        if (!good) nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    }
+    free(folder);
+    return good;
+}
+
+bool sid2_synth_write(const char *path, int64_t count, int32_t size, uint64_t seed, sid2_error *err)
+{
+    if (count < 1 || count > MAX_COUNT)
+        return sid2_fail(err, SID2_ERR_USAGE, "%lld pictures: ask for 1 to %d", (long long)count, MAX_COUNT);
+    if (size < 1 || size > SID2_SYNTH_MAX_SIZE)
+        return sid2_fail(err, SID2_ERR_USAGE, "picture size %d is outside 1..%d", size, SID2_SYNTH_MAX_SIZE);
+    size_t length = strlen(path);
+    bool is_zip = length > 4 && !strcasecmp(path + length - 4, ".zip");
+    /* An existing folder is said before the work, not after; the renaming would refuse it too. */
+    struct stat status;
+    if (!is_zip && !stat(path, &status) && rmdir(path))
+        return sid2_fail(err, SID2_ERR_USAGE, "%s: exists and is not an empty folder; name a new one", path);
+    uint8_t *pixels = malloc((size_t)size * (size_t)size * 3);
+    if (!pixels) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for a picture of %dx%d", size, size);
+    bool good = is_zip ? write_zip(path, count, size, seed, pixels, err)
+                       : write_folder(path, count, size, seed, pixels, err);
+    free(pixels);
+    return good;
+}
