@@ -1,0 +1,218 @@
+/* Sampling: a seed is an image whatever the batch, guidance costs what it should, trouble is named. */
+#include "model_support.h"
+
+enum { COUNT = 9, BYTES = 64, CLASSES = 3 };
+
+static sid2_device *device;
+
+/* A sampler with the weights of a shortly trained model, so that its output is not constant. */
+static sid2_sampler *make_sampler(const char *const settings[])
+{
+    sid2_config *config = tiny_config(settings);
+    sid2_trainer *t = sid2_trainer_create(device, config, 0, &err);
+    must(t);
+    uint8_t pixels[8 * BYTES];
+    int32_t labels[8];
+    for (int i = 0; i < 12; i++) {
+        make_images(pixels, labels, 8, BYTES, CLASSES, sid2_trainer_images(t));
+        must(sid2_trainer_step(t, pixels, labels, NULL, &err));
+    }
+    sid2_sampler *s = sid2_sampler_create(device, config, 0, &err);
+    must(s);
+    uint8_t pixel[BYTES];
+    int32_t label = 0;
+    assert_false(sid2_sampler_run(s, &(uint64_t){0}, &label, 1, pixel, NULL, NULL, &err));
+    assert_non_null(strstr(err.message, "no weights"));
+    must(sid2_sampler_load_trainer(s, t, &err));
+    sid2_trainer_destroy(t);
+    sid2_config_destroy(config);
+    return s;
+}
+#define SAMPLER(...) make_sampler((const char *const[]){__VA_ARGS__, NULL})
+
+static const uint64_t seeds[COUNT] = {0, 1, 2, 3, 4, 5, 1ull << 40, 77, 12345678901234ull};
+
+static sid2_sample_progress last;
+static int calls, stop_at;
+
+static bool watch(void *user, const sid2_sample_progress *progress)
+{
+    assert_ptr_equal(user, &last);
+    last = *progress;
+    return ++calls != stop_at;
+}
+
+static void sample(sid2_sampler *s, int first, int count, int32_t *labels, uint8_t *pixels)
+{
+    for (int i = 0; i < count; i++) labels[i] = -1;
+    calls = stop_at = 0;
+    must(sid2_sampler_run(s, seeds + first, labels, count, pixels, watch, &last, &err));
+    assert_int_equal(last.images, count);
+    assert_int_equal(last.total, count);
+}
+
+static void a_seed_is_an_image(void **state)
+{
+    (void)state;
+    static const char *const samplers[] = {"sample.sampler=ddpm", "sample.sampler=ddim",
+                                           "sample.sampler=dpm2m"};
+    static const char *const batches[] = {"sample.batch=1", "sample.batch=2", "sample.batch=9",
+                                          "sample.batch=16"};
+    static const char *const precisions[] = {"sample.precision=f32", "sample.precision=bf16"};
+    for (int k = 0; k < 6; k++) {
+        uint8_t want[COUNT * BYTES], got[COUNT * BYTES];
+        int32_t labels[COUNT], want_labels[COUNT];
+        for (int b = 0; b < 4; b++) {
+            sid2_sampler *s = SAMPLER(samplers[k % 3], batches[b], precisions[k / 3], "sample.guidance=2",
+                                      "sample.interval=-3,3");
+            sample(s, 0, COUNT, b ? labels : want_labels, b ? got : want);
+            if (b) {
+                assert_memory_equal(labels, want_labels, sizeof labels);
+                assert_memory_equal(got, want, sizeof want);
+            }
+            sample(s, 6, 1, labels, got); /* alone */
+            assert_memory_equal(got, want + 6 * BYTES, BYTES);
+            assert_int_equal(labels[0], want_labels[6]);
+            sid2_sampler_destroy(s);
+        }
+        assert_true(memcmp(want, want + BYTES, BYTES) != 0);
+        assert_true(memcmp(want, want + 6 * BYTES, BYTES) != 0); /* seeds beyond 32 bits count */
+        for (int i = 0; i < COUNT; i++) assert_in_range(want_labels[i], 0, CLASSES - 1);
+    }
+}
+
+static void guidance_costs_what_it_should(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *guidance, *interval;
+        int evaluations, full;
+    } cases[] = {
+        {"sample.guidance=1", "sample.interval=always", 6, 6},
+        {"sample.guidance=2", "sample.interval=always", 12, 12},
+        {"sample.guidance=2", "sample.interval=none", 6, 12},
+        /* at t = 1, 5/6 .. 1/6: logsnr -10, -2.6, -1.1, 0, 1.1, 2.6, moved by the schedule of 8 pixels */
+        {"sample.guidance=2", "sample.interval=-1.6,1.6", 9, 12}};
+    for (int i = 0; i < 4; i++) {
+        sid2_sampler *s = SAMPLER(cases[i].guidance, cases[i].interval, "schedule.low=8", "schedule.high=8");
+        uint8_t pixels[5 * BYTES];
+        int32_t labels[5];
+        sample(s, 0, 5, labels, pixels);
+        assert_int_equal(last.evaluations, 5 * cases[i].evaluations);
+        assert_int_equal(last.full_evaluations, 5 * cases[i].full);
+        assert_int_equal(calls, 12);
+        sid2_sampler_destroy(s);
+    }
+}
+
+static void guidance_of_weight_one_is_none(void **state)
+{
+    (void)state;
+    sid2_sampler *plain = SAMPLER("sample.guidance=1"), *guided = SAMPLER("sample.guidance=1.000001");
+    sid2_sampler *strong = SAMPLER("sample.guidance=8");
+    uint8_t a[COUNT * BYTES], b[COUNT * BYTES], c[COUNT * BYTES];
+    int32_t labels[COUNT];
+    sample(plain, 0, COUNT, labels, a);
+    sample(guided, 0, COUNT, labels, b);
+    sample(strong, 0, COUNT, labels, c);
+    int difference = 0;
+    for (int i = 0; i < COUNT * BYTES; i++) assert_in_range(a[i] - b[i] + 1, 0, 2);
+    for (int i = 0; i < COUNT * BYTES; i++) difference += abs(a[i] - c[i]);
+    assert_true(difference > COUNT * BYTES);
+    sid2_sampler_destroy(plain);
+    sid2_sampler_destroy(guided);
+    sid2_sampler_destroy(strong);
+}
+
+static void labels_and_stops(void **state)
+{
+    (void)state;
+    sid2_sampler *s = SAMPLER("sample.steps=4");
+    uint8_t pixels[COUNT * BYTES], other[COUNT * BYTES];
+    int32_t labels[COUNT] = {0, 1, 2, 0, 1, 2, 0, 1, 3};
+    assert_false(sid2_sampler_run(s, seeds, labels, COUNT, pixels, NULL, NULL, &err));
+    assert_non_null(strstr(err.message, "class 3"));
+    assert_int_equal(err.code, SID2_ERR_USAGE);
+    int32_t zeros[COUNT] = {0}, ones[COUNT];
+    for (int i = 0; i < COUNT; i++) ones[i] = 1;
+    must(sid2_sampler_run(s, seeds, zeros, COUNT, pixels, NULL, NULL, &err));
+    must(sid2_sampler_run(s, seeds, ones, COUNT, other, NULL, NULL, &err));
+    assert_true(memcmp(pixels, other, sizeof pixels) != 0);
+    calls = 0;
+    stop_at = 3;
+    assert_false(sid2_sampler_run(s, seeds, ones, COUNT, other, watch, &last, &err));
+    assert_int_equal(err.code, SID2_ERR_CANCELLED);
+    assert_int_equal(calls, 3);
+    sid2_sampler_destroy(s);
+}
+
+/* The errors of evaluation are those of the training loss, and do not depend on the batch. */
+static void evaluation_is_consistent(void **state)
+{
+    (void)state;
+    sid2_sampler *a = SAMPLER("sample.batch=2"), *b = SAMPLER("sample.batch=5");
+    uint8_t pixels[7 * BYTES];
+    int32_t labels[7];
+    make_images(pixels, labels, 7, BYTES, CLASSES, 50);
+    labels[3] = -1;
+    sid2_eval_point p, q, early, late;
+    must(sid2_sampler_evaluate(a, pixels, labels, 7, 0.4, 1000, &p, &err));
+    must(sid2_sampler_evaluate(b, pixels, labels, 7, 0.4, 1000, &q, &err));
+    assert_true(fabs(p.x_mse / q.x_mse - 1) < 1e-5);
+    assert_true(fabs(p.eps_mse / (exp(p.logsnr) * p.x_mse) - 1) < 1e-12);
+    assert_true(fabs(p.v_mse / (p.x_mse + p.eps_mse) - 1) < 1e-12);
+    assert_true(p.weighted > 0);
+    must(sid2_sampler_evaluate(a, pixels, labels, 7, 0.1, 1000, &early, &err));
+    must(sid2_sampler_evaluate(a, pixels, labels, 7, 0.9, 1000, &late, &err));
+    assert_true(early.x_mse < late.x_mse && early.logsnr > late.logsnr);
+    assert_false(sid2_sampler_evaluate(a, pixels, labels, 0, 0.5, 0, &p, &err));
+    sid2_sampler_destroy(a);
+    sid2_sampler_destroy(b);
+}
+
+static void a_model_without_classes(void **state)
+{
+    (void)state;
+    sid2_config *config = TINY("model.classes=0");
+    sid2_trainer *t = sid2_trainer_create(device, config, 0, &err);
+    must(t);
+    uint8_t pixels[8 * BYTES];
+    int32_t labels[8];
+    make_images(pixels, labels, 8, BYTES, CLASSES, 0);
+    must(sid2_trainer_step(t, pixels, NULL, NULL, &err));
+    assert_false(sid2_trainer_step(t, pixels, labels, NULL, &err));
+    sid2_sampler *s = sid2_sampler_create(device, config, 0, &err);
+    must(s);
+    must(sid2_sampler_load_trainer(s, t, &err));
+    sample(s, 0, 8, labels, pixels);
+    sid2_sampler_destroy(s);
+    sid2_trainer_destroy(t);
+    sid2_config_destroy(config);
+}
+
+static int open_cpu(void **state)
+{
+    (void)state;
+    device = open_device("cpu");
+    return 0;
+}
+
+static int close_cpu(void **state)
+{
+    (void)state;
+    sid2_device_close(device);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_seed_is_an_image),
+        cmocka_unit_test(guidance_costs_what_it_should),
+        cmocka_unit_test(guidance_of_weight_one_is_none),
+        cmocka_unit_test(labels_and_stops),
+        cmocka_unit_test(evaluation_is_consistent),
+        cmocka_unit_test(a_model_without_classes),
+    };
+    return cmocka_run_group_tests(tests, open_cpu, close_cpu);
+}
