@@ -8,7 +8,7 @@ enum { ARRAYS = 4 }; /* of a period each, a thread */
 static span span_for(const sid2_cpu_call *call)
 {
     bool backward = call->op == SID2_OP_activation_grad;
-    const sid2_cpu_tensor *x = &call->in[backward], *film = &call->in[backward + 1];
+    const sid2_cpu_tensor *x = &call->in[backward];
     int64_t elements = count(x), samples = batch(x), channels = last(x);
     return span_of(samples, elements / max64(1, samples * channels), channels);
 }
