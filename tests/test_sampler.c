@@ -5,26 +5,19 @@ enum { COUNT = 9, BYTES = 64, CLASSES = 3 };
 
 static sid2_device *device;
 
-/* A sampler with the weights of a shortly trained model, so that its output is not constant. */
+/* Trained for a moment, so that images depend on seeds and labels. */
+static sid2_trainer *trained;
+
 static sid2_sampler *make_sampler(const char *const settings[])
 {
     sid2_config *config = tiny_config(settings);
-    sid2_trainer *t = sid2_trainer_create(device, config, 0, &err);
-    must(t);
-    uint8_t pixels[8 * BYTES];
-    int32_t labels[8];
-    for (int i = 0; i < 12; i++) {
-        make_images(pixels, labels, 8, BYTES, CLASSES, sid2_trainer_images(t));
-        must(sid2_trainer_step(t, pixels, labels, NULL, &err));
-    }
     sid2_sampler *s = sid2_sampler_create(device, config, 0, &err);
     must(s);
     uint8_t pixel[BYTES];
     int32_t label = 0;
     assert_false(sid2_sampler_run(s, &(uint64_t){0}, &label, 1, pixel, NULL, NULL, &err));
     assert_non_null(strstr(err.message, "no weights"));
-    must(sid2_sampler_load_trainer(s, t, &err));
-    sid2_trainer_destroy(t);
+    must(sid2_sampler_load_trainer(s, trained, &err));
     sid2_config_destroy(config);
     return s;
 }
@@ -194,12 +187,23 @@ static int open_cpu(void **state)
 {
     (void)state;
     device = open_device("cpu");
+    sid2_config *config = TINY("train.learning_rate=1e-2", "train.ema=0.5");
+    trained = sid2_trainer_create(device, config, 0, &err);
+    must(trained);
+    uint8_t pixels[8 * BYTES];
+    int32_t labels[8];
+    for (int i = 0; i < 60; i++) {
+        make_images(pixels, labels, 8, BYTES, CLASSES, sid2_trainer_images(trained));
+        must(sid2_trainer_step(trained, pixels, labels, NULL, &err));
+    }
+    sid2_config_destroy(config);
     return 0;
 }
 
 static int close_cpu(void **state)
 {
     (void)state;
+    sid2_trainer_destroy(trained);
     sid2_device_close(device);
     return 0;
 }
