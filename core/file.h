@@ -1,0 +1,43 @@
+/* Whole files and whole folders, in and out. */
+#ifndef SID2_FILE_H
+#define SID2_FILE_H
+
+#include "base.h"
+
+#include <stdio.h>
+
+/* Reads a whole file; refuses more than `limit` bytes. The caller frees. */
+uint8_t *sid2_file_read(const char *path, size_t limit, size_t *size, sid2_error *err);
+
+/* A file that appears under its name complete or not at all: it is written beside it under a temporary
+ * name, flushed to the disk, then renamed over. */
+typedef struct sid2_atomic_file {
+    FILE *stream; /* write here */
+    char *path, *temporary;
+} sid2_atomic_file;
+
+bool sid2_atomic_open(sid2_atomic_file *file, const char *path, sid2_error *err);
+/* Reports every write error since the opening (full disk). Frees in either case. */
+bool sid2_atomic_commit(sid2_atomic_file *file, sid2_error *err);
+void sid2_atomic_discard(sid2_atomic_file *file); /* also after a commit, where it does nothing */
+
+/* The same for bytes in memory. */
+bool sid2_file_write(const char *path, const void *bytes, size_t size, sid2_error *err);
+
+bool sid2_is_directory(const char *path);
+bool sid2_make_directories(const char *path, sid2_error *err); /* like mkdir -p */
+bool sid2_remove_tree(const char *path, sid2_error *err);      /* absent is fine */
+
+/* A folder that appears under its name complete or not at all. Write files into `temporary`, then commit:
+ * it flushes them, renames the folder and replaces one that was there. What a killed process left
+ * ("<path>.tmp-*", "<path>.old-*") is removed at the next open of the same path. */
+typedef struct sid2_atomic_directory {
+    char *path, *temporary;
+} sid2_atomic_directory;
+
+bool sid2_atomic_directory_open(sid2_atomic_directory *directory, const char *path, sid2_error *err);
+bool sid2_atomic_directory_commit(sid2_atomic_directory *directory,
+                                  sid2_error *err);                   /* frees in either case */
+void sid2_atomic_directory_discard(sid2_atomic_directory *directory); /* as for files */
+
+#endif

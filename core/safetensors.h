@@ -1,0 +1,43 @@
+/* safetensors: named tensors in one file. Eight bytes of header length (little-endian), a JSON header,
+ * then the bytes. The reader trusts nothing: a file that breaks any rule of the format is refused with the
+ * rule named. Files written here are byte for byte what the official package would write. */
+#ifndef SID2_SAFETENSORS_H
+#define SID2_SAFETENSORS_H
+
+#include "base.h"
+
+typedef struct sid2_safetensors sid2_safetensors;
+
+typedef struct sid2_safetensors_entry {
+    const char *name;
+    const char *type_name; /* as in the file: "F32", "F8_E4M3" ... */
+    sid2_dtype dtype;      /* SID2_DTYPE_COUNT where sid2 has no such type */
+    sid2_shape shape;      /* rank -1 where it has more than SID2_MAX_RANK dimensions */
+    const void *data;      /* in the mapped file; no alignment is promised */
+    size_t bytes;
+} sid2_safetensors_entry;
+
+/* Maps the file. Entries are in the order of their data. */
+sid2_safetensors *sid2_safetensors_open(const char *path, sid2_error *err);
+void sid2_safetensors_close(sid2_safetensors *file);
+int sid2_safetensors_count(const sid2_safetensors *file);
+const sid2_safetensors_entry *sid2_safetensors_at(const sid2_safetensors *file, int index);
+const sid2_safetensors_entry *sid2_safetensors_find(const sid2_safetensors *file,
+                                                    const char *name);                /* NULL: none */
+const char *sid2_safetensors_metadata(const sid2_safetensors *file, const char *key); /* NULL: none */
+
+typedef struct sid2_safetensors_item {
+    const char *name;
+    sid2_dtype dtype;
+    sid2_shape shape;
+    const void *data;
+} sid2_safetensors_item;
+
+/* Writes atomically. `metadata` holds key, value, key, value, ..., NULL; or is NULL. */
+bool sid2_safetensors_write(const char *path, const sid2_safetensors_item *items, int count,
+                            const char *const *metadata, sid2_error *err);
+
+/* 32 hexadecimal digits: XXH3-128 over name, type, shape and bytes of every tensor, in order of name. */
+void sid2_safetensors_digest(const sid2_safetensors *file, char digest[33]);
+
+#endif
