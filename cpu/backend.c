@@ -20,7 +20,6 @@ typedef struct cpu_device {
 typedef struct cpu_step {
     sid2_cpu_call call;
     const sid2_cpu_kernel *kernel;
-    uint64_t *written[SID2_MAX_OUTPUTS]; /* versions of the buffers it writes, NULL elsewhere */
 } cpu_step;
 
 typedef struct cpu_program {
@@ -230,9 +229,8 @@ typedef struct binder {
 } binder;
 
 /* The tensor's address: in the arena, in its buffer, or within the buffer that it is a view of. */
-static sid2_cpu_tensor bind(const binder *b, sid2_tensor tensor, uint64_t **version)
+static sid2_cpu_tensor bind(const binder *b, sid2_tensor tensor)
 {
-    *version = NULL;
     if (tensor == SID2_NONE) return (sid2_cpu_tensor){0};
     const sid2_tensor_info *info = &b->graph->tensors[tensor];
     sid2_cpu_tensor bound = {.dtype = info->dtype, .shape = info->shape};
@@ -244,7 +242,7 @@ static sid2_cpu_tensor bind(const binder *b, sid2_tensor tensor, uint64_t **vers
     sid2_buffer *buffer = b->externals[base];
     size_t offset = (size_t)info->offset * sid2_dtype_size(info->dtype);
     bound.data = (char *)buffer->handle + (info->base == SID2_NONE ? 0 : offset);
-    bound.version = *version = &buffer->version;
+    bound.version = &buffer->version;
     return bound;
 }
 
@@ -271,12 +269,11 @@ static bool prepare_steps(const cpu_device *device, cpu_program *program, const 
         const sid2_node *node = &b->graph->nodes[n];
         cpu_step *step = &program->steps[n];
         sid2_cpu_call *call = &step->call;
-        uint64_t *unused;
         call->op = node->op;
         call->attr = &node->attr;
         call->threads = device->threads;
-        for (int i = 0; i < SID2_MAX_INPUTS; ++i) call->in[i] = bind(b, node->in[i], &unused);
-        for (int i = 0; i < SID2_MAX_OUTPUTS; ++i) call->out[i] = bind(b, node->out[i], &step->written[i]);
+        for (int i = 0; i < SID2_MAX_INPUTS; ++i) call->in[i] = bind(b, node->in[i]);
+        for (int i = 0; i < SID2_MAX_OUTPUTS; ++i) call->out[i] = bind(b, node->out[i]);
         if (!choose_kernel(device, step, err)) return false;
         if (call->scratch_bytes > scratch_bytes) scratch_bytes = call->scratch_bytes;
         if (step->kernel->owned) program->workspace += step->kernel->owned(call);
@@ -322,8 +319,6 @@ static bool cpu_run(void *self, void *handle, sid2_error *err)
         if (step->call.failed)
             return sid2_fail(err, SID2_ERR_DEVICE, "node %d (%s) failed: its library refused to run it", n,
                              sid2_op_name(step->call.op));
-        for (int i = 0; i < SID2_MAX_OUTPUTS; ++i)
-            if (step->written[i]) ++*step->written[i];
         if (!program->times) continue;
         double after = seconds();
         program->times[n].seconds += after - before;
