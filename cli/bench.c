@@ -1,6 +1,346 @@
-#include "cli.h"
+/* sid2 bench: where the time of a training step goes, or how it compares with PyTorch in the same minutes. */
+#include "worker.h"
+
+#include <math.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_ROUNDS = 99, ANSWER_SIZE = 16384 };
+
+typedef struct job {
+    const char *preset, *device_id, *against, *python, *dtypes, *rows;
+    int64_t batch, rounds, threads;
+    double seconds; /* that one measurement should last */
+    bool compile, serve;
+    assignments set;
+    sid2_config *config;
+    char program[4096], script[4096];
+} job;
+
+/* ---- Requests ---- */
+
+static json_t *request_model(const job *j, const char *mode, const char *dtype)
+{
+    json_t *config = json_object();
+    sid2_config_key key;
+    char value[256];
+    for (int i = 0; sid2_config_key_at(i, &key); i++)
+        if (strncmp(key.name, "model.", 6) == 0 || strncmp(key.name, "schedule.", 9) == 0 ||
+            strncmp(key.name, "loss.", 5) == 0)
+            json_object_set_new(config, key.name, json_string(config_text(j->config, key.name, value)));
+    return json_pack("{s:o, s:s, s:s, s:I, s:I, s:b, s:s}", "config", config, "mode", mode, "dtype", dtype,
+                     "batch", (json_int_t)j->batch, "threads", (json_int_t)j->threads, "compile", j->compile,
+                     "device", j->device_id);
+}
+
+static json_t *request_operator(const job *j, const char *fields, const char *dtype)
+{
+    json_t *request = json_loads(fields, 0, NULL);
+    json_object_set_new(request, "mode", json_string("op"));
+    json_object_set_new(request, "dtype", json_string(dtype));
+    json_object_set_new(request, "threads", json_integer(j->threads));
+    json_object_set_new(request, "compile", json_boolean(j->compile));
+    json_object_set_new(request, "device", json_string(j->device_id));
+    return request;
+}
+
+static bool start_sid2(const job *j, worker *w, const json_t *request, sid2_error *err)
+{
+    return worker_start(w, (const char *const[]){j->program, "bench", "--serve", NULL}, request, err);
+}
+
+/* ---- Measuring ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, int count)
+{
+    qsort(values, (size_t)count, sizeof *values, by_value);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+/* Seconds a step, over `steps` steps. */
+static bool time_steps(worker *w, int64_t steps, double *seconds, sid2_error *err)
+{
+    char question[64], reply[512];
+    snprintf(question, sizeof question, "run %lld", (long long)steps);
+    if (!worker_ask(w, question, reply, sizeof reply, err)) return false;
+    *seconds = strtod(reply, NULL) / (double)steps;
+    return *seconds > 0 || sid2_fail(err, SID2_ERR_FORMAT, "a measurement answered '%.80s'", reply);
+}
+
+/* How many steps last about as long as asked, in whole images of the sampler. */
+static bool calibrate(const job *j, worker *w, int64_t *steps, sid2_error *err)
+{
+    double seconds;
+    if (!time_steps(w, 4, &seconds, err)) return false;
+    *steps = 4 * (int64_t)fmin(fmax(1, j->seconds / seconds / 4), 1e6);
+    return true;
+}
+
+/* Both sides in turn, round by round, so that whatever else the machine does meets both. */
+static bool measure(const job *j, worker *side, int count, double *seconds, sid2_error *err)
+{
+    int64_t steps[2];
+    double times[2][MAX_ROUNDS];
+    for (int s = 0; s < count; s++)
+        if (!calibrate(j, &side[s], &steps[s], err)) return false;
+    for (int64_t round = 0; round < j->rounds; round++) {
+        for (int s = 0; s < count; s++) {
+            if (interrupted()) return sid2_fail(err, SID2_ERR_CANCELLED, "stopped");
+            if (!time_steps(&side[s], steps[s], &times[s][round], err)) return false;
+        }
+    }
+    for (int s = 0; s < count; s++) seconds[s] = median(times[s], (int)j->rounds);
+    return true;
+}
+
+static bool ask_memory(worker *w, double mib[2], sid2_error *err)
+{
+    char reply[512];
+    if (!worker_ask(w, "mem", reply, sizeof reply, err)) return false;
+    return sscanf(reply, "%lf %lf", &mib[0], &mib[1]) == 2 ||
+           sid2_fail(err, SID2_ERR_FORMAT, "memory was answered by '%.80s'", reply);
+}
+
+/* ---- Beside PyTorch ---- */
+
+static void print_row(const char *name, const char *dtype, const char *unit, double ours, double theirs,
+                      double ratio)
+{
+    printf("%-28s %-5s %-9s %10.4g %10.4g %8.2f\n", name, dtype, unit, ours, theirs, ratio);
+}
+
+/* One row of speed, and for a whole model two of memory. */
+static bool compare(const job *j, const char *name, const char *dtype, json_t *request, bool memory,
+                    sid2_error *err)
+{
+    worker side[2] = {0};
+    double seconds[2], mib[2][2];
+    bool good = request && start_sid2(j, &side[0], request, err) &&
+                worker_start(&side[1], (const char *const[]){j->python, j->script, NULL}, request, err);
+    if (good && fabs(side[0].parameters - side[1].parameters) > 0.01 * side[1].parameters)
+        good = sid2_fail(err, SID2_ERR_INTERNAL, "the models differ: %.0f parameters here, %.0f in PyTorch",
+                         side[0].parameters, side[1].parameters);
+    good = good && measure(j, side, 2, seconds, err);
+    if (good && memory) good = ask_memory(&side[0], mib[0], err) && ask_memory(&side[1], mib[1], err);
+    if (good && memory) {
+        double ours = (double)j->batch / seconds[0], theirs = (double)j->batch / seconds[1];
+        print_row(name, dtype, "images/s", ours, theirs, ours / theirs);
+        print_row("  peak memory", dtype, "MiB", mib[0][0], mib[1][0], mib[0][0] / mib[1][0]);
+        print_row("  ... without the program", dtype, "MiB", mib[0][0] - mib[0][1], mib[1][0] - mib[1][1],
+                  (mib[0][0] - mib[0][1]) / (mib[1][0] - mib[1][1]));
+    } else if (good) {
+        print_row(name, dtype, "steps/s", 1 / seconds[0], 1 / seconds[1], seconds[1] / seconds[0]);
+    }
+    worker_stop(&side[0]);
+    worker_stop(&side[1]);
+    json_decref(request);
+    return good;
+}
+
+static bool wanted(const char *list, const char *word)
+{
+    size_t length = strlen(word);
+    for (const char *at = list; (at = strstr(at, word)); at += length)
+        if ((at == list || at[-1] == ',') && (!at[length] || at[length] == ',')) return true;
+    return false;
+}
+
+static bool compare_all(const job *j, sid2_error *err)
+{
+    static const struct {
+        const char *name, *fields;
+    } operators[] = {
+        {"conv2d 3x3, 64 channels",
+         "{\"op\": \"conv2d\", \"shape\": [16, 32, 32, 64], \"out\": 64, \"kernel\": 3}"},
+        {"linear 512 -> 512", "{\"op\": \"linear\", \"shape\": [4096, 512], \"out\": 512}"},
+        {"attention, 256 tokens", "{\"op\": \"attention\", \"shape\": [16, 256, 128], \"heads\": 2}"},
+        {"attention, 1024 tokens", "{\"op\": \"attention\", \"shape\": [4, 1024, 512], \"heads\": 8}"},
+        {"group_norm + silu", "{\"op\": \"group_norm\", \"shape\": [16, 32, 32, 64], \"groups\": 8}"},
+        {"row_norm", "{\"op\": \"row_norm\", \"shape\": [16384, 128]}"},
+    };
+    static const char *const modes[] = {"train", "sample"}, *const dtypes[] = {"f32", "bf16"};
+    printf("%-28s %-5s %-9s %10s %10s %8s\n", "", "", "", "sid2", "PyTorch", "ratio");
+    bool good = true;
+    for (int m = 0; m < 2; m++) {
+        for (int d = 0; d < 2 && good; d++) {
+            char name[64];
+            snprintf(name, sizeof name, "%s, batch %lld", modes[m], (long long)j->batch);
+            if (wanted(j->dtypes, dtypes[d]) && wanted(j->rows, modes[m]))
+                good = compare(j, name, dtypes[d], request_model(j, modes[m], dtypes[d]), true, err);
+        }
+    }
+    for (size_t i = 0; i < sizeof operators / sizeof operators[0] && wanted(j->rows, "ops"); i++)
+        for (int d = 0; d < 2 && good; d++)
+            if (wanted(j->dtypes, dtypes[d]))
+                good = compare(j, operators[i].name, dtypes[d],
+                               request_operator(j, operators[i].fields, dtypes[d]), false, err);
+    return good;
+}
+
+/* ---- Alone ---- */
+
+/* Multiply-adds a second of a large matrix product with its gradient: what the machine gives at best. */
+static bool measure_peak(const job *j, const char *dtype, double *peak, sid2_error *err)
+{
+    enum { SIDE = 2048 };
+    worker w = {0};
+    double seconds = 0;
+    json_t *request =
+        request_operator(j, "{\"op\": \"linear\", \"shape\": [2048, 2048], \"out\": 2048}", dtype);
+    bool good = start_sid2(j, &w, request, err) && measure(j, &w, 1, &seconds, err);
+    if (good) *peak = 3.0 * SIDE * SIDE * SIDE / seconds;
+    worker_stop(&w);
+    json_decref(request);
+    return good;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    double x = json_number_value(json_array_get(*(json_t *const *)a, 2)),
+           y = json_number_value(json_array_get(*(json_t *const *)b, 2));
+    return (x < y) - (x > y);
+}
+
+static void print_profile(const json_t *profile, double peak, double batch)
+{
+    double whole = json_number_value(json_object_get(profile, "seconds")), products = 0, known = 0;
+    json_t *nodes = json_object_get(profile, "nodes"), *rows[SID2_OP_COUNT];
+    size_t count = json_array_size(nodes);
+    if (count > SID2_OP_COUNT) return;
+    for (size_t i = 0; i < count; i++) rows[i] = json_array_get(nodes, i);
+    qsort(rows, count, sizeof rows[0], by_time);
+    printf("%-22s %6s %9s %7s %10s %9s %9s\n", "operator", "calls", "ms", "share", "GFLOP/s", "of peak",
+           "GB/s");
+    for (size_t i = 0; i < count; i++) {
+        double seconds = json_number_value(json_array_get(rows[i], 2)),
+               multiply_adds = json_number_value(json_array_get(rows[i], 3));
+        double bytes = json_number_value(json_array_get(rows[i], 4));
+        printf("%-22s %6.0f %9.2f %5.1f %%", json_string_value(json_array_get(rows[i], 0)),
+               json_number_value(json_array_get(rows[i], 1)), 1e3 * seconds, 100 * seconds / whole);
+        if (multiply_adds > 0)
+            printf(" %10.1f %7.1f %%", 2e-9 * multiply_adds / seconds, 100 * multiply_adds / seconds / peak);
+        else
+            printf(" %10s %9s", "", "");
+        printf(" %9.1f\n", 1e-9 * bytes / seconds);
+        products += multiply_adds;
+        known += seconds;
+    }
+    printf("%-22s %6s %9.2f %5.1f %%\n", "update and the rest", "", 1e3 * fmax(0, whole - known),
+           100 * fmax(0, 1 - known / whole));
+    printf("%-22s %6s %9.2f %7s %10.1f %7.1f %%\n\n%.4g images/s\n\n", "whole step", "", 1e3 * whole, "",
+           2e-9 * products / whole, 100 * products / whole / peak, batch / whole);
+}
+
+static bool profile_dtype(const job *j, const char *dtype, sid2_error *err)
+{
+    double peak, mib[2];
+    char *reply = malloc(ANSWER_SIZE);
+    worker w = {0};
+    json_t *request = request_model(j, "train", dtype), *profile = NULL;
+    int64_t steps;
+    char question[64];
+    bool good = (reply || sid2_fail(err, SID2_ERR_MEMORY, "out of memory")) &&
+                measure_peak(j, dtype, &peak, err) && start_sid2(j, &w, request, err) &&
+                calibrate(j, &w, &steps, err);
+    snprintf(question, sizeof question, "profile %lld", good ? (long long)(steps * j->rounds) : 0);
+    good = good && worker_ask(&w, question, reply, ANSWER_SIZE, err) && ask_memory(&w, mib, err);
+    if (good) {
+        profile = json_loads(reply, 0, NULL);
+        good = profile || sid2_fail(err, SID2_ERR_FORMAT, "the profile cannot be read");
+    }
+    if (good) {
+        printf("%s training, batch %lld, %s: peak %.0f GFLOP/s (matrix product of 2048), memory %.0f MiB\n\n",
+               j->preset, (long long)j->batch, dtype, 2e-9 * peak, mib[0]);
+        print_profile(profile, peak, (double)j->batch);
+    }
+    worker_stop(&w);
+    json_decref(request);
+    json_decref(profile);
+    free(reply);
+    return good;
+}
+
+/* ---- The command ---- */
+
+static bool prepare(job *j, sid2_error *err)
+{
+    ssize_t length = readlink("/proc/self/exe", j->program, sizeof j->program - 1);
+    if (length <= 0) return sid2_fail(err, SID2_ERR_IO, "cannot find the program's own file under /proc");
+    j->program[length] = 0;
+    *strrchr(j->program, '/') = 0;
+    if (!make_path(j->script, err, "%s/../tests/bench_pytorch.py", j->program)) return false;
+    strcat(j->program, "/sid2");
+    if (j->against && access(j->script, R_OK))
+        return sid2_fail(err, SID2_ERR_IO, "%s is missing: run sid2 from its build folder in the source tree",
+                         j->script);
+    if (!j->threads) {
+        cpu_set_t set;
+        j->threads = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    }
+    j->config = sid2_config_create();
+    if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    if (!sid2_config_preset(j->config, j->preset, err) || !options_apply(j->config, &j->set, err) ||
+        !sid2_config_check(j->config, err))
+        return false;
+    if (!j->batch) j->batch = config_int(j->config, "train.batch");
+    return true;
+}
+
 int command_bench(int argc, char **argv)
 {
-    (void)argv;
-    return argc;
+    job j = {.preset = "fashion-mnist",
+             .device_id = "auto",
+             .python = "python3",
+             .dtypes = "f32,bf16",
+             .rows = "train,sample,ops",
+             .rounds = 5,
+             .seconds = 1};
+    const option_row rows[] = {
+        {OPTION_TEXT, "against", "pytorch", &j.against,
+         "compare with PyTorch: same model, batch and threads, in turn, medians", NULL},
+        {OPTION_TEXT, "python", "PATH", &j.python, "an interpreter with PyTorch (python3)", NULL},
+        {OPTION_FLAG, "compile", NULL, &j.compile, "PyTorch with torch.compile", NULL},
+        {OPTION_TEXT, "preset", "NAME", &j.preset, "the model (fashion-mnist)", NULL},
+        {OPTION_INT, "batch", "N", &j.batch, "images a step (the preset's train.batch)", NULL},
+        {OPTION_TEXT, "dtype", "LIST", &j.dtypes, "f32, bf16 or both (f32,bf16)", NULL},
+        {OPTION_TEXT, "rows", "LIST", &j.rows, "what to compare: train, sample, ops (train,sample,ops)",
+         NULL},
+        {OPTION_INT, "rounds", "N", &j.rounds, "measurements of each (5)", NULL},
+        {OPTION_REAL, "seconds", "S", &j.seconds, "length of a measurement (1)", NULL},
+        OPTION_DEVICE(&j.device_id),
+        OPTION_THREADS(&j.threads),
+        OPTION_SET_KEY(&j.set),
+        {OPTION_FLAG, "serve", NULL, &j.serve, "be one side of a comparison, on standard input and output",
+         NULL},
+    };
+    int code = options_parse(&(option_table){"bench",
+                                             "Share of peak by operator, or speed and memory beside PyTorch",
+                                             NULL, rows, sizeof rows / sizeof rows[0]},
+                             argc, argv);
+    if (code != OPTIONS_RUN) return code;
+    if (j.serve) return worker_serve();
+    if (j.against && strcmp(j.against, "pytorch") != 0)
+        return report_usage("bench", "--against '%s' should be pytorch", j.against);
+    if (j.rounds < 1 || j.rounds > MAX_ROUNDS)
+        return report_usage("bench", "--rounds should be 1 to %d", MAX_ROUNDS);
+    if (!wanted(j.dtypes, "f32") && !wanted(j.dtypes, "bf16"))
+        return report_usage("bench", "--dtype '%s' should be f32, bf16 or f32,bf16", j.dtypes);
+    interrupt_install();
+    sid2_error err = {0};
+    bool good = prepare(&j, &err);
+    if (good && j.against)
+        good = compare_all(&j, &err);
+    else if (good)
+        good = (!wanted(j.dtypes, "f32") || profile_dtype(&j, "f32", &err)) &&
+               (!wanted(j.dtypes, "bf16") || profile_dtype(&j, "bf16", &err));
+    sid2_config_destroy(j.config);
+    return good ? 0 : report_error("bench", &err);
 }

@@ -103,6 +103,8 @@ typedef struct sid2_memory_report {
     int microbatch, recomputed_segments, segments;
 } sid2_memory_report;
 sid2_memory_report sid2_trainer_memory(const sid2_trainer *trainer);
+/* The program of one micro-batch and its graph, to be measured (sid2 bench). Both stay the trainer's. */
+sid2_program *sid2_trainer_program(sid2_trainer *trainer, const sid2_graph **graph);
 
 /* ---- Sampling ---------------------------------------------------------------------------------------- */
 typedef struct sid2_sampler sid2_sampler;

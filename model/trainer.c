@@ -135,6 +135,12 @@ sid2_memory_report sid2_trainer_memory(const sid2_trainer *t)
                                 .segments = t->training.segments};
 }
 
+sid2_program *sid2_trainer_program(sid2_trainer *t, const sid2_graph **graph)
+{
+    *graph = t->training.step;
+    return t->step;
+}
+
 /* ---- One step ---- */
 
 /* The label that image `sample` trains with: its own, or none. */

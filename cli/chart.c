@@ -1,0 +1,152 @@
+#include "chart.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { WIDTH = 760, HEIGHT = 300, LEFT = 62, RIGHT = 14, TOP = 12, BOTTOM = 40, MAX_POINTS = 1200 };
+
+typedef struct axis {
+    double low, high;
+    bool logarithmic;
+} axis;
+
+static double place(const axis *a, double value)
+{
+    if (a->logarithmic) return (log(value) - log(a->low)) / (log(a->high) - log(a->low));
+    return (value - a->low) / (a->high - a->low);
+}
+
+static double x_pixel(const axis *a, double value) { return LEFT + place(a, value) * (WIDTH - LEFT - RIGHT); }
+static double y_pixel(const axis *a, double value)
+{
+    return HEIGHT - BOTTOM - place(a, value) * (HEIGHT - TOP - BOTTOM);
+}
+
+static bool drawable(const chart *c, double y) { return isfinite(y) && (!c->log_y || y > 0); }
+
+static void find_ranges(const chart *c, axis *x, axis *y)
+{
+    *x = (axis){INFINITY, -INFINITY, false};
+    *y = (axis){INFINITY, -INFINITY, c->log_y};
+    for (int s = 0; s < c->series_count; s++) {
+        for (int i = 0; i < c->series[s].count; i++) {
+            double value = c->series[s].y[i];
+            if (!drawable(c, value)) continue;
+            x->low = fmin(x->low, c->series[s].x[i]);
+            x->high = fmax(x->high, c->series[s].x[i]);
+            y->low = fmin(y->low, value);
+            y->high = fmax(y->high, value);
+        }
+    }
+    if (!(x->high > x->low)) x->low = isfinite(x->low) ? x->low - 1 : 0, x->high = x->low + 2;
+    if (!isfinite(y->low)) y->low = y->high = 1;
+    if (c->log_y) {
+        y->low *= 0.93;
+        y->high *= 1.07;
+    } else {
+        y->low = fmin(y->low, 0);
+        y->high = y->high > y->low ? y->high * 1.05 : y->low + 1;
+    }
+}
+
+/* 1, 2 or 5 times a power of ten, for about `count` steps. */
+static double nice_step(double span, int count)
+{
+    double rough = span / count, power = pow(10, floor(log10(rough))), unit = rough / power;
+    return power * (unit < 1.5 ? 1 : unit < 3.5 ? 2 : unit < 7.5 ? 5 : 10);
+}
+
+static void write_number(FILE *page, double value)
+{
+    if (value >= 1e6)
+        fprintf(page, "%gM", value / 1e6);
+    else if (value >= 1e4)
+        fprintf(page, "%gk", value / 1e3);
+    else
+        fprintf(page, "%.4g", value);
+}
+
+static void write_y_tick(FILE *page, const axis *y, double value)
+{
+    if (value < y->low || value > y->high) return;
+    double at = y_pixel(y, value);
+    fprintf(page,
+            "<line class=grid x1=%d x2=%d y1=%.1f y2=%.1f /><text class=tick x=%d y=%.1f text-anchor=end>",
+            LEFT, WIDTH - RIGHT, at, at, LEFT - 8, at + 4);
+    write_number(page, value);
+    fputs("</text>", page);
+}
+
+static void write_axes(FILE *page, const chart *c, const axis *x, const axis *y)
+{
+    if (y->logarithmic) {
+        /* Every 1-2-5 where the range is wide, finer steps where it is not. */
+        bool wide = y->high / y->low > 8;
+        for (double power = pow(10, floor(log10(y->low))); power <= y->high; power *= 10)
+            for (double unit = 1; unit < 9.99; unit += wide       ? (unit < 1.5 ? 1
+                                                                     : unit < 3 ? 3
+                                                                                : 5)
+                                                       : unit < 2 ? 0.25
+                                                       : unit < 4 ? 0.5
+                                                                  : 1)
+                write_y_tick(page, y, power * unit);
+    } else {
+        double step = nice_step(y->high - y->low, 5);
+        for (double value = ceil(y->low / step) * step; value <= y->high; value += step)
+            write_y_tick(page, y, value);
+    }
+    double step = nice_step(x->high - x->low, 6);
+    for (double value = ceil(x->low / step) * step; value <= x->high + step * 1e-9; value += step) {
+        fprintf(page, "<text class=tick x=%.1f y=%d text-anchor=middle>", x_pixel(x, value),
+                HEIGHT - BOTTOM + 17);
+        write_number(page, fabs(value) < step * 1e-6 ? 0 : value);
+        fputs("</text>", page);
+    }
+    fprintf(page, "<text class=tick x=%d y=%d text-anchor=middle>%s</text>", (LEFT + WIDTH - RIGHT) / 2,
+            HEIGHT - 5, c->x_label);
+}
+
+/* Long series are thinned to what a screen can show: the mean of each run of points. */
+static void write_series(FILE *page, const chart *c, const chart_series *s, const axis *x, const axis *y)
+{
+    int stride = (s->count + MAX_POINTS - 1) / MAX_POINTS;
+    fprintf(page, "<polyline class='%s' points='", s->style);
+    for (int first = 0; first < s->count; first += stride) {
+        double sum_x = 0, sum_y = 0;
+        int taken = 0;
+        for (int i = first; i < first + stride && i < s->count; i++) {
+            if (!drawable(c, s->y[i])) continue;
+            sum_x += s->x[i];
+            sum_y += s->y[i];
+            taken++;
+        }
+        if (taken) fprintf(page, "%.1f,%.1f ", x_pixel(x, sum_x / taken), y_pixel(y, sum_y / taken));
+    }
+    fputs("' />", page);
+}
+
+void chart_write(FILE *page, const chart *c)
+{
+    axis x, y;
+    find_ranges(c, &x, &y);
+    fprintf(page, "<figure class=chart><figcaption>%s<span class=legend>", c->title);
+    for (int s = 0; s < c->series_count; s++)
+        if (c->series[s].name) fprintf(page, "<i class='%s'></i>%s", c->series[s].style, c->series[s].name);
+    fprintf(page, "</span></figcaption><svg viewBox='0 0 %d %d' role=img aria-label='%s'>", WIDTH, HEIGHT,
+            c->title);
+    write_axes(page, c, &x, &y);
+    for (int s = 0; s < c->series_count; s++) write_series(page, c, &c->series[s], &x, &y);
+    fputs("</svg></figure>\n", page);
+}
+
+void chart_smooth(const double *y, int count, double *smooth)
+{
+    int half = count / 50 + 1;
+    for (int i = 0; i < count; i++) {
+        int reach = half < i ? half : i;
+        if (reach > count - 1 - i) reach = count - 1 - i;
+        double sum = 0;
+        for (int k = i - reach; k <= i + reach; k++) sum += y[k];
+        smooth[i] = sum / (2 * reach + 1);
+    }
+}

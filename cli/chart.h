@@ -1,0 +1,26 @@
+/* Line charts as SVG, for the report. Colours come from the page's style sheet: .s0, .s1, ... by series. */
+#ifndef SID2_CLI_CHART_H
+#define SID2_CLI_CHART_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+typedef struct chart_series {
+    const char *name;  /* for the legend; NULL: none */
+    const char *style; /* class of the line: "raw", "s0" */
+    const double *x, *y;
+    int count;
+} chart_series;
+
+typedef struct chart {
+    const char *title, *x_label;
+    bool log_y; /* where all values are positive */
+    const chart_series *series;
+    int series_count;
+} chart;
+
+void chart_write(FILE *page, const chart *c);
+/* An average over a window that widens with the length of the series, centred. */
+void chart_smooth(const double *y, int count, double *smooth);
+
+#endif

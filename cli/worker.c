@@ -1,0 +1,346 @@
+#include "worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "philox.h"
+
+/* ---- The side that asks ---- */
+
+bool worker_start(worker *w, const char *const *command, const json_t *request, sid2_error *err)
+{
+    *w = (worker){0};
+    int to[2] = {-1, -1}, from[2] = {-1, -1};
+    if (pipe(to) || pipe(from)) return sid2_fail(err, SID2_ERR_IO, "cannot make a pipe: %s", strerror(errno));
+    w->process = fork();
+    if (w->process == 0) {
+        dup2(to[0], STDIN_FILENO);
+        dup2(from[1], STDOUT_FILENO);
+        close(to[0]), close(to[1]), close(from[0]), close(from[1]);
+        signal(SIGPIPE, SIG_DFL);
+        execvp(command[0], (char *const *)command);
+        printf("error cannot run %s: %s\n", command[0], strerror(errno));
+        fflush(stdout);
+        _exit(1);
+    }
+    close(to[0]), close(from[1]);
+    w->in = fdopen(to[1], "w");
+    w->out = fdopen(from[0], "r");
+    char *line = json_dumps(request, JSON_COMPACT), answer[512];
+    bool good = w->process > 0 && w->in && w->out && line;
+    if (!good) sid2_fail(err, SID2_ERR_IO, "cannot start %s", command[0]);
+    good = good && worker_ask(w, line, answer, sizeof answer, err);
+    free(line);
+    if (good && sscanf(answer, "ready %63s %lf", w->version, &w->parameters) != 2)
+        good = sid2_fail(err, SID2_ERR_FORMAT, "%s answered '%.80s'", command[0], answer);
+    if (!good) worker_stop(w);
+    return good;
+}
+
+bool worker_ask(worker *w, const char *question, char *answer, size_t size, sid2_error *err)
+{
+    fprintf(w->in, "%s\n", question);
+    if (fflush(w->in) || !fgets(answer, (int)size, w->out))
+        return sid2_fail(err, SID2_ERR_DEVICE, "the process that measures ended without an answer");
+    answer[strcspn(answer, "\n")] = 0;
+    if (strncmp(answer, "error ", 6) == 0) return sid2_fail(err, SID2_ERR_DEVICE, "%s", answer + 6);
+    return true;
+}
+
+void worker_stop(worker *w)
+{
+    if (w->in) fclose(w->in);
+    if (w->out) fclose(w->out);
+    if (w->process > 0) waitpid(w->process, NULL, 0);
+    *w = (worker){0};
+}
+
+/* ---- The side that works ---- */
+
+enum { SAMPLER_STEPS = 4, MAX_BINDINGS = 24 };
+
+typedef struct bench {
+    sid2_config *config;
+    sid2_device *device;
+    sid2_trainer *trainer;
+    sid2_sampler *sampler;
+    sid2_graph *graph; /* of one operator and its gradient */
+    sid2_program *program;
+    sid2_buffer *buffers[MAX_BINDINGS];
+    int buffer_count, batch;
+    int32_t *labels;
+    uint64_t *seeds;
+    uint8_t *pixels;
+    double parameters;
+} bench;
+
+/* Any number of steps up to what was asked: a sampler makes whole images only. */
+static bool bench_run(bench *b, int64_t steps, sid2_error *err)
+{
+    if (b->sampler) {
+        for (int64_t i = 0; i < steps; i += SAMPLER_STEPS)
+            if (!sid2_sampler_run(b->sampler, b->seeds, b->labels, b->batch, b->pixels, NULL, NULL, err))
+                return false;
+        return true;
+    }
+    for (int64_t i = 0; i < steps; i++) {
+        sid2_train_stats stats;
+        if (b->trainer ? !sid2_trainer_step(b->trainer, b->pixels, b->labels, &stats, err)
+                       : !sid2_program_run(b->program, err))
+            return false;
+    }
+    return true;
+}
+
+static bool set_key(sid2_config *config, const char *key, const char *value, sid2_error *err)
+{
+    char text[256];
+    snprintf(text, sizeof text, "%s=%s", key, value);
+    return sid2_config_set(config, text, err);
+}
+
+static bool start_model(bench *b, const json_t *request, const char *mode, const char *dtype, sid2_error *err)
+{
+    char text[32];
+    const char *key;
+    json_t *value;
+    b->config = sid2_config_create();
+    bool good = b->config || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    json_object_foreach(json_object_get(request, "config"), key, value) good =
+        good && set_key(b->config, key, json_string_value(value), err);
+    snprintf(text, sizeof text, "%d", b->batch);
+    good =
+        good && set_key(b->config, "train.batch", text, err) &&
+        set_key(b->config, "sample.batch", text, err) && set_key(b->config, "train.precision", dtype, err) &&
+        set_key(b->config, "sample.precision", dtype, err) && set_key(b->config, "sample.guidance", "1", err);
+    snprintf(text, sizeof text, "%d", SAMPLER_STEPS);
+    if (!good || !set_key(b->config, "sample.steps", text, err)) return false;
+
+    int size = sid2_config_image_size(b->config), classes = sid2_config_classes(b->config);
+    size_t bytes = (size_t)b->batch * (size_t)(size * size * sid2_config_image_channels(b->config));
+    b->pixels = malloc(bytes);
+    b->labels = malloc((size_t)b->batch * sizeof *b->labels);
+    b->seeds = malloc((size_t)b->batch * sizeof *b->seeds);
+    if (!b->pixels || !b->labels || !b->seeds) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (size_t i = 0; i < bytes; i++) b->pixels[i] = (uint8_t)sid2_philox_word(0, i, 0, 0);
+    for (int i = 0; i < b->batch; i++) b->labels[i] = classes ? i % classes : -1, b->seeds[i] = (uint64_t)i;
+    if (strcmp(mode, "train") == 0)
+        b->trainer = sid2_trainer_create(b->device, b->config, 0, err);
+    else
+        b->sampler = sid2_sampler_create(b->device, b->config, 0, err);
+    sid2_model_info info;
+    if ((!b->trainer && !b->sampler) || !sid2_model_describe(b->config, 0, &info, err)) return false;
+    b->parameters = (double)info.parameters;
+    sid2_model_info_clear(&info);
+    return true;
+}
+
+/* ---- One operator and its gradient ---- */
+
+static sid2_shape shape_of(const json_t *list)
+{
+    int64_t dim[SID2_MAX_RANK];
+    int rank = 0;
+    for (; rank < (int)json_array_size(list) && rank < SID2_MAX_RANK; rank++)
+        dim[rank] = json_integer_value(json_array_get(list, (size_t)rank));
+    return sid2_shape_make(rank, dim);
+}
+
+static int64_t integer(const json_t *request, const char *key)
+{
+    return json_integer_value(json_object_get(request, key));
+}
+
+static sid2_tensor build_operator(sid2_graph *g, const json_t *request, const char *op, sid2_dtype dtype)
+{
+    sid2_shape shape = shape_of(json_object_get(request, "shape"));
+    int64_t channels = shape.rank ? shape.dim[shape.rank - 1] : 0, out = integer(request, "out"),
+            kernel = integer(request, "kernel");
+    sid2_tensor x = sid2_graph_variable(g, "x", dtype, shape);
+    if (strcmp(op, "linear") == 0)
+        return sid2_linear(g, x, sid2_graph_param(g, "w", sid2_shape_of(out, channels), true, 0, 1),
+                           sid2_graph_param(g, "b", sid2_shape_of(out), false, 0, 1));
+    if (strcmp(op, "conv2d") == 0)
+        return sid2_conv2d(g, x,
+                           sid2_graph_param(g, "w", sid2_shape_of(out, kernel, kernel, channels), true, 0, 1),
+                           sid2_graph_param(g, "b", sid2_shape_of(out), false, 0, 1));
+    if (strcmp(op, "group_norm") == 0)
+        return sid2_silu(g,
+                         sid2_group_norm(g, x, sid2_graph_param(g, "w", sid2_shape_of(channels), false, 1, 0),
+                                         sid2_graph_param(g, "b", sid2_shape_of(channels), false, 0, 1),
+                                         (int)integer(request, "groups"), 1e-6f));
+    if (strcmp(op, "row_norm") == 0)
+        return sid2_rms_norm(g, x, sid2_graph_param(g, "w", sid2_shape_of(channels), false, 1, 0), 1e-6f);
+    /* Attention alone: q and k come as they are, as on the other side. */
+    sid2_shape three = shape, two = shape;
+    three.dim[2] = 3 * channels;
+    two.dim[2] = 2 * channels;
+    sid2_tensor in[2] = {sid2_graph_variable(g, "qk", dtype, two),
+                         sid2_graph_variable(g, "qkv", dtype, three)};
+    return sid2_graph_emit(g, SID2_OP_attention, (sid2_attr){.heads = (int32_t)integer(request, "heads")}, in,
+                           2, true);
+}
+
+static bool fill(sid2_buffer *buffer, sid2_dtype dtype, size_t count, sid2_error *err)
+{
+    size_t size = sid2_dtype_size(dtype);
+    void *values = malloc(count * size);
+    if (!values) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (size_t i = 0; i < count; i++) {
+        float value = 2 * sid2_uniform(sid2_philox_word(0, i, 0, 0)) - 1;
+        if (dtype == SID2_F32)
+            ((float *)values)[i] = value;
+        else
+            ((uint16_t *)values)[i] = sid2_f32_to_bf16(value);
+    }
+    bool good = sid2_buffer_upload(buffer, 0, values, count * size, err);
+    free(values);
+    return good;
+}
+
+static bool start_operator(bench *b, const json_t *request, const char *dtype, sid2_error *err)
+{
+    sid2_dtype type = strcmp(dtype, "bf16") == 0 ? SID2_BF16 : SID2_F32;
+    const char *op = json_string_value(json_object_get(request, "op"));
+    sid2_graph *g = b->graph = sid2_graph_create(type);
+    if (!g || !op) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    sid2_tensor y = build_operator(g, request, op, type);
+    sid2_graph_fuse(g);
+    if (y != SID2_NONE) {
+        sid2_type result = sid2_graph_type(g, y);
+        sid2_graph_backward(g, y, sid2_graph_external(g, "dy", result.dtype, result.shape));
+    }
+    if (!sid2_graph_finish(g, err)) return false;
+    sid2_binding bindings[MAX_BINDINGS];
+    for (sid2_tensor t = 0; t < g->tensor_count; t++) {
+        const sid2_tensor_info *info = &g->tensors[t];
+        if (!info->external || info->base != SID2_NONE || b->buffer_count == MAX_BINDINGS) continue;
+        size_t count = (size_t)sid2_shape_count(info->shape);
+        sid2_buffer *buffer = sid2_buffer_create(b->device, count * sid2_dtype_size(info->dtype), err);
+        if (!buffer || !fill(buffer, info->dtype, count, err)) return false;
+        bindings[b->buffer_count] = (sid2_binding){info->name, buffer};
+        b->buffers[b->buffer_count++] = buffer;
+    }
+    b->parameters = (double)g->param_elements;
+    return (b->program = sid2_program_create(b->device, g, bindings, b->buffer_count, err)) != NULL;
+}
+
+static bool start(bench *b, const json_t *request, sid2_error *err)
+{
+    const char *mode = json_string_value(json_object_get(request, "mode")),
+               *dtype = json_string_value(json_object_get(request, "dtype"));
+    const char *device = json_string_value(json_object_get(request, "device"));
+    b->batch = (int)integer(request, "batch");
+    if (!mode || !dtype || !device) return sid2_fail(err, SID2_ERR_FORMAT, "the request is incomplete");
+    b->device = open_device(device, integer(request, "threads"), err);
+    if (!b->device) return false;
+    bool good = strcmp(mode, "op") == 0 ? start_operator(b, request, dtype, err)
+                                        : start_model(b, request, mode, dtype, err);
+    return good && bench_run(b, 1, err);
+}
+
+static void stop(bench *b)
+{
+    sid2_trainer_destroy(b->trainer);
+    sid2_sampler_destroy(b->sampler);
+    if (b->program) sid2_program_destroy(b->program);
+    for (int i = 0; i < b->buffer_count; i++) sid2_buffer_destroy(b->buffers[i]);
+    if (b->graph) sid2_graph_destroy(b->graph);
+    sid2_device_close(b->device);
+    sid2_config_destroy(b->config);
+    free(b->labels);
+    free(b->seeds);
+    free(b->pixels);
+}
+
+/* ---- Answers ---- */
+
+static double resident_mib(void)
+{
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file && fscanf(file, "%*d %ld", &pages) != 1) pages = 0;
+    if (file) fclose(file);
+    return (double)pages * (double)sysconf(_SC_PAGESIZE) / (1 << 20);
+}
+
+/* Time by operator, summed over the nodes of the training graph. */
+static bool profile(bench *b, int64_t steps, sid2_error *err)
+{
+    if (!b->trainer) return sid2_fail(err, SID2_ERR_USAGE, "only training is profiled");
+    const sid2_graph *g;
+    const sid2_node_time *times = sid2_program_profile(sid2_trainer_program(b->trainer, &g));
+    if (!times) return sid2_fail(err, SID2_ERR_UNSUPPORTED, "this device measures no operators");
+    double began = clock_seconds();
+    if (!bench_run(b, steps, err)) return false;
+    double seconds = (clock_seconds() - began) / (double)steps;
+    struct {
+        double runs, seconds, multiply_adds, bytes;
+    } sums[SID2_OP_COUNT] = {0};
+    for (int32_t n = 0; n < g->node_count; n++) {
+        sid2_cost cost = sid2_graph_node_cost(g, &g->nodes[n]);
+        double runs = (double)times[n].runs / (double)steps;
+        sid2_op op = g->nodes[n].op;
+        sums[op].runs += runs;
+        sums[op].seconds += times[n].seconds / (double)steps;
+        sums[op].multiply_adds += cost.multiply_adds * runs;
+        sums[op].bytes += cost.bytes * runs;
+    }
+    printf("{\"seconds\": %.9g, \"nodes\": [", seconds);
+    const char *comma = "";
+    for (int op = 0; op < SID2_OP_COUNT; op++) {
+        if (sums[op].runs == 0) continue;
+        printf("%s[\"%s\", %g, %.9g, %.9g, %.9g]", comma, sid2_op_name((sid2_op)op), sums[op].runs,
+               sums[op].seconds, sums[op].multiply_adds, sums[op].bytes);
+        comma = ", ";
+    }
+    puts("]}");
+    return true;
+}
+
+static bool answer(bench *b, char *line, double baseline, sid2_error *err)
+{
+    long long steps;
+    struct rusage usage;
+    if (sscanf(line, "run %lld", &steps) == 1) {
+        double began = clock_seconds();
+        if (!bench_run(b, steps, err)) return false;
+        printf("%.6f\n", clock_seconds() - began);
+    } else if (sscanf(line, "profile %lld", &steps) == 1) {
+        return profile(b, steps, err);
+    } else if (strcmp(line, "mem") == 0) {
+        getrusage(RUSAGE_SELF, &usage);
+        printf("%.1f %.1f\n", (double)usage.ru_maxrss / 1024, baseline);
+    } else {
+        return sid2_fail(err, SID2_ERR_USAGE, "unknown request '%.40s'", line);
+    }
+    return true;
+}
+
+int worker_serve(void)
+{
+    char *line = NULL;
+    size_t size = 0;
+    sid2_error err = {0};
+    bench b = {0};
+    double baseline = resident_mib();
+    json_t *request = getline(&line, &size, stdin) > 0 ? json_loads(line, 0, NULL) : NULL;
+    bool good =
+        request ? start(&b, request, &err) : sid2_fail(&err, SID2_ERR_FORMAT, "the request is not JSON");
+    if (good) printf("ready " SID2_VERSION " %.0f\n", b.parameters);
+    while (good && getline(&line, &size, stdin) > 0) {
+        line[strcspn(line, "\n")] = 0;
+        if (strcmp(line, "quit") == 0) break;
+        good = answer(&b, line, baseline, &err);
+    }
+    if (!good) printf("error %s\n", err.message);
+    json_decref(request);
+    free(line);
+    stop(&b);
+    return good ? 0 : 1;
+}
