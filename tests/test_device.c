@@ -1,0 +1,273 @@
+/* Devices, buffers and programs of the CPU backend. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cpu.h"
+
+static sid2_error err;
+
+static sid2_device *open_device(const char *id, int threads)
+{
+    const sid2_backend *backend = &sid2_backend_cpu;
+    sid2_device *device = sid2_device_open(&backend, 1, id, &(sid2_device_options){.threads = threads}, &err);
+    if (!device) fail_msg("%s", err.message);
+    return device;
+}
+
+static void open_by_id_and_fragment(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *asked, *id;
+    } cases[] = {
+        {"auto", "cpu"}, {"cpu", "cpu"}, {"CPU", "cpu"}, {"reference", "reference"}, {"1 thread", "cpu"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sid2_device *device = open_device(cases[i].asked, 1);
+        const sid2_device_info *info = sid2_device_describe(device);
+        assert_string_equal(info->id, cases[i].id);
+        assert_true(strlen(info->name) > 0 && strlen(info->driver) > 0 && strlen(info->detail) > 0);
+        assert_true(info->memory > 1 << 20);
+        assert_non_null(strstr(info->name, "1 thread"));
+        for (int op = 0; op < SID2_OP_COUNT; op++) assert_true(sid2_device_supports(device, op, SID2_F32));
+        sid2_device_close(device);
+    }
+}
+
+static void every_operator_has_a_fast_kernel(void **state)
+{
+    (void)state;
+    sid2_device *device = open_device("cpu", 2);
+    const sid2_device_info *info = sid2_device_describe(device);
+    assert_null(strstr(info->detail, "reference only"));
+    assert_non_null(strstr(info->name, "2 threads"));
+    assert_false(sid2_device_supports(device, SID2_OP_linear, SID2_F64));
+    sid2_device_close(device);
+}
+
+static void unknown_device_is_one_line(void **state)
+{
+    (void)state;
+    const sid2_backend *backend = &sid2_backend_cpu;
+    assert_null(sid2_device_open(&backend, 1, "abacus", NULL, &err));
+    assert_int_equal(err.code, SID2_ERR_USAGE);
+    assert_non_null(strstr(err.message, "abacus"));
+    assert_non_null(strstr(err.message, "reference"));
+    assert_null(strchr(err.message, '\n'));
+}
+
+static void buffers_keep_their_bounds(void **state)
+{
+    (void)state;
+    sid2_device *device = open_device("cpu", 1);
+    sid2_buffer *buffer = sid2_buffer_create(device, 100, &err);
+    assert_non_null(buffer);
+    uint8_t bytes[100], back[100];
+    assert_true(sid2_buffer_download(buffer, 0, back, 100, &err));
+    for (int i = 0; i < 100; i++) assert_int_equal(back[i], 0);
+    for (int i = 0; i < 100; i++) bytes[i] = (uint8_t)(i + 1);
+    uint64_t version = buffer->version;
+    assert_true(sid2_buffer_upload(buffer, 40, bytes, 60, &err));
+    assert_true(buffer->version > version);
+    assert_true(sid2_buffer_download(buffer, 39, back, 61, &err));
+    assert_int_equal(back[0], 0);
+    assert_memory_equal(back + 1, bytes, 60);
+
+    assert_false(sid2_buffer_upload(buffer, 41, bytes, 60, &err));
+    assert_false(sid2_buffer_upload(buffer, SIZE_MAX, bytes, 2, &err));
+    assert_false(sid2_buffer_download(buffer, 0, back, 101, &err));
+    assert_false(sid2_buffer_download(buffer, 101, back, 0, &err));
+    sid2_buffer_destroy(buffer);
+    sid2_device_close(device);
+}
+
+static void large_buffers_start_at_zero(void **state)
+{
+    (void)state;
+    enum { BYTES = 5 << 20 };
+    sid2_device *device = open_device("cpu", 1);
+    uint8_t *back = malloc(BYTES);
+    for (int round = 0; round < 2; round++) {
+        sid2_buffer *buffer = sid2_buffer_create(device, BYTES, &err);
+        assert_int_equal((uintptr_t)buffer->handle % sid2_device_alignment(device), 0);
+        assert_true(sid2_buffer_download(buffer, 0, back, BYTES, &err));
+        for (int i = 0; i < BYTES; i++) assert_int_equal(back[i], 0);
+        memset(back, 0xff, BYTES);
+        assert_true(sid2_buffer_upload(buffer, 0, back, BYTES, &err));
+        sid2_buffer_destroy(buffer);
+    }
+    free(back);
+    sid2_device_close(device);
+}
+
+static void out_of_memory_is_told(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {(size_t)1 << 50, SIZE_MAX, SIZE_MAX - 64};
+    for (int d = 0; d < 2; d++) {
+        sid2_device *device = open_device(d ? "reference" : "cpu", 1);
+        for (int i = 0; i < 3; i++) {
+            assert_null(sid2_buffer_create(device, sizes[i], &err));
+            assert_int_equal(err.code, SID2_ERR_MEMORY);
+        }
+        assert_null(sid2_buffer_create(device, sizes[0], &err));
+        assert_non_null(strstr(err.message, "1048576.00 GiB"));
+
+        /* An arena of the same size: two activations of half a pebibyte. */
+        sid2_graph *g = sid2_graph_create(SID2_F32);
+        sid2_tensor x = sid2_graph_external(g, "x", SID2_F32, sid2_shape_of(1, 1));
+        sid2_tensor wide =
+            sid2_linear(g, x, sid2_graph_external(g, "w", SID2_F32, sid2_shape_of(1ll << 47, 1)), SID2_NONE);
+        sid2_graph_export(g, sid2_silu(g, sid2_silu(g, wide)), "y");
+        assert_true(sid2_graph_finish(g, &err));
+        sid2_buffer *tiny = sid2_buffer_create(device, 64, &err);
+        sid2_buffer pretended = {device, SIZE_MAX, 0, tiny->handle};
+        const sid2_binding bindings[] = {{"x", tiny}, {"w", &pretended}, {"y", &pretended}};
+        assert_null(sid2_program_create(device, g, bindings, 3, &err));
+        assert_int_equal(err.code, SID2_ERR_MEMORY);
+        assert_non_null(strstr(err.message, "GiB"));
+        sid2_graph_destroy(g);
+        sid2_buffer_destroy(tiny);
+        sid2_device_close(device);
+    }
+}
+
+/* ---- Programs: conv, norm, residual, linear; forward. ---- */
+enum {
+    BATCH = 2,
+    SIDE = 8,
+    CHANNELS = 32,
+    WEIGHTS = CHANNELS * 9 * CHANNELS,
+    ELEMENTS = BATCH * SIDE * SIDE * CHANNELS
+};
+
+typedef struct fixture {
+    sid2_device *device;
+    sid2_graph *graph;
+    sid2_program *program;
+    sid2_buffer *x, *w, *y;
+} fixture;
+
+static float wave(int i, float scale) { return scale * sinf(0.37f * (float)i + 0.1f * (float)(i % 17)); }
+
+static void upload_wave(sid2_buffer *buffer, int count, float scale)
+{
+    float *values = malloc((size_t)count * sizeof *values);
+    for (int i = 0; i < count; i++) values[i] = wave(i, scale);
+    assert_true(sid2_buffer_upload(buffer, 0, values, (size_t)count * sizeof *values, &err));
+    free(values);
+}
+
+static fixture make_fixture(const char *id, int threads)
+{
+    fixture f = {.device = open_device(id, threads)};
+    sid2_graph *g = f.graph = sid2_graph_create(SID2_F32);
+    sid2_tensor x = sid2_graph_external(g, "x", SID2_F32, sid2_shape_of(BATCH, SIDE, SIDE, CHANNELS));
+    sid2_tensor w = sid2_graph_external(g, "w", SID2_F32, sid2_shape_of(CHANNELS, 3, 3, CHANNELS));
+    sid2_tensor h = sid2_conv2d(g, sid2_silu(g, x), w, SID2_NONE);
+    sid2_graph_export(g, sid2_add(g, x, sid2_conv2d(g, sid2_silu(g, h), w, SID2_NONE)), "y");
+    assert_true(sid2_graph_finish(g, &err));
+    f.x = sid2_buffer_create(f.device, ELEMENTS * sizeof(float), &err);
+    f.w = sid2_buffer_create(f.device, WEIGHTS * sizeof(float), &err);
+    f.y = sid2_buffer_create(f.device, ELEMENTS * sizeof(float), &err);
+    upload_wave(f.x, ELEMENTS, 1.0f);
+    upload_wave(f.w, WEIGHTS, 0.05f);
+    const sid2_binding bindings[] = {{"x", f.x}, {"w", f.w}, {"y", f.y}, {"unused", f.y}};
+    f.program = sid2_program_create(f.device, g, bindings, 4, &err);
+    if (!f.program) fail_msg("%s", err.message);
+    return f;
+}
+
+static void free_fixture(fixture *f)
+{
+    sid2_program_destroy(f->program);
+    sid2_graph_destroy(f->graph);
+    sid2_buffer_destroy(f->x);
+    sid2_buffer_destroy(f->w);
+    sid2_buffer_destroy(f->y);
+    sid2_device_close(f->device);
+}
+
+static void run_into(const fixture *f, float y[ELEMENTS])
+{
+    if (!sid2_program_run(f->program, &err)) fail_msg("%s", err.message);
+    assert_true(sid2_buffer_download(f->y, 0, y, ELEMENTS * sizeof *y, &err));
+}
+
+static void assert_close(const float *a, const float *b)
+{
+    for (int i = 0; i < ELEMENTS; i++)
+        if (!(fabsf(a[i] - b[i]) <= 1e-5f * (1 + fabsf(b[i]))))
+            fail_msg("element %d: %g and %g", i, (double)a[i], (double)b[i]);
+}
+
+static void both_devices_agree(void **state)
+{
+    (void)state;
+    static float fast[ELEMENTS], slow[ELEMENTS], before[ELEMENTS];
+    fixture a = make_fixture("cpu", 2), b = make_fixture("reference", 0);
+    run_into(&a, fast);
+    run_into(&b, slow);
+    assert_close(fast, slow);
+    memcpy(before, fast, sizeof fast);
+
+    /* New weights must be seen: a packed copy may not outlive its version. */
+    upload_wave(a.w, WEIGHTS, -0.03f);
+    upload_wave(b.w, WEIGHTS, -0.03f);
+    run_into(&a, fast);
+    run_into(&b, slow);
+    assert_close(fast, slow);
+    assert_true(memcmp(before, fast, sizeof fast) != 0);
+    free_fixture(&a);
+    free_fixture(&b);
+}
+
+static void runs_repeat_bit_by_bit(void **state)
+{
+    (void)state;
+    static float first[ELEMENTS], again[ELEMENTS];
+    fixture a = make_fixture("cpu", 2), b = make_fixture("cpu", 2);
+    run_into(&a, first);
+    for (int i = 0; i < 3; i++) {
+        run_into(i < 2 ? &a : &b, again);
+        assert_memory_equal(first, again, sizeof first);
+    }
+    free_fixture(&a);
+    free_fixture(&b);
+}
+
+static void profile_counts_runs(void **state)
+{
+    (void)state;
+    static float y[ELEMENTS];
+    fixture f = make_fixture("cpu", 1);
+    run_into(&f, y);
+    const sid2_node_time *times = sid2_program_profile(f.program);
+    assert_non_null(times);
+    for (int i = 0; i < 3; i++) run_into(&f, y);
+    assert_ptr_equal(times, sid2_program_profile(f.program));
+    for (int n = 0; n < f.graph->node_count; n++) {
+        assert_int_equal(times[n].runs, 3);
+        assert_true(times[n].seconds >= 0 && times[n].seconds < 60);
+    }
+    assert_true(sid2_program_workspace(f.program) > 0);
+    free_fixture(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(open_by_id_and_fragment),     cmocka_unit_test(every_operator_has_a_fast_kernel),
+        cmocka_unit_test(unknown_device_is_one_line),  cmocka_unit_test(buffers_keep_their_bounds),
+        cmocka_unit_test(large_buffers_start_at_zero), cmocka_unit_test(out_of_memory_is_told),
+        cmocka_unit_test(both_devices_agree),          cmocka_unit_test(runs_repeat_bit_by_bit),
+        cmocka_unit_test(profile_counts_runs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
