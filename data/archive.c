@@ -33,7 +33,10 @@ static bool add(sid2_archive *a, const char *name, zip_source_t *source, sid2_er
 {
     zip_int64_t entry = zip_file_add(a->zip, name, source, ZIP_FL_ENC_UTF_8);
     if (entry < 0) zip_source_free(source);
-    if (entry >= 0 && !zip_set_file_compression(a->zip, (zip_uint64_t)entry, ZIP_CM_STORE, 0)) return true;
+    /* One date for all, so that the same contents make the same file. */
+    if (entry >= 0 && !zip_set_file_compression(a->zip, (zip_uint64_t)entry, ZIP_CM_STORE, 0) &&
+        !zip_file_set_mtime(a->zip, (zip_uint64_t)entry, 946728000, 0))
+        return true;
     return sid2_fail(err, SID2_ERR_IO, "%s: %s: %s", a->file.path, name, zip_strerror(a->zip));
 }
 

@@ -50,6 +50,8 @@ static bool decode_jpeg(tjhandle jpeg, sid2_image *image, const uint8_t *bytes, 
     bool known = !tjDecompressHeader3(jpeg, bytes, size, &width, &height, &subsampling, &space);
     if (!known && (width < 1 || height < 1 || space < 0))
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: %s", name, tjGetErrorStr2(jpeg));
+    if (width < 1 || height < 1) /* a file of nothing but tables is a valid JPEG */
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: it holds no picture", name);
     if ((int64_t)width * height > SID2_IMAGE_MAX_PIXELS)
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: the picture is too large (%dx%d)", name, width, height);
     bool is_cmyk = space == TJCS_CMYK || space == TJCS_YCCK, is_grey = space == TJCS_GRAY;

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_THREADS = 64, DEFAULT_MAX_THREADS = 8, DEFAULT_DEPTH = 4, CHUNK = 8, FEISTEL_ROUNDS = 6 };
+enum { MAX_THREADS = 64, DEFAULT_MAX_THREADS = 8, DEFAULT_DEPTH = 4, CHUNK = 8, FEISTEL_ROUNDS = 10 };
 
 struct sid2_loader {
     sid2_dataset *dataset;
@@ -37,7 +37,8 @@ struct sid2_loader {
 };
 
 /* A Feistel network on 2h bits permutes 0 .. 4^h - 1; walking on while the result is too large makes it a
- * permutation of 0 .. count-1. No table, any index at once. */
+ * permutation of 0 .. count-1. No table, any index at once. Ten rounds, for with six the order of ten
+ * pictures was measurably uneven (chi square 144 for 81 degrees of freedom). */
 int64_t sid2_shuffle(uint64_t seed, uint64_t epoch, int64_t index, int64_t count)
 {
     int half = 1;

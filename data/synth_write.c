@@ -25,12 +25,17 @@ static bool encode(uint64_t seed, int64_t index, int32_t size, uint8_t *pixels, 
 
 /* ---- A zip in EDM layout -------------------------------------------------------------------------- */
 
+static void member_name(char name[64], int64_t index)
+{
+    snprintf(name, 64, "%05lld/img%08lld.png", (long long)(index / 1000), (long long)index);
+}
+
 static bool add_labels(sid2_archive *archive, int64_t count, sid2_error *err)
 {
     json_t *root = json_object(), *labels = json_array(), *names = json_array();
     for (int64_t i = 0; i < count; i++) {
-        char name[40];
-        snprintf(name, sizeof name, "%05lld/img%08lld.png", (long long)(i / 1000), (long long)i);
+        char name[64];
+        member_name(name, i);
         json_array_append_new(labels, json_pack("[si]", name, sid2_synth_label((uint64_t)i)));
     }
     for (int32_t k = 0; k < SID2_SYNTH_CLASSES; k++)
@@ -50,10 +55,10 @@ static bool write_zip(const char *path, int64_t count, int32_t size, uint64_t se
     if (!archive) return false;
     bool good = true;
     for (int64_t i = 0; good && i < count; i++) {
-        char name[40];
+        char name[64];
         uint8_t *bytes;
         size_t length;
-        snprintf(name, sizeof name, "%05lld/img%08lld.png", (long long)(i / 1000), (long long)i);
+        member_name(name, i);
         good = encode(seed, i, size, pixels, &bytes, &length, err) &&
                sid2_archive_add_bytes(archive, name, bytes, length, err);
     }

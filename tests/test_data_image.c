@@ -1,0 +1,261 @@
+/* Decoding every kind of PNG and JPEG against tests/golden/pictures.zip (made by tests/pillow_pictures.py),
+ * broken files, and the PNG writer. */
+#include "image.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zip.h>
+
+#include <cmocka.h>
+
+enum { MAX_PICTURES = 64 };
+
+static struct {
+    char name[64];
+    uint8_t *bytes, *expected;
+    size_t size, expected_size;
+} pictures[MAX_PICTURES];
+static int picture_count;
+
+static uint8_t *read_member(zip_t *zip, const char *name, size_t *size)
+{
+    zip_stat_t status;
+    assert_int_equal(zip_stat(zip, name, 0, &status), 0);
+    uint8_t *bytes = malloc(status.size);
+    zip_file_t *file = zip_fopen(zip, name, 0);
+    assert_int_equal(zip_fread(file, bytes, status.size), status.size);
+    zip_fclose(file);
+    *size = status.size;
+    return bytes;
+}
+
+static int load_pictures(void **state)
+{
+    (void)state;
+    zip_t *zip = zip_open(SID2_SOURCE_DIR "/tests/golden/pictures.zip", ZIP_RDONLY, NULL);
+    if (!zip) return -1;
+    for (zip_int64_t i = 0; i < zip_get_num_entries(zip, 0); i += 2, picture_count++) {
+        char raw[80];
+        snprintf(pictures[picture_count].name, 64, "%s", zip_get_name(zip, (zip_uint64_t)i, 0));
+        snprintf(raw, sizeof raw, "%s.raw", pictures[picture_count].name);
+        pictures[picture_count].bytes =
+            read_member(zip, pictures[picture_count].name, &pictures[picture_count].size);
+        pictures[picture_count].expected = read_member(zip, raw, &pictures[picture_count].expected_size);
+    }
+    zip_discard(zip);
+    return 0;
+}
+
+static int free_pictures(void **state)
+{
+    (void)state;
+    for (int i = 0; i < picture_count; i++) {
+        free(pictures[i].bytes);
+        free(pictures[i].expected);
+    }
+    return 0;
+}
+
+static void test_decodes_every_kind(void **state)
+{
+    (void)state;
+    assert_int_equal(picture_count, 59);
+    for (int i = 0; i < picture_count; i++) {
+        sid2_error err;
+        sid2_image image;
+        int32_t shape[3];
+        bool good = sid2_image_decode(&image, pictures[i].bytes, pictures[i].size, pictures[i].name, &err);
+        if (!good) print_error("%s\n", err.message);
+        assert_true(good);
+        memcpy(shape, pictures[i].expected, sizeof shape);
+        assert_int_equal(image.width, shape[0]);
+        assert_int_equal(image.height, shape[1]);
+        assert_int_equal(image.channels, shape[2]);
+        /* PNG is exact; versions of libjpeg-turbo may round a JPEG differently. */
+        int allowed = strstr(pictures[i].name, ".jpg") ? 2 : 0, worst = 0;
+        for (size_t k = 0; k < pictures[i].expected_size - sizeof shape; k++) {
+            int difference = abs(image.pixels[k] - pictures[i].expected[sizeof shape + k]);
+            if (difference > worst) worst = difference;
+        }
+        if (worst > allowed) print_error("%s: off by %d\n", pictures[i].name, worst);
+        assert_true(worst <= allowed);
+        sid2_image_free(&image);
+    }
+}
+
+static void test_refuses_truncated_files(void **state)
+{
+    (void)state;
+    for (int i = 0; i < picture_count; i++)
+        for (size_t size = 0; size < pictures[i].size; size++) {
+            uint8_t *part = malloc(size + 1); /* of its own, so that reading beyond it is seen */
+            memcpy(part, pictures[i].bytes, size);
+            sid2_error err = {0};
+            sid2_image image;
+            bool good = sid2_image_decode(&image, part, size, "part", &err);
+            if (good)
+                print_error("%s: accepted when cut to %zu of %zu\n", pictures[i].name, size,
+                            pictures[i].size);
+            assert_false(good);
+            assert_null(image.pixels);
+            if (strncmp(err.message, "part: ", 6)) print_error("%s: %s\n", pictures[i].name, err.message);
+            assert_memory_equal(err.message, "part: ", 6);
+            assert_null(strchr(err.message, '\n'));
+            free(part);
+        }
+}
+
+static void test_survives_damage(void **state)
+{
+    (void)state;
+    uint32_t random = 1;
+    int accepted = 0, refused = 0;
+    for (int i = 0; i < picture_count; i++)
+        for (int round = 0; round < 300; round++) {
+            uint8_t *copy = malloc(pictures[i].size);
+            memcpy(copy, pictures[i].bytes, pictures[i].size);
+            for (int flips = 1 + round % 3; flips; flips--) {
+                random = random * 1664525u + 1013904223u;
+                copy[(random >> 3) % pictures[i].size] ^= (uint8_t)(1u << (random >> 29));
+            }
+            sid2_error err = {0};
+            sid2_image image;
+            if (sid2_image_decode(&image, copy, pictures[i].size, "damaged", &err)) {
+                accepted++;
+                assert_non_null(image.pixels);
+            } else {
+                refused++;
+                assert_non_null(strchr(err.message, ':'));
+            }
+            sid2_image_free(&image);
+            free(copy);
+        }
+    assert_true(accepted > 0 && refused > accepted);
+}
+
+static void test_refuses_bombs(void **state)
+{
+    (void)state;
+    uint8_t *copy = malloc(pictures[0].size);
+    memcpy(copy, pictures[0].bytes, pictures[0].size);
+    memset(copy + 16, 0x7f, 8); /* width and height; the checksum is wrong too, whichever is met first */
+    sid2_error err;
+    sid2_image image;
+    assert_false(sid2_image_decode(&image, copy, pictures[0].size, "bomb", &err));
+    free(copy);
+    assert_false(sid2_image_decode(&image, "GIF89a", 6, "x.gif", &err));
+    assert_string_equal(err.message, "x.gif: neither PNG nor JPEG");
+    assert_false(sid2_image_decode(&image, "", 0, "x", &err));
+    assert_string_equal(err.message, "x: the file is empty");
+    assert_false(sid2_image_read(&image, "/nonexistent.png", &err));
+    assert_int_equal(err.code, SID2_ERR_IO);
+}
+
+static void test_writes_png_with_text(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/sid2-image-XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/a.png", folder);
+    sid2_error err = {0};
+    for (int channels = 1; channels <= 3; channels += 2) {
+        sid2_image image, back;
+        assert_true(sid2_image_alloc(&image, 19, 7, channels, &err));
+        for (int i = 0; i < 19 * 7 * channels; i++) image.pixels[i] = (uint8_t)(i * 37);
+        const sid2_png_text text[] = {
+            {"sid2.seed", "42"}, {"Title", "na\xc3\xafve \xe2\x9c\x93"}, {"empty", ""}};
+        assert_true(sid2_png_write(path, &image, text, 3, &err));
+        assert_true(sid2_image_read(&back, path, &err));
+        assert_int_equal(back.channels, channels);
+        assert_memory_equal(back.pixels, image.pixels, (size_t)(19 * 7 * channels));
+        sid2_png_text *found;
+        size_t count;
+        assert_true(sid2_png_read_text(path, &found, &count, &err));
+        assert_int_equal(count, 3);
+        for (size_t i = 0; i < 3; i++) {
+            assert_string_equal(found[i].key, text[i].key);
+            assert_string_equal(found[i].value, text[i].value);
+        }
+        sid2_png_text_free(found, count);
+        sid2_image_free(&back);
+
+        const sid2_png_text bad = {"", "no key"};
+        assert_false(sid2_png_write(path, &image, &bad, 1, &err));
+        assert_false(sid2_png_write("/nonexistent/a.png", &image, NULL, 0, &err));
+        assert_int_equal(err.code, SID2_ERR_IO);
+        assert_non_null(strstr(err.message, "/nonexistent/a.png"));
+        sid2_image_free(&image);
+    }
+    unlink(path);
+    assert_int_equal(rmdir(folder), 0); /* nothing else was left */
+}
+
+static void test_full_disk(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/sid2-image-XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/a.png", folder);
+    sid2_image image;
+    assert_true(sid2_image_alloc(&image, 256, 256, 3, NULL));
+    uint32_t random = 1;
+    for (int i = 0; i < 256 * 256 * 3; i++)
+        image.pixels[i] = (uint8_t)((random = random * 1664525u + 1013904223u) >> 24);
+    struct rlimit old, small;
+    getrlimit(RLIMIT_FSIZE, &old);
+    small = old;
+    small.rlim_cur = 10000;
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    sid2_error err = {0};
+    bool wrote = sid2_png_write(path, &image, NULL, 0, &err);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_false(wrote);
+    assert_int_equal(err.code, SID2_ERR_IO);
+    assert_non_null(strstr(err.message, path));
+    assert_int_equal(rmdir(folder), 0);
+    sid2_image_free(&image);
+}
+
+static void test_grid(void **state)
+{
+    (void)state;
+    uint8_t pixels[5 * 2 * 3];
+    for (int i = 0; i < 30; i++) pixels[i] = (uint8_t)(i + 1);
+    sid2_image grid;
+    assert_true(sid2_image_grid(&grid, pixels, 5, 2, 3, 1, 3, 1, 200, NULL));
+    assert_int_equal(grid.width, 3 * 4 + 1);
+    assert_int_equal(grid.height, 2 * 3 + 1);
+    assert_int_equal(grid.pixels[0], 200);
+    assert_int_equal(grid.pixels[1 * 13 + 1], 1);
+    assert_int_equal(grid.pixels[1 * 13 + 4], 200);
+    assert_int_equal(grid.pixels[2 * 13 + 9], 12 + 4);
+    assert_int_equal(grid.pixels[4 * 13 + 5], 4 * 6 + 1);
+    assert_int_equal(grid.pixels[4 * 13 + 9], 200); /* no sixth picture */
+    sid2_image_free(&grid);
+    assert_true(sid2_image_grid(&grid, pixels, 5, 2, 3, 1, 0, 0, 0, NULL));
+    assert_int_equal(grid.width, 9);
+    sid2_image_free(&grid);
+    assert_false(sid2_image_grid(&grid, pixels, 0, 2, 3, 1, 0, 0, 0, NULL));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_decodes_every_kind),
+        cmocka_unit_test(test_refuses_truncated_files),
+        cmocka_unit_test(test_survives_damage),
+        cmocka_unit_test(test_refuses_bombs),
+        cmocka_unit_test(test_writes_png_with_text),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_grid),
+    };
+    return cmocka_run_group_tests(tests, load_pictures, free_pictures);
+}
