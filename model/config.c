@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "file.h"
+
 typedef enum key_type {
     TYPE_INT,
     TYPE_FLOAT,
@@ -410,20 +412,18 @@ bool sid2_config_preset(sid2_config *config, const char *name_or_path, sid2_erro
 
 bool sid2_config_save(const sid2_config *config, const char *path, sid2_error *err)
 {
-    FILE *file = fopen(path, "w");
-    if (!file) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+    sid2_atomic_file file;
+    if (!sid2_atomic_open(&file, path, err)) return false;
     for (int i = 0, s = -1; i < KEY_COUNT; i++) {
         if (s < 0 || strcmp(sections[s].name, keys[i].section) != 0) {
             s++;
-            fprintf(file, "%s; %s\n[%s]\n", s ? "\n" : "", sections[s].help, sections[s].name);
+            fprintf(file.stream, "%s; %s\n[%s]\n", s ? "\n" : "", sections[s].help, sections[s].name);
         }
         char text[TEXT_SIZE];
         format_value(&keys[i], config, text);
-        fprintf(file, "; %s\n%s = %s\n", keys[i].help, strchr(keys[i].name, '.') + 1, text);
+        fprintf(file.stream, "; %s\n%s = %s\n", keys[i].help, strchr(keys[i].name, '.') + 1, text);
     }
-    bool broken = ferror(file);
-    if (fclose(file) || broken) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
-    return true;
+    return sid2_atomic_commit(&file, err);
 }
 
 /* ---- Checks between keys ---- */

@@ -1,6 +1,10 @@
 #include "weights.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "safetensors.h"
 
 bool sid2_weights_upload(sid2_buffers *buffers, const sid2_graph *graph, const float *flat, sid2_error *err)
 {
@@ -12,5 +16,121 @@ bool sid2_weights_upload(sid2_buffers *buffers, const sid2_graph *graph, const f
         low[i] = graph->compute == SID2_BF16 ? sid2_f32_to_bf16(flat[i]) : sid2_f32_to_f16(flat[i]);
     bool good = sid2_buffers_upload(buffers, "weights_low", low, err);
     free(low);
+    return good;
+}
+
+/* ---- Files ---- */
+
+static void full_name(char name[128], const sid2_weights_part *part, const sid2_param *param)
+{
+    snprintf(name, 128, "%s%s", part->prefix, param->name);
+}
+
+bool sid2_weights_save(const char *path, const sid2_graph *graph, const sid2_weights_part *parts, int count,
+                       sid2_dtype dtype, sid2_error *err)
+{
+    size_t total = (size_t)count * (size_t)graph->param_count;
+    sid2_safetensors_item *items = calloc(total, sizeof *items);
+    char(*names)[128] = calloc(total, sizeof *names);
+    uint16_t *low =
+        dtype == SID2_F32 ? NULL : malloc((size_t)graph->param_elements * (size_t)count * sizeof *low);
+    bool good = (items && names && (low || dtype == SID2_F32)) ||
+                sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    for (int part = 0; good && part < count; part++) {
+        uint16_t *rounded = low + (dtype == SID2_F32 ? 0 : (size_t)part * (size_t)graph->param_elements);
+        for (int64_t i = 0; low && i < graph->param_elements; i++)
+            rounded[i] = sid2_f32_to_bf16(parts[part].flat[i]);
+        for (int32_t p = 0; p < graph->param_count; p++) {
+            const sid2_param *param = &graph->params[p];
+            size_t at = (size_t)part * (size_t)graph->param_count + (size_t)p;
+            full_name(names[at], &parts[part], param);
+            const void *data =
+                low ? (void *)(rounded + param->offset) : (void *)(parts[part].flat + param->offset);
+            items[at] = (sid2_safetensors_item){names[at], dtype, param->shape, data};
+        }
+    }
+    good = good && sid2_safetensors_write(path, items, (int)total, NULL, err);
+    free(items);
+    free(names);
+    free(low);
+    return good;
+}
+
+static bool shape_matches(const sid2_safetensors_entry *entry, sid2_shape shape)
+{
+    return entry->shape.rank >= 0 && sid2_shape_equal(entry->shape, shape);
+}
+
+static void read_entry(const sid2_safetensors_entry *entry, float *out)
+{
+    int64_t count = sid2_shape_count(entry->shape);
+    if (entry->dtype == SID2_F32) {
+        memcpy(out, entry->data, (size_t)count * sizeof *out);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        uint16_t bits;
+        memcpy(&bits, (const char *)entry->data + 2 * i, sizeof bits);
+        out[i] = sid2_bf16_to_f32(bits);
+    }
+}
+
+/* One parameter. *found counts the file's tensors that have a place. */
+static bool load_param(const sid2_safetensors *file, const char *path, const sid2_weights_part *part,
+                       const sid2_param *param, bool may_differ, int *found, sid2_error *err)
+{
+    char name[128], has[64], wants[64];
+    full_name(name, part, param);
+    const sid2_safetensors_entry *entry = sid2_safetensors_find(file, name);
+    *found += entry != NULL;
+    if (!entry || !shape_matches(entry, param->shape)) {
+        if (may_differ) return true;
+        if (!entry)
+            return sid2_fail(err, SID2_ERR_FORMAT, "%s: no tensor '%s', which the model has", path, name);
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' is %s, but the model's is %s", path, name,
+                         entry->shape.rank < 0 ? "of too many dimensions"
+                                               : sid2_shape_text(entry->shape, has),
+                         sid2_shape_text(param->shape, wants));
+    }
+    if (entry->dtype != SID2_F32 && entry->dtype != SID2_BF16)
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' is %s; expected F32 or BF16", path, name,
+                         entry->type_name);
+    read_entry(entry, part->flat + param->offset);
+    return true;
+}
+
+static bool has_place(const sid2_graph *graph, const sid2_weights_part *parts, int count, const char *name)
+{
+    char known[128];
+    for (int part = 0; part < count; part++) {
+        for (int32_t p = 0; p < graph->param_count; p++) {
+            full_name(known, &parts[part], &graph->params[p]);
+            if (strcmp(known, name) == 0) return true;
+        }
+    }
+    return false;
+}
+
+bool sid2_weights_load(const char *path, const sid2_graph *graph, const sid2_weights_part *parts, int count,
+                       bool (*may_differ)(const char *name), sid2_error *err)
+{
+    sid2_safetensors *file = sid2_safetensors_open(path, err);
+    if (!file) return false;
+    bool good = true;
+    int found = 0;
+    for (int part = 0; good && part < count; part++) {
+        for (int32_t p = 0; good && p < graph->param_count; p++) {
+            const sid2_param *param = &graph->params[p];
+            good = load_param(file, path, &parts[part], param, may_differ && may_differ(param->name), &found,
+                              err);
+        }
+    }
+    for (int i = 0; good && found < sid2_safetensors_count(file) && i < sid2_safetensors_count(file); i++) {
+        const char *name = sid2_safetensors_at(file, i)->name;
+        if (!has_place(graph, parts, count, name))
+            good =
+                sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%.80s' has no place in the model", path, name);
+    }
+    sid2_safetensors_close(file);
     return good;
 }
