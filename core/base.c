@@ -5,6 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
+char *sid2_plain_line(char *text)
+{
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    return text;
+}
+
 bool sid2_fail(sid2_error *err, sid2_code code, const char *format, ...)
 {
     if (err) {
@@ -15,7 +22,7 @@ bool sid2_fail(sid2_error *err, sid2_code code, const char *format, ...)
         vsnprintf(message, sizeof message, format, args);
         va_end(args);
         err->code = code;
-        memcpy(err->message, message, sizeof message);
+        memcpy(err->message, sid2_plain_line(message), sizeof message);
     }
     return false;
 }

@@ -32,6 +32,10 @@ typedef struct sid2_error {
 bool sid2_fail(sid2_error *err, sid2_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Replaces control characters by '?', so that a hostile file name stays one line and moves no cursor.
+ * Messages of sid2_fail are so already. Returns `text`. */
+char *sid2_plain_line(char *text);
+
 /* ---- Element types ------------------------------------------------------------------------------- */
 typedef enum sid2_dtype {
     SID2_F32,

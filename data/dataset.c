@@ -207,6 +207,7 @@ static void mark_broken(sid2_dataset *dataset, int64_t picture, const char *mess
     atomic_fetch_add(&dataset->broken, 1);
     if (!dataset->options.on_skip) return;
     char *name = picture_name(dataset, picture);
+    if (name) sid2_plain_line(name); /* as it stands in the message */
     size_t length = name ? strlen(name) : 0;
     if (length && !strncmp(message, name, length) && !strncmp(message + length, ": ", 2))
         message += length + 2;

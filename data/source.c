@@ -85,7 +85,8 @@ bool sid2_source_drop_unlabelled(sid2_source *source, const sid2_dataset_options
     for (int64_t i = 0; i < source->count; i++) {
         if (source->labels[i] < 0) {
             if (options->on_skip)
-                options->on_skip(options->user, source->names[i], "outside every class folder");
+                options->on_skip(options->user, sid2_plain_line(source->names[i]),
+                                 "outside every class folder");
             free(source->names[i]);
             continue;
         }

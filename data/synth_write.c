@@ -1,10 +1,10 @@
 /* The generated pictures as a data set on the disk. */
 #include "archive.h"
+#include "file.h"
 #include "image.h"
 #include "synth.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,12 +69,6 @@ static bool write_zip(const char *path, int64_t count, int32_t size, uint64_t se
 
 /* ---- A folder for each class ---------------------------------------------------------------------- */
 
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status, (void)type, (void)walk;
-    return remove(path);
-}
-
 static bool write_file(const char *path, const uint8_t *bytes, size_t length, sid2_error *err)
 {
     FILE *stream = fopen(path, "wbx");
@@ -124,7 +118,7 @@ static bool write_folder(const char *path, int64_t count, int32_t size, uint64_t
             good = sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path,
                              errno == ENOTEMPTY || errno == EEXIST ? "the folder exists and is not empty"
                                                                    : strerror(errno));
-        if (!good) nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        if (!good) sid2_remove_tree(folder, NULL);
     }
     free(folder);
     return good;

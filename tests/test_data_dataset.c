@@ -168,6 +168,15 @@ static void test_broken_pictures(void **state)
         assert_non_null(strstr(s.last, "5.jpg|"));
         sid2_dataset_close(d);
     }
+    skips s = {0};
+    make_folder("odd");
+    write_png(in_folder("odd/1.png"), 1);
+    write_bytes(in_folder("odd/\033[2J\n.png"), bytes, 40);
+    sid2_dataset *d = open_with(in_folder("odd"), (sid2_dataset_options){.on_skip = on_skip, .user = &s});
+    assert_int_equal(s.count, 1); /* it sorts first */
+    assert_memory_equal(s.last, "?[2J?.png|", 10);
+    assert_null(strchr(s.last + 10, '['));
+    sid2_dataset_close(d);
     make_folder("ruins");
     write_bytes(in_folder("ruins/a.png"), bytes, size / 2);
     write_bytes(in_folder("ruins/b.png"), bytes, size / 3);
