@@ -143,6 +143,11 @@ static bool prepare(job *j, sid2_error *err)
         return false;
     j->seeds = parse_ranges(j->seeds_text, MAX_SEEDS, &j->count, err);
     if (!j->seeds || !prepare_labels(j, err)) return false;
+    if (j->count < (size_t)config_int(j->config, "sample.batch")) {
+        char batch[64]; /* a larger one would compute images that nobody asked for */
+        snprintf(batch, sizeof batch, "sample.batch=%zu", j->count);
+        if (!sid2_config_set(j->config, batch, err)) return false;
+    }
     j->device = open_device(j->device_id, j->threads, err);
     if (!j->device) return false;
     j->sampler = sid2_sampler_create(j->device, j->config, j->memory, err);
@@ -152,19 +157,22 @@ static bool prepare(job *j, sid2_error *err)
 
 /* ---- Working ---- */
 
+static size_t next_batch(const job *j)
+{
+    size_t batch = (size_t)config_int(j->config, "sample.batch"), left = j->count - j->done;
+    return left < batch ? left : batch;
+}
+
 static bool on_step(void *user, const sid2_sample_progress *now)
 {
     job *j = user;
     j->now = *now;
-    double batch = now->steps ? (double)now->step / now->steps : 0;
-    double in_batch = j->count - j->done < (size_t)config_int(j->config, "sample.batch")
-                          ? (double)(j->count - j->done)
-                          : config_real(j->config, "sample.batch");
-    double fraction = ((double)j->done + batch * in_batch) / (double)j->count;
+    double fraction = ((double)j->done + (double)next_batch(j) * now->step / now->steps) / (double)j->count;
     double spent = clock_seconds() - j->bar.began;
     char left[32];
-    progress_show(&j->bar, fraction, "%zu of %zu images, step %d of %d, %s left", j->done, j->count,
-                  now->step, now->steps, text_time(fraction > 0 ? spent / fraction - spent : 1e9, left));
+    progress_show(&j->bar, fraction, "%zu of %zu images, step %d of %d, %s left",
+                  j->done + (size_t)now->images, j->count, now->step, now->steps,
+                  text_time(spent / fraction - spent, left));
     return !interrupted();
 }
 
@@ -212,10 +220,9 @@ static bool write_grid(job *j, sid2_error *err)
 
 static bool work(job *j, sid2_error *err)
 {
-    size_t batch = (size_t)config_int(j->config, "sample.batch");
     progress_begin(&j->bar);
     while (j->done < j->count) {
-        size_t count = j->count - j->done < batch ? j->count - j->done : batch;
+        size_t count = next_batch(j);
         uint8_t *pixels = j->pixels + (j->kind == OUTPUT_GRID ? j->done * j->image_bytes : 0);
         if (!sid2_sampler_run(j->sampler, j->seeds + j->done, j->labels + j->done, (int)count, pixels,
                               on_step, j, err) ||

@@ -1,0 +1,50 @@
+# shellcheck shell=bash disable=SC2034
+# Read by quickstart.sh and test.sh: installing packages, and steps that show that they are alive.
+
+# run LABEL LOG COMMAND...: the command's output goes to LOG; a dot every two seconds; the log's end where it fails.
+run() {
+    local label=$1 log=$2 start=$SECONDS status=0
+    shift 2
+    mkdir -p "$(dirname "$log")"
+    printf '%s ' "$label"
+    "$@" >"$log" 2>&1 &
+    local job=$!
+    while kill -0 "$job" 2>/dev/null; do
+        sleep 2
+        printf '.'
+    done
+    wait "$job" || status=$?
+    printf ' %d s\n' $((SECONDS - start))
+    if [ "$status" -ne 0 ]; then
+        tail -n 30 "$log"
+        echo "failed; the whole log is $log"
+        exit 1
+    fi
+}
+
+# install LOG PACKAGE...: what is missing, by apt.
+install() {
+    local log=$1 missing=() package
+    shift
+    if ! command -v apt-get >/dev/null; then
+        echo "This is not Debian or Ubuntu: install the equivalents of $* yourself if the build misses them."
+        return
+    fi
+    for package in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    local sudo=()
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || { echo "Not root, and no sudo: please install ${missing[*]}"; exit 1; }
+        sudo=(sudo)
+        sudo -v
+    fi
+    run "updating the package lists" "$log" "${sudo[@]}" apt-get update
+    run "installing ${missing[*]}" "$log" "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y --no-install-recommends "${missing[@]}"
+}
+
+build_packages=(cmake ninja-build gcc libc6-dev pkg-config libpng-dev libturbojpeg0-dev libzip-dev zlib1g-dev
+    libjansson-dev libxxhash-dev libinih-dev libdnnl-dev)
+test_packages=(libcmocka-dev librandom123-dev)

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Installs what the tests need, builds with warnings as errors, runs every test; then once more under the
+# sanitizers what reads files from strangers.
+set -euo pipefail
+cd "$(dirname "$0")"
+source ./packages.sh
+
+install build-test/install.log "${build_packages[@]}" "${test_packages[@]}"
+run "configuring" build-test/configure.log cmake -S . -B build-test -G Ninja -DSID2_WERROR=ON
+run "building" build-test/build.log cmake --build build-test
+ctest --test-dir build-test --output-on-failure
+
+run "configuring with sanitizers" build-sanitize/configure.log cmake -S . -B build-sanitize -G Ninja \
+    -DSID2_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG="-O1 -g1"
+run "building with sanitizers" build-sanitize/build.log cmake --build build-sanitize
+ctest --test-dir build-sanitize --output-on-failure --label-regex hostile
