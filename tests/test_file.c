@@ -1,0 +1,147 @@
+/* Files and folders that appear whole or not at all. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "file.h"
+
+static char root[64], path[128], inside[192];
+
+static const char *at(const char *name)
+{
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    return path;
+}
+
+static bool exists(const char *name) { return !access(at(name), F_OK); }
+
+static void put(const char *directory, const char *name, const char *text)
+{
+    snprintf(inside, sizeof inside, "%s/%s", directory, name);
+    assert_true(sid2_file_write(inside, text, strlen(text), NULL));
+}
+
+static void makes_and_removes_trees(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    assert_true(sid2_make_directories(at("a/b/c"), &err));
+    assert_true(sid2_make_directories(at("a/b/c/"), &err));
+    assert_true(sid2_is_directory(at("a/b/c")));
+    put(at("a/b"), "file", "x");
+    assert_false(sid2_make_directories(at("a/b/file/d"), &err));
+    assert_non_null(strstr(err.message, "in the way"));
+    assert_true(sid2_remove_tree(at("a"), &err));
+    assert_false(exists("a"));
+    assert_true(sid2_remove_tree(at("a"), &err));
+}
+
+static void folders_appear_whole(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    sid2_atomic_directory directory;
+    assert_true(sid2_atomic_directory_open(&directory, at("runs/one"), &err));
+    put(directory.temporary, "data", "first");
+    assert_false(exists("runs/one"));
+    assert_true(sid2_atomic_directory_commit(&directory, &err));
+    assert_true(exists("runs/one/data"));
+
+    /* replaced */
+    assert_true(sid2_atomic_directory_open(&directory, at("runs/one"), &err));
+    put(directory.temporary, "other", "second");
+    assert_true(sid2_atomic_directory_commit(&directory, &err));
+    assert_true(exists("runs/one/other"));
+    assert_false(exists("runs/one/data"));
+
+    /* discarded: the one before stays */
+    assert_true(sid2_atomic_directory_open(&directory, at("runs/one"), &err));
+    put(directory.temporary, "third", "third");
+    sid2_atomic_directory_discard(&directory);
+    assert_true(exists("runs/one/other"));
+
+    /* what a killed process left is cleared away, and only that */
+    assert_true(sid2_make_directories(at("runs/one.tmp-1/deep"), &err));
+    assert_true(sid2_make_directories(at("runs/one.old-1"), &err));
+    assert_true(sid2_make_directories(at("runs/one.mine"), &err));
+    assert_true(sid2_atomic_directory_open(&directory, at("runs/one"), &err));
+    sid2_atomic_directory_discard(&directory);
+    assert_false(exists("runs/one.tmp-1"));
+    assert_false(exists("runs/one.old-1"));
+    assert_true(exists("runs/one.mine"));
+    assert_true(exists("runs/one/other"));
+}
+
+/* A limit on file size stands in for a full disk: both make write fail half-way. */
+static void full_disk_leaves_the_old_file(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    static char large[1 << 16];
+    put(root, "kept", "old");
+    signal(SIGXFSZ, SIG_IGN);
+    struct rlimit old, limit;
+    getrlimit(RLIMIT_FSIZE, &old);
+    limit = (struct rlimit){4096, old.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    bool written = sid2_file_write(at("kept"), large, sizeof large, &err);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_false(written);
+    assert_int_equal(err.code, SID2_ERR_IO);
+    assert_non_null(strstr(err.message, "kept"));
+    size_t size;
+    uint8_t *bytes = sid2_file_read(at("kept"), 100, &size, &err);
+    assert_int_equal(size, 3);
+    assert_memory_equal(bytes, "old", 3);
+    free(bytes);
+}
+
+static void reading_respects_the_limit(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    size_t size;
+    put(root, "file", "0123456789");
+    assert_null(sid2_file_read(at("file"), 9, &size, &err));
+    uint8_t *bytes = sid2_file_read(at("file"), 10, &size, &err);
+    assert_non_null(bytes);
+    assert_int_equal(size, 10);
+    free(bytes);
+    assert_null(sid2_file_read(at("absent"), 10, &size, &err));
+    assert_non_null(strstr(err.message, "absent"));
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    snprintf(root, sizeof root, "/tmp/sid2-test-file-XXXXXX");
+    return mkdtemp(root) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return sid2_remove_tree(root, NULL) ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(makes_and_removes_trees),
+        cmocka_unit_test(folders_appear_whole),
+        cmocka_unit_test(full_disk_leaves_the_old_file),
+        cmocka_unit_test(reading_respects_the_limit),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

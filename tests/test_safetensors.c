@@ -1,0 +1,217 @@
+/* The safetensors reader against the official package's file, against every rule of the format, and against
+ * thousands of damaged files; the writer against the official bytes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "safetensors.h"
+
+#define OFFICIAL SID2_SOURCE_DIR "/tests/fixtures/official.safetensors"
+
+static char scratch[64];
+
+static const char *temporary(void)
+{
+    snprintf(scratch, sizeof scratch, "/tmp/sid2-test-%ld.safetensors", (long)getpid());
+    return scratch;
+}
+
+static void reads_the_official_file(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    sid2_safetensors *file = sid2_safetensors_open(OFFICIAL, &err);
+    if (!file) fail_msg("%s", err.message);
+    assert_int_equal(sid2_safetensors_count(file), 7);
+    assert_string_equal(sid2_safetensors_metadata(file, "made_by"), "the official package");
+    assert_null(sid2_safetensors_metadata(file, "absent"));
+    const sid2_safetensors_entry *a = sid2_safetensors_find(file, "a");
+    assert_int_equal(a->dtype, SID2_F64);
+    assert_true(sid2_shape_equal(a->shape, sid2_shape_of(7)));
+    for (int i = 0; i < 7; i++) {
+        double value;
+        memcpy(&value, (const char *)a->data + 8 * i, 8);
+        assert_true(value == i);
+    }
+    const sid2_safetensors_entry *half = sid2_safetensors_find(file, "h");
+    for (int i = 0; i < 6; i++) {
+        uint16_t bits;
+        memcpy(&bits, (const char *)half->data + 2 * i, 2);
+        assert_true(sid2_f16_to_f32(bits) == (float)i);
+    }
+    assert_int_equal(sid2_safetensors_find(file, "scalar")->shape.rank, 0);
+    assert_int_equal(sid2_safetensors_find(file, "empty")->bytes, 0);
+    assert_null(sid2_safetensors_find(file, "nothing"));
+    sid2_safetensors_close(file);
+}
+
+/* Everything in the official file, written by us in another order, is the official file. */
+static void writes_the_official_bytes(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    sid2_safetensors *file = sid2_safetensors_open(OFFICIAL, &err);
+    assert_non_null(file);
+    sid2_safetensors_item items[7];
+    for (int i = 0; i < 7; i++) {
+        const sid2_safetensors_entry *e = sid2_safetensors_at(file, (i * 3 + 2) % 7);
+        items[i] = (sid2_safetensors_item){e->name, e->dtype, e->shape, e->data};
+    }
+    const char *metadata[] = {"made_by", "the official package", NULL};
+    if (!sid2_safetensors_write(temporary(), items, 7, metadata, &err)) fail_msg("%s", err.message);
+    size_t size[2];
+    uint8_t *ours = sid2_file_read(scratch, 1 << 20, &size[0], &err);
+    uint8_t *theirs = sid2_file_read(OFFICIAL, 1 << 20, &size[1], &err);
+    assert_int_equal(size[0], size[1]);
+    assert_memory_equal(ours, theirs, size[0]);
+
+    char digest[2][33];
+    sid2_safetensors *copy = sid2_safetensors_open(scratch, &err);
+    sid2_safetensors_digest(file, digest[0]);
+    sid2_safetensors_digest(copy, digest[1]);
+    assert_string_equal(digest[0], digest[1]);
+    assert_int_equal(strlen(digest[0]), 32);
+    sid2_safetensors_close(copy);
+
+    float changed = 2.25f;
+    for (int i = 0; i < 7; i++)
+        if (!strcmp(items[i].name, "scalar")) items[i].data = &changed;
+    assert_true(sid2_safetensors_write(scratch, items, 7, metadata, &err));
+    copy = sid2_safetensors_open(scratch, &err);
+    sid2_safetensors_digest(copy, digest[1]);
+    assert_string_not_equal(digest[0], digest[1]);
+    sid2_safetensors_close(copy);
+    sid2_safetensors_close(file);
+    free(ours);
+    free(theirs);
+    unlink(scratch);
+}
+
+static bool opens(const uint8_t *bytes, size_t size, sid2_error *err)
+{
+    FILE *stream = fopen(temporary(), "wb");
+    assert_non_null(stream);
+    assert_int_equal(fwrite(bytes, 1, size, stream), size);
+    fclose(stream);
+    sid2_safetensors *file = sid2_safetensors_open(scratch, err);
+    bool opened = file != NULL;
+    for (int i = 0; opened && i < sid2_safetensors_count(file); i++) { /* every byte announced can be read */
+        const sid2_safetensors_entry *e = sid2_safetensors_at(file, i);
+        volatile uint8_t sum = 0;
+        for (size_t b = 0; b < e->bytes; b++) sum = (uint8_t)(sum + ((const uint8_t *)e->data)[b]);
+        if (e->dtype != SID2_DTYPE_COUNT && e->shape.rank >= 0)
+            assert_int_equal(e->bytes, (size_t)sid2_shape_count(e->shape) * sid2_dtype_size(e->dtype));
+    }
+    sid2_safetensors_close(file);
+    unlink(scratch);
+    return opened;
+}
+
+/* A file of this header and so many bytes of data. */
+static bool opens_header(const char *header, size_t data, sid2_error *err)
+{
+    uint8_t bytes[4096] = {0};
+    size_t length = strlen(header);
+    for (int i = 0; i < 8; i++) bytes[i] = (uint8_t)(length >> 8 * i);
+    memcpy(bytes + 8, header, length);
+    return opens(bytes, 8 + length + data, err);
+}
+
+static void enforces_every_rule(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    assert_true(opens_header("{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, &err));
+    assert_true(opens_header(
+        "{\"x\":{\"dtype\":\"F8_E4M3\",\"shape\":[1,1,1,1,1,2,1],\"data_offsets\":[0,2]}}", 2, &err));
+    assert_true(opens_header("{}   ", 0, &err));
+    static const struct {
+        const char *header;
+        size_t data;
+        const char *cause;
+    } bad[] = {
+        {"", 0, "begin with"},
+        {" {}", 0, "begin with"},
+        {"[]", 0, "begin with"},
+        {"{\"x\":", 0, "bad header"},
+        {"{\"x\":1}", 0, "no description"},
+        {"{\"\xff\":{}}", 0, "bad header"},
+        {"{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"x\":{\"dtype\":\"F32\",\"shape\":"
+         "[2],"
+         "\"data_offsets\":[0,8]}}",
+         8, "bad header"},
+        {"{\"x\":{\"dtype\":\"F31\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "unknown type"},
+        {"{\"x\":{\"dtype\":\"F32\",\"shape\":2,\"data_offsets\":[0,8]}}", 8, "no shape"},
+        {"{\"x\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[0,8]}}", 8, "natural number"},
+        {"{\"x\":{\"dtype\":\"F32\",\"shape\":[2.0],\"data_offsets\":[0,8]}}", 8, "natural number"},
+        {"{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8,9]}}", 8, "data_offsets"},
+        {"{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", 8, "outside"},
+        {"{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,12]}}", 8, "outside"},
+        {"{\"x\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}", 8, "fit its bytes"},
+        {"{\"x\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4611686018427387904],\"data_offsets\":[0,"
+         "0]}}",
+         0, "overflows"},
+        {"{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 9, "belong to no tensor"},
+        {"{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12, "hole"},
+        {"{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"y\":{\"dtype\":\"F32\",\"shape\":"
+         "[2],"
+         "\"data_offsets\":[4,12]}}",
+         12, "overlap"},
+        {"{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"z\":1}}", 8, "unknown field"},
+        {"{\"__metadata__\":{\"a\":1}}", 0, "no string"},
+        {"{\"__metadata__\":[]}", 0, "no object"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        err.message[0] = 0;
+        if (opens_header(bad[i].header, bad[i].data, &err)) fail_msg("accepted: %s", bad[i].header);
+        if (!strstr(err.message, bad[i].cause)) fail_msg("'%s' does not say '%s'", err.message, bad[i].cause);
+        if (!strstr(err.message, scratch)) fail_msg("'%s' does not name the file", err.message);
+    }
+    assert_null(sid2_safetensors_open("/nonexistent.safetensors", &err));
+    assert_int_equal(err.code, SID2_ERR_IO);
+    assert_null(sid2_safetensors_open("/tmp", &err));
+}
+
+static void survives_damage(void **state)
+{
+    (void)state;
+    sid2_error err;
+    size_t size;
+    uint8_t *bytes = sid2_file_read(OFFICIAL, 1 << 20, &size, &err);
+    assert_non_null(bytes);
+    for (size_t length = 0; length < size; length++)
+        if (opens(bytes, length, &err)) fail_msg("accepted when cut to %zu of %zu bytes", length, size);
+    uint8_t *copy = malloc(size);
+    uint32_t random = 1;
+    for (size_t i = 0; i < 20000; i++) {
+        memcpy(copy, bytes, size);
+        for (uint32_t k = 0; k <= i % 4; k++) {
+            random = random * 1664525u + 1013904223u;
+            copy[(random >> 8) % (i % 2 ? size : 480) /* half of them in the header */] =
+                (uint8_t)(random >> 24);
+        }
+        opens(copy, size, &err);
+    }
+    free(copy);
+    free(bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reads_the_official_file),
+        cmocka_unit_test(writes_the_official_bytes),
+        cmocka_unit_test(enforces_every_rule),
+        cmocka_unit_test(survives_damage),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
