@@ -347,6 +347,13 @@ INLINE void span_repeat(const span *s, float *coefficient)
         memcpy(coefficient + filled, coefficient, (size_t)min64(filled, s->period - filled) * sizeof(float));
 }
 
+/* The reverse for sums: adds the repetitions up in the first. */
+INLINE void span_fold(const span *s, float *sum)
+{
+    for (int64_t row = s->channels; row < s->period; row += s->channels)
+        for (int64_t c = 0; c < s->channels; c++) sum[c] += sum[row + c];
+}
+
 /* A kernel over n elements from `at` on, all of one sample. */
 typedef void (*chunk_kernel)(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n);
 

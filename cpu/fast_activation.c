@@ -146,10 +146,8 @@ static void backward_part(const sid2_cpu_call *call, const span *s, int64_t n, i
         store(dx, &call->out[0], at, size);
         phase = (phase + size) % s->period;
     }
-    for (int64_t i = s->channels; i < s->period; i++) {
-        product[i % s->channels] += product[i];
-        sum[i % s->channels] += sum[i];
-    }
+    span_fold(s, product);
+    span_fold(s, sum);
     memcpy(partial, product, (size_t)s->channels * sizeof(float));
     memcpy(partial + s->channels, sum, (size_t)s->channels * sizeof(float));
 }

@@ -40,19 +40,43 @@ static void gather(const sid2_cpu_tensor *t, int64_t at, int64_t pitch, int64_t 
                    float scale, float *to)
 {
     for (int64_t r = 0; r < rows; r++, to += h->padded) {
-        fetch(t, at + r * pitch, h->width, to);
-        for (int64_t i = h->width; i < h->padded; i++) to[i] = 0.0f;
-        if (scale != 1.0f)
-            for (int64_t i = 0; i < h->padded; i += VL) vstore(to + i, vload(to + i) * scale);
+        const float *from = load(t, at + r * pitch, h->width, to);
+        for (int64_t i = 0; i < h->padded; i += VL) vstore(to + i, vload(from + i) * scale);
     }
 }
 
-/* to[width][BLOCK] = from[rows][padded]^T; columns beyond `rows` are zero. */
-static void transpose(const float *from, int64_t rows, const heads *h, float *to)
+/* Transposes VL x VL by riffling rows i and i + VL/2 into 2i and 2i + 1, log2 VL times. */
+INLINE void transpose_square(const float *from, int64_t pitch, float *to, int64_t to_pitch)
 {
-    for (int64_t r = 0; r < BLOCK; r += 4)
-        for (int64_t c = 0; c < h->width; c++)
-            for (int64_t i = r; i < r + 4; i++) to[c * BLOCK + i] = i < rows ? from[i * h->padded + c] : 0.0f;
+    vf row[VL], next[VL];
+    vi low, high;
+    for (int i = 0; i < VL; i++) {
+        low[i] = i / 2 + i % 2 * VL;
+        high[i] = low[i] + VL / 2;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < VL; i++) row[i] = vload(from + i * pitch);
+#pragma GCC unroll 4
+    for (int step = 1; step < VL; step *= 2) {
+#pragma GCC unroll 8
+        for (int i = 0; i < VL / 2; i++) {
+            next[2 * i] = __builtin_shuffle(row[i], row[i + VL / 2], low);
+            next[2 * i + 1] = __builtin_shuffle(row[i], row[i + VL / 2], high);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < VL; i++) row[i] = next[i];
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < VL; i++) vstore(to + i * to_pitch, row[i]);
+}
+
+/* to[padded][BLOCK] = from[rows][padded]^T; columns beyond `rows` are zero. `from` holds BLOCK rows. */
+static void transpose(float *from, int64_t rows, const heads *h, float *to)
+{
+    memset(from + rows * h->padded, 0, (size_t)((BLOCK - rows) * h->padded) * sizeof(float));
+    for (int64_t r = 0; r < BLOCK; r += VL)
+        for (int64_t c = 0; c < h->padded; c += VL)
+            transpose_square(from + r * h->padded + c, h->padded, to + c * BLOCK + r, BLOCK);
 }
 
 static int64_t query_at(const heads *h, int64_t n, int64_t head, int64_t token)

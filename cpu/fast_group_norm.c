@@ -64,11 +64,13 @@ static void coefficients(const group_norm *g, int64_t n, float *a, float *b, flo
     const float *gamma = g->gamma->data, *beta = g->beta->data;
     const float *stats = (const float *)g->stats->data + n * g->groups * 2;
     const float *film = film_row(g, n, film_buffer);
-    for (int64_t c = 0; c < channels; c++) {
-        float mean = stats[c / width * 2], rstd = stats[c / width * 2 + 1];
-        float offset = film ? beta[c] * (1.0f + film[c]) + film[channels + c] : beta[c];
-        a[c] = rstd * slope_of(gamma, film, c);
-        b[c] = offset - mean * a[c];
+    for (int64_t group = 0; group < g->groups; group++) {
+        float mean = stats[group * 2], rstd = stats[group * 2 + 1];
+        for (int64_t c = group * width; c < (group + 1) * width; c++) {
+            float offset = film ? beta[c] * (1.0f + film[c]) + film[channels + c] : beta[c];
+            a[c] = rstd * slope_of(gamma, film, c);
+            b[c] = offset - mean * a[c];
+        }
     }
     span_repeat(&g->span, a);
     span_repeat(&g->span, b);
@@ -106,10 +108,8 @@ static void measure(const group_norm *g, int64_t n, int64_t part, float *work)
     }
     float *mean = g->partial + (n * s->parts + part) * 2 * s->channels, *spread = mean + s->channels;
     float inverse = 1.0f / (float)rows;
-    for (int64_t i = s->channels; i < s->period; i++) {
-        sum[i % s->channels] += sum[i];
-        square[i % s->channels] += square[i];
-    }
+    span_fold(s, sum);
+    span_fold(s, square);
     for (int64_t c = 0; c < s->channels; c++) {
         mean[c] = origin[c] + sum[c] * inverse;
         spread[c] = square[c] - sum[c] * sum[c] * inverse;
@@ -243,10 +243,11 @@ static void sum_part(const group_norm *g, int64_t n, int64_t part, float *work)
           *product = sum + s->period;
     int64_t width = s->channels / g->groups;
     const float *stats = (const float *)g->stats->data + n * g->groups * 2;
-    for (int64_t c = 0; c < s->channels; c++) {
-        rstd[c] = stats[c / width * 2 + 1];
-        center[c] = stats[c / width * 2] * rstd[c];
-    }
+    for (int64_t group = 0; group < g->groups; group++)
+        for (int64_t c = group * width; c < (group + 1) * width; c++) {
+            rstd[c] = stats[group * 2 + 1];
+            center[c] = stats[group * 2] * rstd[c];
+        }
     span_repeat(s, rstd);
     span_repeat(s, center);
     memset(sum, 0, (size_t)s->period * 2 * sizeof(float));
@@ -259,10 +260,8 @@ static void sum_part(const group_norm *g, int64_t n, int64_t part, float *work)
         phase = (phase + size) % s->period;
     }
     float *to = g->partial + (n * s->parts + part) * 2 * s->channels;
-    for (int64_t i = s->channels; i < s->period; i++) {
-        sum[i % s->channels] += sum[i];
-        product[i % s->channels] += product[i];
-    }
+    span_fold(s, sum);
+    span_fold(s, product);
     memcpy(to, sum, (size_t)s->channels * sizeof(float));
     memcpy(to + s->channels, product, (size_t)s->channels * sizeof(float));
 }
