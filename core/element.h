@@ -34,4 +34,18 @@ static inline void sid2_element_set(sid2_dtype dtype, void *data, int64_t i, dou
     }
 }
 
+/* The value as the type can hold it. */
+static inline double sid2_element_round(sid2_dtype dtype, double value)
+{
+    union {
+        double f64;
+        float f32;
+        uint32_t u32;
+        uint16_t u16;
+        uint8_t u8;
+    } cell;
+    sid2_element_set(dtype, &cell, 0, value);
+    return sid2_element_get(dtype, &cell, 0);
+}
+
 #endif

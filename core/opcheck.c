@@ -173,13 +173,6 @@ static void release(numbers *n)
 
 static double *reserve(int64_t count) { return malloc((size_t)(count ? count : 1) * sizeof(double)); }
 
-static double rounded(sid2_dtype dtype, double value)
-{
-    double cell = 0; /* aligned for any type */
-    sid2_element_set(dtype, &cell, 0, value);
-    return sid2_element_get(dtype, &cell, 0);
-}
-
 static double draw_number(const sid2_opcase_input *in, sid2_draw *draw)
 {
     switch (in->fill) {
@@ -200,7 +193,8 @@ static bool draw_numbers(const sid2_opcase *c, const sid2_op_info *info, sid2_dr
         int64_t count = count_of(in->type);
         if (!present(in->type)) continue;
         if (!(n->input[i] = reserve(count))) return sid2_fail(err, SID2_ERR_MEMORY, "opcheck: out of memory");
-        for (int64_t j = 0; j < count; j++) n->input[i][j] = rounded(in->type.dtype, draw_number(in, draw));
+        for (int64_t j = 0; j < count; j++)
+            n->input[i][j] = sid2_element_round(in->type.dtype, draw_number(in, draw));
     }
     for (int i = 0; i < info->output_count; i++) {
         int64_t count = count_of(c->out[i]);
@@ -211,7 +205,7 @@ static bool draw_numbers(const sid2_opcase *c, const sid2_op_info *info, sid2_dr
         if (!n->got[i] || !n->expected[i] || (info->output[i].accumulate && !n->initial[i]))
             return sid2_fail(err, SID2_ERR_MEMORY, "opcheck: out of memory");
         for (int64_t j = 0; n->initial[i] && j < count; j++)
-            n->initial[i][j] = rounded(c->out[i].dtype, sid2_draw_normal(draw));
+            n->initial[i][j] = sid2_element_round(c->out[i].dtype, sid2_draw_normal(draw));
     }
     return true;
 }
@@ -243,7 +237,7 @@ static bool run_forward(sid2_device *reference, const sid2_opcase *c, numbers *n
     for (int i = 0; ok && i < SID2_MAX_INPUTS; i++)
         for (int64_t j = 0, count = count_of(c->in[i].type); c->in[i].fill == SID2_FILL_FORWARD && j < count;
              j++)
-            n->input[i][j] = rounded(c->in[i].type.dtype, f.output[(int)c->in[i].a][j]);
+            n->input[i][j] = sid2_element_round(c->in[i].type.dtype, f.output[(int)c->in[i].a][j]);
     for (int i = 0; i < SID2_MAX_OUTPUTS; i++) free(f.output[i]);
     return ok;
 }
