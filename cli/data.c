@@ -83,9 +83,10 @@ static void print_statistics(sid2_dataset *data, const statistics *s)
 {
     int channels = sid2_dataset_channels(data), size = sid2_dataset_size(data);
     double values = (double)s->pictures * size * size;
-    printf("pictures   %" PRId64 " (%s), read at %dx%d, %s", s->pictures, sid2_dataset_kind(data), size, size,
-           channels == 1 ? "grey" : "colour");
-    if (sid2_dataset_broken(data)) printf("; %" PRId64 " more were broken", sid2_dataset_broken(data));
+    int64_t broken = sid2_dataset_broken(data);
+    printf("pictures   %" PRId64 " (%s), read at %dx%d, %s", s->pictures - broken, sid2_dataset_kind(data),
+           size, size, channels == 1 ? "grey" : "colour");
+    if (broken) printf("; %" PRId64 " more were broken", broken);
     printf("\nmean      ");
     for (int c = 0; c < channels; c++) printf(" %.4f", s->sum[c] / values);
     printf("\ndeviation ");

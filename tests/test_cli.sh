@@ -1,0 +1,157 @@
+#!/usr/bin/env bash
+# The program from outside: its exit codes, its one-line messages, its files. Usage: test_cli.sh SID2
+set -u
+sid2=$1
+source=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+export OMP_NUM_THREADS=2
+failures=0
+
+fail() {
+    echo "FAILED: $*"
+    failures=$((failures + 1))
+}
+
+# expect CODE PATTERN ARGUMENTS...: the exit code, and a line of the output that matches; an error is one line.
+expect() {
+    local code=$1 pattern=$2 got
+    shift 2
+    timeout 120 "$sid2" "$@" >out 2>err </dev/null
+    got=$?
+    [ "$got" -eq "$code" ] || fail "sid2 $*: exit code $got, not $code: $(tail -n 2 err)"
+    grep -q -- "$pattern" out err || fail "sid2 $*: nothing says '$pattern': $(tail -n 3 out err)"
+    if [ "$code" -ne 0 ] && [ "$(grep -c '^sid2' err)" -ne 1 ]; then fail "sid2 $*: not one line: $(cat err)"; fi
+}
+
+# shellcheck disable=SC2054
+small=(--device cpu --threads 2 --preset quickstart --data pictures --set model.channels=16,16 --set model.blocks=res,res
+    --set model.depth=1 --set model.mid_depth=1 --set model.emb=32 --set model.groups=4 --set model.patch=4
+    --set train.batch=8 --set train.sample_every=0 --set train.log_every=2 --set train.precision=f32)
+
+echo "== help and usage"
+expect 0 'Usage: sid2 COMMAND' --help
+expect 0 '^sid2 [0-9]' --version
+for command in train sample info eval report 'data synth' 'data inspect' devices bench; do
+    read -ra words <<<"$command"
+    expect 0 "Usage: sid2 $command" "${words[@]}" --help
+    expect 2 'unknown option' "${words[@]}" --no-such-option
+done
+expect 2 "unknown command 'tarin'" tarin
+expect 2 'CHECKPOINT is missing' sample
+expect 2 'needs a value' sample x --seeds
+expect 2 'unexpected argument' sample x y
+expect 2 -- '--out is missing' train --preset quickstart
+expect 2 'key=value' train --out x --set nonsense
+expect 2 'should be a size' train --out x --memory lots
+expect 2 'synth or inspect' data forge
+expect 2 'model.nonsense' info --preset quickstart --set model.nonsense=1
+expect 2 'either PATH or --preset' info
+expect 2 'nosuch' info --preset nosuch
+expect 2 'should be pytorch' bench --against tensorflow
+"$sid2" help --markdown >options.md || fail "sid2 help --markdown"
+diff -u "$source/docs/options.md" options.md || fail "docs/options.md is not what sid2 help --markdown prints"
+
+echo "== data"
+expect 0 '200 pictures, 10 classes' data synth --out pictures --count 200
+expect 2 'pictures' data synth --out pictures --count 200
+expect 0 '20 pictures' data synth --out few.zip --count 20
+expect 0 'pictures   200' data inspect pictures --out sheet.png
+[ "$(head -c 4 sheet.png | tail -c 3)" = PNG ] || fail "sheet.png is no PNG"
+expect 1 'nowhere' data inspect nowhere
+mkdir empty
+expect 1 'empty' data inspect empty
+cp -r pictures broken
+echo garbage >"$(find broken -name '*.png' | sort | head -n 1)"
+expect 0 'pictures   199 .*1 more were broken' data inspect broken
+[ "$(grep -c 'left out' err)" -eq 1 ] || fail "a broken picture is named once"
+
+echo "== info"
+expect 0 'multiply-adds' info --preset imagenet128-2
+expect 0 '"block_multiply_adds"' info --preset imagenet128-2 --json
+expect 1 'at least' info --preset imagenet128-2 --memory 1MiB
+expect 1 'nowhere' info nowhere
+
+echo "== train"
+expect 2 'preset is missing' train --data pictures --out run
+expect 2 'data is missing' train --preset quickstart --out run
+expect 1 'nowhere' train --preset quickstart --data nowhere --out run
+expect 1 'empty' train --preset quickstart --data empty --out run
+expect 2 'nosuch' train --preset quickstart --data pictures --out run --device nosuch
+expect 1 'at least' train "${small[@]}" --out run --memory 100K
+expect 2 'model.classes' train "${small[@]}" --out run --set model.classes=3
+[ ! -e run ] || fail "a refused training left its folder behind"
+expect 0 'done at step 8' train "${small[@]}" --out run --set train.steps=8 --set train.checkpoint_every=2
+[ "$(find run/checkpoints -mindepth 1 | grep -c 'step-[0-9]*$')" -eq 2 ] || fail "two checkpoints are kept"
+[ "$(wc -l <run/stats.jsonl)" -eq 4 ] || fail "four lines of statistics"
+expect 0 'complete at step 8' train "${small[@]}" --out run --set train.steps=8
+expect 2 'train.batch=8, not 4' train "${small[@]}" --out run --set train.batch=4
+expect 0 'done at step 12' train "${small[@]}" --out run --set train.steps=12
+[ "$(wc -l <run/stats.jsonl)" -eq 6 ] || fail "six lines of statistics"
+
+echo "== resuming gives the same weights, to the bit"
+expect 0 'done at step 12' train "${small[@]}" --out straight --set train.steps=12
+[ "$("$sid2" info run --hash)" = "$("$sid2" info straight --hash)" ] || fail "resumed and straight weights differ"
+expect 0 'done at step 12' train "${small[@]}" --out other --set train.steps=12 --set train.seed=1
+[ "$("$sid2" info run --hash)" != "$("$sid2" info other --hash)" ] || fail "another seed gives the same weights"
+
+echo "== killed and interrupted"
+"$sid2" train "${small[@]}" --out killed --set train.steps=100000 --set train.checkpoint_every=2 >/dev/null 2>&1 &
+job=$!
+for _ in $(seq 300); do
+    [ -e killed/checkpoints/step-00000004 ] && break
+    sleep 0.1
+done
+expect 2 'in use by another' train "${small[@]}" --out killed --set train.steps=100000
+kill -KILL "$job"
+wait "$job" 2>/dev/null
+step=$("$sid2" info killed --json | sed -n 's/.*step-0*\([0-9]*\)",*/\1/p')
+expect 0 'done at step' train "${small[@]}" --out killed --set train.steps=$((step + 3))
+expect 0 'done at step' train "${small[@]}" --out straight2 --set train.steps=$((step + 3))
+[ "$("$sid2" info killed --hash)" = "$("$sid2" info straight2 --hash)" ] || fail "weights differ after a kill"
+"$sid2" train "${small[@]}" --out stopped --set train.steps=100000 >out 2>err &
+job=$!
+for _ in $(seq 300); do
+    [ -s stopped/stats.jsonl ] && break
+    sleep 0.1
+done
+kill -INT "$job"
+wait "$job"
+[ $? -eq 1 ] || fail "an interrupted training should end with 1"
+grep -q 'goes on from here' out || fail "an interrupted training should say how to go on"
+expect 0 'step-' info stopped
+
+echo "== sample"
+expect 0 '3 images' sample run --seeds 0-1,7 --class 2 --steps 3 --batch 2 --out pngs
+[ "$(ls pngs)" = "$(printf '000000.png\n000001.png\n000007.png')" ] || fail "one PNG a seed: $(ls pngs)"
+expect 0 '1 images' sample run --seeds 7 --class 2 --steps 3 --out again
+cmp pngs/000007.png again/000007.png || fail "a seed is not the same image in another batch"
+grep -qa 'Guidance' pngs/000007.png || fail "a PNG without its parameters"
+expect 0 'guidance took the conditional network alone for [1-9] of 6' sample run --seeds 0 --steps 6 --guidance 2 --interval 0,1
+expect 0 '100 % of the cost' sample run --seeds 0 --steps 6 --guidance 2 --interval always
+expect 0 'grid.png' sample run --seeds 0-8 --steps 2 --sampler dpm2m --out deep/grid.png
+expect 0 'x.npz' sample run --seeds 0-8 --steps 2 --sampler ddim --out x.npz
+expect 2 'class 10 is out of range' sample run --class 10 --out no.png
+expect 2 'numbers and ranges' sample run --seeds 5-1 --out no.png
+expect 2 'sample.steps' sample run --steps 0 --out no.png
+expect 2 'sample.sampler' sample run --sampler euler --out no.png
+expect 1 'nowhere' sample nowhere --out no.png
+[ ! -e no.png ] || fail "a refused request wrote something"
+expect 1 'no-folder\|cannot' sample run --seeds 0 --steps 2 --out /proc/no-folder/x.png
+cp -r run/checkpoints/step-00000012 cut
+truncate -s -100 cut/ema.safetensors
+expect 1 'ema.safetensors' sample cut --out no.png
+rm cut/ema.safetensors
+expect 1 'cut' sample cut --out no.png
+echo "== eval, report"
+expect 0 'mean over all levels' eval run --data pictures --levels 3 --images 4
+expect 0 '"levels"' eval run --data pictures --levels 2 --images 2 --json
+expect 2 'data is missing' eval run
+expect 0 'report.html' report run
+grep -q '</html>' run/report.html || fail "the report is cut short"
+! grep -q 'https\?://' run/report.html || fail "the report needs something from elsewhere"
+expect 1 'no run' report empty
+
+[ "$failures" -eq 0 ] && echo "all good"
+exit $((failures != 0))
