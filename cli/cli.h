@@ -13,6 +13,7 @@ int command_devices(int argc, char **argv);
 int command_data(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_eval(int argc, char **argv);
+int command_export(int argc, char **argv);
 int command_report(int argc, char **argv);
 
 /* The backends linked into this program. */

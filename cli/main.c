@@ -13,6 +13,7 @@ static const struct {
     {"sample", "make images with a trained model", command_sample},
     {"info", "a model's layers, size, cost and memory", command_info},
     {"eval", "held-out loss of a checkpoint by noise level", command_eval},
+    {"export", "a checkpoint's weights alone, small enough to give away", command_export},
     {"report", "one HTML page about a training run", command_report},
     {"data", "generate pictures, or look at a data set", command_data},
     {"devices", "what this machine can compute on", command_devices},

@@ -93,10 +93,9 @@ static bool save_files(const sid2_trainer *t, const arrays *a, const char *direc
                             optimizer[] = {{"m.", a->m}, {"v.", a->v}};
     char path[PATH_SIZE];
     return sid2_config_save(&t->config, join(path, directory, "config.ini"), err) &&
-           sid2_weights_save(join(path, directory, "ema.safetensors"), g, &ema, 1, SID2_F32, err) &&
-           sid2_weights_save(join(path, directory, "weights.safetensors"), g, &weights, 1, SID2_F32, err) &&
-           sid2_weights_save(join(path, directory, "optimizer.safetensors"), g, optimizer, 2, SID2_F32,
-                             err) &&
+           sid2_weights_save(join(path, directory, "ema.safetensors"), g, &ema, 1, err) &&
+           sid2_weights_save(join(path, directory, "weights.safetensors"), g, &weights, 1, err) &&
+           sid2_weights_save(join(path, directory, "optimizer.safetensors"), g, optimizer, 2, err) &&
            save_state(t, join(path, directory, "state.json"), err);
 }
 
@@ -227,4 +226,65 @@ bool sid2_checkpoint_digest(const char *directory, char digest[33], sid2_error *
     sid2_safetensors_digest(file, digest);
     sid2_safetensors_close(file);
     return true;
+}
+
+/* ---- Export ---- */
+
+/* `count` f32 values at `from` (no alignment promised) in 16 bits. */
+static void narrow(const void *from, int64_t count, sid2_dtype dtype, uint16_t *to)
+{
+    for (int64_t i = 0; i < count; i++) {
+        float value;
+        memcpy(&value, (const char *)from + 4 * i, sizeof value);
+        to[i] = dtype == SID2_BF16 ? sid2_f32_to_bf16(value) : sid2_f32_to_f16(value);
+    }
+}
+
+static bool export_weights(const sid2_safetensors *file, const char *path, sid2_dtype dtype, sid2_error *err)
+{
+    int count = sid2_safetensors_count(file);
+    sid2_safetensors_item *items = calloc((size_t)count + 1, sizeof *items);
+    uint16_t **low = calloc((size_t)count + 1, sizeof *low);
+    bool good = (items && low) || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    for (int i = 0; good && i < count; i++) {
+        const sid2_safetensors_entry *e = sid2_safetensors_at(file, i);
+        if (e->dtype == SID2_DTYPE_COUNT || e->shape.rank < 0)
+            good = sid2_fail(err, SID2_ERR_FORMAT, "tensor '%s' is of no kind that a model has", e->name);
+        if (!good) break;
+        items[i] = (sid2_safetensors_item){e->name, e->dtype, e->shape, e->data};
+        if (e->dtype != SID2_F32 || dtype == SID2_F32) continue;
+        low[i] = malloc(e->bytes / 2 + 1);
+        if (!low[i]) good = sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+        if (low[i]) narrow(e->data, sid2_shape_count(e->shape), dtype, low[i]);
+        items[i].dtype = dtype;
+        items[i].data = low[i];
+    }
+    good = good && sid2_safetensors_write(path, items, count, NULL, err);
+    for (int i = 0; low && i < count; i++) free(low[i]);
+    free(low);
+    free(items);
+    return good;
+}
+
+bool sid2_checkpoint_export(const char *directory, const char *to, sid2_dtype dtype, sid2_error *err)
+{
+    char path[PATH_SIZE];
+    sid2_atomic_directory folder;
+    sid2_config *config = sid2_config_create();
+    bool good = config || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", to);
+    good = good && sid2_checkpoint_config(directory, config, err);
+    sid2_safetensors *file =
+        good ? sid2_safetensors_open(join(path, directory, "ema.safetensors"), err) : NULL;
+    good = file && sid2_atomic_directory_open(&folder, to, err);
+    if (good) {
+        good = export_weights(file, join(path, folder.temporary, "ema.safetensors"), dtype, err) &&
+               sid2_config_save(config, join(path, folder.temporary, "config.ini"), err);
+        if (good)
+            good = sid2_atomic_directory_commit(&folder, err);
+        else
+            sid2_atomic_directory_discard(&folder);
+    }
+    sid2_safetensors_close(file);
+    sid2_config_destroy(config);
+    return good;
 }

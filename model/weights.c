@@ -27,32 +27,21 @@ static void full_name(char name[128], const sid2_weights_part *part, const sid2_
 }
 
 bool sid2_weights_save(const char *path, const sid2_graph *graph, const sid2_weights_part *parts, int count,
-                       sid2_dtype dtype, sid2_error *err)
+                       sid2_error *err)
 {
     size_t total = (size_t)count * (size_t)graph->param_count;
     sid2_safetensors_item *items = calloc(total, sizeof *items);
     char(*names)[128] = calloc(total, sizeof *names);
-    uint16_t *low =
-        dtype == SID2_F32 ? NULL : malloc((size_t)graph->param_elements * (size_t)count * sizeof *low);
-    bool good = (items && names && (low || dtype == SID2_F32)) ||
-                sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
-    for (int part = 0; good && part < count; part++) {
-        uint16_t *rounded = low + (dtype == SID2_F32 ? 0 : (size_t)part * (size_t)graph->param_elements);
-        for (int64_t i = 0; low && i < graph->param_elements; i++)
-            rounded[i] = sid2_f32_to_bf16(parts[part].flat[i]);
-        for (int32_t p = 0; p < graph->param_count; p++) {
-            const sid2_param *param = &graph->params[p];
-            size_t at = (size_t)part * (size_t)graph->param_count + (size_t)p;
-            full_name(names[at], &parts[part], param);
-            const void *data =
-                low ? (void *)(rounded + param->offset) : (void *)(parts[part].flat + param->offset);
-            items[at] = (sid2_safetensors_item){names[at], dtype, param->shape, data};
-        }
+    bool good = (items && names) || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    for (size_t i = 0; good && i < total; i++) {
+        const sid2_weights_part *part = &parts[i / (size_t)graph->param_count];
+        const sid2_param *param = &graph->params[i % (size_t)graph->param_count];
+        full_name(names[i], part, param);
+        items[i] = (sid2_safetensors_item){names[i], SID2_F32, param->shape, part->flat + param->offset};
     }
     good = good && sid2_safetensors_write(path, items, (int)total, NULL, err);
     free(items);
     free(names);
-    free(low);
     return good;
 }
 
@@ -61,6 +50,7 @@ static bool shape_matches(const sid2_safetensors_entry *entry, sid2_shape shape)
     return entry->shape.rank >= 0 && sid2_shape_equal(entry->shape, shape);
 }
 
+/* Entries of 16 bits are widened; no alignment is promised. */
 static void read_entry(const sid2_safetensors_entry *entry, float *out)
 {
     int64_t count = sid2_shape_count(entry->shape);
@@ -71,7 +61,7 @@ static void read_entry(const sid2_safetensors_entry *entry, float *out)
     for (int64_t i = 0; i < count; i++) {
         uint16_t bits;
         memcpy(&bits, (const char *)entry->data + 2 * i, sizeof bits);
-        out[i] = sid2_bf16_to_f32(bits);
+        out[i] = entry->dtype == SID2_BF16 ? sid2_bf16_to_f32(bits) : sid2_f16_to_f32(bits);
     }
 }
 
@@ -92,8 +82,8 @@ static bool load_param(const sid2_safetensors *file, const char *path, const sid
                                                : sid2_shape_text(entry->shape, has),
                          sid2_shape_text(param->shape, wants));
     }
-    if (entry->dtype != SID2_F32 && entry->dtype != SID2_BF16)
-        return sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' is %s; expected F32 or BF16", path, name,
+    if (entry->dtype != SID2_F32 && entry->dtype != SID2_BF16 && entry->dtype != SID2_F16)
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' is %s; expected F32, BF16 or F16", path, name,
                          entry->type_name);
     read_entry(entry, part->flat + param->offset);
     return true;
