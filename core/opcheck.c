@@ -36,7 +36,7 @@ typedef struct call {
 /* ---- Running a call on a device ------------------------------------------------------------------------ */
 
 typedef struct slot {
-    char name[8];
+    char name[16];
     sid2_type type;
     const double *values; /* NULL: starts as NaN */
     double *result;       /* NULL: must not change */
