@@ -14,7 +14,7 @@ typedef struct sid2_weights_part {
     float *flat;
 } sid2_weights_part;
 bool sid2_weights_save(const char *path, const sid2_graph *graph, const sid2_weights_part *parts, int count,
-                       sid2_error *err); /* f32 or bf16 */
+                       sid2_error *err); /* f32 */
 /* Fills the arrays; every parameter must be there with its shape, as f32, bf16 or f16, and nothing else.
  * Parameters of which `may_differ` (if any) is true keep what the array holds when the file has none, or one
  * of another shape. */
