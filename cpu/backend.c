@@ -107,10 +107,10 @@ static int thread_count(const sid2_device_options *options)
     return options && options->threads > 0 ? options->threads : sid2_cpu_host_threads();
 }
 
-/* "oneDNN 2.6.3 (OpenMP); own loops: AVX2; reference only: adam, add" */
+/* "own loops: AVX2; reference only: adam, add" */
 static void describe_fast(const sid2_cpu_isa *isa, char *text, size_t size)
 {
-    size_t at = (size_t)snprintf(text, size, "%s; own loops: %s", sid2_cpu_onednn_version(), isa->name);
+    size_t at = (size_t)snprintf(text, size, "own loops: %s", isa->name);
     const char *separator = "; reference only: ";
     for (int op = 0; op < SID2_OP_COUNT && at < size; ++op) {
         if (isa->kernels[op].run || sid2_cpu_onednn[op].run) continue;
