@@ -74,6 +74,45 @@ static bool upload_key(sid2_sampler *s, uint32_t high, sid2_error *err)
     return sid2_buffers_upload(&s->buffers, "seed", (uint32_t[]){SAMPLE_KEY, high}, err);
 }
 
+static void clear(sid2_sampler *s)
+{
+    for (int i = 0; i < PROGRAM_COUNT; i++) {
+        sid2_program_destroy(s->program[i]);
+        sid2_graph_destroy(s->graph[i]);
+        s->program[i] = NULL;
+        s->graph[i] = NULL;
+    }
+    sid2_buffers_clear(&s->buffers);
+}
+
+static size_t bytes_held(const sid2_sampler *s)
+{
+    size_t bytes = sid2_buffers_bytes(&s->buffers);
+    for (int i = 0; i < PROGRAM_COUNT; i++)
+        if (s->program[i])
+            bytes += sid2_program_plan(s->program[i])->arena_bytes + sid2_program_workspace(s->program[i]);
+    return bytes;
+}
+
+/* Makes the programs. What they hold beside their plans is known only then, so a limit may take a smaller
+ * batch. */
+static bool build(sid2_sampler *s, size_t memory, sid2_error *err)
+{
+    for (;; s->batch = (s->batch + 1) / 2) {
+        bool guided = sid2_is_guided(&s->config);
+        if (!prepare(s, PLAIN, err) || (guided && !prepare(s, GUIDED, err)) || !prepare(s, START, err) ||
+            !prepare(s, FINISH, err))
+            return false;
+        size_t held = bytes_held(s);
+        if (!memory || held <= memory) return true;
+        if (s->batch == 1)
+            return sid2_fail(err, SID2_ERR_MEMORY,
+                             "sampling one image at a time needs %.1f MiB, more than the %.1f MiB allowed",
+                             (double)held / (1 << 20), (double)memory / (1 << 20));
+        clear(s);
+    }
+}
+
 sid2_sampler *sid2_sampler_create(sid2_device *device, const sid2_config *config, size_t memory,
                                   sid2_error *err)
 {
@@ -86,13 +125,11 @@ sid2_sampler *sid2_sampler_create(sid2_device *device, const sid2_config *config
     s->batch = sampling.batch;
     s->buffers.device = device;
     s->steps = malloc((size_t)config->sample_steps * sizeof *s->steps);
-    if (!s->steps)
+    if (!s->steps) {
         sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    else {
+    } else {
         sid2_solver_plan(&s->schedule, config, s->steps);
-        if (prepare(s, PLAIN, err) && prepare(s, START, err) && prepare(s, FINISH, err) &&
-            (!sid2_is_guided(config) || prepare(s, GUIDED, err)))
-            return s;
+        if (build(s, memory, err)) return s;
     }
     sid2_sampler_destroy(s);
     return NULL;
@@ -101,9 +138,7 @@ sid2_sampler *sid2_sampler_create(sid2_device *device, const sid2_config *config
 void sid2_sampler_destroy(sid2_sampler *s)
 {
     if (!s) return;
-    for (int i = 0; i < PROGRAM_COUNT; i++) sid2_program_destroy(s->program[i]);
-    for (int i = 0; i < PROGRAM_COUNT; i++) sid2_graph_destroy(s->graph[i]);
-    sid2_buffers_clear(&s->buffers);
+    clear(s);
     free(s->steps);
     free(s);
 }

@@ -117,7 +117,7 @@ bool sid2_sampling_plan(const sid2_config *config, size_t memory, size_t alignme
         if (!memory || out->state + out->arena <= memory) return true;
         if (n == 1)
             return sid2_fail(err, SID2_ERR_MEMORY,
-                             "sampling one image at a time needs %zu MiB, more than the %zu MiB allowed",
-                             ((out->state + out->arena) >> 20) + 1, memory >> 20);
+                             "sampling one image at a time needs %.1f MiB, more than the %.1f MiB allowed",
+                             (double)(out->state + out->arena) / (1 << 20), (double)memory / (1 << 20));
     }
 }

@@ -183,6 +183,39 @@ static void a_model_without_classes(void **state)
     sid2_config_destroy(config);
 }
 
+/* Under a limit the batch shrinks, and the images stay. */
+static void memory_limits_the_batch(void **state)
+{
+    (void)state;
+    sid2_config *config = TINY("sample.batch=64", "sample.guidance=2");
+    sid2_model_info info;
+    must(sid2_model_describe(config, 0, &info, &err));
+    /* The tightest limit, within a fifth, that can be kept. */
+    sid2_sampler *s = NULL, *next;
+    for (size_t limit = 8 * (info.sample_state_bytes + info.sample_arena_bytes);; limit = limit * 4 / 5) {
+        if (!(next = sid2_sampler_create(device, config, limit, &err))) break;
+        sid2_sampler_destroy(s);
+        s = next;
+    }
+    assert_int_equal(err.code, SID2_ERR_MEMORY);
+    must(s);
+    must(sid2_sampler_load_trainer(s, trained, &err));
+    sid2_sampler *free_one = sid2_sampler_create(device, config, 0, &err);
+    must(free_one);
+    must(sid2_sampler_load_trainer(free_one, trained, &err));
+    uint8_t a[COUNT * BYTES], b[COUNT * BYTES];
+    int32_t labels[COUNT];
+    sample(s, 0, COUNT, labels, a);
+    int steps = calls; /* more batches, more steps */
+    sample(free_one, 0, COUNT, labels, b);
+    assert_true(steps > calls);
+    assert_memory_equal(a, b, sizeof a);
+    sid2_sampler_destroy(s);
+    sid2_sampler_destroy(free_one);
+    sid2_model_info_clear(&info);
+    sid2_config_destroy(config);
+}
+
 static int open_cpu(void **state)
 {
     (void)state;
@@ -217,6 +250,7 @@ int main(void)
         cmocka_unit_test(labels_and_stops),
         cmocka_unit_test(evaluation_is_consistent),
         cmocka_unit_test(a_model_without_classes),
+        cmocka_unit_test(memory_limits_the_batch),
     };
     return cmocka_run_group_tests(tests, open_cpu, close_cpu);
 }
