@@ -141,6 +141,31 @@ static void presets_describe(void **state)
     }
 }
 
+static void unusual_shapes_train(void **state)
+{
+    (void)state;
+    static const char *const shapes[][4] = {
+        {"model.channels=12", "model.blocks=res", "model.groups=32", NULL}, /* one level, 12 groups */
+        {"model.channels=10,16", "model.depth=0", "model.groups=4",
+         NULL},                                       /* 2 groups; nothing on the first level */
+        {"model.mid_depth=0", "model.patch=2", NULL}, /* nothing at the bottom */
+        {"model.image_size=24", "model.channels=4,8,16,24", "model.blocks=res,res,res,transformer", NULL},
+        {"model.skip=block", "model.depth=3", "model.image_channels=3", NULL},
+    };
+    static uint8_t pixels[8 * 24 * 24 * 3];
+    int32_t labels[8] = {0};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        sid2_config *config = tiny_config(shapes[i]);
+        sid2_trainer *t = sid2_trainer_create(device, config, 0, &err);
+        must(t);
+        sid2_train_stats stats;
+        for (int j = 0; j < 2; j++) must(sid2_trainer_step(t, pixels, labels, &stats, &err));
+        assert_true(stats.loss > 0 && stats.grad_norm > 0);
+        sid2_trainer_destroy(t);
+        sid2_config_destroy(config);
+    }
+}
+
 /* The same two steps with and without a memory limit that forces blocks to be recomputed. */
 static void recomputing_changes_nothing(void **state)
 {
@@ -220,6 +245,7 @@ int main(void)
         cmocka_unit_test(output_starts_at_zero),
         cmocka_unit_test(published_operation_counts),
         cmocka_unit_test(presets_describe),
+        cmocka_unit_test(unusual_shapes_train),
         cmocka_unit_test(recomputing_changes_nothing),
         cmocka_unit_test(too_little_memory_is_refused),
     };
