@@ -20,7 +20,9 @@ double sid2_draw_normal(sid2_draw *d)
 typedef struct maker {
     sid2_draw *draw;
     sid2_opcase *c;
-    sid2_dtype low; /* the compute type */
+    sid2_dtype low;     /* the compute type */
+    int64_t wide, tall; /* factors on the most channels and rows: 1, in a few cases more, for whatever
+                           kernels do only with large tensors */
 } maker;
 
 static int64_t between(maker *m, int64_t low, int64_t high)
@@ -30,30 +32,37 @@ static int64_t between(maker *m, int64_t low, int64_t high)
 
 static bool chance(maker *m, double p) { return sid2_draw_uniform(m->draw) < p; }
 
-/* An extent up to `most`: often 1 or tiny, often just beside a vector's width, else anything. */
+/* An extent up to `most`: often 1 or tiny, often just beside a vector's or a block's width, else anything. */
 static int64_t extent(maker *m, int64_t most)
 {
     static const int16_t awkward[] = {7,  8,  13, 15, 16, 17, 24,  31,  32,
                                       33, 48, 63, 64, 65, 96, 127, 128, 129};
+    static const int16_t large[] = {255, 256, 257, 511, 512, 513, 640, 1023, 1024, 1025, 1280};
     int64_t n = 0;
     switch (between(m, 0, 5)) {
     case 0: n = 1; break;
     case 1: n = between(m, 2, 6); break;
-    case 2:
-    case 3: n = awkward[between(m, 0, sizeof awkward / sizeof *awkward - 1)]; break;
+    case 2: n = awkward[between(m, 0, sizeof awkward / sizeof *awkward - 1)]; break;
+    case 3:
+        n = most < 500 ? awkward[between(m, 0, sizeof awkward / sizeof *awkward - 1)]
+                       : large[between(m, 0, sizeof large / sizeof *large - 1)];
+        break;
     }
     return n && n <= most ? n : between(m, 1, most);
 }
 
-/* rank - 1 leading extents of at most `rows` elements together, and `channels`. */
-static sid2_shape shape_of(maker *m, int rank, int64_t rows, int64_t channels)
+static int64_t channels(maker *m, int64_t most) { return extent(m, most * m->wide); }
+
+/* rank - 1 leading extents of at most `rows` (as a rule) elements together, then `width`. */
+static sid2_shape shape_of(maker *m, int rank, int64_t rows, int64_t width)
 {
     sid2_shape shape = {.rank = rank};
+    rows *= m->tall;
     for (int i = 0; i < rank - 1; i++) {
         shape.dim[i] = extent(m, rows < 1 ? 1 : rows);
         rows /= shape.dim[i];
     }
-    shape.dim[rank - 1] = channels;
+    shape.dim[rank - 1] = width;
     return shape;
 }
 
@@ -101,7 +110,7 @@ static float choose(maker *m, float a, float b, float c)
 
 static void draw_linear(maker *m)
 {
-    int64_t ins = extent(m, 160), outs = extent(m, 160);
+    int64_t ins = channels(m, 160), outs = channels(m, 160);
     sid2_shape x = shape_of(m, (int)between(m, 1, 4), 96, ins);
     sid2_dtype to = chance(m, 0.7) ? m->low : SID2_F32;
     m->c->attr.dtype = to;
@@ -114,7 +123,7 @@ static void draw_linear(maker *m)
 
 static void draw_linear_dgrad(maker *m)
 {
-    int64_t ins = extent(m, 160), outs = extent(m, 160);
+    int64_t ins = channels(m, 160), outs = channels(m, 160);
     sid2_shape dy = shape_of(m, (int)between(m, 1, 4), 96, outs);
     normal(m, 0, m->low, dy, 0, 1);
     normal(m, 1, m->low, sid2_shape_of(outs, ins), 0, 1 / sqrt((double)outs));
@@ -124,9 +133,9 @@ static void draw_linear_dgrad(maker *m)
 
 static void draw_linear_wgrad(maker *m)
 {
-    sid2_shape x = shape_of(m, (int)between(m, 1, 4), 96, extent(m, 160));
+    sid2_shape x = shape_of(m, (int)between(m, 1, 4), 96, channels(m, 160));
     normal(m, 0, m->low, x, 0, 1);
-    normal(m, 1, m->low, with_last(x, extent(m, 160)), 0, 1);
+    normal(m, 1, m->low, with_last(x, channels(m, 160)), 0, 1);
     for (int i = 0; i < 2; i++) sums(m, i, rows_of(x), sqrt((double)rows_of(x)));
 }
 
@@ -136,9 +145,9 @@ typedef struct conv {
 
 static conv draw_conv(maker *m)
 {
-    int64_t side = (int64_t[]){1, 3, 3, 3, 5}[between(m, 0, 4)], most = side == 5 ? 20 : 48;
-    int64_t ins = extent(m, most), outs = extent(m, most);
-    int64_t h = extent(m, 13), w = extent(m, 13), n = extent(m, 2);
+    int64_t side = (int64_t[]){1, 3, 3, 3, 5}[between(m, 0, 4)], most = side == 5 ? 12 : 40;
+    int64_t ins = channels(m, most), outs = channels(m, most);
+    int64_t h = extent(m, 13 * m->tall), w = extent(m, 13), n = extent(m, 2);
     bool video = chance(m, 0.2);
     sid2_shape x = video ? sid2_shape_of(n, extent(m, 2), h, w, ins) : sid2_shape_of(n, h, w, ins);
     return (conv){x, with_last(x, outs), sid2_shape_of(outs, side, side, ins)};
@@ -196,7 +205,7 @@ static void maybe_film(maker *m, int i, sid2_shape x)
 static sid2_shape draw_grouped(maker *m, double *growth)
 {
     int64_t groups = (int64_t[]){1, 2, 3, 4, 8, 32}[between(m, 0, 5)];
-    sid2_shape x = shape_of(m, (int)between(m, 2, 5), 150, groups * extent(m, 96 / groups));
+    sid2_shape x = shape_of(m, (int)between(m, 2, 5), 150, groups * channels(m, 96 / groups));
     m->c->attr.groups = (int32_t)groups;
     draw_act(m);
     *growth = draw_eps(m, rows_per_sample(x) * last(x) / groups);
@@ -205,7 +214,7 @@ static sid2_shape draw_grouped(maker *m, double *growth)
 
 static sid2_shape draw_row(maker *m, double *growth)
 {
-    sid2_shape x = shape_of(m, (int)between(m, 1, 5), 80, extent(m, 300));
+    sid2_shape x = shape_of(m, (int)between(m, 1, 5), 80, channels(m, 300));
     m->c->attr.center = chance(m, 0.5);
     draw_act(m);
     *growth = draw_eps(m, last(x));
@@ -277,7 +286,7 @@ static void draw_row_norm_grad(maker *m)
 
 /* ---- Elementwise ------------------------------------------------------------------------------------ */
 
-static sid2_shape draw_any(maker *m, int rank) { return shape_of(m, rank, 100, extent(m, 160)); }
+static sid2_shape draw_any(maker *m, int rank) { return shape_of(m, rank, 100, channels(m, 160)); }
 
 static void draw_activation(maker *m)
 {
@@ -339,23 +348,23 @@ static void draw_dropout(maker *m)
 
 /* ---- Resampling ------------------------------------------------------------------------------------- */
 
-static sid2_shape draw_image(maker *m, int64_t cell, int64_t channels)
+static sid2_shape draw_image(maker *m, int64_t cell, int64_t depth)
 {
-    int64_t h = cell * extent(m, 12), w = cell * extent(m, 12), n = extent(m, 3);
+    int64_t h = cell * extent(m, 12 * m->tall), w = cell * extent(m, 12), n = extent(m, 3);
     bool video = chance(m, 0.3);
-    return video ? sid2_shape_of(n, extent(m, 2), h, w, channels) : sid2_shape_of(n, h, w, channels);
+    return video ? sid2_shape_of(n, extent(m, 2), h, w, depth) : sid2_shape_of(n, h, w, depth);
 }
 
 static void draw_pool2(maker *m)
 {
     draw_scale_factor(m);
-    normal(m, 0, m->low, draw_image(m, 2, extent(m, 66)), 0, 1);
+    normal(m, 0, m->low, draw_image(m, 2, channels(m, 66)), 0, 1);
     sums(m, 0, 4, 1);
 }
 
 static void draw_upsample2(maker *m)
 {
-    sid2_shape x = draw_image(m, 1, extent(m, 66)), y = x;
+    sid2_shape x = draw_image(m, 1, channels(m, 66)), y = x;
     y.dim[y.rank - 2] *= 2;
     y.dim[y.rank - 3] *= 2;
     draw_scale_factor(m);
@@ -367,14 +376,14 @@ static void draw_patchify(maker *m)
 {
     int64_t p = between(m, 1, 4);
     m->c->attr.patch = (int32_t)p;
-    normal(m, 0, m->low, draw_image(m, p, extent(m, 20)), 0, 1);
+    normal(m, 0, m->low, draw_image(m, p, channels(m, 20)), 0, 1);
 }
 
 static void draw_unpatchify(maker *m)
 {
     int64_t p = between(m, 1, 4);
     m->c->attr.patch = (int32_t)p;
-    normal(m, 0, m->low, draw_image(m, 1, p * p * extent(m, 20)), 0, 1);
+    normal(m, 0, m->low, draw_image(m, 1, p * p * channels(m, 20)), 0, 1);
 }
 
 /* ---- Attention -------------------------------------------------------------------------------------- */
@@ -383,19 +392,19 @@ static void draw_unpatchify(maker *m)
 static sid2_shape draw_qkv(maker *m, int64_t *width)
 {
     int32_t *grid = m->c->attr.grid;
-    int64_t n = extent(m, 2), heads = extent(m, 4), pairs = extent(m, 33);
+    int64_t n = extent(m, 2), heads = extent(m, 4), pairs = extent(m, m->wide > 1 ? 80 : 33);
     grid[0] = chance(m, 0.3) ? (int32_t)extent(m, 3) : 1;
     grid[1] = (int32_t)extent(m, 9);
     grid[2] = (int32_t)extent(m, 9);
-    if (chance(m, 0.1)) grid[1] = (int32_t)extent(m, 20);
+    if (m->tall > 1) grid[1] = (int32_t)extent(m, 25);
     m->c->attr.heads = (int32_t)heads;
     m->c->attr.theta = choose(m, 100, 10000, 30);
     m->c->attr.center = chance(m, 0.5);
     *width = 2 * pairs;
-    int64_t channels = 3 * heads * *width;
-    if (chance(m, 0.5)) return sid2_shape_of(n, grid[0] * grid[1] * grid[2], channels);
-    return grid[0] > 1 || chance(m, 0.2) ? sid2_shape_of(n, grid[0], grid[1], grid[2], channels)
-                                         : sid2_shape_of(n, grid[1], grid[2], channels);
+    int64_t depth = 3 * heads * *width;
+    if (chance(m, 0.5)) return sid2_shape_of(n, grid[0] * grid[1] * grid[2], depth);
+    return grid[0] > 1 || chance(m, 0.2) ? sid2_shape_of(n, grid[0], grid[1], grid[2], depth)
+                                         : sid2_shape_of(n, grid[1], grid[2], depth);
 }
 
 static void draw_qk_norm_rope(maker *m)
@@ -459,13 +468,13 @@ static void draw_attention_grad(maker *m)
 static void draw_embedding(maker *m)
 {
     int64_t rows = extent(m, 50), n = extent(m, 20);
-    normal(m, 0, m->low, sid2_shape_of(rows, extent(m, 200)), 0, 1);
+    normal(m, 0, m->low, sid2_shape_of(rows, channels(m, 200)), 0, 1);
     fill(m, 1, SID2_I32, sid2_shape_of(n), SID2_FILL_INTEGER, -3, (double)rows + 3);
 }
 
 static void draw_embedding_grad(maker *m)
 {
-    int64_t rows = extent(m, 50), width = extent(m, 200), n = extent(m, 20);
+    int64_t rows = extent(m, 50), width = channels(m, 200), n = extent(m, 20);
     m->c->attr.shape = sid2_shape_of(rows, width);
     normal(m, 0, m->low, sid2_shape_of(n, width), 0, 1);
     fill(m, 1, SID2_I32, sid2_shape_of(n), SID2_FILL_INTEGER, -3, (double)rows + 3);
@@ -549,14 +558,14 @@ static void draw_sampler_step(maker *m)
 
 static void draw_global_norm(maker *m)
 {
-    int64_t count = extent(m, 30000);
+    int64_t count = extent(m, 30000 * m->tall);
     normal(m, 0, SID2_F32, sid2_shape_of(count), 0, 1);
     sums(m, 0, count, 1);
 }
 
 static void draw_adam(maker *m)
 {
-    sid2_shape flat = sid2_shape_of(extent(m, 5000));
+    sid2_shape flat = sid2_shape_of(extent(m, 5000 * m->tall));
     normal(m, 0, SID2_F32, flat, 0, 1);
     normal(m, 1, SID2_F32, flat, 0, 1);
     normal(m, 2, SID2_F32, flat, 0, 0.1);
@@ -588,7 +597,9 @@ bool sid2_opcase_draw(sid2_op op, sid2_dtype compute, sid2_draw *draw, sid2_opca
         c->magnitude[i] = 1;
         c->length[i] = 1;
     }
-    maker m = {draw, c, compute};
+    maker m = {draw, c, compute, 1, 1};
+    if (chance(&m, 0.03)) m.wide = 8;
+    if (chance(&m, 0.03)) m.tall = 8;
     rules[op](&m);
     for (int i = 0; i < info.output_count; i++) /* dbias and the like, where nothing above said no */
         if (info.output[i].optional && c->wanted[i]) c->wanted[i] = chance(&m, 0.8);
