@@ -58,6 +58,22 @@ static int print_reference(void)
     return 0;
 }
 
+/* docs/operators.md: the operator table. */
+static int print_operators(void)
+{
+    puts(
+        "# Operators\n\nMade by `sid2 help --operators` from `core/op.def`, whose opening comment explains "
+        "the conventions. "
+        "`?`: may be absent;\n`=`: output 0 may overwrite this input; `+`: added to what is there.\n");
+    puts("| operator | inputs | outputs | attributes | what it computes |\n|---|---|---|---|---|");
+    for (int op = 0; op < SID2_OP_COUNT; op++) {
+        sid2_op_info info = sid2_op_describe((sid2_op)op);
+        printf("| `%s` | %s | %s | %s | `%s` |\n", info.name, info.inputs, info.outputs, info.attributes,
+               info.formula);
+    }
+    return 0;
+}
+
 /* The threads of OpenMP wait for each other by spinning, for milliseconds: fine on an idle machine, ruinous
  * where anything else runs besides (30 times slower, measured). libgomp reads its variables when it is
  * loaded, before main, hence once around. Whoever has set them knows better. */
@@ -84,6 +100,7 @@ int main(int argc, char **argv)
     }
     if (strcmp(argv[1], "help") == 0) {
         if (argc == 3 && strcmp(argv[2], "--markdown") == 0) return print_reference();
+        if (argc == 3 && strcmp(argv[2], "--operators") == 0) return print_operators();
         if (argc == 2) return print_help(), 0;
     }
     for (int i = 0; i < COMMAND_COUNT; i++) {

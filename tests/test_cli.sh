@@ -50,8 +50,10 @@ expect 2 'model.nonsense' info --preset quickstart --set model.nonsense=1
 expect 2 'either PATH or --preset' info
 expect 2 'nosuch' info --preset nosuch
 expect 2 'should be pytorch' bench --against tensorflow
-"$sid2" help --markdown >options.md || fail "sid2 help --markdown"
-diff -u "$source/docs/options.md" options.md || fail "docs/options.md is not what sid2 help --markdown prints"
+for page in markdown:options operators:operators; do
+    "$sid2" help "--${page%:*}" >page.md || fail "sid2 help --${page%:*}"
+    diff -u "$source/docs/${page#*:}.md" page.md || fail "docs/${page#*:}.md is not what sid2 help --${page%:*} prints"
+done
 
 echo "== data"
 expect 0 '200 pictures, 10 classes' data synth --out pictures --count 200
