@@ -114,7 +114,9 @@ static bool ask_memory(worker *w, double mib[2], sid2_error *err)
 static void print_row(const char *name, const char *dtype, const char *unit, double ours, double theirs,
                       double ratio)
 {
-    printf("%-28s %-5s %-9s %10.4g %10.4g %8.2f\n", name, dtype, unit, ours, theirs, ratio);
+    char a[32], b[32];
+    printf("%-28s %-5s %-9s %10s %10s %8.2f\n", name, dtype, unit, text_rate(ours, a), text_rate(theirs, b),
+           ratio);
 }
 
 /* One row of speed, and for a whole model two of memory. */

@@ -41,6 +41,12 @@ const char *text_bytes(double bytes, char text[32])
     return text_scaled(bytes, 1024, (const char *const[]){"B", "KiB", "MiB", "GiB", "TiB"}, text);
 }
 
+const char *text_rate(double rate, char text[32])
+{
+    snprintf(text, 32, rate < 100 ? "%.3g" : "%.0f", rate);
+    return text;
+}
+
 const char *text_count(double number, char text[32])
 {
     return text_scaled(number, 1000, (const char *const[]){"", "K", "M", "G", "T"}, text);

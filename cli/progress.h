@@ -23,6 +23,8 @@ double clock_seconds(void);
 const char *text_time(double seconds, char text[32]);
 /* "512 B", "3.4 MiB" */
 const char *text_bytes(double bytes, char text[32]);
+/* Per second: "0.382", "14.7", "1930" */
+const char *text_rate(double rate, char text[32]);
 /* "950", "32.7 K", "1.2 M", "3.4 G" */
 const char *text_count(double number, char text[32]);
 

@@ -175,8 +175,7 @@ static void write_head(FILE *page, const char *run_path, const history *h)
     write_tile(page, text, "loss");
     double speed = 0;
     for (int i = h->count / 2; i < h->count; i++) speed += h->speed[i] / (h->count - h->count / 2);
-    snprintf(text, sizeof text, "%.3g", speed);
-    write_tile(page, text, "images a second");
+    write_tile(page, text_rate(speed, part), "images a second");
     write_tile(page, text_time(h->seconds, part), "time");
     write_tile(page, text_bytes(h->memory, part), "peak memory");
     fputs("</div>\n", page);

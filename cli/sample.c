@@ -241,9 +241,9 @@ static bool work(job *j, sid2_error *err)
 
 static void print_result(const job *j, double seconds)
 {
-    char spent[32];
-    printf("%zu images in %s (%.3g images/s): %s%s\n", j->count, text_time(seconds, spent),
-           (double)j->count / seconds, j->out, j->kind == OUTPUT_FOLDER ? "/" : "");
+    char spent[32], rate[32];
+    printf("%zu images in %s (%s images/s): %s%s\n", j->count, text_time(seconds, spent),
+           text_rate((double)j->count / seconds, rate), j->out, j->kind == OUTPUT_FOLDER ? "/" : "");
     double steps = config_real(j->config, "sample.steps");
     if (config_real(j->config, "sample.guidance") != 1 && j->full)
         printf("guidance took the conditional network alone for %.0f of %.0f steps: %.0f %% of the cost\n",

@@ -225,12 +225,12 @@ static bool write_line(session *s, const sid2_train_stats *now, sid2_error *err)
 
 static void show(session *s, const sid2_train_stats *now)
 {
-    char left[32];
+    char left[32], rate[32];
     double stepping = clock_seconds() - s->began - s->aside;
     double per_step = stepping / (double)(now->step - s->first_step);
     progress_show(&s->bar, (double)now->step / (double)s->steps,
-                  "step %" PRIu64 "/%" PRIu64 "  loss %.4f  %.3g images/s  %s left", now->step, s->steps,
-                  s->loss, config_real(s->config, "train.batch") / per_step,
+                  "step %" PRIu64 "/%" PRIu64 "  loss %.4f  %s images/s  %s left", now->step, s->steps,
+                  s->loss, text_rate(config_real(s->config, "train.batch") / per_step, rate),
                   text_time(per_step * (double)(s->steps - now->step), left));
 }
 
