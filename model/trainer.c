@@ -211,6 +211,8 @@ static double set_hyper(sid2_trainer *t, float hyper[8])
     const sid2_config *c = &t->config;
     double number = (double)(t->steps + 1), rate = c->train_learning_rate;
     if (number < (double)c->train_warmup) rate *= number / (double)c->train_warmup;
+    double decay = c->train_ema, ramp = (1 + number) / (10 + number);
+    if (c->train_ema_rampup && ramp < decay) decay = ramp;
     const double values[8] = {rate,
                               c->train_beta1,
                               c->train_beta2,
@@ -218,7 +220,7 @@ static double set_hyper(sid2_trainer *t, float hyper[8])
                               1 - pow(c->train_beta1, number),
                               1 - pow(c->train_beta2, number),
                               c->train_clip,
-                              1 - c->train_ema};
+                              1 - decay};
     for (int i = 0; i < 8; i++) hyper[i] = (float)values[i];
     return rate;
 }
