@@ -242,6 +242,69 @@ static void runs_repeat_bit_by_bit(void **state)
     free_fixture(&b);
 }
 
+/* dw and dbias after two runs, which add up. */
+static void weight_gradient(const char *id, sid2_shape x, sid2_shape dw, float *result)
+{
+    sid2_device *device = open_device(id, 2);
+    sid2_graph *g = sid2_graph_create(SID2_BF16);
+    sid2_shape dy = x;
+    dy.dim[x.rank - 1] = dw.dim[0];
+    const sid2_tensor in[] = {sid2_graph_external(g, "x", SID2_BF16, x),
+                              sid2_graph_external(g, "dy", SID2_BF16, dy)};
+    const sid2_tensor out[] = {sid2_graph_external(g, "dw", SID2_F32, dw),
+                               sid2_graph_external(g, "dbias", SID2_F32, sid2_shape_of(dw.dim[0]))};
+    sid2_graph_emit_into(g, SID2_OP_conv2d_wgrad, (sid2_attr){.shape = dw}, in, 2, out, 2);
+    if (!sid2_graph_finish(g, &err)) fail_msg("%s", err.message);
+
+    sid2_binding bindings[4] = {{"x", NULL}, {"dy", NULL}, {"dw", NULL}, {"dbias", NULL}};
+    const sid2_shape shapes[] = {x, dy, dw, sid2_shape_of(dw.dim[0])};
+    for (int i = 0; i < 4; i++) {
+        size_t count = (size_t)sid2_shape_count(shapes[i]);
+        bindings[i].buffer = sid2_buffer_create(device, count * (i < 2 ? 2 : 4), &err);
+        uint16_t *values = malloc(count * sizeof *values);
+        for (size_t k = 0; k < count; k++) values[k] = sid2_f32_to_bf16(wave((int)k + i, 1));
+        if (i < 2) assert_true(sid2_buffer_upload(bindings[i].buffer, 0, values, count * 2, &err));
+        free(values);
+    }
+    sid2_program *program = sid2_program_create(device, g, bindings, 4, &err);
+    if (!program) fail_msg("%s", err.message);
+    for (int run = 0; run < 2; run++) assert_true(sid2_program_run(program, &err));
+    size_t bytes = (size_t)sid2_shape_count(dw) * sizeof *result;
+    assert_true(sid2_buffer_download(bindings[2].buffer, 0, result, bytes, &err));
+    assert_true(
+        sid2_buffer_download(bindings[3].buffer, 0, (char *)result + bytes, (size_t)dw.dim[0] * 4, &err));
+    sid2_program_destroy(program);
+    for (int i = 0; i < 4; i++) sid2_buffer_destroy(bindings[i].buffer);
+    sid2_graph_destroy(g);
+    sid2_device_close(device);
+}
+
+/* Channels in whole vectors take kernels of their own: odd and tiny images, wide kernels, many images. */
+static void weight_gradients_of_whole_vectors_agree(void **state)
+{
+    (void)state;
+    const sid2_shape cases[][2] = {
+        {sid2_shape_of(3, 8, 8, 32), sid2_shape_of(16, 3, 3, 32)},
+        {sid2_shape_of(2, 5, 7, 64), sid2_shape_of(24, 3, 3, 64)},
+        {sid2_shape_of(1, 1, 1, 32), sid2_shape_of(8, 5, 5, 32)},
+        {sid2_shape_of(2, 3, 1, 32), sid2_shape_of(8, 7, 7, 32)},
+        {sid2_shape_of(2, 25, 16, 16, 32), sid2_shape_of(8, 3, 3, 32)}, /* packed in several parts */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t count = (size_t)(sid2_shape_count(cases[i][1]) + cases[i][1].dim[0]);
+        float *fast = malloc(count * sizeof *fast), *slow = malloc(count * sizeof *slow);
+        weight_gradient("cpu", cases[i][0], cases[i][1], fast);
+        weight_gradient("reference", cases[i][0], cases[i][1], slow);
+        float size = 0;
+        for (size_t k = 0; k < count; k++) size = fmaxf(size, fabsf(slow[k]));
+        for (size_t k = 0; k < count; k++)
+            if (!(fabsf(fast[k] - slow[k]) <= 1e-5f * size))
+                fail_msg("case %zu, element %zu: %g and %g", i, k, (double)fast[k], (double)slow[k]);
+        free(fast);
+        free(slow);
+    }
+}
+
 static void profile_counts_runs(void **state)
 {
     (void)state;
@@ -263,10 +326,15 @@ static void profile_counts_runs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(open_by_id_and_fragment),     cmocka_unit_test(every_operator_has_a_fast_kernel),
-        cmocka_unit_test(unknown_device_is_one_line),  cmocka_unit_test(buffers_keep_their_bounds),
-        cmocka_unit_test(large_buffers_start_at_zero), cmocka_unit_test(out_of_memory_is_told),
-        cmocka_unit_test(both_devices_agree),          cmocka_unit_test(runs_repeat_bit_by_bit),
+        cmocka_unit_test(open_by_id_and_fragment),
+        cmocka_unit_test(every_operator_has_a_fast_kernel),
+        cmocka_unit_test(unknown_device_is_one_line),
+        cmocka_unit_test(buffers_keep_their_bounds),
+        cmocka_unit_test(large_buffers_start_at_zero),
+        cmocka_unit_test(out_of_memory_is_told),
+        cmocka_unit_test(both_devices_agree),
+        cmocka_unit_test(runs_repeat_bit_by_bit),
+        cmocka_unit_test(weight_gradients_of_whole_vectors_agree),
         cmocka_unit_test(profile_counts_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
