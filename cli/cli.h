@@ -52,7 +52,7 @@ bool ends_with(const char *text, const char *end);
 /* Formats a path; false (with an error) where it does not fit. */
 bool make_path(char path[4096], sid2_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Creates a folder and its parents; fine where it exists. */
-bool make_folder(const char *path, sid2_error *err);
+/* For sid2_dataset_options.on_skip: names a picture that is left out. `user`: the progress bar in its way. */
+void print_skipped(void *user, const char *name, const char *reason);
 
 #endif

@@ -2,12 +2,10 @@
 
 #include "cpu.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 const sid2_backend *const backends[] = {&sid2_backend_cpu};
 const int backend_count = sizeof backends / sizeof backends[0];
@@ -65,21 +63,8 @@ bool make_path(char path[4096], sid2_error *err, const char *format, ...)
     return (length >= 0 && length < 4096) || sid2_fail(err, SID2_ERR_USAGE, "path too long: %.80s...", path);
 }
 
-bool make_folder(const char *path, sid2_error *err)
+void print_skipped(void *user, const char *name, const char *reason)
 {
-    char part[4096];
-    if (!make_path(part, err, "%s", path)) return false;
-    for (char *at = part + 1;; at++) {
-        if (*at && *at != '/') continue;
-        char end = *at;
-        *at = 0;
-        if (mkdir(part, 0777) && errno != EEXIST)
-            return sid2_fail(err, SID2_ERR_IO, "cannot create folder %s: %s", part, strerror(errno));
-        if (!end) break;
-        *at = end;
-    }
-    struct stat status;
-    if (stat(path, &status) || !S_ISDIR(status.st_mode))
-        return sid2_fail(err, SID2_ERR_IO, "%s is not a folder", path);
-    return true;
+    progress_clear(user);
+    fprintf(stderr, "left out: %s: %s\n", name, reason);
 }

@@ -35,27 +35,21 @@ static int synth(int argc, char **argv)
     return 0;
 }
 
-static void print_skip(void *user, const char *name, const char *reason)
-{
-    (void)user;
-    fprintf(stderr, "left out: %s: %s\n", name, reason);
-}
-
 typedef struct statistics {
     int64_t pictures, per_class[1000];
     double sum[3], squares[3];
 } statistics;
 
 /* Reads every picture once; keeps the first `keep` of a shuffled order for the contact sheet. */
-static bool read_all(sid2_dataset *data, statistics *s, uint8_t *sheet, int64_t keep, sid2_error *err)
+static bool read_all(sid2_dataset *data, statistics *s, uint8_t *sheet, int64_t keep, progress *bar,
+                     sid2_error *err)
 {
     int channels = sid2_dataset_channels(data), size = sid2_dataset_size(data);
     size_t bytes = (size_t)size * (size_t)size * (size_t)channels;
     int64_t count = sid2_dataset_count(data);
     uint8_t *pixels = malloc(bytes);
     if (!pixels) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    progress bar;
-    progress_begin(&bar);
+    progress_begin(bar);
     bool good = true;
     for (int64_t i = 0; i < count && good; i++) {
         int32_t label = -1;
@@ -72,9 +66,9 @@ static bool read_all(sid2_dataset *data, statistics *s, uint8_t *sheet, int64_t 
         if (i < keep) memcpy(sheet + (size_t)i * bytes, pixels, bytes);
         s->pictures++;
         if (i % 64 == 0)
-            progress_show(&bar, (double)i / (double)count, "%" PRId64 " of %" PRId64 " pictures", i, count);
+            progress_show(bar, (double)i / (double)count, "%" PRId64 " of %" PRId64 " pictures", i, count);
     }
-    progress_clear(&bar);
+    progress_clear(bar);
     free(pixels);
     return good;
 }
@@ -121,18 +115,21 @@ static int inspect(int argc, char **argv)
     if (channels != 1 && channels != 3) return report_usage("data inspect", "--channels should be 1 or 3");
     interrupt_install();
     sid2_error err = {0};
-    sid2_dataset *data = sid2_dataset_open(
-        path,
-        (sid2_dataset_options){
-            .size = (int32_t)size, .channels = (int32_t)channels, .cache_bytes = 1, .on_skip = print_skip},
-        &err);
+    progress bar = {0};
+    sid2_dataset *data = sid2_dataset_open(path,
+                                           (sid2_dataset_options){.size = (int32_t)size,
+                                                                  .channels = (int32_t)channels,
+                                                                  .cache_bytes = 1,
+                                                                  .on_skip = print_skipped,
+                                                                  .user = &bar},
+                                           &err);
     if (!data) return report_error("data inspect", &err);
     int64_t count = sid2_dataset_count(data), keep = !out ? 0 : shown < count ? shown : count;
     size_t image_bytes = (size_t)(size * size * channels);
     uint8_t *sheet = keep < 100000 ? malloc((size_t)keep * image_bytes + 1) : NULL;
     statistics s = {0};
     bool good =
-        sheet ? read_all(data, &s, sheet, keep, &err)
+        sheet ? read_all(data, &s, sheet, keep, &bar, &err)
               : sid2_fail(&err, SID2_ERR_MEMORY, "out of memory for a sheet of %" PRId64 " pictures", keep);
     if (good) print_statistics(data, &s);
     if (good && out) {

@@ -26,13 +26,8 @@ typedef struct job {
     uint8_t *pixels;
     int32_t *labels;
     sid2_eval_point *points;
+    progress bar;
 } job;
-
-static void print_skip(void *user, const char *name, const char *reason)
-{
-    (void)user;
-    fprintf(stderr, "left out: %s: %s\n", name, reason);
-}
 
 static bool load_images(job *j, sid2_error *err)
 {
@@ -44,7 +39,8 @@ static bool load_images(job *j, sid2_error *err)
                                                        .channels = channels,
                                                        .part = part ? SID2_PART_HELDOUT : SID2_PART_ALL,
                                                        .holdout = holdout,
-                                                       .on_skip = print_skip},
+                                                       .on_skip = print_skipped,
+                                                       .user = &j->bar},
                                 err);
     if (!j->data) return false;
     int64_t available = sid2_dataset_count(j->data), wanted = config_int(j->config, "eval.images");
@@ -89,8 +85,7 @@ static bool prepare(job *j, sid2_error *err)
 static bool work(job *j, sid2_error *err)
 {
     enum { CHUNK = 256 }; /* images between looks at Ctrl-C */
-    progress bar;
-    progress_begin(&bar);
+    progress_begin(&j->bar);
     size_t bytes = (size_t)sid2_config_image_size(j->config) * (size_t)sid2_config_image_size(j->config) *
                    (size_t)sid2_config_image_channels(j->config);
     bool good = true;
@@ -109,11 +104,11 @@ static bool work(job *j, sid2_error *err)
             sum->eps_mse += share * point.eps_mse;
             sum->v_mse += share * point.v_mse;
             sum->weighted += share * point.weighted;
-            progress_show(&bar, (level + (double)(first + count) / j->count) / j->levels, "level %d of %d",
+            progress_show(&j->bar, (level + (double)(first + count) / j->count) / j->levels, "level %d of %d",
                           level + 1, j->levels);
         }
     }
-    progress_clear(&bar);
+    progress_clear(&j->bar);
     return good;
 }
 

@@ -1,6 +1,11 @@
 /* sid2 info: what a model is, costs and needs, without running it. */
 #include "cli.h"
 
+#include "training.h"
+
+#include "plan.h"
+
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -72,6 +77,45 @@ static void print_info(const job *j)
     puts("           (a device's own workspace comes on top; sid2 train prints it)");
 }
 
+/* Every node of the training step in order, with where its first output lies and how much is alive around it.
+ */
+static void print_nodes(const sid2_graph *g, const sid2_plan *plan)
+{
+    static const char *const phases[] = {"", "backward", "again"};
+    printf("%5s  %-20s %-9s %-5s %-18s %10s %10s\n", "node", "operator", "phase", "type", "output", "at",
+           "size");
+    for (int32_t n = 0; n < g->node_count; n++) {
+        const sid2_node *node = &g->nodes[n];
+        char shape[64], at[32] = "external", size[32];
+        sid2_tensor t = node->out[0];
+        if (t == SID2_NONE) continue;
+        sid2_type type = sid2_graph_type(g, t);
+        if (plan->offset[t] != SID2_NOT_IN_ARENA) text_bytes((double)plan->offset[t], at);
+        text_bytes((double)sid2_shape_count(type.shape) * (double)sid2_dtype_size(type.dtype), size);
+        printf("%5" PRId32 "  %-20s %-9s %-5s %-18s %10s %10s%s\n", n, sid2_op_name(node->op),
+               phases[node->phase], sid2_dtype_name(type.dtype), sid2_shape_text(type.shape, shape), at, size,
+               n == plan->peak_node ? "  <- most is alive here" : "");
+    }
+}
+
+static bool print_plan(const job *j, sid2_error *err)
+{
+    enum { ALIGNMENT = 64 };
+    sid2_training training;
+    if (!sid2_training_plan(j->config, j->memory, ALIGNMENT, &training, err)) return false;
+    sid2_plan *plan = sid2_plan_create(training.step, ALIGNMENT, err);
+    if (plan) {
+        char arena[32];
+        printf("training step of %d images: %" PRId32 " nodes, one arena of %s\n\n", training.microbatch,
+               training.step->node_count, text_bytes((double)plan->arena_bytes, arena));
+        print_nodes(training.step, plan);
+    }
+    bool good = plan != NULL;
+    sid2_plan_destroy(plan);
+    sid2_graph_destroy(training.step);
+    return good;
+}
+
 static bool print_json(const job *j, sid2_error *err)
 {
     const sid2_model_info *info = &j->info;
@@ -116,6 +160,8 @@ int command_info(int argc, char **argv)
         {OPTION_TEXT, "preset", "NAME", &j.preset, "a preset instead", NULL},
         {OPTION_FLAG, "hash", NULL, &j.hash, "print only the digest of all weights", NULL},
         {OPTION_FLAG, "json", NULL, &j.json, "print JSON", NULL},
+        {OPTION_FLAG, "plan", NULL, &j.plan,
+         "print every node of the training step, and where its result lies in memory", NULL},
         {OPTION_BYTES, "memory", "SIZE", &j.memory, "plan training within this limit, such as 8GiB (none)",
          NULL},
         OPTION_SET_KEY(&j.set),
@@ -129,6 +175,8 @@ int command_info(int argc, char **argv)
     bool good = prepare(&j, &err);
     if (good && j.hash)
         puts(j.digest);
+    else if (good && j.plan)
+        good = print_plan(&j, &err);
     else if (good) {
         good = sid2_model_describe(j.config, j.memory, &j.info, &err);
         if (good && j.json)

@@ -90,7 +90,8 @@ static void limit_spinning(char **argv)
 int main(int argc, char **argv)
 {
     limit_spinning(argv);
-    signal(SIGPIPE, SIG_IGN); /* a reader that went away is a write error like any other */
+    signal(SIGPIPE, SIG_IGN); /* a reader that went away, a limit on files: errors like any other */
+    signal(SIGXFSZ, SIG_IGN);
     setlinebuf(stdout);
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         return print_help(), argc < 2 ? 2 : 0;

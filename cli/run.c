@@ -27,8 +27,8 @@ bool run_open(run *r, const char *path, sid2_error *err)
     *r = (run){.lock = -1};
     char file[4096];
     if (!make_path(r->path, err, "%s", path) || !make_path(file, err, "%s/checkpoints", path) ||
-        !make_folder(file, err) || !make_path(file, err, "%s/samples", path) || !make_folder(file, err) ||
-        !make_path(file, err, "%s/lock", path))
+        !sid2_make_directories(file, err) || !make_path(file, err, "%s/samples", path) ||
+        !sid2_make_directories(file, err) || !make_path(file, err, "%s/lock", path))
         return false;
     r->lock = open(file, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
     if (r->lock < 0) return sid2_fail(err, SID2_ERR_IO, "cannot write %s: %s", file, strerror(errno));
@@ -182,29 +182,23 @@ bool run_checkpoint_path(const run *r, uint64_t step, char path[4096], sid2_erro
 
 static int is_checkpoint(const struct dirent *entry) { return strncmp(entry->d_name, "step-", 5) == 0; }
 
-static bool remove_folder(const char *path, sid2_error *err)
-{
-    DIR *folder = opendir(path);
-    if (!folder) return sid2_fail(err, SID2_ERR_IO, "cannot read %s: %s", path, strerror(errno));
-    struct dirent *entry;
-    while ((entry = readdir(folder))) unlinkat(dirfd(folder), entry->d_name, 0); /* "." and ".." refuse */
-    closedir(folder);
-    return rmdir(path) == 0 || sid2_fail(err, SID2_ERR_IO, "cannot remove %s: %s", path, strerror(errno));
-}
-
 bool run_prune(const run *r, int64_t keep, sid2_error *err)
 {
     char folder[4096], path[4096];
     struct dirent **entries;
-    if (!keep) return true;
     if (!make_path(folder, err, "%s/checkpoints", r->path)) return false;
     int count = scandir(folder, &entries, is_checkpoint, alphasort);
     if (count < 0) return sid2_fail(err, SID2_ERR_IO, "cannot read %s: %s", folder, strerror(errno));
     bool good = true;
-    for (int i = 0; i < count; i++) {
-        if (i < count - keep)
-            good =
-                good && make_path(path, err, "%s/%s", folder, entries[i]->d_name) && remove_folder(path, err);
+    int64_t kept = 0;
+    for (int i = count - 1; i >= 0; i--) {
+        const char *number = entries[i]->d_name + 5;
+        bool whole = !number[strspn(number, "0123456789")]; /* else what a killed trainer was writing */
+        if (whole && (!keep || kept < keep))
+            kept++;
+        else
+            good = good && make_path(path, err, "%s/%s", folder, entries[i]->d_name) &&
+                   sid2_remove_tree(path, err);
         free(entries[i]);
     }
     free(entries);

@@ -1,6 +1,7 @@
 /* sid2 sample: seeds in, pictures out. */
 #include "cli.h"
 
+#include "file.h"
 #include "image.h"
 #include "npz.h"
 
@@ -120,13 +121,13 @@ static bool prepare_output(job *j, sid2_error *err)
     size_t held = j->kind == OUTPUT_GRID ? j->count : (size_t)config_int(j->config, "sample.batch");
     j->pixels = malloc(held * j->image_bytes);
     if (!j->pixels) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu images", held);
-    if (j->kind == OUTPUT_FOLDER) return make_folder(j->out, err);
+    if (j->kind == OUTPUT_FOLDER) return sid2_make_directories(j->out, err);
     char folder[4096];
     if (!make_path(folder, err, "%s", j->out)) return false;
     char *slash = strrchr(folder, '/');
     if (slash && slash != folder) {
         *slash = 0;
-        if (!make_folder(folder, err)) return false;
+        if (!sid2_make_directories(folder, err)) return false;
     }
     if (j->kind != OUTPUT_NPZ) return true;
     j->npz = sid2_npz_open(j->out, size, size, channels, err);

@@ -38,13 +38,6 @@ typedef struct session {
 
 /* ---- Preparing: everything that can be refused is refused before the run's folder is touched ---- */
 
-static void print_skip(void *user, const char *name, const char *reason)
-{
-    progress *bar = user;
-    progress_clear(bar);
-    fprintf(stderr, "left out: %s: %s\n", name, reason);
-}
-
 static bool is_set(const assignments *set, const char *key)
 {
     size_t length = strlen(key);
@@ -101,7 +94,7 @@ static bool prepare_data(session *s, sid2_error *err)
                                                        .channels = sid2_config_image_channels(s->config),
                                                        .part = holdout > 0 ? SID2_PART_TRAIN : SID2_PART_ALL,
                                                        .holdout = holdout,
-                                                       .on_skip = print_skip,
+                                                       .on_skip = print_skipped,
                                                        .user = &s->bar},
                                 err);
     if (!s->data || !prepare_classes(s, err)) return false;

@@ -72,6 +72,7 @@ expect 0 'pictures   199 .*1 more were broken' data inspect broken
 echo "== info"
 expect 0 'multiply-adds' info --preset imagenet128-2
 expect 0 '"block_multiply_adds"' info --preset imagenet128-2 --json
+expect 0 'most is alive here' info --preset quickstart --plan
 expect 1 'at least' info --preset imagenet128-2 --memory 1MiB
 expect 1 'nowhere' info nowhere
 
@@ -146,6 +147,30 @@ truncate -s -100 cut/ema.safetensors
 expect 1 'ema.safetensors' sample cut --out no.png
 rm cut/ema.safetensors
 expect 1 'cut' sample cut --out no.png
+"$sid2" sample run --seeds 0-63 --steps 100000 --out no.png >/dev/null 2>err &
+job=$!
+sleep 1
+kill -INT "$job"
+wait "$job"
+[ $? -eq 1 ] || fail "an interrupted sampling should end with 1"
+grep -q 'stopped; nothing was written' err || fail "an interrupted sampling should say so: $(cat err)"
+[ -z "$(find . -maxdepth 1 -name 'no*')" ] || fail "an interrupted sampling left something behind"
+
+echo "== no room"
+(
+    ulimit -f 4 # blocks of 1024 bytes: every larger file fails as on a full disk
+    timeout 60 "$sid2" train "${small[@]}" --out full --set train.steps=2 >/dev/null 2>err
+    [ $? -eq 1 ] && [ "$(grep -c '^sid2 train: .*\(too large\|space\)' err)" -eq 1 ]
+) || fail "a full disk should be one line: $(cat err)"
+[ -z "$(ls full/checkpoints)" ] || fail "a full disk left a part of a checkpoint"
+if ! ldd "$sid2" | grep -q libasan; then
+    (
+        ulimit -v 400000
+        timeout 60 "$sid2" train --preset imagenet128-1 --data pictures --out big --threads 1 >/dev/null 2>err
+        [ $? -eq 1 ] && [ "$(grep -c '^sid2 train: ' err)" -eq 1 ]
+    ) || fail "too little memory should be one line: $(cat err)"
+fi
+
 echo "== eval, report"
 expect 0 'mean over all levels' eval run --data pictures --levels 3 --images 4
 expect 0 '"levels"' eval run --data pictures --levels 2 --images 2 --json
