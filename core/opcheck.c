@@ -291,7 +291,8 @@ static double allowance(const sid2_opcase *c, int output, double expected, doubl
         return 1; /* a level next door, where a rounding falls the other way */
     double size = fabs(expected) + rms, sum = 8 * 0x1p-24 * sqrt(1 + (double)c->length[output]);
     double inner = inner_roundings(c->op) * rounding(c->in[0].type.dtype);
-    return size * (rounding(c->out[output].dtype) + inner) + (size + c->magnitude[output]) * sum;
+    double smallest = c->out[output].dtype == SID2_F16 ? 0x1p-25 : 0; /* half of what f16 can tell from 0 */
+    return size * (rounding(c->out[output].dtype) + inner) + (size + c->magnitude[output]) * sum + smallest;
 }
 
 static void describe_failure(const sid2_opcase *c, const sid2_op_info *info, int number, const char *what,

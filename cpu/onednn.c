@@ -19,6 +19,7 @@
 #include "onednn_compat.h"
 
 #include <omp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,7 +148,12 @@ static void free_primitive(primitive *p)
     for (int i = 0; i < p->count; ++i) dnnl_memory_destroy(p->args[i].memory);
 }
 
-static void release(sid2_cpu_call *call)
+/* Primitives are made and dropped by one thread at a time. Where two threads did so at once, oneDNN 2.6.3
+ * computed wrong numbers in one convolution of some thousands; without its primitive cache it did not.
+ * Running needs no lock. */
+static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+
+static void drop(sid2_cpu_call *call)
 {
     state *s = call->state;
     if (!s) return;
@@ -158,6 +164,13 @@ static void release(sid2_cpu_call *call)
     free(s->packed);
     free(s);
     call->state = NULL;
+}
+
+static void release(sid2_cpu_call *call)
+{
+    pthread_mutex_lock(&making);
+    drop(call);
+    pthread_mutex_unlock(&making);
 }
 
 static size_t owned(const sid2_cpu_call *call) { return ((const state *)call->state)->packed_bytes; }
@@ -298,12 +311,20 @@ static bool build_product(sid2_cpu_call *call, state *s, const product *p, sid2_
     return made;
 }
 
+/* Begins a prepare; returns what ends it. */
+static int begin(const sid2_cpu_call *call)
+{
+    pthread_mutex_lock(&making);
+    return set_threads(call->threads);
+}
+
 /* Ends a prepare: on failure frees what was made and names the cause. */
 static bool finish(sid2_cpu_call *call, bool made, int threads_before, sid2_error *err)
 {
     omp_set_num_threads(threads_before);
+    if (!made) drop(call);
+    pthread_mutex_unlock(&making);
     if (made) return true;
-    release(call);
     if (!err || err->code == SID2_OK)
         sid2_fail(err, SID2_ERR_UNSUPPORTED, "oneDNN has no fast %s for these tensors",
                   sid2_op_name(call->op));
@@ -313,7 +334,7 @@ static bool finish(sid2_cpu_call *call, bool made, int threads_before, sid2_erro
 static bool prepare_product(sid2_cpu_call *call, sid2_error *err)
 {
     product p = product_of(call);
-    int before = set_threads(call->threads);
+    int before = begin(call);
     state *s = make_state(call, err);
     bool made = s && describe_product(&p) && build_product(call, s, &p, err);
     md_free(&p.a_md), md_free(&p.out_md), md_free(&p.bias_md), md_free(&p.w_plain), md_free(&p.w_wanted);
@@ -431,7 +452,7 @@ static bool prepare_wgrad(sid2_cpu_call *call, sid2_error *err)
 {
     const sid2_cpu_tensor *x = &call->in[0], *dy = &call->in[1];
     geometry g = geometry_of(x, &call->out[0], last(dy));
-    int before = set_threads(call->threads);
+    int before = begin(call);
     state *s = make_state(call, err);
     bool made = s && x->dtype == dy->dtype &&
                 (g.k == 1 ? build_linear_wgrad(call, s, &g) : build_conv_wgrad(call, s, &g));
