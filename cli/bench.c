@@ -75,12 +75,13 @@ static bool time_steps(worker *w, int64_t steps, double *seconds, sid2_error *er
     return *seconds > 0 || sid2_fail(err, SID2_ERR_FORMAT, "a measurement answered '%.80s'", reply);
 }
 
-/* How many steps last about as long as asked, in whole images of the sampler. */
+/* How many steps last about as long as asked. */
 static bool calibrate(const job *j, worker *w, int64_t *steps, sid2_error *err)
 {
     double seconds;
-    if (!time_steps(w, 4, &seconds, err)) return false;
-    *steps = 4 * (int64_t)fmin(fmax(1, j->seconds / seconds / 4), 1e6);
+    int64_t whole = w->whole;
+    if (!time_steps(w, whole, &seconds, err)) return false;
+    *steps = whole * (int64_t)fmin(fmax(1, j->seconds / seconds / (double)whole), 1e6);
     return true;
 }
 

@@ -14,7 +14,8 @@
 
 bool worker_start(worker *w, const char *const *command, const json_t *request, sid2_error *err)
 {
-    *w = (worker){0};
+    const char *mode = json_string_value(json_object_get(request, "mode"));
+    *w = (worker){.whole = mode && strcmp(mode, "sample") == 0 ? WORKER_SAMPLER_STEPS : 1};
     int to[2] = {-1, -1}, from[2] = {-1, -1};
     if (pipe(to) || pipe(from)) return sid2_fail(err, SID2_ERR_IO, "cannot make a pipe: %s", strerror(errno));
     w->process = fork();
@@ -63,7 +64,7 @@ void worker_stop(worker *w)
 
 /* ---- The side that works ---- */
 
-enum { SAMPLER_STEPS = 4, MAX_BINDINGS = 24 };
+enum { MAX_BINDINGS = 24 };
 
 typedef struct bench {
     sid2_config *config;
@@ -80,11 +81,10 @@ typedef struct bench {
     double parameters;
 } bench;
 
-/* Any number of steps up to what was asked: a sampler makes whole images only. */
 static bool bench_run(bench *b, int64_t steps, sid2_error *err)
 {
     if (b->sampler) {
-        for (int64_t i = 0; i < steps; i += SAMPLER_STEPS)
+        for (int64_t i = 0; i < steps; i += WORKER_SAMPLER_STEPS)
             if (!sid2_sampler_run(b->sampler, b->seeds, b->labels, b->batch, b->pixels, NULL, NULL, err))
                 return false;
         return true;
@@ -119,7 +119,7 @@ static bool start_model(bench *b, const json_t *request, const char *mode, const
         good && set_key(b->config, "train.batch", text, err) &&
         set_key(b->config, "sample.batch", text, err) && set_key(b->config, "train.precision", dtype, err) &&
         set_key(b->config, "sample.precision", dtype, err) && set_key(b->config, "sample.guidance", "1", err);
-    snprintf(text, sizeof text, "%d", SAMPLER_STEPS);
+    snprintf(text, sizeof text, "%d", WORKER_SAMPLER_STEPS);
     if (!good || !set_key(b->config, "sample.steps", text, err)) return false;
 
     int size = sid2_config_image_size(b->config), classes = sid2_config_classes(b->config);
