@@ -93,10 +93,8 @@ static bool measure(const job *j, worker *side, int count, double *seconds, sid2
     for (int s = 0; s < count; s++)
         if (!calibrate(j, &side[s], &steps[s], err)) return false;
     for (int64_t round = 0; round < j->rounds; round++) {
-        for (int s = 0; s < count; s++) {
-            if (interrupted()) return sid2_fail(err, SID2_ERR_CANCELLED, "stopped");
+        for (int s = 0; s < count; s++)
             if (!time_steps(&side[s], steps[s], &times[s][round], err)) return false;
-        }
     }
     for (int s = 0; s < count; s++) seconds[s] = median(times[s], (int)j->rounds);
     return true;
@@ -120,8 +118,9 @@ static void print_row(const char *name, const char *dtype, const char *unit, dou
            ratio);
 }
 
-/* One row of speed, and for a whole model two of memory. */
-static bool compare(const job *j, const char *name, const char *dtype, json_t *request, bool memory,
+/* One row of speed in images (of a sampler: network evaluations of one image) a second, and two of memory;
+ * or, where `unit` is NULL, one row of an operator's steps. */
+static bool compare(const job *j, const char *name, const char *dtype, const char *unit, json_t *request,
                     sid2_error *err)
 {
     worker side[2] = {0};
@@ -132,10 +131,10 @@ static bool compare(const job *j, const char *name, const char *dtype, json_t *r
         good = sid2_fail(err, SID2_ERR_INTERNAL, "the models differ: %.0f parameters here, %.0f in PyTorch",
                          side[0].parameters, side[1].parameters);
     good = good && measure(j, side, 2, seconds, err);
-    if (good && memory) good = ask_memory(&side[0], mib[0], err) && ask_memory(&side[1], mib[1], err);
-    if (good && memory) {
+    if (good && unit) good = ask_memory(&side[0], mib[0], err) && ask_memory(&side[1], mib[1], err);
+    if (good && unit) {
         double ours = (double)j->batch / seconds[0], theirs = (double)j->batch / seconds[1];
-        print_row(name, dtype, "images/s", ours, theirs, ours / theirs);
+        print_row(name, dtype, unit, ours, theirs, ours / theirs);
         print_row("  peak memory", dtype, "MiB", mib[0][0], mib[1][0], mib[0][0] / mib[1][0]);
         print_row("  ... without the program", dtype, "MiB", mib[0][0] - mib[0][1], mib[1][0] - mib[1][1],
                   (mib[0][0] - mib[0][1]) / (mib[1][0] - mib[1][1]));
@@ -177,14 +176,15 @@ static bool compare_all(const job *j, sid2_error *err)
             char name[64];
             snprintf(name, sizeof name, "%s, batch %lld", modes[m], (long long)j->batch);
             if (wanted(j->dtypes, dtypes[d]) && wanted(j->rows, modes[m]))
-                good = compare(j, name, dtypes[d], request_model(j, modes[m], dtypes[d]), true, err);
+                good = compare(j, name, dtypes[d], m ? "evals/s" : "images/s",
+                               request_model(j, modes[m], dtypes[d]), err);
         }
     }
     for (size_t i = 0; i < sizeof operators / sizeof operators[0] && wanted(j->rows, "ops"); i++)
         for (int d = 0; d < 2 && good; d++)
             if (wanted(j->dtypes, dtypes[d]))
-                good = compare(j, operators[i].name, dtypes[d],
-                               request_operator(j, operators[i].fields, dtypes[d]), false, err);
+                good = compare(j, operators[i].name, dtypes[d], NULL,
+                               request_operator(j, operators[i].fields, dtypes[d]), err);
     return good;
 }
 
@@ -336,7 +336,6 @@ int command_bench(int argc, char **argv)
         return report_usage("bench", "--rounds should be 1 to %d", MAX_ROUNDS);
     if (!wanted(j.dtypes, "f32") && !wanted(j.dtypes, "bf16"))
         return report_usage("bench", "--dtype '%s' should be f32, bf16 or f32,bf16", j.dtypes);
-    interrupt_install();
     sid2_error err = {0};
     bool good = prepare(&j, &err);
     if (good && j.against)

@@ -1,6 +1,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "philox.h"
 
 /* ---- The side that asks ---- */
@@ -98,6 +100,19 @@ static bool bench_run(bench *b, int64_t steps, sid2_error *err)
     return true;
 }
 
+static int64_t integer(const json_t *request, const char *key)
+{
+    return json_integer_value(json_object_get(request, key));
+}
+
+static bool start_device(bench *b, const json_t *request, sid2_error *err)
+{
+    const char *device = json_string_value(json_object_get(request, "device"));
+    if (!device) return sid2_fail(err, SID2_ERR_FORMAT, "the request names no device");
+    b->device = open_device(device, integer(request, "threads"), err);
+    return b->device != NULL;
+}
+
 static bool set_key(sid2_config *config, const char *key, const char *value, sid2_error *err)
 {
     char text[256];
@@ -105,23 +120,64 @@ static bool set_key(sid2_config *config, const char *key, const char *value, sid
     return sid2_config_set(config, text, err);
 }
 
-static bool start_model(bench *b, const json_t *request, const char *mode, const char *dtype, sid2_error *err)
+static bool set_number(sid2_config *config, const char *key, int64_t value, sid2_error *err)
 {
     char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)value);
+    return set_key(config, key, text, err);
+}
+
+static bool configure(bench *b, const json_t *request, const char *dtype, sid2_error *err)
+{
     const char *key;
     json_t *value;
     b->config = sid2_config_create();
     bool good = b->config || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     json_object_foreach(json_object_get(request, "config"), key, value) good =
         good && set_key(b->config, key, json_string_value(value), err);
-    snprintf(text, sizeof text, "%d", b->batch);
-    good =
-        good && set_key(b->config, "train.batch", text, err) &&
-        set_key(b->config, "sample.batch", text, err) && set_key(b->config, "train.precision", dtype, err) &&
-        set_key(b->config, "sample.precision", dtype, err) && set_key(b->config, "sample.guidance", "1", err);
-    snprintf(text, sizeof text, "%d", WORKER_SAMPLER_STEPS);
-    if (!good || !set_key(b->config, "sample.steps", text, err)) return false;
+    return good && set_number(b->config, "train.batch", b->batch, err) &&
+           set_number(b->config, "sample.batch", b->batch, err) &&
+           set_number(b->config, "sample.steps", WORKER_SAMPLER_STEPS, err) &&
+           set_key(b->config, "train.precision", dtype, err) &&
+           set_key(b->config, "sample.precision", dtype, err) &&
+           set_key(b->config, "sample.guidance", "1", err);
+}
 
+/* A checkpoint of fresh weights in `folder`, by a process of its own: what training holds must not count as
+ * the sampler's memory. */
+static bool save_fresh(const bench *b, const json_t *request, const char *folder, sid2_error *err)
+{
+    int status = 0, process = fork();
+    if (process == 0) {
+        sid2_device *device = open_device(json_string_value(json_object_get(request, "device")),
+                                          integer(request, "threads"), err);
+        sid2_config *config = sid2_config_clone(b->config);
+        bool good = device && config && set_key(config, "train.batch", "1", err);
+        sid2_trainer *trainer = good ? sid2_trainer_create(device, config, 0, err) : NULL;
+        good = trainer && sid2_trainer_save(trainer, folder, err);
+        if (!good) printf("error %s\n", err->message), fflush(stdout);
+        _exit(good ? 0 : 1);
+    }
+    bool good = process > 0 && waitpid(process, &status, 0) == process && status == 0;
+    return good || sid2_fail(err, SID2_ERR_DEVICE, "cannot make weights to sample from");
+}
+
+static bool start_sampler(bench *b, const json_t *request, sid2_error *err)
+{
+    char root[] = "/tmp/sid2-bench-XXXXXX", folder[64];
+    if (!mkdtemp(root))
+        return sid2_fail(err, SID2_ERR_IO, "cannot make a folder in /tmp: %s", strerror(errno));
+    snprintf(folder, sizeof folder, "%s/fresh", root);
+    bool good = save_fresh(b, request, folder, err) && start_device(b, request, err) &&
+                (b->sampler = sid2_sampler_create(b->device, b->config, 0, err)) &&
+                sid2_sampler_load(b->sampler, folder, true, err);
+    sid2_remove_tree(root, NULL);
+    return good;
+}
+
+static bool start_model(bench *b, const json_t *request, const char *mode, const char *dtype, sid2_error *err)
+{
+    if (!configure(b, request, dtype, err)) return false;
     int size = sid2_config_image_size(b->config), classes = sid2_config_classes(b->config);
     size_t bytes = (size_t)b->batch * (size_t)(size * size * sid2_config_image_channels(b->config));
     b->pixels = malloc(bytes);
@@ -130,15 +186,12 @@ static bool start_model(bench *b, const json_t *request, const char *mode, const
     if (!b->pixels || !b->labels || !b->seeds) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     for (size_t i = 0; i < bytes; i++) b->pixels[i] = (uint8_t)sid2_philox_word(0, i, 0, 0);
     for (int i = 0; i < b->batch; i++) b->labels[i] = classes ? i % classes : -1, b->seeds[i] = (uint64_t)i;
-    if (strcmp(mode, "train") == 0)
-        b->trainer = sid2_trainer_create(b->device, b->config, 0, err);
-    else
-        b->sampler = sid2_sampler_create(b->device, b->config, 0, err);
     sid2_model_info info;
-    if ((!b->trainer && !b->sampler) || !sid2_model_describe(b->config, 0, &info, err)) return false;
+    if (!sid2_model_describe(b->config, 0, &info, err)) return false;
     b->parameters = (double)info.parameters;
     sid2_model_info_clear(&info);
-    return true;
+    if (strcmp(mode, "sample") == 0) return start_sampler(b, request, err);
+    return start_device(b, request, err) && (b->trainer = sid2_trainer_create(b->device, b->config, 0, err));
 }
 
 /* ---- One operator and its gradient ---- */
@@ -152,39 +205,33 @@ static sid2_shape shape_of(const json_t *list)
     return sid2_shape_make(rank, dim);
 }
 
-static int64_t integer(const json_t *request, const char *key)
-{
-    return json_integer_value(json_object_get(request, key));
-}
-
 static sid2_tensor build_operator(sid2_graph *g, const json_t *request, const char *op, sid2_dtype dtype)
 {
     sid2_shape shape = shape_of(json_object_get(request, "shape"));
     int64_t channels = shape.rank ? shape.dim[shape.rank - 1] : 0, out = integer(request, "out"),
             kernel = integer(request, "kernel");
-    sid2_tensor x = sid2_graph_variable(g, "x", dtype, shape);
     if (strcmp(op, "linear") == 0)
-        return sid2_linear(g, x, sid2_graph_param(g, "w", sid2_shape_of(out, channels), true, 0, 1),
+        return sid2_linear(g, sid2_graph_variable(g, "x", dtype, shape),
+                           sid2_graph_param(g, "w", sid2_shape_of(out, channels), true, 0, 1),
                            sid2_graph_param(g, "b", sid2_shape_of(out), false, 0, 1));
     if (strcmp(op, "conv2d") == 0)
-        return sid2_conv2d(g, x,
+        return sid2_conv2d(g, sid2_graph_variable(g, "x", dtype, shape),
                            sid2_graph_param(g, "w", sid2_shape_of(out, kernel, kernel, channels), true, 0, 1),
                            sid2_graph_param(g, "b", sid2_shape_of(out), false, 0, 1));
     if (strcmp(op, "group_norm") == 0)
-        return sid2_silu(g,
-                         sid2_group_norm(g, x, sid2_graph_param(g, "w", sid2_shape_of(channels), false, 1, 0),
-                                         sid2_graph_param(g, "b", sid2_shape_of(channels), false, 0, 1),
-                                         (int)integer(request, "groups"), 1e-6f));
+        return sid2_silu(g, sid2_group_norm(g, sid2_graph_variable(g, "x", dtype, shape),
+                                            sid2_graph_param(g, "w", sid2_shape_of(channels), false, 1, 0),
+                                            sid2_graph_param(g, "b", sid2_shape_of(channels), false, 0, 1),
+                                            (int)integer(request, "groups"), 1e-6f));
     if (strcmp(op, "row_norm") == 0)
-        return sid2_rms_norm(g, x, sid2_graph_param(g, "w", sid2_shape_of(channels), false, 1, 0), 1e-6f);
-    /* Attention alone: q and k come as they are, as on the other side. */
-    sid2_shape three = shape, two = shape;
+        return sid2_rms_norm(g, sid2_graph_variable(g, "x", dtype, shape),
+                             sid2_graph_param(g, "w", sid2_shape_of(channels), false, 1, 0), 1e-6f);
+    /* sid2's attention has its rotary positions in it; the other side is spared them. */
+    sid2_shape three = shape;
     three.dim[2] = 3 * channels;
-    two.dim[2] = 2 * channels;
-    sid2_tensor in[2] = {sid2_graph_variable(g, "qk", dtype, two),
-                         sid2_graph_variable(g, "qkv", dtype, three)};
-    return sid2_graph_emit(g, SID2_OP_attention, (sid2_attr){.heads = (int32_t)integer(request, "heads")}, in,
-                           2, true);
+    int32_t side = (int32_t)lround(sqrt((double)shape.dim[1]));
+    return sid2_attention(g, sid2_graph_variable(g, "qkv", dtype, three), SID2_NONE, SID2_NONE,
+                          (int)integer(request, "heads"), (int32_t[]){1, side, side}, false, 1e-6f, 100);
 }
 
 static bool fill(sid2_buffer *buffer, sid2_dtype dtype, size_t count, sid2_error *err)
@@ -227,21 +274,20 @@ static bool start_operator(bench *b, const json_t *request, const char *dtype, s
         bindings[b->buffer_count] = (sid2_binding){info->name, buffer};
         b->buffers[b->buffer_count++] = buffer;
     }
-    b->parameters = (double)g->param_elements;
+    for (int32_t p = 0; p < g->param_count; p++)
+        b->parameters += (double)sid2_shape_count(g->params[p].shape);
     return (b->program = sid2_program_create(b->device, g, bindings, b->buffer_count, err)) != NULL;
 }
 
 static bool start(bench *b, const json_t *request, sid2_error *err)
 {
-    const char *mode = json_string_value(json_object_get(request, "mode")),
-               *dtype = json_string_value(json_object_get(request, "dtype"));
-    const char *device = json_string_value(json_object_get(request, "device"));
+    const char *mode = json_string_value(json_object_get(request, "mode"));
+    const char *dtype = json_string_value(json_object_get(request, "dtype"));
     b->batch = (int)integer(request, "batch");
-    if (!mode || !dtype || !device) return sid2_fail(err, SID2_ERR_FORMAT, "the request is incomplete");
-    b->device = open_device(device, integer(request, "threads"), err);
-    if (!b->device) return false;
-    bool good = strcmp(mode, "op") == 0 ? start_operator(b, request, dtype, err)
-                                        : start_model(b, request, mode, dtype, err);
+    if (!mode || !dtype) return sid2_fail(err, SID2_ERR_FORMAT, "the request is incomplete");
+    bool good = strcmp(mode, "op") == 0
+                    ? start_device(b, request, err) && start_operator(b, request, dtype, err)
+                    : start_model(b, request, mode, dtype, err);
     return good && bench_run(b, 1, err);
 }
 
