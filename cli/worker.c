@@ -1,6 +1,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -19,12 +20,13 @@ bool worker_start(worker *w, const char *const *command, const json_t *request, 
     const char *mode = json_string_value(json_object_get(request, "mode"));
     *w = (worker){.whole = mode && strcmp(mode, "sample") == 0 ? WORKER_SAMPLER_STEPS : 1};
     int to[2] = {-1, -1}, from[2] = {-1, -1};
-    if (pipe(to) || pipe(from)) return sid2_fail(err, SID2_ERR_IO, "cannot make a pipe: %s", strerror(errno));
+    /* Closed in the next worker, or this one's end would never come. */
+    if (pipe2(to, O_CLOEXEC) || pipe2(from, O_CLOEXEC))
+        return sid2_fail(err, SID2_ERR_IO, "cannot make a pipe: %s", strerror(errno));
     w->process = fork();
     if (w->process == 0) {
         dup2(to[0], STDIN_FILENO);
         dup2(from[1], STDOUT_FILENO);
-        close(to[0]), close(to[1]), close(from[0]), close(from[1]);
         signal(SIGPIPE, SIG_DFL);
         unsetenv("GOMP_SPINCOUNT"); /* see main.c: each side waits as it would by itself */
         execvp(command[0], (char *const *)command);
