@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -134,8 +135,7 @@ bool sid2_file_write(const char *path, const void *bytes, size_t size, sid2_erro
     return sid2_atomic_commit(&file, err);
 }
 
-/* ---- Folders ----------------------------------------------------------------------------------------------
- */
+/* ---- Folders ---- */
 
 bool sid2_is_directory(const char *path)
 {
@@ -182,20 +182,32 @@ static void split(const char *path, char *folder, size_t size, const char **name
     snprintf(folder, size, "%.*s", slash ? (int)(slash - path) + (slash == path) : 1, slash ? path : ".");
 }
 
-static void remove_leftovers(const char *path)
+/* Is `suffix` "<process>", of a process that no longer runs? One of our own number is an earlier one's. */
+static bool is_of_dead_process(const char *suffix)
 {
-    char folder[4096], victim[8192];
+    size_t digits = strspn(suffix, "0123456789");
+    if (!digits || digits > 9 || suffix[digits]) return false;
+    pid_t process = (pid_t)strtol(suffix, NULL, 10);
+    return process > 0 && (process == getpid() || (kill(process, 0) && errno == ESRCH));
+}
+
+/* A folder moved aside with nothing in its place is the only copy, so it goes back rather than away. */
+static void clear_leftovers(const char *path)
+{
+    char folder[4096], found[8192];
     const char *name;
     split(path, folder, sizeof folder, &name);
     DIR *listing = opendir(folder);
     if (!listing) return;
     size_t length = strlen(name);
     for (struct dirent *entry; (entry = readdir(listing));) {
+        if (strncmp(entry->d_name, name, length)) continue;
         const char *rest = entry->d_name + length;
-        if (strncmp(entry->d_name, name, length) || (strncmp(rest, ".tmp-", 5) && strncmp(rest, ".old-", 5)))
-            continue;
-        snprintf(victim, sizeof victim, "%s/%s", folder, entry->d_name);
-        sid2_remove_tree(victim, NULL);
+        bool old = !strncmp(rest, ".old-", 5);
+        if ((!old && strncmp(rest, ".tmp-", 5)) || !is_of_dead_process(rest + 5)) continue;
+        snprintf(found, sizeof found, "%s/%s", folder, entry->d_name);
+        if (old && access(path, F_OK) && errno == ENOENT && !rename(found, path)) continue;
+        sid2_remove_tree(found, NULL);
     }
     closedir(listing);
 }
@@ -209,7 +221,7 @@ bool sid2_atomic_directory_open(sid2_atomic_directory *directory, const char *pa
     }
     for (size_t n = strlen(directory->path); n > 1 && directory->path[n - 1] == '/';)
         directory->path[--n] = 0;
-    remove_leftovers(directory->path);
+    clear_leftovers(directory->path);
     sprintf(directory->temporary, "%s.tmp-%ld", directory->path, (long)getpid());
     char folder[4096];
     const char *name;

@@ -30,7 +30,8 @@ bool sid2_remove_tree(const char *path, sid2_error *err);      /* absent is fine
 
 /* A folder that appears under its name complete or not at all. Write files into `temporary`, then commit:
  * it flushes them, renames the folder and replaces one that was there. What a killed process left
- * ("<path>.tmp-*", "<path>.old-*") is removed at the next open of the same path. */
+ * ("<path>.tmp-<process>", "<path>.old-<process>") is cleared away at the next open of the same path; if it
+ * was killed in the middle of replacing, the folder it had moved aside takes its place again. */
 typedef struct sid2_atomic_directory {
     char *path, *temporary;
 } sid2_atomic_directory;

@@ -22,7 +22,7 @@ struct sid2_safetensors {
     int count;
 };
 
-/* Every type of the format, largest alignment first as the official package sorts them. */
+/* Every type of the format, in the order in which the official package lays tensors out. */
 static const struct {
     const char *name;
     size_t bits;
@@ -39,11 +39,16 @@ static const struct {
     {"F16", 16, SID2_F16},
     {"U16", 16, SID2_DTYPE_COUNT},
     {"I16", 16, SID2_DTYPE_COUNT},
-    {"F8_E5M2", 8, SID2_DTYPE_COUNT},
-    {"F8_E4M3", 8, SID2_DTYPE_COUNT},
+    {"F8_E5M2FNUZ", 8, SID2_DTYPE_COUNT},
+    {"F8_E4M3FNUZ", 8, SID2_DTYPE_COUNT},
     {"F8_E8M0", 8, SID2_DTYPE_COUNT},
+    {"F8_E4M3", 8, SID2_DTYPE_COUNT},
+    {"F8_E5M2", 8, SID2_DTYPE_COUNT},
     {"I8", 8, SID2_DTYPE_COUNT},
     {"U8", 8, SID2_U8},
+    {"F6_E3M2", 6, SID2_DTYPE_COUNT},
+    {"F6_E2M3", 6, SID2_DTYPE_COUNT},
+    {"F4", 4, SID2_DTYPE_COUNT},
     {"BOOL", 8, SID2_DTYPE_COUNT},
 };
 enum { TYPE_COUNT = sizeof types / sizeof *types };
@@ -62,8 +67,7 @@ static int type_of_dtype(sid2_dtype dtype)
     return -1;
 }
 
-/* ---- Reading
- * ----------------------------------------------------------------------------------------------- */
+/* ---- Reading ---- */
 
 static bool non_negative(const json_t *value, uint64_t *number)
 {
@@ -108,7 +112,7 @@ static bool parse_entry(const char *path, const char *name, json_t *value, const
     if (__builtin_mul_overflow(count, types[type].bits, &bits))
         REFUSE("has a shape that overflows", path, name);
     if (begin > end || end > length) REFUSE("lies outside the file (truncated?)", path, name);
-    if (end - begin != bits / 8) REFUSE("has a shape that does not fit its bytes", path, name);
+    if (bits % 8 || end - begin != bits / 8) REFUSE("has a shape that does not fit its bytes", path, name);
 #undef REFUSE
     entry->name = name;
     entry->type_name = types[type].name;
@@ -230,11 +234,10 @@ const char *sid2_safetensors_metadata(const sid2_safetensors *file, const char *
     return json_string_value(json_object_get(json_object_get(file->header, "__metadata__"), key));
 }
 
-/* ---- Writing
- * ----------------------------------------------------------------------------------------------- */
+/* ---- Writing ---- */
 
-/* The official order: by alignment, largest first, then by name. */
-static int by_alignment(const void *a, const void *b)
+/* The official order: by type, then by name. */
+static int by_type(const void *a, const void *b)
 {
     const sid2_safetensors_item *x = *(const sid2_safetensors_item *const *)a;
     const sid2_safetensors_item *y = *(const sid2_safetensors_item *const *)b;
@@ -242,8 +245,9 @@ static int by_alignment(const void *a, const void *b)
     return left != right ? left - right : strcmp(x->name, y->name);
 }
 
-/* The header as one string, in data order. NULL when memory runs out or a name is no UTF-8. */
-static char *header_text(const sid2_safetensors_item *const *items, int count, const char *const *metadata)
+/* The header as one string, in data order; the caller frees. */
+static char *header_text(const char *path, const sid2_safetensors_item *const *items, int count,
+                         const char *const *metadata, sid2_error *err)
 {
     json_t *header = json_object(), *map = metadata ? json_object() : NULL;
     bool ok = header && (!metadata || map);
@@ -251,8 +255,16 @@ static char *header_text(const sid2_safetensors_item *const *items, int count, c
         ok = !json_object_set_new(map, metadata[0], json_string(metadata[1]));
     if (ok && map) ok = !json_object_set(header, "__metadata__", map);
     json_decref(map);
+    if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its metadata, or it is no UTF-8", path);
     uint64_t offset = 0;
     for (int i = 0; ok && i < count; i++) {
+        const char *name = items[i]->name;
+        bool reserved = !strcmp(name, "__metadata__");
+        if (reserved || json_object_get(header, name)) {
+            ok = sid2_fail(err, SID2_ERR_USAGE, "%s: tensor name '%.100s' is %s", path, name,
+                           reserved ? "reserved" : "given twice");
+            break;
+        }
         uint64_t bytes = (uint64_t)sid2_shape_count(items[i]->shape) * sid2_dtype_size(items[i]->dtype);
         json_t *shape = json_array();
         for (int d = 0; d < items[i]->shape.rank; d++)
@@ -260,10 +272,13 @@ static char *header_text(const sid2_safetensors_item *const *items, int count, c
         json_t *entry =
             json_pack("{s:s, s:o, s:[I, I]}", "dtype", types[type_of_dtype(items[i]->dtype)].name, "shape",
                       shape, "data_offsets", (json_int_t)offset, (json_int_t)(offset + bytes));
-        ok = entry && !json_object_set_new(header, items[i]->name, entry);
+        if (!entry || json_object_set_new(header, name, entry))
+            ok = sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for tensor '%.100s', or its name is no UTF-8",
+                           path, name);
         offset += bytes;
     }
     char *text = ok ? json_dumps(header, JSON_COMPACT) : NULL;
+    if (ok && !text) sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its header", path);
     json_decref(header);
     return text;
 }
@@ -272,12 +287,12 @@ bool sid2_safetensors_write(const char *path, const sid2_safetensors_item *items
                             const char *const *metadata, sid2_error *err)
 {
     const sid2_safetensors_item **order = malloc(((size_t)count + 1) * sizeof *order);
-    for (int i = 0; order && i < count; i++) order[i] = &items[i];
-    if (order) qsort(order, (size_t)count, sizeof *order, by_alignment);
-    char *header = order ? header_text(order, count, metadata) : NULL;
+    if (!order) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    for (int i = 0; i < count; i++) order[i] = &items[i];
+    qsort(order, (size_t)count, sizeof *order, by_type);
+    char *header = header_text(path, order, count, metadata, err);
     sid2_atomic_file file;
-    bool ok = header ? sid2_atomic_open(&file, path, err)
-                     : sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for its header", path);
+    bool ok = header && sid2_atomic_open(&file, path, err);
     if (ok) {
         size_t length = strlen(header), padding = -length % 8;
         for (int i = 0; i < 8; i++) fputc((int)((uint64_t)(length + padding) >> 8 * i & 255), file.stream);
@@ -293,8 +308,7 @@ bool sid2_safetensors_write(const char *path, const sid2_safetensors_item *items
     return ok;
 }
 
-/* ---- Digest
- * ------------------------------------------------------------------------------------------------- */
+/* ---- Digest ---- */
 
 static int by_name(const void *a, const void *b)
 {

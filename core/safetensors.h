@@ -33,7 +33,8 @@ typedef struct sid2_safetensors_item {
     const void *data;
 } sid2_safetensors_item;
 
-/* Writes atomically. `metadata` holds key, value, key, value, ..., NULL; or is NULL. */
+/* Writes atomically. A name given twice, or "__metadata__", is an error. `metadata` holds key, value, key,
+ * value, ..., NULL; or is NULL. */
 bool sid2_safetensors_write(const char *path, const sid2_safetensors_item *items, int count,
                             const char *const *metadata, sid2_error *err);
 

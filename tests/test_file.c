@@ -16,6 +16,8 @@
 
 #include "file.h"
 
+#define DEAD "999999999" /* beyond every process number */
+
 static char root[64], path[128], inside[192];
 
 static const char *at(const char *name)
@@ -72,15 +74,34 @@ static void folders_appear_whole(void **state)
     assert_true(exists("runs/one/other"));
 
     /* what a killed process left is cleared away, and only that */
-    assert_true(sid2_make_directories(at("runs/one.tmp-1/deep"), &err));
-    assert_true(sid2_make_directories(at("runs/one.old-1"), &err));
-    assert_true(sid2_make_directories(at("runs/one.mine"), &err));
+    static const char *const kept[] = {"runs/one.mine", "runs/one.old-photos", "runs/one.tmp-",
+                                       "runs/one.tmp-1"};
+    assert_true(sid2_make_directories(at("runs/one.tmp-" DEAD "/deep"), &err));
+    assert_true(sid2_make_directories(at("runs/one.old-" DEAD), &err));
+    for (int i = 0; i < 4; i++) assert_true(sid2_make_directories(at(kept[i]), &err)); /* process 1 runs */
     assert_true(sid2_atomic_directory_open(&directory, at("runs/one"), &err));
     sid2_atomic_directory_discard(&directory);
-    assert_false(exists("runs/one.tmp-1"));
-    assert_false(exists("runs/one.old-1"));
-    assert_true(exists("runs/one.mine"));
+    assert_false(exists("runs/one.tmp-" DEAD));
+    assert_false(exists("runs/one.old-" DEAD));
+    for (int i = 0; i < 4; i++) assert_true(exists(kept[i]));
     assert_true(exists("runs/one/other"));
+}
+
+/* Killed between moving the old folder aside and moving the new one in: the old one is all there is. */
+static void a_folder_left_aside_comes_back(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    sid2_atomic_directory directory;
+    assert_true(sid2_make_directories(at("aside.old-" DEAD), &err));
+    put(at("aside.old-" DEAD), "data", "only copy");
+    assert_true(sid2_make_directories(at("aside.tmp-" DEAD), &err));
+    assert_true(sid2_atomic_directory_open(&directory, at("aside"), &err));
+    assert_true(exists("aside/data"));
+    sid2_atomic_directory_discard(&directory);
+    assert_true(exists("aside/data"));
+    assert_false(exists("aside.old-" DEAD));
+    assert_false(exists("aside.tmp-" DEAD));
 }
 
 /* A limit on file size stands in for a full disk: both make write fail half-way. */
@@ -138,9 +159,8 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(makes_and_removes_trees),
-        cmocka_unit_test(folders_appear_whole),
-        cmocka_unit_test(full_disk_leaves_the_old_file),
+        cmocka_unit_test(makes_and_removes_trees),        cmocka_unit_test(folders_appear_whole),
+        cmocka_unit_test(a_folder_left_aside_comes_back), cmocka_unit_test(full_disk_leaves_the_old_file),
         cmocka_unit_test(reading_respects_the_limit),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

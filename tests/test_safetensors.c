@@ -96,6 +96,24 @@ static void writes_the_official_bytes(void **state)
     unlink(scratch);
 }
 
+static void refuses_names_it_cannot_write(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *cause;
+    } bad[] = {{"a", "twice"}, {"__metadata__", "reserved"}, {"\xff", "UTF-8"}};
+    float value = 1;
+    for (int i = 0; i < 3; i++) { /* of another type, so that equal names are not neighbours */
+        sid2_safetensors_item items[] = {{"a", SID2_F32, sid2_shape_of(1), &value},
+                                         {"b", SID2_F32, sid2_shape_of(1), &value},
+                                         {bad[i].name, SID2_I32, sid2_shape_of(1), &value}};
+        sid2_error err = {0};
+        assert_false(sid2_safetensors_write(temporary(), items, 3, NULL, &err));
+        if (!strstr(err.message, bad[i].cause)) fail_msg("'%s' does not say '%s'", err.message, bad[i].cause);
+        assert_int_not_equal(access(scratch, F_OK), 0);
+    }
+}
+
 static bool opens(const uint8_t *bytes, size_t size, sid2_error *err)
 {
     FILE *stream = fopen(temporary(), "wb");
@@ -104,13 +122,18 @@ static bool opens(const uint8_t *bytes, size_t size, sid2_error *err)
     fclose(stream);
     sid2_safetensors *file = sid2_safetensors_open(scratch, err);
     bool opened = file != NULL;
+    uint64_t header = 0, total = 0; /* the tensors cover the data without a hole, to its end */
+    for (int i = 7; opened && i >= 0; i--) header = header << 8 | bytes[i];
     for (int i = 0; opened && i < sid2_safetensors_count(file); i++) { /* every byte announced can be read */
         const sid2_safetensors_entry *e = sid2_safetensors_at(file, i);
         volatile uint8_t sum = 0;
+        if (i) assert_ptr_equal(e->data, (const uint8_t *)(e - 1)->data + (e - 1)->bytes);
+        total += e->bytes;
         for (size_t b = 0; b < e->bytes; b++) sum = (uint8_t)(sum + ((const uint8_t *)e->data)[b]);
         if (e->dtype != SID2_DTYPE_COUNT && e->shape.rank >= 0)
             assert_int_equal(e->bytes, (size_t)sid2_shape_count(e->shape) * sid2_dtype_size(e->dtype));
     }
+    if (opened) assert_int_equal(8 + header + total, size);
     sid2_safetensors_close(file);
     unlink(scratch);
     return opened;
@@ -133,6 +156,7 @@ static void enforces_every_rule(void **state)
     assert_true(opens_header("{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, &err));
     assert_true(opens_header(
         "{\"x\":{\"dtype\":\"F8_E4M3\",\"shape\":[1,1,1,1,1,2,1],\"data_offsets\":[0,2]}}", 2, &err));
+    assert_true(opens_header("{\"x\":{\"dtype\":\"F4\",\"shape\":[3,2],\"data_offsets\":[0,3]}}", 3, &err));
     assert_true(opens_header("{}   ", 0, &err));
     static const struct {
         const char *header;
@@ -157,6 +181,7 @@ static void enforces_every_rule(void **state)
         {"{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", 8, "outside"},
         {"{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,12]}}", 8, "outside"},
         {"{\"x\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}", 8, "fit its bytes"},
+        {"{\"x\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,1]}}", 1, "fit its bytes"},
         {"{\"x\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4611686018427387904],\"data_offsets\":[0,"
          "0]}}",
          0, "overflows"},
@@ -191,6 +216,12 @@ static void survives_damage(void **state)
     for (size_t length = 0; length < size; length++)
         if (opens(bytes, length, &err)) fail_msg("accepted when cut to %zu of %zu bytes", length, size);
     uint8_t *copy = malloc(size);
+    memcpy(copy, bytes, size);
+    for (size_t bit = 0; bit < 8 * size; bit++) {
+        copy[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        opens(copy, size, &err);
+        copy[bit / 8] = bytes[bit / 8];
+    }
     uint32_t random = 1;
     for (size_t i = 0; i < 20000; i++) {
         memcpy(copy, bytes, size);
@@ -210,6 +241,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_the_official_file),
         cmocka_unit_test(writes_the_official_bytes),
+        cmocka_unit_test(refuses_names_it_cannot_write),
         cmocka_unit_test(enforces_every_rule),
         cmocka_unit_test(survives_damage),
     };
