@@ -1,8 +1,6 @@
 /* sid2 export: what sampling needs of a checkpoint, and no more. */
 #include "cli.h"
 
-#include "file.h"
-
 #include <stdio.h>
 #include <string.h>
 
@@ -35,11 +33,6 @@ int command_export(int argc, char **argv)
         return report_usage("export", "--dtype %s: expected f32, bf16 or f16", dtype_name);
     sid2_error err = {0};
     char found[4096], digest[33];
-    if (sid2_is_directory(out)) { /* replaced only if it is an export already */
-        sid2_error ignored;
-        if (!sid2_checkpoint_find(out, found, sizeof found, &ignored))
-            return report_usage("export", "%s exists and is no checkpoint; name another folder", out);
-    }
     if (!sid2_checkpoint_find(path, found, sizeof found, &err) ||
         !sid2_checkpoint_export(found, out, dtype, &err) || !sid2_checkpoint_digest(out, digest, &err))
         return report_error("export", &err);

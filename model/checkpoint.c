@@ -270,6 +270,8 @@ bool sid2_checkpoint_export(const char *directory, const char *to, sid2_dtype dt
 {
     char path[PATH_SIZE];
     sid2_atomic_directory folder;
+    struct stat info;
+    if (stat(to, &info) == 0) return sid2_fail(err, SID2_ERR_USAGE, "%s exists; name a new folder", to);
     sid2_config *config = sid2_config_create();
     bool good = config || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", to);
     good = good && sid2_checkpoint_config(directory, config, err);

@@ -140,8 +140,8 @@ bool sid2_sampler_evaluate(sid2_sampler *sampler, const uint8_t *pixels, const i
  * is taken. `found` has room for `size` bytes. */
 bool sid2_checkpoint_find(const char *path, char *found, size_t size, sid2_error *err);
 bool sid2_checkpoint_config(const char *directory, sid2_config *config, sid2_error *err);
-/* What sampling needs, to give away: config.ini and the EMA weights, as f32, bf16 or f16. `to` appears whole
- * or not at all and replaces a folder that is there. */
+/* What sampling needs, to give away: config.ini and the EMA weights, as f32, bf16 or f16. `to` must not
+ * exist; it appears whole or not at all. */
 bool sid2_checkpoint_export(const char *directory, const char *to, sid2_dtype dtype, sid2_error *err);
 /* 32 hexadecimal digits over names, types, shapes and bytes of the EMA weights. */
 bool sid2_checkpoint_digest(const char *directory, char digest[33], sid2_error *err);

@@ -270,20 +270,25 @@ static void checkpoints_are_found_and_checked(void **state)
     assert_string_not_equal(digest, again);
     /* What is given away: the same weights in f32, close ones in 16 bits, and all of them sample. */
     static const sid2_dtype types[] = {SID2_F32, SID2_BF16, SID2_F16};
+    static const char *const exports[] = {"export-f32", "export-bf16", "export-f16"};
     for (int i = 0; i < 3; i++) {
-        must(sid2_checkpoint_export(in_folder("run/checkpoints/step-00000001"), in_folder("export"), types[i],
-                                    &err));
-        must(sid2_checkpoint_digest(in_folder("export"), digest, &err));
+        must(sid2_checkpoint_export(in_folder("run/checkpoints/step-00000001"), in_folder(exports[i]),
+                                    types[i], &err));
+        must(sid2_checkpoint_digest(in_folder(exports[i]), digest, &err));
         assert_int_equal(strcmp(digest, again) == 0, types[i] == SID2_F32);
         sid2_sampler *s = sid2_sampler_create(device, config, 0, &err);
         must(s);
-        must(sid2_sampler_load(s, in_folder("export"), true, &err));
-        assert_false(sid2_sampler_load(s, in_folder("export"), false, &err));
+        must(sid2_sampler_load(s, in_folder(exports[i]), true, &err));
+        assert_false(sid2_sampler_load(s, in_folder(exports[i]), false, &err));
         assert_non_null(strstr(err.message, "weights.safetensors"));
         sid2_sampler_destroy(s);
     }
-    assert_false(sid2_trainer_resume(t, in_folder("export"), &err));
+    assert_false(sid2_trainer_resume(t, in_folder("export-f32"), &err));
     assert_non_null(strstr(err.message, "state.json"));
+    /* Nothing that exists is replaced, least of all the run itself. */
+    assert_false(sid2_checkpoint_export(in_folder("run"), in_folder("run"), SID2_F16, &err));
+    assert_non_null(strstr(err.message, "exists"));
+    must(sid2_checkpoint_find(in_folder("run"), found, sizeof found, &err));
     sid2_config *read = sid2_config_create();
     must(sid2_checkpoint_config(in_folder("run/checkpoints/step-00000002"), read, &err));
     assert_memory_equal(read, config, sizeof *read);
