@@ -23,7 +23,7 @@ typedef struct sid2_cuda_target {
     int capability;     /* 80, 90, 100, 120 */
     bool deterministic; /* the same bits in every run: no atomic sums of floats, deterministic engines only */
     bool tf32;          /* asked for: f32 products may round their inputs to TF32 */
-    void *cublaslt, *cudnn; /* library handles; NULL where absent */
+    void *cublaslt, *cudnn; /* sid2_cublaslt *, sid2_cudnn * of libraries.h; NULL where absent */
 } sid2_cuda_target;
 
 typedef struct sid2_cuda_call {
@@ -45,7 +45,9 @@ typedef struct sid2_cuda_kernel {
 
 extern const sid2_cuda_kernel sid2_cuda_cudnn[SID2_OP_COUNT];
 extern const sid2_cuda_kernel sid2_cuda_cublaslt[SID2_OP_COUNT];
-extern const sid2_cuda_kernel sid2_cuda_own[SID2_OP_COUNT]; /* every operator, every mix of f32, bf16, f16 */
+/* Every operator, every mix of f32, bf16, f16. The libraries' kernels lean on these for what theirs lack: a
+ * cast, and a weight gradient without out[0], which adds the bias gradient alone. */
+extern const sid2_cuda_kernel sid2_cuda_own[SID2_OP_COUNT];
 
 #ifdef __cplusplus
 }
