@@ -151,6 +151,7 @@ static bool prepare(job *j, sid2_error *err)
     }
     j->device = open_device(j->device_id, j->threads, err);
     if (!j->device) return false;
+    sid2_config_settle_sample(j->config, j->device);
     j->sampler = sid2_sampler_create(j->device, j->config, j->memory, err);
     return j->sampler && sid2_sampler_load(j->sampler, j->directory, !j->raw, err) &&
            sid2_checkpoint_digest(j->directory, j->digest, err) && prepare_output(j, err);

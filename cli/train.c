@@ -143,9 +143,10 @@ static void print_plan(const session *s)
 static bool prepare(session *s, sid2_error *err)
 {
     if (!prepare_config(s, err) || !prepare_data(s, err) || !sid2_config_check(s->config, err)) return false;
-    if (s->resuming && !run_check_config(s->out, s->config, err)) return false;
     s->device = open_device(s->device_id, s->threads, err);
     if (!s->device) return false;
+    sid2_config_settle_train(s->config, s->device);
+    if (s->resuming && !run_check_config(s->out, s->config, err)) return false;
     s->trainer = sid2_trainer_create(s->device, s->config, s->memory, err);
     if (!s->trainer) return false;
     if (!run_open(&s->run, s->out, err) || !prepare_state(s, err)) return false;
@@ -276,6 +277,7 @@ static void sample(session *s, uint64_t step)
     sid2_memory_report m = sid2_trainer_memory(s->trainer);
     size_t held = m.state + m.arena + m.workspace, room = s->memory > held ? s->memory - held : 1;
     sid2_sampler *sampler = NULL;
+    if (config) sid2_config_settle_sample(config, s->device);
     bool good = config && sid2_config_set(config, steps, &err) &&
                 (sampler = sid2_sampler_create(s->device, config, s->memory ? room : 0, &err)) &&
                 sid2_sampler_load_trainer(sampler, s->trainer, &err) && draw(s, sampler, step, &err);

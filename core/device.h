@@ -19,6 +19,7 @@ typedef struct sid2_device_info {
     char detail[256]; /* the variants in use */
     size_t memory;    /* bytes it can use, 0 if unknown */
     bool bf16, f16;   /* compute types it takes, beside f32 */
+    sid2_dtype fast;  /* the one it is fastest in */
     int rank;         /* preference for "auto": the largest wins */
 } sid2_device_info;
 

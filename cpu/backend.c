@@ -133,6 +133,8 @@ static bool cpu_describe(int index, const sid2_device_options *options, sid2_dev
         snprintf(info->id, sizeof info->id, "cpu");
         snprintf(info->driver, sizeof info->driver, "%s", sid2_cpu_onednn_version());
         describe_fast(isa, info->detail, sizeof info->detail);
+        /* Elsewhere bf16 is only stored, and computed with in f32. */
+        info->fast = strstr(isa->name, "BF16") || !sid2_cpu_onednn[SID2_OP_linear].run ? SID2_BF16 : SID2_F32;
         info->rank = 10;
     } else {
         snprintf(info->name, sizeof info->name, "%s, reference, 1 thread", host);

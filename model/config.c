@@ -442,7 +442,28 @@ double sid2_config_dropout(const sid2_config *config, int level)
 
 sid2_dtype sid2_config_dtype(int precision)
 {
-    return precision == SID2_PRECISION_BF16 ? SID2_BF16 : SID2_F32;
+    return precision == SID2_PRECISION_F32   ? SID2_F32
+           : precision == SID2_PRECISION_F16 ? SID2_F16
+                                             : SID2_BF16;
+}
+
+void sid2_config_settle_train(sid2_config *c, const sid2_device *device)
+{
+    if (c->train_precision != SID2_PRECISION_AUTO) return;
+    bool bf16 = sid2_device_describe(device)->fast == SID2_BF16; /* f16 has too few exponents for gradients */
+    c->train_precision = bf16 ? SID2_PRECISION_BF16 : SID2_PRECISION_F32;
+}
+
+void sid2_config_settle_sample(sid2_config *c, const sid2_device *device)
+{
+    const sid2_device_info *info = sid2_device_describe(device);
+    int asked = c->sample_precision;
+    bool has = asked == SID2_PRECISION_F32 || (asked == SID2_PRECISION_BF16 && info->bf16) ||
+               (asked == SID2_PRECISION_F16 && info->f16);
+    if (has) return;
+    c->sample_precision = info->fast == SID2_BF16  ? SID2_PRECISION_BF16
+                          : info->fast == SID2_F16 ? SID2_PRECISION_F16
+                                                   : SID2_PRECISION_F32;
 }
 
 int sid2_config_image_size(const sid2_config *config) { return (int)config->model_image_size; }

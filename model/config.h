@@ -46,14 +46,14 @@ enum {
     SID2_WEIGHTING_SNR_TRUNCATED,
     SID2_WEIGHTING_MIN_SNR,
 };
-enum { SID2_PRECISION_BF16, SID2_PRECISION_F32 };
+enum { SID2_PRECISION_AUTO, SID2_PRECISION_BF16, SID2_PRECISION_F32, SID2_PRECISION_F16 };
 enum { SID2_SAMPLER_DDPM, SID2_SAMPLER_DDIM, SID2_SAMPLER_DPM2M };
 
 int sid2_config_levels(const sid2_config *config);
 /* Per-level lists, with one entry standing for all. */
 int64_t sid2_config_depth(const sid2_config *config, int level);
 double sid2_config_dropout(const sid2_config *config, int level);
-sid2_dtype sid2_config_dtype(int precision);
+sid2_dtype sid2_config_dtype(int precision); /* auto, before a device is known: bf16 */
 
 /* The presets, made from model/presets/ by the build; the last has no name. */
 typedef struct sid2_preset {

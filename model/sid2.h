@@ -25,6 +25,10 @@ bool sid2_config_get(const sid2_config *config, const char *key, char *value, si
 bool sid2_config_save(const sid2_config *config, const char *path, sid2_error *err);
 /* Checks the keys against each other (divisibility, list lengths); every entry point below does so too. */
 bool sid2_config_check(const sid2_config *config, sid2_error *err);
+/* Settles what depends on the device. A precision that is auto becomes the one the device is fastest in (for
+ * training, of bf16 and f32), and so does one to sample in that the device does not have. */
+void sid2_config_settle_train(sid2_config *config, const sid2_device *device);
+void sid2_config_settle_sample(sid2_config *config, const sid2_device *device);
 /* All keys in order, for --help and documents; false past the last. */
 typedef struct sid2_config_key {
     const char *name, *default_value, *help, *accepts;
