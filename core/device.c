@@ -30,6 +30,17 @@ static int match(const sid2_device_info *info, const char *id)
     return strcasestr(info->name, id) ? 1 + info->rank : 0;
 }
 
+/* Of "cuda:0", where the CUDA backend has no device: why. */
+static bool explain(const sid2_backend *const *backends, int count, const char *id, char why[200])
+{
+    for (int b = 0; b < count; b++) {
+        const sid2_backend *backend = backends[b];
+        if (backend->missing && !strncasecmp(id, backend->name, strlen(backend->name)))
+            return backend->count() == 0 && backend->missing(0, why);
+    }
+    return false;
+}
+
 sid2_device *sid2_device_open(const sid2_backend *const *backends, int backend_count, const char *id,
                               const sid2_device_options *options, sid2_error *err)
 {
@@ -48,6 +59,9 @@ sid2_device *sid2_device_open(const sid2_backend *const *backends, int backend_c
             int score = match(&info, id);
             if (score > best) best = score, best_backend = backends[b], best_info = info, best_index = i;
         }
+    char why[200];
+    if (!best && explain(backends, backend_count, id, why))
+        return sid2_fail(err, SID2_ERR_DEVICE, "no device '%s'. %s", id, why), NULL;
     if (!best) return sid2_fail(err, SID2_ERR_USAGE, "no device '%s'; there are: auto, %s", id, known), NULL;
 
     sid2_device *device = calloc(1, sizeof *device);
@@ -121,6 +135,15 @@ bool sid2_buffer_download(const sid2_buffer *buffer, size_t offset, void *to, si
     const sid2_device *device = buffer->device;
     return in_range(buffer, offset, bytes, err) &&
            device->backend->download(device->self, buffer->handle, offset, to, bytes, err);
+}
+
+bool sid2_buffer_download_later(const sid2_buffer *buffer, size_t offset, void *to, size_t bytes,
+                                sid2_error *err)
+{
+    const sid2_device *device = buffer->device;
+    if (!device->backend->download_later) return sid2_buffer_download(buffer, offset, to, bytes, err);
+    return in_range(buffer, offset, bytes, err) &&
+           device->backend->download_later(device->self, buffer->handle, offset, to, bytes, err);
 }
 
 /* ---- Programs

@@ -24,7 +24,9 @@ typedef struct sid2_device_info {
 } sid2_device_info;
 
 typedef struct sid2_device_options {
-    int threads; /* CPU threads; 0: all that the process may use */
+    int threads;        /* CPU threads; 0: all that the process may use */
+    bool deterministic; /* the same bits in every run, also where that is slower */
+    bool tf32;          /* f32 products may round their inputs to TF32, where the device has it */
 } sid2_device_options;
 
 /* Memory on a device. `version` counts writes, so that a program can keep a packed copy of weights. */
@@ -46,6 +48,9 @@ typedef struct sid2_backend {
     const char *name;
     int (*count)(void);
     bool (*describe)(int index, const sid2_device_options *options, sid2_device_info *info);
+    /* What keeps it from having (more) devices or full speed, one line each: "CUDA: no driver (libcuda.so.1
+     * not found)". False past the last. May be NULL. */
+    bool (*missing)(int line, char text[200]);
     void *(*open)(int index, const sid2_device_options *options, sid2_error *err);
     void (*close)(void *self);
     size_t (*alignment)(void *self); /* of tensors in the arena, bytes */
@@ -54,6 +59,10 @@ typedef struct sid2_backend {
     void (*free)(void *self, void *handle);
     bool (*upload)(void *self, void *handle, size_t offset, const void *from, size_t bytes, sid2_error *err);
     bool (*download)(void *self, const void *handle, size_t offset, void *to, size_t bytes, sid2_error *err);
+    /* The buffer's bytes as of now, but `to` is filled only by the next download. NULL: where a download
+     * costs nothing. */
+    bool (*download_later)(void *self, const void *handle, size_t offset, void *to, size_t bytes,
+                           sid2_error *err);
     /* externals[i] is the buffer of tensor i where that is an external that is no view, else NULL. */
     void *(*compile)(void *self, const sid2_graph *graph, const sid2_plan *plan,
                      sid2_buffer *const *externals, sid2_error *err);
@@ -78,6 +87,10 @@ sid2_buffer *sid2_buffer_create(sid2_device *device, size_t bytes, sid2_error *e
 void sid2_buffer_destroy(sid2_buffer *buffer);
 bool sid2_buffer_upload(sid2_buffer *buffer, size_t offset, const void *from, size_t bytes, sid2_error *err);
 bool sid2_buffer_download(const sid2_buffer *buffer, size_t offset, void *to, size_t bytes, sid2_error *err);
+/* The bytes as of now, without waiting for the device: `to` is sure to be filled after the next
+ * sid2_buffer_download from any buffer of the device, and must live until then. */
+bool sid2_buffer_download_later(const sid2_buffer *buffer, size_t offset, void *to, size_t bytes,
+                                sid2_error *err);
 
 typedef struct sid2_binding {
     const char *name;

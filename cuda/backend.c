@@ -1,0 +1,302 @@
+/* CUDA devices: what there is, opening, memory. */
+#include "cuda.h"
+#include "runtime.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { OLDEST = 80 }; /* compute capability 8.0, times ten: the first with bf16 */
+
+/* ---- Errors and memory ---- */
+
+bool sid2_cuda_check(cudaError_t status, const char *what, sid2_error *err)
+{
+    if (status == cudaSuccess) return true;
+    cudaGetLastError(); /* an error that is not sticky must not come back from the next call */
+    return sid2_fail(err, status == cudaErrorMemoryAllocation ? SID2_ERR_MEMORY : SID2_ERR_DEVICE,
+                     "%s: %s (CUDA error %d)", what, cudaGetErrorString(status), (int)status);
+}
+
+void *sid2_cuda_malloc(size_t bytes, const char *what, sid2_error *err)
+{
+    void *memory = NULL;
+    cudaError_t status = cudaMalloc(&memory, bytes + !bytes);
+    if (status == cudaErrorMemoryAllocation) {
+        size_t available = 0, total = 0;
+        cudaGetLastError();
+        cudaMemGetInfo(&available, &total);
+        return sid2_fail(err, SID2_ERR_MEMORY,
+                         "%s needs %.2f GiB of GPU memory; %.2f of %.2f GiB are free: give --memory, or a "
+                         "smaller batch",
+                         what, (double)bytes / (1 << 30), (double)available / (1 << 30),
+                         (double)total / (1 << 30)),
+               NULL;
+    }
+    return sid2_cuda_check(status, what, err) ? memory : NULL;
+}
+
+void sid2_cuda_mfree(void *memory) { cudaFree(memory); }
+
+static void *cuda_alloc(void *self, size_t bytes, sid2_error *err)
+{
+    sid2_cuda_device *d = self;
+    if (!sid2_cuda_check(cudaSetDevice(d->index), "the GPU", err)) return NULL;
+    void *memory = sid2_cuda_malloc(bytes, "a buffer", err);
+    if (!memory || sid2_cuda_check(cudaMemsetAsync(memory, 0, bytes, d->compute), "clearing a buffer", err))
+        return memory;
+    sid2_cuda_mfree(memory);
+    return NULL;
+}
+
+static void cuda_free(void *self, void *handle)
+{
+    sid2_cuda_device *d = self;
+    cudaSetDevice(d->index);
+    cudaStreamSynchronize(d->compute);
+    sid2_cuda_mfree(handle);
+}
+
+static bool cuda_upload(void *self, void *handle, size_t offset, const void *from, size_t bytes,
+                        sid2_error *err)
+{
+    sid2_cuda_device *d = self;
+    return sid2_cuda_check(cudaSetDevice(d->index), "the GPU", err) &&
+           sid2_cuda_upload(d->transfers, (char *)handle + offset, from, bytes, err);
+}
+
+static bool cuda_download(void *self, const void *handle, size_t offset, void *to, size_t bytes,
+                          sid2_error *err)
+{
+    sid2_cuda_device *d = self;
+    return sid2_cuda_check(cudaSetDevice(d->index), "the GPU", err) &&
+           sid2_cuda_download(d->transfers, (const char *)handle + offset, to, bytes, err);
+}
+
+static bool cuda_download_later(void *self, const void *handle, size_t offset, void *to, size_t bytes,
+                                sid2_error *err)
+{
+    sid2_cuda_device *d = self;
+    return sid2_cuda_check(cudaSetDevice(d->index), "the GPU", err) &&
+           sid2_cuda_download_later(d->transfers, (const char *)handle + offset, to, bytes, err);
+}
+
+/* ---- What there is ---- */
+
+/* Without a driver the count is not written; nor is it where the driver is too old. */
+static int visible(cudaError_t *status)
+{
+    int count = 0;
+    *status = cudaGetDeviceCount(&count);
+    if (*status == cudaSuccess) return count;
+    cudaGetLastError();
+    return 0;
+}
+
+static int cuda_count(void)
+{
+    cudaError_t status;
+    return visible(&status);
+}
+
+static int capability_of(int index)
+{
+    int major = 0, minor = 0;
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
+    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index);
+    return 10 * major + minor;
+}
+
+/* "driver 13.0", from 13000. */
+static void print_version(char *text, size_t size, const char *what, int version)
+{
+    snprintf(text, size, "%s %d.%d", what, version / 1000, version / 10 % 100);
+}
+
+static bool explain_driver(cudaError_t status, char text[200])
+{
+    char has[32], needs[32];
+    int driver = 0;
+    cudaDriverGetVersion(&driver);
+    print_version(has, sizeof has, "CUDA", driver);
+    print_version(needs, sizeof needs, "CUDA", CUDART_VERSION);
+    void *library = dlopen("libcuda.so.1", RTLD_LAZY);
+    if (library) dlclose(library);
+    if (!library)
+        snprintf(text, 200, "CUDA: no driver (libcuda.so.1 not found)");
+    else if (driver < CUDART_VERSION)
+        snprintf(text, 200, "CUDA: the driver knows %s, this sid2 needs %s: a newer driver would do", has,
+                 needs);
+    else
+        snprintf(text, 200, "CUDA: a driver, but no device (%s)", cudaGetErrorString(status));
+    return true;
+}
+
+static bool cuda_missing(int line, char text[200])
+{
+    cudaError_t status;
+    char why[100];
+    int count = visible(&status);
+    if (status != cudaSuccess || !count) {
+        if (line == 0) return explain_driver(status, text);
+        --line;
+    }
+    for (int i = 0; i < count; ++i) {
+        if (capability_of(i) >= OLDEST) continue;
+        struct cudaDeviceProp properties;
+        if (line-- || cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
+        snprintf(text, 200, "CUDA: %.80s has compute capability %d.%d, sid2 needs 8.0", properties.name,
+                 properties.major, properties.minor);
+        return true;
+    }
+    sid2_cublaslt cublaslt;
+    if (!sid2_cublaslt_load(&cublaslt, why, sizeof why) && line-- == 0) {
+        snprintf(text, 200, "CUDA: %s: own matrix products, much slower; see SID2_CUDA_LIBRARIES", why);
+        return true;
+    }
+    sid2_cudnn cudnn;
+    if (!sid2_cudnn_load(&cudnn, why, sizeof why) && line-- == 0) {
+        snprintf(text, 200, "CUDA: %s: own convolutions and attention, much slower; see SID2_CUDA_LIBRARIES",
+                 why);
+        return true;
+    }
+    return false;
+}
+
+/* "driver 13.0, runtime 13.0, cublasLt 13.1.0, cuDNN 9.19.0" */
+static void describe_driver(char *text, size_t size)
+{
+    char part[64], why[100];
+    int driver = 0;
+    cudaDriverGetVersion(&driver);
+    print_version(text, size, "CUDA driver", driver);
+    print_version(part, sizeof part, ", runtime", CUDART_VERSION);
+    strncat(text, part, size - strlen(text) - 1);
+    sid2_cublaslt cublaslt;
+    sid2_cudnn cudnn;
+    bool loaded = sid2_cublaslt_load(&cublaslt, why, sizeof why);
+    strncat(text, ", ", size - strlen(text) - 1);
+    strncat(text, loaded ? sid2_cublaslt_version(&cublaslt, part) : "no cublasLt", size - strlen(text) - 1);
+    loaded = sid2_cudnn_load(&cudnn, why, sizeof why);
+    strncat(text, ", ", size - strlen(text) - 1);
+    strncat(text, loaded ? sid2_cudnn_version(&cudnn, part) : "no cuDNN", size - strlen(text) - 1);
+}
+
+static bool cuda_describe(int index, const sid2_device_options *options, sid2_device_info *info)
+{
+    struct cudaDeviceProp properties;
+    int capability = capability_of(index);
+    if (capability < OLDEST || cudaGetDeviceProperties(&properties, index) != cudaSuccess)
+        return cudaGetLastError(), false;
+    *info = (sid2_device_info){
+        .memory = properties.totalGlobalMem, .bf16 = true, .f16 = true, .rank = 1000 - index};
+    snprintf(info->name, sizeof info->name, "%.100s", properties.name);
+    snprintf(info->id, sizeof info->id, "cuda:%d", index);
+    describe_driver(info->driver, sizeof info->driver);
+    snprintf(info->detail, sizeof info->detail, "compute capability %d.%d, %d multiprocessors%s%s",
+             properties.major, properties.minor, properties.multiProcessorCount,
+             options && options->deterministic ? ", deterministic" : "",
+             options && options->tf32 ? ", TF32 in f32 products" : "");
+    return true;
+}
+
+/* ---- Opening ---- */
+
+static bool read_launch(sid2_cuda_launch *launch, sid2_error *err)
+{
+    static const char *const names[] = {"auto", "graph", "plain", "sync"};
+    const char *wanted = getenv("SID2_CUDA_LAUNCH");
+    *launch = SID2_CUDA_LAUNCH_AUTO;
+    if (!wanted || !*wanted) return true;
+    for (int i = 0; i < 4; ++i)
+        if (!strcmp(wanted, names[i])) return *launch = (sid2_cuda_launch)i, true;
+    return sid2_fail(err, SID2_ERR_USAGE, "SID2_CUDA_LAUNCH is '%.40s'; it may be auto, graph, plain or sync",
+                     wanted);
+}
+
+/* A library that is there but does not start is as good as absent: the next kernel takes over. */
+static void open_libraries(sid2_cuda_device *d)
+{
+    char why[100];
+    if (sid2_cublaslt_load(&d->cublaslt, why, sizeof why) &&
+        d->cublaslt.cublasLtCreate(&d->cublaslt.handle) == CUBLAS_STATUS_SUCCESS)
+        d->target.cublaslt = &d->cublaslt;
+#if SID2_HAVE_CUDNN
+    if (sid2_cudnn_load(&d->cudnn, why, sizeof why) &&
+        d->cudnn.cudnnCreate(&d->cudnn.handle) == CUDNN_STATUS_SUCCESS)
+        d->target.cudnn = &d->cudnn;
+#endif
+}
+
+static void cuda_close(void *self)
+{
+    sid2_cuda_device *d = self;
+    if (!d) return;
+    cudaSetDevice(d->index);
+    if (d->compute) cudaStreamSynchronize(d->compute);
+#if SID2_HAVE_CUDNN
+    if (d->target.cudnn) d->cudnn.cudnnDestroy(d->cudnn.handle);
+#endif
+    if (d->target.cublaslt) d->cublaslt.cublasLtDestroy(d->cublaslt.handle);
+    free(d->cublaslt.choices);
+    sid2_cuda_transfers_destroy(d->transfers);
+    if (d->compute) cudaStreamDestroy(d->compute);
+    free(d);
+}
+
+static void *cuda_open(int index, const sid2_device_options *options, sid2_error *err)
+{
+    sid2_cuda_device *d = calloc(1, sizeof *d);
+    if (!d) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for the device"), NULL;
+    d->index = index;
+    d->target.deterministic = options && options->deterministic;
+    d->target.tf32 = options && options->tf32;
+    bool good = read_launch(&d->launch, err) && sid2_cuda_check(cudaSetDevice(index), "opening the GPU", err);
+    good = good &&
+           sid2_cuda_check(
+               cudaDeviceGetAttribute(&d->target.multiprocessors, cudaDevAttrMultiProcessorCount, index),
+               "opening the GPU", err) &&
+           sid2_cuda_check(cudaStreamCreateWithFlags(&d->compute, cudaStreamNonBlocking), "opening the GPU",
+                           err) &&
+           (d->transfers = sid2_cuda_transfers_create(d->compute, err));
+    if (!good) return cuda_close(d), NULL;
+    d->target.capability = capability_of(index);
+    open_libraries(d);
+    return d;
+}
+
+static size_t cuda_alignment(void *self)
+{
+    (void)self;
+    return SID2_CUDA_ALIGNMENT;
+}
+
+static bool cuda_supports(void *self, sid2_op op, sid2_dtype compute)
+{
+    const sid2_cuda_target *target = &((const sid2_cuda_device *)self)->target;
+    if (compute != SID2_F32 && compute != SID2_BF16 && compute != SID2_F16) return false;
+    return sid2_cuda_own[op].run || (target->cublaslt && sid2_cuda_cublaslt[op].run) ||
+           (target->cudnn && sid2_cuda_cudnn[op].run);
+}
+
+const sid2_backend sid2_backend_cuda = {
+    .name = "cuda",
+    .count = cuda_count,
+    .describe = cuda_describe,
+    .missing = cuda_missing,
+    .open = cuda_open,
+    .close = cuda_close,
+    .alignment = cuda_alignment,
+    .supports = cuda_supports,
+    .alloc = cuda_alloc,
+    .free = cuda_free,
+    .upload = cuda_upload,
+    .download = cuda_download,
+    .download_later = cuda_download_later,
+    .compile = sid2_cuda_compile,
+    .run = sid2_cuda_run,
+    .workspace = sid2_cuda_workspace,
+    .profile = sid2_cuda_profile,
+    .destroy = sid2_cuda_destroy,
+};

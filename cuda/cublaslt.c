@@ -1,0 +1,383 @@
+/* Matrix products by cublasLt: linear layers, 1 x 1 convolutions and their gradients.
+ *
+ * cublasLt counts matrices by column, so a row-major matrix is to it the transposed one, and each product is
+ * asked for transposed, D (m x n) = A B, with nothing moved in memory:
+ *
+ *     forward          y^T  = w   x^T      A = w (read transposed)   B = x                        m = out
+ *     input gradient   dx^T = w^T dy^T     A = w                     B = dy                       m = in
+ *     weight gradient  dw^T = x^T dy       A = x                     B = dy (read transposed)     m = in, k =
+ * rows
+ *
+ * A residual is C with beta = 1; so is dw, which is added to. Bias and bias gradient are epilogues. The bias
+ * must have D's type, so before a 16-bit product it is rounded to that, in scratch. The bias gradient
+ * replaces what it is written over, so it goes to scratch and is added; where cublasLt has no such kernel, or
+ * one that is the same in every run is wanted, the own kernel sums it.
+ *
+ * The heuristic is asked once for each shape, and only for algorithms that keep partial sums in f32. */
+#include "kernel.h"
+#include "libraries.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { WORKSPACE = 32 << 20, ALIGNMENT = 256, BIAS_ALIGNMENT = 16, CANDIDATES = 4 };
+
+/* What is asked, as cublasLt sees it; compared as bytes, so all of it is set. */
+typedef struct request {
+    int64_t m, n, k;
+    cudaDataType_t in, out;
+    cublasComputeType_t compute;
+    cublasLtEpilogue_t epilogue;
+    int32_t transpose_a, transpose_b, add; /* beta = 1 */
+    uint32_t align_a, align_b, align_c, align_d;
+} request;
+
+typedef struct sid2_cublaslt_choice {
+    request asked;
+    bool found;
+    cublasLtMatmulAlgo_t algorithm;
+    size_t workspace;
+} choice;
+
+/* A call of an own kernel before or after the product. */
+typedef struct helper {
+    sid2_cuda_call call;
+    const sid2_cuda_kernel *kernel; /* NULL: none */
+} helper;
+
+typedef struct state {
+    request asked;
+    const void *a, *b, *c; /* D is the call's output 0 */
+    cublasLtMatmulDesc_t matmul;
+    cublasLtMatrixLayout_t layout_a, layout_b, layout_d;
+    cublasLtMatmulAlgo_t algorithm;
+    size_t workspace;
+    void *bias; /* of the epilogue; NULL: at vector_at in scratch */
+    size_t vector_at;
+    helper before, after;
+} state;
+
+static size_t aligned(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+static int64_t last(const sid2_cuda_tensor *t) { return t->shape.dim[t->shape.rank - 1]; }
+static int64_t rows(const sid2_cuda_tensor *t) { return sid2_shape_count(t->shape) / last(t); }
+
+static bool data_type(sid2_dtype dtype, cudaDataType_t *type)
+{
+    switch (dtype) {
+    case SID2_F32: *type = CUDA_R_32F; return true;
+    case SID2_BF16: *type = CUDA_R_16BF; return true;
+    case SID2_F16: *type = CUDA_R_16F; return true;
+    default: return false;
+    }
+}
+
+/* The largest power of two, up to ALIGNMENT, that divides an address. */
+static uint32_t alignment_of(const void *address)
+{
+    uint32_t alignment = ALIGNMENT;
+    while ((uintptr_t)address % alignment) alignment /= 2;
+    return alignment;
+}
+
+/* ---- What to ask ---- */
+
+typedef struct roles {
+    const sid2_cuda_tensor *a, *b, *c, *d, *bias, *dbias; /* c, bias, dbias NULL where absent */
+    int64_t side;                                         /* of a convolution's kernel */
+} roles;
+
+static const sid2_cuda_tensor *present(const sid2_cuda_tensor *t) { return t->data ? t : NULL; }
+
+static roles roles_of(const sid2_cuda_call *call)
+{
+    roles r = {.d = &call->out[0], .side = 1};
+    switch (call->op) {
+    case SID2_OP_linear:
+    case SID2_OP_conv2d:
+        r.a = &call->in[1], r.b = &call->in[0];
+        r.bias = present(&call->in[2]), r.c = present(&call->in[3]);
+        break;
+    case SID2_OP_linear_dgrad:
+    case SID2_OP_conv2d_dgrad: r.a = &call->in[1], r.b = &call->in[0], r.c = present(&call->in[2]); break;
+    default: r.a = &call->in[0], r.b = &call->in[1], r.c = r.d; r.dbias = present(&call->out[1]);
+    }
+    if (call->op == SID2_OP_conv2d || call->op == SID2_OP_conv2d_dgrad)
+        r.side = call->in[1].shape.dim[1];
+    else if (call->op == SID2_OP_conv2d_wgrad)
+        r.side = call->attr->shape.dim[1];
+    return r;
+}
+
+/* False where the types are mixed in a way that cublasLt has no product for, or the kernel is larger. */
+static bool ask(const sid2_cuda_call *call, const roles *r, request *asked)
+{
+    memset(asked, 0, sizeof *asked);
+    cudaDataType_t in, other, out;
+    if (r->side != 1 || !data_type(r->a->dtype, &in) || !data_type(r->b->dtype, &other) ||
+        !data_type(r->d->dtype, &out))
+        return false;
+    if (in != other || (out != in && out != CUDA_R_32F) || (r->c && r->c->dtype != r->d->dtype)) return false;
+    asked->in = in;
+    asked->out = out;
+    asked->compute =
+        in == CUDA_R_32F && call->target->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    asked->epilogue = r->bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    switch (call->op) {
+    case SID2_OP_linear_wgrad:
+    case SID2_OP_conv2d_wgrad:
+        asked->m = last(r->a), asked->n = last(r->b), asked->k = rows(r->a);
+        asked->transpose_b = 1;
+        break;
+    default:
+        asked->m = last(r->d), asked->n = rows(r->d), asked->k = last(r->b);
+        asked->transpose_a = call->op == SID2_OP_linear || call->op == SID2_OP_conv2d;
+    }
+    asked->add = r->c != NULL;
+    asked->align_a = alignment_of(r->a->data);
+    asked->align_b = alignment_of(r->b->data);
+    asked->align_d = alignment_of(r->d->data);
+    asked->align_c = r->c ? alignment_of(r->c->data) : asked->align_d;
+    return true;
+}
+
+/* ---- Asking ---- */
+
+#define SET_MATMUL(lt, matmul, name, value)                                                                  \
+    ((lt)->cublasLtMatmulDescSetAttribute((matmul), CUBLASLT_MATMUL_DESC_##name, &(value), sizeof(value)) == \
+     CUBLAS_STATUS_SUCCESS)
+#define SET_PREFERENCE(lt, preference, name, value)                                                          \
+    ((lt)->cublasLtMatmulPreferenceSetAttribute((preference), CUBLASLT_MATMUL_PREF_##name, &(value),         \
+                                                sizeof(value)) == CUBLAS_STATUS_SUCCESS)
+
+static bool make_layout(const sid2_cublaslt *lt, cublasLtMatrixLayout_t *layout, cudaDataType_t type,
+                        int64_t height, int64_t width)
+{
+    return lt->cublasLtMatrixLayoutCreate(layout, type, (uint64_t)height, (uint64_t)width, height) ==
+           CUBLAS_STATUS_SUCCESS;
+}
+
+static void free_descriptors(const sid2_cublaslt *lt, state *s)
+{
+    if (s->matmul) lt->cublasLtMatmulDescDestroy(s->matmul);
+    if (s->layout_a) lt->cublasLtMatrixLayoutDestroy(s->layout_a);
+    if (s->layout_b) lt->cublasLtMatrixLayoutDestroy(s->layout_b);
+    if (s->layout_d) lt->cublasLtMatrixLayoutDestroy(s->layout_d);
+    s->matmul = NULL;
+    s->layout_a = s->layout_b = s->layout_d = NULL;
+}
+
+static bool make_descriptors(const sid2_cublaslt *lt, const request *q, state *s)
+{
+    const cublasOperation_t as_it_is = CUBLAS_OP_N, transposed = CUBLAS_OP_T;
+    const void *const bias = (const void *)(uintptr_t)ALIGNMENT; /* as aligned as it will be */
+    bool made = lt->cublasLtMatmulDescCreate(&s->matmul, q->compute, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
+                SET_MATMUL(lt, s->matmul, TRANSA, *(q->transpose_a ? &transposed : &as_it_is)) &&
+                SET_MATMUL(lt, s->matmul, TRANSB, *(q->transpose_b ? &transposed : &as_it_is)) &&
+                SET_MATMUL(lt, s->matmul, EPILOGUE, q->epilogue);
+    if (made && q->epilogue != CUBLASLT_EPILOGUE_DEFAULT)
+        made = SET_MATMUL(lt, s->matmul, BIAS_POINTER, bias);
+    return made &&
+           make_layout(lt, &s->layout_a, q->in, q->transpose_a ? q->k : q->m, q->transpose_a ? q->m : q->k) &&
+           make_layout(lt, &s->layout_b, q->in, q->transpose_b ? q->n : q->k, q->transpose_b ? q->k : q->n) &&
+           make_layout(lt, &s->layout_d, q->out, q->m, q->n);
+}
+
+static void search(const sid2_cublaslt *lt, const request *q, const state *s, choice *found)
+{
+    cublasLtMatmulPreference_t preference = NULL;
+    cublasLtMatmulHeuristicResult_t results[CANDIDATES];
+    const size_t workspace = WORKSPACE;
+    const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    int count = 0;
+    bool asked = lt->cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
+                 SET_PREFERENCE(lt, preference, MAX_WORKSPACE_BYTES, workspace) &&
+                 SET_PREFERENCE(lt, preference, REDUCTION_SCHEME_MASK, reductions) &&
+                 SET_PREFERENCE(lt, preference, MIN_ALIGNMENT_A_BYTES, q->align_a) &&
+                 SET_PREFERENCE(lt, preference, MIN_ALIGNMENT_B_BYTES, q->align_b) &&
+                 SET_PREFERENCE(lt, preference, MIN_ALIGNMENT_C_BYTES, q->align_c) &&
+                 SET_PREFERENCE(lt, preference, MIN_ALIGNMENT_D_BYTES, q->align_d) &&
+                 lt->cublasLtMatmulAlgoGetHeuristic(lt->handle, s->matmul, s->layout_a, s->layout_b,
+                                                    s->layout_d, s->layout_d, preference, CANDIDATES, results,
+                                                    &count) == CUBLAS_STATUS_SUCCESS;
+    for (int i = 0; asked && i < count && !found->found; ++i) {
+        if (results[i].state != CUBLAS_STATUS_SUCCESS) continue;
+        found->found = true;
+        found->algorithm = results[i].algo;
+        found->workspace = results[i].workspaceSize;
+    }
+    if (preference) lt->cublasLtMatmulPreferenceDestroy(preference);
+}
+
+/* The answer to a request, from before or from the library. False when memory runs out. */
+static bool choose(sid2_cublaslt *lt, const request *q, const state *s, choice *answer)
+{
+    for (int i = 0; i < lt->choice_count; ++i) {
+        if (memcmp(&lt->choices[i].asked, q, sizeof *q) != 0) continue;
+        *answer = lt->choices[i];
+        return true;
+    }
+    if (lt->choice_count == lt->choice_capacity) {
+        int capacity = lt->choice_capacity ? 2 * lt->choice_capacity : 64;
+        choice *grown = realloc(lt->choices, (size_t)capacity * sizeof *grown);
+        if (!grown) return false;
+        lt->choices = grown;
+        lt->choice_capacity = capacity;
+    }
+    *answer = (choice){.asked = *q};
+    search(lt, q, s, answer);
+    lt->choices[lt->choice_count++] = *answer;
+    return true;
+}
+
+/* ---- Own kernels before and after ---- */
+
+static bool prepare_helper(helper *h, const sid2_cuda_call *call, sid2_op op, sid2_error *err)
+{
+    const sid2_cuda_kernel *kernel = &sid2_cuda_own[op];
+    h->call.op = op;
+    h->call.target = call->target;
+    if (!kernel->run) return sid2_fail(err, SID2_ERR_UNSUPPORTED, "no own %s to help", sid2_op_name(op));
+    if (kernel->prepare && !kernel->prepare(&h->call, err)) return false;
+    h->kernel = kernel;
+    return true;
+}
+
+static bool run_helper(helper *h, const sid2_cuda_call *call, void *stream, sid2_error *err)
+{
+    if (!h->kernel) return true;
+    h->call.scratch = call->scratch;
+    return h->kernel->run(&h->call, stream, err);
+}
+
+static void release_helper(helper *h)
+{
+    if (h->kernel && h->kernel->release) h->kernel->release(&h->call);
+}
+
+static sid2_cuda_tensor vector(void *data, sid2_dtype dtype, int64_t n)
+{
+    /* In scratch, whose address is known only when running: until then one as well aligned. */
+    return (sid2_cuda_tensor){data ? data : (void *)(uintptr_t)ALIGNMENT, dtype, sid2_shape_of(n)};
+}
+
+/* ---- The kernel ---- */
+
+static void release(sid2_cuda_call *call)
+{
+    state *s = call->state;
+    if (!s) return;
+    free_descriptors(call->target->cublaslt, s);
+    release_helper(&s->before);
+    release_helper(&s->after);
+    free(s);
+    call->state = NULL;
+}
+
+static bool plan(sid2_cuda_call *call, state *s, sid2_error *err)
+{
+    sid2_cublaslt *lt = call->target->cublaslt;
+    choice answer;
+    if (make_descriptors(lt, &s->asked, s)) {
+        if (!choose(lt, &s->asked, s, &answer))
+            return sid2_fail(err, SID2_ERR_MEMORY, "no memory to prepare %s", sid2_op_name(call->op));
+        s->algorithm = answer.algorithm;
+        s->workspace = answer.workspace;
+        if (answer.found) return true;
+    }
+    free_descriptors(lt, s);
+    return sid2_fail(err, SID2_ERR_UNSUPPORTED, "cublasLt has no kernel for it");
+}
+
+/* The bias in D's type: as it is, or rounded in scratch first. */
+static bool plan_bias(sid2_cuda_call *call, state *s, const roles *r, sid2_error *err)
+{
+    if (r->bias->dtype == r->d->dtype && (uintptr_t)r->bias->data % BIAS_ALIGNMENT == 0) {
+        s->bias = r->bias->data;
+        return true;
+    }
+    static const sid2_attr to[] = {[SID2_F32] = {.dtype = SID2_F32},
+                                   [SID2_BF16] = {.dtype = SID2_BF16},
+                                   [SID2_F16] = {.dtype = SID2_F16}};
+    s->before.call.attr = &to[r->d->dtype];
+    s->before.call.in[0] = *r->bias;
+    s->before.call.out[0] = vector(NULL, r->d->dtype, s->asked.m);
+    return prepare_helper(&s->before, call, SID2_OP_cast, err);
+}
+
+/* dbias by the product's epilogue and an addition, or by the own kernel alone. */
+static bool plan_bias_gradient(sid2_cuda_call *call, state *s, const roles *r, sid2_error *err)
+{
+    static const sid2_attr plainly = {.scale = 1};
+    s->asked.epilogue = CUBLASLT_EPILOGUE_BGRADB;
+    if (!call->target->deterministic && r->dbias->dtype == r->d->dtype && plan(call, s, NULL)) {
+        s->after.call.attr = &plainly;
+        s->after.call.in[0] = s->after.call.out[0] = *r->dbias;
+        s->after.call.in[1] = vector(NULL, r->dbias->dtype, s->asked.n);
+        return prepare_helper(&s->after, call, SID2_OP_add, err);
+    }
+    s->asked.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+    s->after.call.attr = call->attr;
+    s->after.call.in[0] = call->in[0];
+    s->after.call.in[1] = call->in[1];
+    s->after.call.out[0] = call->out[0];
+    s->after.call.out[0].data = NULL;
+    s->after.call.out[1] = call->out[1];
+    return plan(call, s, err) && prepare_helper(&s->after, call, call->op, err);
+}
+
+static bool prepare(sid2_cuda_call *call, sid2_error *err)
+{
+    roles r = roles_of(call);
+    request asked;
+    if (!call->target->cublaslt || !ask(call, &r, &asked))
+        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "cublasLt has no such product");
+    state *s = calloc(1, sizeof *s);
+    if (!s) return sid2_fail(err, SID2_ERR_MEMORY, "no memory to prepare %s", sid2_op_name(call->op));
+    call->state = s;
+    s->asked = asked;
+    s->a = r.a->data;
+    s->b = r.b->data;
+    s->c = r.c ? r.c->data : r.d->data;
+    bool good = r.dbias ? plan_bias_gradient(call, s, &r, err) : plan(call, s, err);
+    if (good && r.bias) good = plan_bias(call, s, &r, err);
+    if (!good) return release(call), false;
+    size_t shared = larger(s->workspace, larger(s->before.call.scratch_bytes, s->after.call.scratch_bytes));
+    int64_t elements = asked.m > asked.n ? asked.m : asked.n;
+    bool in_scratch = s->asked.epilogue != CUBLASLT_EPILOGUE_DEFAULT && !s->bias;
+    s->vector_at = aligned(shared);
+    call->scratch_bytes = s->vector_at + (in_scratch ? aligned((size_t)elements * sizeof(float)) : 0);
+    return true;
+}
+
+static bool run(sid2_cuda_call *call, void *stream, sid2_error *err)
+{
+    state *s = call->state;
+    const sid2_cublaslt *lt = call->target->cublaslt;
+    const float one = 1, beta = s->asked.add ? 1 : 0;
+    if (s->asked.epilogue != CUBLASLT_EPILOGUE_DEFAULT) {
+        void *vector_place = s->bias ? s->bias : (char *)call->scratch + s->vector_at;
+        if (s->asked.epilogue == CUBLASLT_EPILOGUE_BGRADB)
+            s->after.call.in[1].data = vector_place;
+        else if (!s->bias)
+            s->before.call.out[0].data = vector_place;
+        if (!SET_MATMUL(lt, s->matmul, BIAS_POINTER, vector_place))
+            return sid2_fail(err, SID2_ERR_DEVICE, "cublasLt refused a bias");
+    }
+    if (!run_helper(&s->before, call, stream, err)) return false;
+    cublasStatus_t status = lt->cublasLtMatmul(
+        lt->handle, s->matmul, &one, s->a, s->layout_a, s->b, s->layout_b, &beta, s->c, s->layout_d,
+        call->out[0].data, s->layout_d, &s->algorithm, call->scratch, s->workspace, stream);
+    if (status != CUBLAS_STATUS_SUCCESS)
+        return sid2_fail(err, SID2_ERR_DEVICE, "cublasLt failed with status %d", (int)status);
+    return run_helper(&s->after, call, stream, err);
+}
+
+#define PRODUCT                                                                                              \
+    {                                                                                                        \
+        .run = run, .prepare = prepare, .release = release                                                   \
+    }
+const sid2_cuda_kernel sid2_cuda_cublaslt[SID2_OP_COUNT] = {
+    [SID2_OP_linear] = PRODUCT, [SID2_OP_linear_dgrad] = PRODUCT, [SID2_OP_linear_wgrad] = PRODUCT,
+    [SID2_OP_conv2d] = PRODUCT, [SID2_OP_conv2d_dgrad] = PRODUCT, [SID2_OP_conv2d_wgrad] = PRODUCT,
+};

@@ -1,0 +1,9 @@
+/* The CUDA backend: devices "cuda:0", "cuda:1", ... from compute capability 8.0 on. */
+#ifndef SID2_CUDA_H
+#define SID2_CUDA_H
+
+#include "device.h"
+
+extern const sid2_backend sid2_backend_cuda;
+
+#endif
