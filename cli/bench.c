@@ -10,8 +10,9 @@
 enum { MAX_ROUNDS = 99, ANSWER_SIZE = 16384 };
 
 typedef struct job {
-    const char *preset, *device_id, *against, *python, *dtypes, *rows;
-    int64_t batch, rounds, threads;
+    const char *preset, *against, *python, *dtypes, *rows;
+    int64_t batch, rounds;
+    device_choice on;
     double seconds; /* that one measurement should last */
     bool compile, serve;
     assignments set;
@@ -20,6 +21,18 @@ typedef struct job {
 } job;
 
 /* ---- Requests ---- */
+
+/* Adds what every request says: how, on what. */
+static json_t *request_on(const job *j, const char *dtype, json_t *request)
+{
+    json_object_set_new(request, "dtype", json_string(dtype));
+    json_object_set_new(request, "compile", json_boolean(j->compile));
+    json_object_set_new(request, "device", json_string(j->on.id));
+    json_object_set_new(request, "threads", json_integer(j->on.threads));
+    json_object_set_new(request, "deterministic", json_boolean(j->on.deterministic));
+    json_object_set_new(request, "tf32", json_boolean(j->on.tf32));
+    return request;
+}
 
 static json_t *request_model(const job *j, const char *mode, const char *dtype)
 {
@@ -30,20 +43,16 @@ static json_t *request_model(const job *j, const char *mode, const char *dtype)
         if (strncmp(key.name, "model.", 6) == 0 || strncmp(key.name, "schedule.", 9) == 0 ||
             strncmp(key.name, "loss.", 5) == 0)
             json_object_set_new(config, key.name, json_string(config_text(j->config, key.name, value)));
-    return json_pack("{s:o, s:s, s:s, s:I, s:I, s:b, s:s}", "config", config, "mode", mode, "dtype", dtype,
-                     "batch", (json_int_t)j->batch, "threads", (json_int_t)j->threads, "compile", j->compile,
-                     "device", j->device_id);
+    return request_on(
+        j, dtype,
+        json_pack("{s:o, s:s, s:I}", "config", config, "mode", mode, "batch", (json_int_t)j->batch));
 }
 
 static json_t *request_operator(const job *j, const char *fields, const char *dtype)
 {
     json_t *request = json_loads(fields, 0, NULL);
     json_object_set_new(request, "mode", json_string("op"));
-    json_object_set_new(request, "dtype", json_string(dtype));
-    json_object_set_new(request, "threads", json_integer(j->threads));
-    json_object_set_new(request, "compile", json_boolean(j->compile));
-    json_object_set_new(request, "device", json_string(j->device_id));
-    return request;
+    return request_on(j, dtype, request);
 }
 
 static bool start_sid2(const job *j, worker *w, const json_t *request, sid2_error *err)
@@ -284,9 +293,9 @@ static bool prepare(job *j, sid2_error *err)
     if (j->against && access(j->script, R_OK))
         return sid2_fail(err, SID2_ERR_IO, "%s is missing: run sid2 from its build folder in the source tree",
                          j->script);
-    if (!j->threads) {
+    if (!j->on.threads) {
         cpu_set_t set;
-        j->threads = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+        j->on.threads = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
     }
     j->config = sid2_config_create();
     if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
@@ -300,7 +309,7 @@ static bool prepare(job *j, sid2_error *err)
 int command_bench(int argc, char **argv)
 {
     job j = {.preset = "fashion-mnist",
-             .device_id = "auto",
+             .on.id = "auto",
              .python = "python3",
              .dtypes = "f32,bf16",
              .rows = "train,sample,ops",
@@ -318,8 +327,10 @@ int command_bench(int argc, char **argv)
          NULL},
         {OPTION_INT, "rounds", "N", &j.rounds, "measurements of each (5)", NULL},
         {OPTION_REAL, "seconds", "S", &j.seconds, "length of a measurement (1)", NULL},
-        OPTION_DEVICE(&j.device_id),
-        OPTION_THREADS(&j.threads),
+        OPTION_DEVICE(&j.on.id),
+        OPTION_THREADS(&j.on.threads),
+        OPTION_DETERMINISTIC(&j.on.deterministic),
+        OPTION_TF32(&j.on.tf32),
         OPTION_SET_KEY(&j.set),
         {OPTION_FLAG, "serve", NULL, &j.serve, "be one side of a comparison, on standard input and output",
          NULL},

@@ -19,13 +19,30 @@ int command_report(int argc, char **argv);
 /* The backends linked into this program. */
 extern const sid2_backend *const backends[];
 extern const int backend_count;
-sid2_device *open_device(const char *id, int64_t threads, sid2_error *err);
+
+/* Where and how to compute, as the command line says. */
+typedef struct device_choice {
+    const char *id; /* NULL: auto */
+    int64_t threads;
+    bool deterministic, tf32;
+} device_choice;
+
+sid2_device *open_device(const device_choice *choice, sid2_error *err);
 
 /* The options that every command on a device has. */
 #define OPTION_DEVICE(target)                                                                                \
     {                                                                                                        \
         OPTION_TEXT, "device", "NAME", target, "where to compute; see sid2 devices (auto: the fastest)",     \
             NULL                                                                                             \
+    }
+#define OPTION_DETERMINISTIC(target)                                                                         \
+    {                                                                                                        \
+        OPTION_FLAG, "deterministic", NULL, target,                                                          \
+            "the same bits in every run on the same GPU, also where that is slower", NULL                    \
+    }
+#define OPTION_TF32(target)                                                                                  \
+    {                                                                                                        \
+        OPTION_FLAG, "tf32", NULL, target, "f32 products may round their inputs to TF32 (NVIDIA GPUs)", NULL \
     }
 #define OPTION_THREADS(target)                                                                               \
     {                                                                                                        \

@@ -1,20 +1,29 @@
 #include "cli.h"
 
 #include "cpu.h"
+#if SID2_HAVE_CUDA
+#include "cuda.h"
+#endif
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-const sid2_backend *const backends[] = {&sid2_backend_cpu};
+const sid2_backend *const backends[] = {
+    &sid2_backend_cpu,
+#if SID2_HAVE_CUDA
+    &sid2_backend_cuda,
+#endif
+};
 const int backend_count = sizeof backends / sizeof backends[0];
 
-sid2_device *open_device(const char *id, int64_t threads, sid2_error *err)
+sid2_device *open_device(const device_choice *choice, sid2_error *err)
 {
-    if (threads > 1024) return sid2_fail(err, SID2_ERR_USAGE, "--threads is at most 1024"), NULL;
-    return sid2_device_open(backends, backend_count, id, &(sid2_device_options){.threads = (int)threads},
-                            err);
+    if (choice->threads > 1024) return sid2_fail(err, SID2_ERR_USAGE, "--threads is at most 1024"), NULL;
+    const sid2_device_options options = {
+        .threads = (int)choice->threads, .deterministic = choice->deterministic, .tf32 = choice->tf32};
+    return sid2_device_open(backends, backend_count, choice->id ? choice->id : "auto", &options, err);
 }
 
 const char *config_text(const sid2_config *config, const char *key, char text[256])

@@ -24,5 +24,9 @@ int command_devices(int argc, char **argv)
             if (info.detail[0]) printf("%12s%s\n", "", info.detail);
         }
     }
+    for (int b = 0; b < backend_count; b++) {
+        char line[200];
+        for (int i = 0; backends[b]->missing && backends[b]->missing(i, line); i++) puts(line);
+    }
     return 0;
 }

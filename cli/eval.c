@@ -11,8 +11,8 @@
 #include <string.h>
 
 typedef struct job {
-    const char *path, *data_path, *device_id;
-    int64_t threads;
+    const char *path, *data_path;
+    device_choice on;
     size_t memory;
     bool raw, all, json;
     assignments set;
@@ -75,7 +75,7 @@ static bool prepare(job *j, sid2_error *err)
     j->levels = (int)config_int(j->config, "eval.levels");
     j->points = calloc((size_t)j->levels, sizeof *j->points);
     if (!j->points) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    j->device = open_device(j->device_id, j->threads, err);
+    j->device = open_device(&j->on, err);
     if (!j->device) return false;
     sid2_config_settle_sample(j->config, j->device);
     j->sampler = sid2_sampler_create(j->device, j->config, j->memory, err);
@@ -152,7 +152,7 @@ static bool print_json(const job *j, sid2_error *err)
 
 int command_eval(int argc, char **argv)
 {
-    job j = {.device_id = "auto"};
+    job j = {0};
     const option_row rows[] = {
         {OPTION_POSITIONAL, "CHECKPOINT", NULL, &j.path,
          "a checkpoint's folder, or a run (its newest checkpoint)", NULL},
@@ -164,8 +164,10 @@ int command_eval(int argc, char **argv)
         {OPTION_KEY, "levels", "N", &j.set, "noise levels (eval.levels)", "eval.levels"},
         {OPTION_FLAG, "raw", NULL, &j.raw, "the weights themselves rather than their average", NULL},
         {OPTION_FLAG, "json", NULL, &j.json, "print JSON", NULL},
-        OPTION_DEVICE(&j.device_id),
-        OPTION_THREADS(&j.threads),
+        OPTION_DEVICE(&j.on.id),
+        OPTION_THREADS(&j.on.threads),
+        OPTION_DETERMINISTIC(&j.on.deterministic),
+        OPTION_TF32(&j.on.tf32),
         OPTION_MEMORY(&j.memory),
         OPTION_SET_KEY(&j.set),
     };

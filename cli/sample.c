@@ -17,8 +17,9 @@ enum { MAX_SEEDS = 10000000, MAX_TEXTS = 12 };
 typedef enum output_kind { OUTPUT_FOLDER, OUTPUT_GRID, OUTPUT_NPZ } output_kind;
 
 typedef struct job {
-    const char *path, *device_id, *seeds_text, *class_text, *out;
-    int64_t threads, columns;
+    const char *path, *seeds_text, *class_text, *out;
+    int64_t columns;
+    device_choice on;
     size_t memory;
     bool raw;
     assignments set;
@@ -149,7 +150,7 @@ static bool prepare(job *j, sid2_error *err)
         snprintf(batch, sizeof batch, "sample.batch=%zu", j->count);
         if (!sid2_config_set(j->config, batch, err)) return false;
     }
-    j->device = open_device(j->device_id, j->threads, err);
+    j->device = open_device(&j->on, err);
     if (!j->device) return false;
     sid2_config_settle_sample(j->config, j->device);
     j->sampler = sid2_sampler_create(j->device, j->config, j->memory, err);
@@ -255,7 +256,7 @@ static void print_result(const job *j, double seconds)
 
 int command_sample(int argc, char **argv)
 {
-    job j = {.device_id = "auto", .seeds_text = "0-63", .out = "samples.png"};
+    job j = {.seeds_text = "0-63", .out = "samples.png"};
     const option_row rows[] = {
         {OPTION_POSITIONAL, "CHECKPOINT", NULL, &j.path,
          "a checkpoint's folder, or a run (its newest checkpoint)", NULL},
@@ -275,8 +276,10 @@ int command_sample(int argc, char **argv)
         {OPTION_KEY, "batch", "N", &j.set,
          "images at a time; changes the speed, not the images (sample.batch)", "sample.batch"},
         {OPTION_FLAG, "raw", NULL, &j.raw, "the weights themselves rather than their average", NULL},
-        OPTION_DEVICE(&j.device_id),
-        OPTION_THREADS(&j.threads),
+        OPTION_DEVICE(&j.on.id),
+        OPTION_THREADS(&j.on.threads),
+        OPTION_DETERMINISTIC(&j.on.deterministic),
+        OPTION_TF32(&j.on.tf32),
         OPTION_MEMORY(&j.memory),
         OPTION_SET_KEY(&j.set),
     };

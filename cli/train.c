@@ -11,8 +11,8 @@
 #include <sys/resource.h>
 
 typedef struct session {
-    const char *preset, *data_path, *out, *from, *device_id;
-    int64_t threads;
+    const char *preset, *data_path, *out, *from;
+    device_choice on;
     size_t memory;
     double minutes;
     assignments set;
@@ -143,7 +143,7 @@ static void print_plan(const session *s)
 static bool prepare(session *s, sid2_error *err)
 {
     if (!prepare_config(s, err) || !prepare_data(s, err) || !sid2_config_check(s->config, err)) return false;
-    s->device = open_device(s->device_id, s->threads, err);
+    s->device = open_device(&s->on, err);
     if (!s->device) return false;
     sid2_config_settle_train(s->config, s->device);
     if (s->resuming && !run_check_config(s->out, s->config, err)) return false;
@@ -355,7 +355,7 @@ static int finish(session *s)
 
 int command_train(int argc, char **argv)
 {
-    session s = {.device_id = "auto", .run.lock = -1};
+    session s = {.run.lock = -1};
     const option_row rows[] = {
         {OPTION_TEXT, "preset", "NAME", &s.preset, "a preset's name, or a configuration file", NULL},
         {OPTION_TEXT, "data", "PATH", &s.data_path,
@@ -366,8 +366,10 @@ int command_train(int argc, char **argv)
          NULL},
         {OPTION_REAL, "minutes", "M", &s.minutes, "stop after this long; the same command goes on (no limit)",
          NULL},
-        OPTION_DEVICE(&s.device_id),
-        OPTION_THREADS(&s.threads),
+        OPTION_DEVICE(&s.on.id),
+        OPTION_THREADS(&s.on.threads),
+        OPTION_DETERMINISTIC(&s.on.deterministic),
+        OPTION_TF32(&s.on.tf32),
         OPTION_MEMORY(&s.memory),
         OPTION_SET_KEY(&s.set),
     };

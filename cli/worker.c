@@ -107,11 +107,21 @@ static int64_t integer(const json_t *request, const char *key)
     return json_integer_value(json_object_get(request, key));
 }
 
+static sid2_device *open_asked(const json_t *request, sid2_error *err)
+{
+    const device_choice choice = {
+        .id = json_string_value(json_object_get(request, "device")),
+        .threads = integer(request, "threads"),
+        .deterministic = json_is_true(json_object_get(request, "deterministic")),
+        .tf32 = json_is_true(json_object_get(request, "tf32")),
+    };
+    if (!choice.id) return sid2_fail(err, SID2_ERR_FORMAT, "the request names no device"), NULL;
+    return open_device(&choice, err);
+}
+
 static bool start_device(bench *b, const json_t *request, sid2_error *err)
 {
-    const char *device = json_string_value(json_object_get(request, "device"));
-    if (!device) return sid2_fail(err, SID2_ERR_FORMAT, "the request names no device");
-    b->device = open_device(device, integer(request, "threads"), err);
+    b->device = open_asked(request, err);
     return b->device != NULL;
 }
 
@@ -151,8 +161,7 @@ static bool save_fresh(const bench *b, const json_t *request, const char *folder
 {
     int status = 0, process = fork();
     if (process == 0) {
-        sid2_device *device = open_device(json_string_value(json_object_get(request, "device")),
-                                          integer(request, "threads"), err);
+        sid2_device *device = open_asked(request, err);
         sid2_config *config = sid2_config_clone(b->config);
         bool good = device && config && set_key(config, "train.batch", "1", err);
         sid2_trainer *trainer = good ? sid2_trainer_create(device, config, 0, err) : NULL;
