@@ -184,6 +184,16 @@ static bool bind(const sid2_graph *g, const sid2_binding *bindings, int count, s
     return true;
 }
 
+/* Whether the device has every operator in the type the graph computes in. */
+static bool all_supported(const sid2_device *device, const sid2_graph *g, sid2_error *err)
+{
+    for (int32_t i = 0; i < g->node_count; i++)
+        if (!sid2_device_supports(device, g->nodes[i].op, g->compute))
+            return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s (%s) does not compute %s in %s", device->info.id,
+                             device->info.name, sid2_op_name(g->nodes[i].op), sid2_dtype_name(g->compute));
+    return true;
+}
+
 /* Remembers each buffer that a node writes, once. */
 static void note_writes(sid2_program *program, const sid2_graph *g, sid2_buffer *const *externals)
 {
@@ -207,7 +217,7 @@ sid2_program *sid2_program_create(sid2_device *device, const sid2_graph *g, cons
     bool ok = program && externals && program->written;
     if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "out of memory preparing a program");
     if (ok) program->device = device;
-    ok = ok && bind(g, bindings, binding_count, externals, err) &&
+    ok = ok && all_supported(device, g, err) && bind(g, bindings, binding_count, externals, err) &&
          (program->plan = sid2_plan_create(g, device->backend->alignment(device->self), err)) &&
          (program->self = device->backend->compile(device->self, g, program->plan, externals, err));
     if (ok) note_writes(program, g, externals);
