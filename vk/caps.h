@@ -11,6 +11,7 @@ typedef struct sid2_vk_caps {
     uint32_t shared_bytes;
     size_t max_range;        /* bytes that one binding can span */
     size_t offset_alignment; /* of bindings, bytes */
+    uint32_t max_bindings;   /* of one shader */
     uint32_t subgroup_size;  /* smallest that may occur */
     /* Features. */
     bool storage16;           /* 16-bit elements in buffers: bf16 and f16 tensors */

@@ -1,0 +1,13 @@
+# Turns SPIR-V modules into one C file: cmake -DFOLDER=spirv -DOUTPUT=modules.c -P embed.cmake
+file(GLOB modules ${FOLDER}/*.spv)
+list(SORT modules)
+set(arrays "")
+set(rows "")
+foreach(module ${modules})
+  get_filename_component(name ${module} NAME_WE)
+  file(READ ${module} words HEX)
+  string(REGEX REPLACE "(..)(..)(..)(..)" "0x\\4\\3\\2\\1," words "${words}")
+  string(APPEND arrays "static const uint32_t ${name}[] = {${words}};\n")
+  string(APPEND rows "    {\"${name}\", ${name}, sizeof ${name}},\n")
+endforeach()
+file(WRITE ${OUTPUT} "#include \"modules.h\"\n\n${arrays}\nconst sid2_vk_module sid2_vk_modules[] = {\n${rows}    {NULL, NULL, 0},\n};\n")

@@ -1,0 +1,161 @@
+/* The Vulkan backend behind core's device interface. */
+#include "vk.h"
+
+#include "lowering.h"
+#include "program.h"
+#include "transfer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int vk_count(void)
+{
+    int count;
+    sid2_vk_gpus(&count);
+    return count;
+}
+
+/* Any GPU comes before the CPU backend (10), and that before a CPU that plays a GPU. */
+static int rank(const sid2_vk_gpu *gpu)
+{
+    switch (gpu->properties.deviceType) {
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: return 40;
+    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU: return 30;
+    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU: return 20;
+    default: return 5;
+    }
+}
+
+static bool vk_describe(int index, const sid2_device_options *options, sid2_device_info *info)
+{
+    (void)options;
+    int count;
+    const sid2_vk_gpu *gpus = sid2_vk_gpus(&count);
+    if (index < 0 || index >= count) return false;
+    const sid2_vk_gpu *gpu = &gpus[index];
+    const sid2_vk_caps *caps = &gpu->caps;
+    *info = (sid2_device_info){.memory = sid2_vk_gpu_free_memory(gpu),
+                               .bf16 = caps->storage16,
+                               .f16 = caps->storage16,
+                               .rank = rank(gpu)};
+    snprintf(info->name, sizeof info->name, "%.120s", gpu->properties.deviceName);
+    snprintf(info->id, sizeof info->id, "vulkan:%d", index);
+    snprintf(info->driver, sizeof info->driver, "%.100s, Vulkan %u.%u", gpu->driver,
+             VK_API_VERSION_MAJOR(gpu->api), VK_API_VERSION_MINOR(gpu->api));
+    int used = snprintf(info->detail, sizeof info->detail, "variants: f32%s%s",
+                        caps->storage16 ? ", 16-bit storage" : "",
+                        caps->subgroup_arithmetic ? ", subgroup arithmetic" : "");
+    if (caps->cooperative.m)
+        used +=
+            snprintf(info->detail + used, sizeof info->detail - (size_t)used, ", cooperative matrix %ux%ux%u",
+                     caps->cooperative.m, caps->cooperative.n, caps->cooperative.k);
+    if (caps->software)
+        snprintf(info->detail + used, sizeof info->detail - (size_t)used, "; a CPU, register tiles");
+    return true;
+}
+
+static void *vk_open(int index, const sid2_device_options *options, sid2_error *err)
+{
+    (void)options;
+    return sid2_vk_device_open(index, err);
+}
+
+static void vk_close(void *self) { sid2_vk_device_close(self); }
+
+static size_t vk_alignment(void *self)
+{
+    size_t needed = ((sid2_vk_device *)self)->caps->offset_alignment;
+    return needed > 256 ? needed : 256;
+}
+
+static bool vk_supports(void *self, sid2_op op, sid2_dtype compute)
+{
+    const sid2_vk_caps *caps = ((sid2_vk_device *)self)->caps;
+    bool type = compute == SID2_F32 || ((compute == SID2_BF16 || compute == SID2_F16) && caps->storage16);
+    return type && sid2_vk_lowers(op);
+}
+
+static void vk_free(void *self, void *handle)
+{
+    if (!handle) return;
+    sid2_error ignored;
+    sid2_vk_flush(self, &ignored);
+    sid2_vk_idle(self);
+    sid2_vk_memory_destroy(self, handle);
+    free(handle);
+}
+
+static void *vk_alloc(void *self, size_t bytes, sid2_error *err)
+{
+    sid2_vk_memory *memory = calloc(1, sizeof *memory);
+    if (!memory) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a buffer"), NULL;
+    if (sid2_vk_memory_create(self, SID2_VK_ON_DEVICE, bytes, "a buffer", memory, err)) {
+        if (sid2_vk_zero(self, memory, err)) return memory;
+        sid2_vk_memory_destroy(self, memory);
+    }
+    free(memory);
+    return NULL;
+}
+
+static bool vk_upload(void *self, void *handle, size_t offset, const void *from, size_t bytes,
+                      sid2_error *err)
+{
+    return sid2_vk_upload(self, handle, offset, from, bytes, err);
+}
+
+static bool vk_download(void *self, const void *handle, size_t offset, void *to, size_t bytes,
+                        sid2_error *err)
+{
+    return sid2_vk_download(self, handle, offset, to, bytes, err);
+}
+
+static void *vk_compile(void *self, const sid2_graph *graph, const sid2_plan *plan,
+                        sid2_buffer *const *externals, sid2_error *err)
+{
+    sid2_vk_memory **memories = calloc((size_t)graph->tensor_count + 1, sizeof *memories);
+    if (!memories) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a program"), NULL;
+    for (int32_t i = 0; i < graph->tensor_count; i++)
+        if (externals[i]) memories[i] = externals[i]->handle;
+    sid2_vk_program *program = sid2_vk_program_create(self, graph, plan, memories, err);
+    free(memories);
+    return program;
+}
+
+static bool vk_run(void *self, void *program, sid2_error *err)
+{
+    return sid2_vk_program_run(self, program, err);
+}
+
+static size_t vk_workspace(void *self, void *program)
+{
+    (void)self;
+    return sid2_vk_program_workspace(program);
+}
+
+static const sid2_node_time *vk_profile(void *self, void *program)
+{
+    (void)self, (void)program;
+    return NULL;
+}
+
+static void vk_destroy(void *self, void *program) { sid2_vk_program_destroy(self, program); }
+
+const sid2_backend sid2_backend_vk = {
+    .name = "vulkan",
+    .count = vk_count,
+    .describe = vk_describe,
+    .open = vk_open,
+    .close = vk_close,
+    .alignment = vk_alignment,
+    .supports = vk_supports,
+    .alloc = vk_alloc,
+    .free = vk_free,
+    .upload = vk_upload,
+    .download = vk_download,
+    .compile = vk_compile,
+    .run = vk_run,
+    .workspace = vk_workspace,
+    .profile = vk_profile,
+    .destroy = vk_destroy,
+};

@@ -1,0 +1,251 @@
+#include "pipeline.h"
+
+#include "cache.h"
+#include "modules.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *name, *access, *variants;
+} shaders[] = {
+#define SHADER(name, access, variants) {#name, access, variants},
+#include "shaders.def"
+#undef SHADER
+};
+
+int sid2_vk_shader_bindings(sid2_vk_shader shader) { return (int)strlen(shaders[shader].access); }
+const char *sid2_vk_shader_name(sid2_vk_shader shader) { return shaders[shader].name; }
+bool sid2_vk_shader_reads(sid2_vk_shader shader, int binding)
+{
+    return shaders[shader].access[binding] != 'w';
+}
+bool sid2_vk_shader_writes(sid2_vk_shader shader, int binding)
+{
+    return shaders[shader].access[binding] != 'r';
+}
+
+/* ---- The table -------------------------------------------------------------------------------------------
+ */
+
+enum { PLAIN, BITS_16, SUBGROUP, BITS_16_SUBGROUP, VARIANTS };
+enum { FIRST_CONSTANT = 16, LOCAL_CONSTANT = 12, VALUES = SID2_VK_BINDINGS + 3 + SID2_VK_CONSTANTS };
+
+/* All that tells pipelines apart; numbers only, so that it compares and hashes as bytes. */
+typedef struct key {
+    uint32_t shader, variant;
+    uint32_t value[VALUES]; /* element type by binding; local size; constants */
+} key;
+
+typedef struct entry {
+    key key;
+    VkPipeline pipeline;
+} entry;
+
+struct sid2_vk_pipelines {
+    VkPipelineCache cache;
+    VkDescriptorSetLayout set_layout[SID2_VK_BINDINGS + 1];
+    VkPipelineLayout layout[SID2_VK_BINDINGS + 1];
+    VkShaderModule module[SID2_VK_SHADER_COUNT][VARIANTS];
+    entry *entries; /* a hash table with open addressing; capacity a power of two */
+    size_t count, capacity;
+};
+
+static size_t hash(const key *k)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    const uint32_t *word = (const uint32_t *)k;
+    for (size_t i = 0; i < sizeof *k / sizeof *word; i++) h = (h ^ word[i]) * 0x100000001b3u;
+    return (size_t)(h ^ h >> 32);
+}
+
+/* The key's place: its entry, or the free one where it belongs. */
+static entry *find(const sid2_vk_pipelines *p, const key *k)
+{
+    size_t at = hash(k) & (p->capacity - 1);
+    while (p->entries[at].pipeline && memcmp(&p->entries[at].key, k, sizeof *k) != 0)
+        at = (at + 1) & (p->capacity - 1);
+    return &p->entries[at];
+}
+
+static bool grow(sid2_vk_pipelines *p)
+{
+    sid2_vk_pipelines larger = {.capacity = p->capacity ? 2 * p->capacity : 256};
+    if (!(larger.entries = calloc(larger.capacity, sizeof *larger.entries))) return false;
+    for (size_t i = 0; i < p->capacity; i++)
+        if (p->entries[i].pipeline) *find(&larger, &p->entries[i].key) = p->entries[i];
+    free(p->entries);
+    p->entries = larger.entries;
+    p->capacity = larger.capacity;
+    return true;
+}
+
+/* ---- Layouts ---------------------------------------------------------------------------------------------
+ */
+
+VkDescriptorSetLayout sid2_vk_set_layout(const sid2_vk_device *device, int bindings)
+{
+    return device->pipelines->set_layout[bindings];
+}
+
+VkPipelineLayout sid2_vk_pipeline_layout(const sid2_vk_device *device, int bindings)
+{
+    return device->pipelines->layout[bindings];
+}
+
+static VkResult create_layout(sid2_vk_device *device, sid2_vk_pipelines *p, int bindings)
+{
+    VkDescriptorSetLayoutBinding binding[SID2_VK_BINDINGS];
+    for (uint32_t i = 0; i < SID2_VK_BINDINGS; i++)
+        binding[i] = (VkDescriptorSetLayoutBinding){.binding = i,
+                                                    .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                                    .descriptorCount = 1,
+                                                    .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
+    VkResult result = vkCreateDescriptorSetLayout(
+        device->handle,
+        &(VkDescriptorSetLayoutCreateInfo){.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+                                           .bindingCount = (uint32_t)bindings,
+                                           .pBindings = binding},
+        NULL, &p->set_layout[bindings]);
+    if (result != VK_SUCCESS) return p->set_layout[bindings] = VK_NULL_HANDLE, result;
+    result = vkCreatePipelineLayout(
+        device->handle,
+        &(VkPipelineLayoutCreateInfo){.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+                                      .setLayoutCount = 1,
+                                      .pSetLayouts = &p->set_layout[bindings],
+                                      .pushConstantRangeCount = 1,
+                                      .pPushConstantRanges =
+                                          &(VkPushConstantRange){VK_SHADER_STAGE_COMPUTE_BIT, 0,
+                                                                 4 * (SID2_VK_BINDINGS + SID2_VK_PUSH)}},
+        NULL, &p->layout[bindings]);
+    if (result != VK_SUCCESS) p->layout[bindings] = VK_NULL_HANDLE;
+    return result;
+}
+
+sid2_vk_pipelines *sid2_vk_pipelines_create(sid2_vk_device *device, sid2_error *err)
+{
+    sid2_vk_pipelines *p = calloc(1, sizeof *p);
+    if (!p || !grow(p)) {
+        free(p);
+        return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", device->id), NULL;
+    }
+    uint32_t most =
+        device->caps->max_bindings < SID2_VK_BINDINGS ? device->caps->max_bindings : SID2_VK_BINDINGS;
+    VkResult result = VK_SUCCESS;
+    for (int i = 1; i <= (int)most && result == VK_SUCCESS; i++) result = create_layout(device, p, i);
+    if (result == VK_SUCCESS) result = sid2_vk_cache_load(device, &p->cache);
+    if (sid2_vk_ok(device, result, "preparing pipelines", err)) return p;
+    sid2_vk_pipelines_destroy(device, p);
+    return NULL;
+}
+
+void sid2_vk_pipelines_destroy(sid2_vk_device *device, sid2_vk_pipelines *p)
+{
+    if (!p) return;
+    if (p->count && !device->lost) sid2_vk_cache_save(device, p->cache);
+    for (size_t i = 0; i < p->capacity; i++) vkDestroyPipeline(device->handle, p->entries[i].pipeline, NULL);
+    for (int s = 0; s < SID2_VK_SHADER_COUNT; s++)
+        for (int v = 0; v < VARIANTS; v++) vkDestroyShaderModule(device->handle, p->module[s][v], NULL);
+    for (int i = 0; i <= SID2_VK_BINDINGS; i++) {
+        vkDestroyPipelineLayout(device->handle, p->layout[i], NULL);
+        vkDestroyDescriptorSetLayout(device->handle, p->set_layout[i], NULL);
+    }
+    vkDestroyPipelineCache(device->handle, p->cache, NULL);
+    free(p->entries);
+    free(p);
+}
+
+/* ---- Making one ------------------------------------------------------------------------------------------
+ */
+
+/* The richest variant that the device can run and the tensors need. */
+static int choose_variant(const sid2_vk_device *device, const sid2_vk_dispatch *d)
+{
+    bool bits_16 = false;
+    for (int i = 0; i < sid2_vk_shader_bindings(d->shader); i++)
+        bits_16 |= sid2_vk_has(&d->tensor[i]) && sid2_dtype_size(d->tensor[i].dtype) == 2;
+    const char *variants = shaders[d->shader].variants;
+    if (strstr(variants, "COOP")) return BITS_16;
+    bool subgroup = strstr(variants, "SUB") && device->caps->subgroup_arithmetic;
+    return (bits_16 ? BITS_16 : PLAIN) + (subgroup ? SUBGROUP : PLAIN);
+}
+
+static key key_of(const sid2_vk_device *device, const sid2_vk_dispatch *d)
+{
+    key k = {.shader = d->shader, .variant = (uint32_t)choose_variant(device, d)};
+    uint32_t *value = k.value;
+    for (int i = 0, n = sid2_vk_shader_bindings(d->shader); i < SID2_VK_BINDINGS; i++)
+        *value++ = i < n && sid2_vk_has(&d->tensor[i]) ? d->tensor[i].dtype : SID2_VK_ABSENT;
+    for (int i = 0; i < 3; i++) *value++ = d->local[i] ? d->local[i] : 1;
+    memcpy(value, d->constant, sizeof d->constant);
+    return k;
+}
+
+static bool module_for(sid2_vk_device *device, const key *k, VkShaderModule *module, sid2_error *err)
+{
+    static const char *const suffix[] = {"", "_16", "_sub", "_16_sub"};
+    VkShaderModule *kept = &device->pipelines->module[k->shader][k->variant];
+    char name[64];
+    snprintf(name, sizeof name, "%s%s", shaders[k->shader].name, suffix[k->variant]);
+    const sid2_vk_module *m = sid2_vk_modules;
+    while (m->name && strcmp(m->name, name) != 0) m++;
+    if (!m->name)
+        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: this build has no shader %s", device->id, name);
+    if (!*kept) {
+        VkResult result = vkCreateShaderModule(
+            device->handle,
+            &(VkShaderModuleCreateInfo){.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+                                        .codeSize = m->bytes,
+                                        .pCode = m->words},
+            NULL, kept);
+        if (result != VK_SUCCESS) *kept = VK_NULL_HANDLE;
+        if (!sid2_vk_ok(device, result, "loading a shader", err)) return false;
+    }
+    *module = *kept;
+    return true;
+}
+
+static bool create_pipeline(sid2_vk_device *device, const key *k, VkPipeline *pipeline, sid2_error *err)
+{
+    VkShaderModule module = VK_NULL_HANDLE;
+    if (!module_for(device, k, &module, err)) return false;
+    VkSpecializationMapEntry map[VALUES];
+    for (uint32_t i = 0; i < VALUES; i++) {
+        uint32_t id = i < LOCAL_CONSTANT + 3 ? i : i + FIRST_CONSTANT - (LOCAL_CONSTANT + 3);
+        map[i] = (VkSpecializationMapEntry){id, i * (uint32_t)sizeof(uint32_t), sizeof(uint32_t)};
+    }
+    const VkSpecializationInfo constants = {VALUES, map, sizeof k->value, k->value};
+    VkComputePipelineCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .flags = VK_PIPELINE_CREATE_DISPATCH_BASE,
+        .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                  .module = module,
+                  .pName = "main",
+                  .pSpecializationInfo = &constants},
+        .layout = device->pipelines->layout[sid2_vk_shader_bindings((sid2_vk_shader)k->shader)]};
+    char doing[80];
+    snprintf(doing, sizeof doing, "compiling shader %s", shaders[k->shader].name);
+    VkResult result =
+        vkCreateComputePipelines(device->handle, device->pipelines->cache, 1, &info, NULL, pipeline);
+    return sid2_vk_ok(device, result, doing, err);
+}
+
+bool sid2_vk_pipeline_for(sid2_vk_device *device, const sid2_vk_dispatch *dispatch, VkPipeline *pipeline,
+                          sid2_error *err)
+{
+    sid2_vk_pipelines *p = device->pipelines;
+    if (2 * p->count >= p->capacity && !grow(p))
+        return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", device->id);
+    key k = key_of(device, dispatch);
+    entry *e = find(p, &k);
+    if (!e->pipeline) {
+        VkPipeline made;
+        if (!create_pipeline(device, &k, &made, err)) return false;
+        *e = (entry){k, made};
+        p->count++;
+    }
+    *pipeline = e->pipeline;
+    return true;
+}

@@ -1,0 +1,26 @@
+/* Pipelines: a shader with its constants, compiled by the driver. Kept for the life of the device, for shapes
+ * are push constants and few differ; and through the driver's cache on disk, for its next. */
+#ifndef SID2_VK_PIPELINE_H
+#define SID2_VK_PIPELINE_H
+
+#include "context.h"
+#include "lower.h"
+
+typedef struct sid2_vk_pipelines sid2_vk_pipelines;
+
+sid2_vk_pipelines *sid2_vk_pipelines_create(sid2_vk_device *device, sid2_error *err);
+void sid2_vk_pipelines_destroy(sid2_vk_device *device, sid2_vk_pipelines *pipelines);
+
+int sid2_vk_shader_bindings(sid2_vk_shader shader);
+const char *sid2_vk_shader_name(sid2_vk_shader shader);
+bool sid2_vk_shader_reads(sid2_vk_shader shader, int binding);
+bool sid2_vk_shader_writes(sid2_vk_shader shader, int binding);
+
+/* The pipeline for a dispatch: made at the first asking. */
+bool sid2_vk_pipeline_for(sid2_vk_device *device, const sid2_vk_dispatch *dispatch, VkPipeline *pipeline,
+                          sid2_error *err);
+/* By number of bindings: they differ in nothing else. */
+VkDescriptorSetLayout sid2_vk_set_layout(const sid2_vk_device *device, int bindings);
+VkPipelineLayout sid2_vk_pipeline_layout(const sid2_vk_device *device, int bindings);
+
+#endif

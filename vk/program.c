@@ -1,0 +1,312 @@
+#include "program.h"
+
+#include "hazard.h"
+#include "lowering.h"
+#include "pipeline.h"
+#include "transfer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { COMPUTE = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT };
+
+struct sid2_vk_program {
+    sid2_vk_memory arena, scratch;
+    sid2_vk_memory nothing; /* bound where a call lacks a tensor */
+    sid2_vk_record *records;
+    size_t record_count;
+    int32_t node_count;
+    VkDescriptorPool descriptor_pool;
+    VkDescriptorSet *sets; /* by record */
+    VkPipeline *pipelines; /* by record; the device's */
+    VkCommandPool pool;
+    VkCommandBuffer *commands; /* submitted in order */
+    uint32_t command_count;
+    double recorded; /* work in the last command buffer */
+};
+
+/* ---- Lowering --------------------------------------------------------------------------------------------
+ */
+
+/* The tensor's place: in the arena, in its memory, or within the memory that it is a view of. */
+static sid2_vk_tensor bind(sid2_vk_program *p, const sid2_graph *g, const sid2_plan *plan,
+                           sid2_vk_memory *const *memories, sid2_tensor tensor)
+{
+    if (tensor == SID2_NONE) return (sid2_vk_tensor){.shape.rank = -1};
+    const sid2_tensor_info *info = &g->tensors[tensor];
+    if (!info->external && info->base == SID2_NONE)
+        return (sid2_vk_tensor){info->dtype, info->shape, &p->arena, plan->offset[tensor]};
+    bool view = info->base != SID2_NONE;
+    return (sid2_vk_tensor){info->dtype, info->shape, memories[view ? info->base : tensor],
+                            view ? (size_t)info->offset * sid2_dtype_size(info->dtype) : 0};
+}
+
+static bool lower(sid2_vk_device *device, sid2_vk_program *p, const sid2_graph *g, const sid2_plan *plan,
+                  sid2_vk_memory *const *memories, sid2_error *err)
+{
+    sid2_vk_lowering l = {.device = device, .scratch = &p->scratch};
+    for (l.node = 0; l.node < g->node_count && !l.error.code; l.node++) {
+        const sid2_node *node = &g->nodes[l.node];
+        sid2_vk_call call = {.op = node->op, .attr = &node->attr};
+        for (int i = 0; i < SID2_MAX_INPUTS; i++) call.in[i] = bind(p, g, plan, memories, node->in[i]);
+        for (int i = 0; i < SID2_MAX_OUTPUTS; i++) call.out[i] = bind(p, g, plan, memories, node->out[i]);
+        if (!sid2_vk_lower_call(&l, &call))
+            sid2_fail(err, l.error.code, "node %d (%s): %s", l.node, sid2_op_name(node->op), l.error.message);
+    }
+    p->records = l.records;
+    p->record_count = l.count;
+    p->node_count = g->node_count;
+    if (l.error.code) return false;
+    return !l.scratch_bytes || sid2_vk_memory_create(device, SID2_VK_ON_DEVICE, l.scratch_bytes,
+                                                     "scratch memory", &p->scratch, err);
+}
+
+/* ---- Descriptors -----------------------------------------------------------------------------------------
+ */
+
+static uint32_t bindings_of(const sid2_vk_record *record)
+{
+    return (uint32_t)sid2_vk_shader_bindings(record->dispatch.shader);
+}
+
+/* Where the binding begins: the tensor's offset, aligned down as the device wants; the shader adds the rest.
+ */
+static size_t aligned(const sid2_vk_device *device, size_t offset)
+{
+    return offset & ~(device->caps->offset_alignment - 1);
+}
+
+static void write_set(sid2_vk_device *device, const sid2_vk_program *p, const sid2_vk_record *record,
+                      VkDescriptorSet set)
+{
+    VkDescriptorBufferInfo buffer[SID2_VK_BINDINGS];
+    VkWriteDescriptorSet write[SID2_VK_BINDINGS];
+    uint32_t bindings = bindings_of(record);
+    for (uint32_t i = 0; i < bindings; i++) {
+        const sid2_vk_tensor *t = &record->dispatch.tensor[i];
+        buffer[i] = (VkDescriptorBufferInfo){p->nothing.buffer, 0, VK_WHOLE_SIZE};
+        if (sid2_vk_has(t)) {
+            size_t begin = aligned(device, t->offset),
+                   end = (t->offset + sid2_vk_bytes(t) + 15) & ~(size_t)15;
+            buffer[i] = (VkDescriptorBufferInfo){t->memory->buffer, begin, end - begin};
+        }
+        write[i] = (VkWriteDescriptorSet){.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+                                          .dstSet = set,
+                                          .dstBinding = i,
+                                          .descriptorCount = 1,
+                                          .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                          .pBufferInfo = &buffer[i]};
+    }
+    vkUpdateDescriptorSets(device->handle, bindings, write, 0, NULL);
+}
+
+static bool create_sets(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
+{
+    uint32_t descriptors = 0;
+    for (size_t i = 0; i < p->record_count; i++) descriptors += bindings_of(&p->records[i]);
+    VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, descriptors};
+    VkResult result = vkCreateDescriptorPool(
+        device->handle,
+        &(VkDescriptorPoolCreateInfo){.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+                                      .maxSets = (uint32_t)p->record_count,
+                                      .poolSizeCount = 1,
+                                      .pPoolSizes = &size},
+        NULL, &p->descriptor_pool);
+    if (result != VK_SUCCESS) p->descriptor_pool = VK_NULL_HANDLE;
+    for (size_t i = 0; i < p->record_count && result == VK_SUCCESS; i++) {
+        VkDescriptorSetLayout layout = sid2_vk_set_layout(device, (int)bindings_of(&p->records[i]));
+        result = vkAllocateDescriptorSets(
+            device->handle,
+            &(VkDescriptorSetAllocateInfo){.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+                                           .descriptorPool = p->descriptor_pool,
+                                           .descriptorSetCount = 1,
+                                           .pSetLayouts = &layout},
+            &p->sets[i]);
+        if (result == VK_SUCCESS) write_set(device, p, &p->records[i], p->sets[i]);
+    }
+    return sid2_vk_ok(device, result, "preparing descriptors", err);
+}
+
+/* ---- Recording -------------------------------------------------------------------------------------------
+ */
+
+/* Work (multiply-adds, or elements) in one dispatch and in one submission: some tens of milliseconds, and
+ * some hundreds, on the slowest GPU of the kind. A CPU driver has no watchdog. */
+static double longest(const sid2_vk_device *device, bool submission)
+{
+    switch (device->gpu->properties.deviceType) {
+    case VK_PHYSICAL_DEVICE_TYPE_CPU: return submission ? 1e12 : 1e11;
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: return submission ? 1e11 : 1e10;
+    default: return submission ? 2e10 : 2e9;
+    }
+}
+
+/* Groups base .. base + count - 1, halved until each piece is within the device's limits and short enough. */
+static void record_groups(const sid2_vk_device *device, VkCommandBuffer commands, const uint32_t base[3],
+                          const uint32_t count[3], double work)
+{
+    int axis = count[1] > count[0] ? 1 : 0;
+    if (count[2] > count[axis]) axis = 2;
+    bool fits = work <= longest(device, false) || count[axis] == 1;
+    for (int i = 0; i < 3; i++) {
+        if (count[i] <= device->caps->max_groups[i]) continue;
+        fits = false;
+        axis = i;
+        break;
+    }
+    if (fits) {
+        vkCmdDispatchBase(commands, base[0], base[1], base[2], count[0], count[1], count[2]);
+        return;
+    }
+    uint32_t first[3], second[3], middle[3];
+    for (int i = 0; i < 3; i++) first[i] = second[i] = count[i], middle[i] = base[i];
+    first[axis] = count[axis] / 2;
+    second[axis] -= first[axis];
+    middle[axis] += first[axis];
+    record_groups(device, commands, base, first, work * first[axis] / count[axis]);
+    record_groups(device, commands, middle, second, work * second[axis] / count[axis]);
+}
+
+static void record_dispatch(sid2_vk_device *device, const sid2_vk_program *p, size_t index,
+                            VkCommandBuffer commands)
+{
+    const sid2_vk_dispatch *d = &p->records[index].dispatch;
+    uint32_t bindings = bindings_of(&p->records[index]), push[SID2_VK_BINDINGS + SID2_VK_PUSH] = {0};
+    for (uint32_t i = 0; i < bindings; i++)
+        if (sid2_vk_has(&d->tensor[i]))
+            push[i] = (uint32_t)((d->tensor[i].offset - aligned(device, d->tensor[i].offset)) /
+                                 sid2_dtype_size(d->tensor[i].dtype));
+    memcpy(push + SID2_VK_BINDINGS, d->push, sizeof d->push);
+    VkPipelineLayout layout = sid2_vk_pipeline_layout(device, (int)bindings);
+    vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, p->pipelines[index]);
+    vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, 1, &p->sets[index], 0, NULL);
+    vkCmdPushConstants(commands, layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, push);
+    uint32_t base[3] = {0}, count[3];
+    for (int i = 0; i < 3; i++) count[i] = d->groups[i] ? d->groups[i] : 1;
+    record_groups(device, commands, base, count, d->work);
+}
+
+static bool add_hazards(sid2_vk_hazards *hazards, const sid2_vk_dispatch *d, bool *barrier)
+{
+    sid2_vk_range access[SID2_VK_BINDINGS];
+    int count = 0;
+    for (int i = 0, n = sid2_vk_shader_bindings(d->shader); i < n; i++)
+        if (sid2_vk_has(&d->tensor[i]))
+            access[count++] = (sid2_vk_range){d->tensor[i].memory, d->tensor[i].offset,
+                                              d->tensor[i].offset + sid2_vk_bytes(&d->tensor[i]),
+                                              sid2_vk_shader_writes(d->shader, i)};
+    return sid2_vk_hazard(hazards, access, count, barrier);
+}
+
+/* Ends the command buffer at hand, if any, and begins the next. */
+static VkCommandBuffer next_commands(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
+{
+    VkCommandBuffer *more = realloc(p->commands, (p->command_count + 1) * sizeof *more), commands;
+    if (!more) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory recording", device->id), NULL;
+    p->commands = more;
+    if (p->command_count && !sid2_vk_ok(device, vkEndCommandBuffer(p->commands[p->command_count - 1]),
+                                        "recording a program", err))
+        return NULL;
+    VkResult result = vkAllocateCommandBuffers(
+        device->handle,
+        &(VkCommandBufferAllocateInfo){.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                       .commandPool = p->pool,
+                                       .commandBufferCount = 1},
+        &commands);
+    if (!sid2_vk_ok(device, result, "recording a program", err)) return NULL;
+    p->commands[p->command_count++] = commands;
+    p->recorded = 0;
+    return sid2_vk_begin(device, commands, false, err) ? commands : NULL;
+}
+
+static bool record(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
+{
+    VkResult result =
+        vkCreateCommandPool(device->handle,
+                            &(VkCommandPoolCreateInfo){.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                                       .queueFamilyIndex = device->gpu->family},
+                            NULL, &p->pool);
+    if (result != VK_SUCCESS) p->pool = VK_NULL_HANDLE;
+    if (!sid2_vk_ok(device, result, "recording a program", err)) return false;
+    VkCommandBuffer commands = next_commands(device, p, err);
+    if (!commands) return false;
+    sid2_vk_barrier(commands, COMPUTE, COMPUTE); /* what ran before on this queue */
+    sid2_vk_hazards hazards = {0};
+    bool ok = true;
+    for (size_t i = 0; i < p->record_count && ok; i++) {
+        const sid2_vk_dispatch *d = &p->records[i].dispatch;
+        bool barrier;
+        if (p->recorded > 0 && p->recorded + d->work > longest(device, true))
+            ok = (commands = next_commands(device, p, err)) != NULL;
+        if (ok && !add_hazards(&hazards, d, &barrier))
+            ok = sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory recording", device->id);
+        if (!ok) break;
+        if (barrier) sid2_vk_barrier(commands, COMPUTE, COMPUTE);
+        record_dispatch(device, p, i, commands);
+        p->recorded += d->work;
+    }
+    sid2_vk_hazards_free(&hazards);
+    return ok && sid2_vk_ok(device, vkEndCommandBuffer(commands), "recording a program", err);
+}
+
+/* ---- Programs --------------------------------------------------------------------------------------------
+ */
+
+static bool find_pipelines(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
+{
+    for (size_t i = 0; i < p->record_count; i++)
+        if (!sid2_vk_pipeline_for(device, &p->records[i].dispatch, &p->pipelines[i], err)) return false;
+    return true;
+}
+
+sid2_vk_program *sid2_vk_program_create(sid2_vk_device *device, const sid2_graph *graph,
+                                        const sid2_plan *plan, sid2_vk_memory *const *memories,
+                                        sid2_error *err)
+{
+    sid2_vk_program *p = calloc(1, sizeof *p);
+    if (!p) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for a program", device->id), NULL;
+    bool ok = (!plan->arena_bytes || sid2_vk_memory_create(device, SID2_VK_ON_DEVICE, plan->arena_bytes,
+                                                           "the arena of activations", &p->arena, err)) &&
+              sid2_vk_memory_create(device, SID2_VK_ON_DEVICE, 256, "a placeholder", &p->nothing, err) &&
+              lower(device, p, graph, plan, memories, err);
+    if (ok && p->record_count) {
+        p->sets = calloc(p->record_count, sizeof *p->sets);
+        p->pipelines = calloc(p->record_count, sizeof *p->pipelines);
+        ok = (p->sets && p->pipelines) ||
+             sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for a program", device->id);
+        ok = ok && find_pipelines(device, p, err) && create_sets(device, p, err) && record(device, p, err);
+    }
+    if (ok) return p;
+    sid2_vk_program_destroy(device, p);
+    return NULL;
+}
+
+void sid2_vk_program_destroy(sid2_vk_device *device, sid2_vk_program *p)
+{
+    if (!p) return;
+    sid2_vk_idle(device);
+    vkDestroyCommandPool(device->handle, p->pool, NULL);
+    vkDestroyDescriptorPool(device->handle, p->descriptor_pool, NULL);
+    sid2_vk_memory_destroy(device, &p->arena);
+    sid2_vk_memory_destroy(device, &p->scratch);
+    sid2_vk_memory_destroy(device, &p->nothing);
+    free(p->commands);
+    free(p->pipelines);
+    free(p->sets);
+    free(p->records);
+    free(p);
+}
+
+bool sid2_vk_program_run(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
+{
+    if (!sid2_vk_flush(device, err)) return false;
+    uint64_t serial;
+    for (uint32_t i = 0; i < p->command_count; i++)
+        if (!sid2_vk_submit(device, p->commands[i], "a program", &serial, err)) return false;
+    return true;
+}
+
+size_t sid2_vk_program_workspace(const sid2_vk_program *p)
+{
+    return p->scratch.bytes + p->nothing.bytes + p->record_count * (sizeof *p->records + sizeof *p->sets);
+}

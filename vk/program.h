@@ -1,0 +1,23 @@
+/* Programs: a graph on a device, recorded once and resubmitted.
+ *
+ * Compiling lowers every node to dispatches, then makes pipelines and descriptor sets, and records command
+ * buffers: a dispatch that would take long as several with a base, a program that would take long as several
+ * submissions, since desktops reset a device that is silent for seconds; and a barrier before each dispatch
+ * that meets memory of an earlier one. Running submits; nothing waits. */
+#ifndef SID2_VK_PROGRAM_H
+#define SID2_VK_PROGRAM_H
+
+#include "buffer.h"
+#include "plan.h"
+
+typedef struct sid2_vk_program sid2_vk_program;
+
+/* memories[i]: of external tensor i that is no view, else NULL. */
+sid2_vk_program *sid2_vk_program_create(sid2_vk_device *device, const sid2_graph *graph,
+                                        const sid2_plan *plan, sid2_vk_memory *const *memories,
+                                        sid2_error *err);
+void sid2_vk_program_destroy(sid2_vk_device *device, sid2_vk_program *program);
+bool sid2_vk_program_run(sid2_vk_device *device, sid2_vk_program *program, sid2_error *err);
+size_t sid2_vk_program_workspace(const sid2_vk_program *program); /* bytes beside the arena */
+
+#endif
