@@ -2,7 +2,7 @@
 
 #include "cpu.h"
 #if SID2_HAVE_CUDA
-#include "cuda.h"
+#include "cuda_backend.h"
 #endif
 
 #include <stdarg.h>

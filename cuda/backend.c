@@ -1,5 +1,5 @@
 /* CUDA devices: what there is, opening, memory. */
-#include "cuda.h"
+#include "cuda_backend.h"
 #include "runtime.h"
 
 #include <dlfcn.h>

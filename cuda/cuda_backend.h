@@ -1,6 +1,6 @@
 /* The CUDA backend: devices "cuda:0", "cuda:1", ... from compute capability 8.0 on. */
-#ifndef SID2_CUDA_H
-#define SID2_CUDA_H
+#ifndef SID2_CUDA_BACKEND_H
+#define SID2_CUDA_BACKEND_H
 
 #include "device.h"
 

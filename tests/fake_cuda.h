@@ -1,0 +1,36 @@
+/* A CUDA runtime that runs on the host, for tests of the CUDA backend: the functions the backend calls, over
+ * ordinary memory.
+ *
+ * Streams are queues. Work is not done when it is given to a stream but late, in an order as unhelpful as the
+ * rules allow: after each call some work of some stream, drawn at random, and the rest only when something
+ * waits for it. What the backend forgot to wait for shows as wrong numbers. Copies check that their ends lie
+ * in memory of the right kind; what must not be called while a stream is captured fails as it does in CUDA.
+ */
+#ifndef SID2_TEST_FAKE_CUDA_H
+#define SID2_TEST_FAKE_CUDA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct fake_cuda {
+    uint64_t seed;        /* of the order of work */
+    int devices;          /* 0: no driver */
+    int capability;       /* of each, times ten */
+    size_t memory;        /* of a device */
+    int fail_after;       /* kernels until one breaks the context for good; -1: never */
+    bool capture_refused; /* capturing does not work */
+    /* Counted. */
+    int kernels, products, bias_gradients, captures, graph_launches, allocations;
+    size_t allocated;
+} fake_cuda;
+extern fake_cuda fake;
+
+/* Gives work to a stream, as a kernel launch would; `run` gets a copy of `size` bytes of `argument`. */
+bool fake_launch(void *stream, void (*run)(void *), const void *argument, size_t size);
+/* The context works again, as in a new process. */
+void fake_recover(void);
+/* Whether [memory, memory + bytes) lies in one allocation of device memory. */
+bool fake_is_device(const void *memory, size_t bytes);
+
+#endif

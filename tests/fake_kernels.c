@@ -1,0 +1,79 @@
+/* The other tables of the CUDA backend for its tests: no cuDNN, and "own" kernels that are the reference's.
+ */
+#include "fake_cuda.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../cpu/kernel.h"
+#include "../cuda/kernel.h"
+#include "../cuda/libraries.h"
+
+bool sid2_cudnn_load(sid2_cudnn *cudnn, char *why, size_t size)
+{
+    *cudnn = (sid2_cudnn){0};
+    snprintf(why, size, "libcudnn.so.9 not found");
+    return false;
+}
+
+const char *sid2_cudnn_version(const sid2_cudnn *cudnn, char text[32])
+{
+    (void)cudnn;
+    return strcpy(text, "");
+}
+
+#if SID2_HAVE_CUDNN
+void sid2_cudnn_forget(sid2_cudnn *cudnn) { (void)cudnn; }
+#endif
+
+static void compute(void *argument)
+{
+    const sid2_cuda_call *call = argument;
+    sid2_cpu_call plain = {.op = call->op, .attr = call->attr, .threads = 1};
+    sid2_error err;
+    void *unwanted = NULL;
+    for (int i = 0; i < SID2_MAX_INPUTS; i++)
+        plain.in[i] = (sid2_cpu_tensor){call->in[i].data, call->in[i].dtype, call->in[i].shape, NULL};
+    for (int i = 0; i < SID2_MAX_OUTPUTS; i++)
+        plain.out[i] = (sid2_cpu_tensor){call->out[i].data, call->out[i].dtype, call->out[i].shape, NULL};
+    if (!plain.out[0].data) /* a bias gradient alone */
+        plain.out[0].data = unwanted = calloc((size_t)sid2_shape_count(plain.out[0].shape), sizeof(float));
+    sid2_cpu_reference[plain.op].prepare(&plain, &err);
+    plain.scratch = malloc(plain.scratch_bytes + 1);
+    sid2_cpu_reference[plain.op].run(&plain);
+    free(plain.scratch);
+    free(unwanted);
+    memset(call->scratch, 0xff, call->scratch_bytes);
+    fake.kernels++;
+}
+
+/* Wants scratch and remembers something, so that both are exercised. */
+static bool prepare(sid2_cuda_call *call, sid2_error *err)
+{
+    (void)err;
+    call->state = malloc(1);
+    call->scratch_bytes = 1000;
+    return true;
+}
+
+static void release(sid2_cuda_call *call) { free(call->state); }
+
+static bool run(sid2_cuda_call *call, void *stream, sid2_error *err)
+{
+    for (int i = 0; i < SID2_MAX_OUTPUTS; i++)
+        if (call->out[i].data &&
+            !fake_is_device(call->out[i].data, (size_t)sid2_shape_count(call->out[i].shape)))
+            return sid2_fail(err, SID2_ERR_INTERNAL, "an output is no device memory");
+    if (!fake_is_device(call->scratch, call->scratch_bytes))
+        return sid2_fail(err, SID2_ERR_INTERNAL, "the scratch is no device memory");
+    return fake_launch(stream, compute, call, sizeof *call) ||
+           sid2_fail(err, SID2_ERR_DEVICE, "an illegal memory access was encountered");
+}
+
+const sid2_cuda_kernel sid2_cuda_cudnn[SID2_OP_COUNT];
+const sid2_cuda_kernel sid2_cuda_own[SID2_OP_COUNT] = {
+#define OP(name, inputs, outputs, attributes, gradient, formula)                                             \
+    {.run = run, .prepare = prepare, .release = release},
+#include "op.def"
+};

@@ -1,0 +1,408 @@
+/* The CUDA backend without a GPU: devices, transfers, programs and matrix products over a CUDA runtime and a
+ * cublasLt that run on the host (fake_cuda.h, fake_cublaslt.c), with the reference's kernels as own kernels.
+ */
+#include "model_support.h"
+
+#include "../cuda/cuda_backend.h"
+#include "fake_cuda.h"
+#include "opcheck.h"
+#include "sampling.h"
+
+static const sid2_backend *const all[] = {&sid2_backend_cpu, &sid2_backend_cuda};
+
+static sid2_device *open_on(const char *id, sid2_device_options options)
+{
+    sid2_device *device = sid2_device_open(all, 2, id, &options, &err);
+    must(device);
+    return device;
+}
+
+static sid2_device *open_cuda(void) { return open_on("cuda:0", (sid2_device_options){0}); }
+
+/* Every test starts with a fresh GPU and leaves nothing on it. */
+static int setup(void **state)
+{
+    (void)state;
+    fake = (fake_cuda){.devices = 1, .capability = 90, .memory = (size_t)1 << 40, .fail_after = -1};
+    unsetenv("SID2_CUDA_LAUNCH");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    assert_int_equal(fake.allocations, 0);
+    assert_int_equal(fake.allocated, 0);
+    return 0;
+}
+
+/* ---- Devices ---- */
+
+static void devices_describe_themselves(void **state)
+{
+    (void)state;
+    sid2_device *device = open_on("auto", (sid2_device_options){.deterministic = true});
+    const sid2_device_info *info = sid2_device_describe(device);
+    assert_string_equal(info->id, "cuda:0");
+    assert_string_equal(info->name, "Fake GPU");
+    assert_non_null(strstr(info->driver, "CUDA driver 1"));
+    assert_non_null(strstr(info->driver, "fake cublasLt, no cuDNN"));
+    assert_non_null(strstr(info->detail, "compute capability 9.0"));
+    assert_non_null(strstr(info->detail, "deterministic"));
+    assert_true(info->bf16 && info->f16 && info->memory == fake.memory);
+    assert_int_equal(sid2_device_alignment(device), 256);
+    assert_true(sid2_device_supports(device, SID2_OP_adam, SID2_BF16));
+    assert_false(sid2_device_supports(device, SID2_OP_adam, SID2_F64));
+    sid2_device_close(device);
+}
+
+/* What `missing` says, all lines. */
+static const char *missing_text(void)
+{
+    static char text[2000];
+    char line[200];
+    text[0] = 0;
+    for (int i = 0; sid2_backend_cuda.missing(i, line); i++) strcat(strcat(text, line), "\n");
+    return text;
+}
+
+static void what_is_missing_is_named(void **state)
+{
+    (void)state;
+    assert_string_equal(missing_text(),
+                        "CUDA: libcudnn.so.9 not found: own convolutions and attention, much "
+                        "slower; see SID2_CUDA_LIBRARIES\n");
+    fake.capability = 75;
+    assert_non_null(strstr(missing_text(), "Fake GPU has compute capability 7.5, sid2 needs 8.0\n"));
+    sid2_device *device = open_on("auto", (sid2_device_options){0});
+    assert_string_equal(sid2_device_describe(device)->id, "cpu");
+    sid2_device_close(device);
+
+    fake.devices = 0;
+    assert_int_equal(sid2_backend_cuda.count(), 0);
+    assert_int_equal(strncmp(missing_text(), "CUDA: ", 6), 0);
+    assert_non_null(strstr(missing_text(), "driver"));
+    assert_null(sid2_device_open(all, 2, "cuda:0", NULL, &err));
+    assert_int_equal(err.code, SID2_ERR_DEVICE);
+    assert_non_null(strstr(err.message, "no device 'cuda:0'. CUDA: "));
+    assert_null(sid2_device_open(all, 2, "abacus", NULL, &err));
+    assert_int_equal(err.code, SID2_ERR_USAGE);
+}
+
+static void memory_that_is_not_there_is_counted(void **state)
+{
+    (void)state;
+    fake.memory = (size_t)1 << 30;
+    sid2_device *device = open_cuda();
+    assert_null(sid2_buffer_create(device, (size_t)3 << 30, &err));
+    assert_int_equal(err.code, SID2_ERR_MEMORY);
+    assert_non_null(strstr(err.message, "3.00 GiB"));
+    assert_non_null(strstr(err.message, "of 1.00 GiB are free"));
+    sid2_device_close(device);
+    fake.memory = 1 << 20;
+    assert_null(sid2_device_open(all, 2, "cuda:0", NULL, &err));
+    assert_int_equal(err.code, SID2_ERR_MEMORY);
+}
+
+/* ---- Transfers ---- */
+
+static uint32_t next(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(*seed >> 33);
+}
+
+/* Random uploads and downloads, some late, some over more than the ring, beside a copy on the host. */
+static void transfers_keep_their_order(void **state)
+{
+    (void)state;
+    enum { BYTES = 70 << 20, LATE = 40 };
+    sid2_device *device = open_cuda();
+    sid2_buffer *buffer = sid2_buffer_create(device, BYTES, &err);
+    must(buffer);
+    uint8_t *mirror = calloc(BYTES, 1), *block = malloc(BYTES);
+    uint8_t *late[LATE], *expected[LATE];
+    size_t length[LATE];
+    int late_count = 0;
+    uint64_t seed = 7;
+    for (int round = 0; round < 400; round++) {
+        size_t bytes = round % 100 == 50 ? BYTES : 1 + next(&seed) % (next(&seed) % 9 ? 40000 : 12 << 20);
+        size_t offset = next(&seed) % (BYTES - bytes + 1);
+        uint32_t what = next(&seed) % 8;
+        if (what < 5) {
+            for (size_t i = 0; i < bytes; i++) block[i] = (uint8_t)(i + i / 255 + (size_t)round * 7);
+            must(sid2_buffer_upload(buffer, offset, block, bytes, &err));
+            memcpy(mirror + offset, block, bytes);
+            memset(block, 0xee, bytes); /* the caller's again */
+        } else if (what < 7 && late_count < LATE) {
+            length[late_count] = bytes = bytes % 100000;
+            late[late_count] = malloc(bytes + 1);
+            expected[late_count] = malloc(bytes + 1);
+            memcpy(expected[late_count], mirror + offset, bytes);
+            must(sid2_buffer_download_later(buffer, offset, late[late_count], bytes, &err));
+            late_count++;
+        } else {
+            must(sid2_buffer_download(buffer, offset, block, bytes, &err));
+            assert_memory_equal(block, mirror + offset, bytes);
+            for (int i = 0; i < late_count; i++) {
+                assert_memory_equal(late[i], expected[i], length[i]);
+                free(late[i]);
+                free(expected[i]);
+            }
+            late_count = 0;
+        }
+    }
+    must(sid2_buffer_download(buffer, 0, block, BYTES, &err));
+    assert_memory_equal(block, mirror, BYTES);
+    for (int i = 0; i < late_count; i++) {
+        assert_memory_equal(late[i], expected[i], length[i]);
+        free(late[i]);
+        free(expected[i]);
+    }
+    free(mirror);
+    free(block);
+    sid2_buffer_destroy(buffer);
+    sid2_device_close(device);
+}
+
+/* ---- Operators ---- */
+
+static void check_op(sid2_device *device, sid2_device *reference, sid2_op op, sid2_dtype dtype, int cases)
+{
+    sid2_opcheck_result result;
+    must(sid2_opcheck_run(device, reference, op, dtype, 5, cases, &result, &err));
+    if (result.failures)
+        fail_msg("%s %s: %d of %d: %s", sid2_op_name(op), sid2_dtype_name(dtype), result.failures,
+                 result.cases, result.failure);
+}
+
+static void products_agree_with_the_reference(void **state)
+{
+    (void)state;
+    static const sid2_op ops[] = {SID2_OP_linear, SID2_OP_linear_dgrad, SID2_OP_linear_wgrad,
+                                  SID2_OP_conv2d, SID2_OP_conv2d_dgrad, SID2_OP_conv2d_wgrad};
+    static const sid2_dtype dtypes[] = {SID2_F32, SID2_BF16, SID2_F16};
+    sid2_device *reference = open_on("reference", (sid2_device_options){0});
+    for (int deterministic = 0; deterministic < 2; deterministic++) {
+        sid2_device *device =
+            open_on("cuda:0", (sid2_device_options){.deterministic = deterministic, .tf32 = deterministic});
+        for (int o = 0; o < 6; o++)
+            for (int d = 0; d < 3; d++) {
+                int before = fake.products;
+                check_op(device, reference, ops[o], dtypes[d], 40);
+                assert_in_range(fake.products - before, o < 3 ? 30 : 3, 40);
+            }
+        assert_int_equal(fake.bias_gradients > 0, !deterministic);
+        fake.bias_gradients = 0;
+        sid2_device_close(device);
+    }
+    sid2_device_close(reference);
+}
+
+static void every_operator_runs(void **state)
+{
+    (void)state;
+    sid2_device *reference = open_on("reference", (sid2_device_options){0}), *device = open_cuda();
+    for (int op = 0; op < SID2_OP_COUNT; op++) check_op(device, reference, (sid2_op)op, SID2_BF16, 4);
+    sid2_device_close(device);
+    sid2_device_close(reference);
+}
+
+/* ---- Programs ---- */
+
+enum { ROWS = 24, WIDTH = 16, COUNT = ROWS * WIDTH };
+
+typedef struct fixture {
+    sid2_device *device;
+    sid2_graph *graph;
+    sid2_program *program;
+    sid2_buffer *x, *w, *y, *sum;
+} fixture;
+
+/* y = silu(x w^T) w^T + x, and sum += y^T x: something that depends on how often it ran. */
+static fixture make_fixture(sid2_device *device)
+{
+    fixture f = {.device = device, .graph = sid2_graph_create(SID2_F32)};
+    sid2_graph *g = f.graph;
+    sid2_tensor x = sid2_graph_external(g, "x", SID2_F32, sid2_shape_of(ROWS, WIDTH));
+    sid2_tensor w = sid2_graph_external(g, "w", SID2_F32, sid2_shape_of(WIDTH, WIDTH));
+    sid2_tensor sum = sid2_graph_external(g, "sum", SID2_F32, sid2_shape_of(WIDTH, WIDTH));
+    sid2_tensor h = sid2_linear(g, sid2_silu(g, sid2_linear(g, x, w, SID2_NONE)), w, SID2_NONE);
+    sid2_tensor y = sid2_graph_export(g, sid2_add(g, h, x), "y");
+    sid2_graph_emit_into(g, SID2_OP_linear_wgrad, (sid2_attr){0}, (sid2_tensor[]){x, y}, 2, &sum, 1);
+    must(sid2_graph_finish(g, &err));
+    f.x = sid2_buffer_create(device, COUNT * 4, &err);
+    f.w = sid2_buffer_create(device, WIDTH * WIDTH * 4, &err);
+    f.y = sid2_buffer_create(device, COUNT * 4, &err);
+    f.sum = sid2_buffer_create(device, WIDTH * WIDTH * 4, &err);
+    const sid2_binding bindings[] = {{"x", f.x}, {"w", f.w}, {"y", f.y}, {"sum", f.sum}};
+    f.program = sid2_program_create(device, g, bindings, 4, &err);
+    must(f.program);
+    float weights[WIDTH * WIDTH];
+    for (int i = 0; i < WIDTH * WIDTH; i++) weights[i] = 0.2f * sinf(0.7f * (float)i);
+    must(sid2_buffer_upload(f.w, 0, weights, sizeof weights, &err));
+    return f;
+}
+
+static void free_fixture(fixture *f)
+{
+    sid2_program_destroy(f->program);
+    sid2_graph_destroy(f->graph);
+    sid2_buffer_destroy(f->x);
+    sid2_buffer_destroy(f->w);
+    sid2_buffer_destroy(f->y);
+    sid2_buffer_destroy(f->sum);
+    sid2_device_close(f->device);
+}
+
+enum { RUNS = 5, RESULTS = RUNS * COUNT + WIDTH * WIDTH };
+
+/* Runs with other inputs each time, the outputs read late, then the sum. */
+static void run_all(fixture *f, float results[RESULTS])
+{
+    float x[COUNT];
+    for (int run = 0; run < RUNS; run++) {
+        for (int i = 0; i < COUNT; i++) x[i] = cosf(0.3f * (float)(i + 17 * run));
+        must(sid2_buffer_upload(f->x, 0, x, sizeof x, &err));
+        must(sid2_program_run(f->program, &err));
+        must(sid2_buffer_download_later(f->y, 0, results + run * COUNT, sizeof x, &err));
+    }
+    must(sid2_buffer_download(f->sum, 0, results + RUNS * COUNT, WIDTH * WIDTH * 4, &err));
+}
+
+static void launches_agree(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *launch;
+        int captures, graph_launches;
+    } cases[] = {{NULL, 1, RUNS - 1}, {"graph", 1, RUNS - 1}, {"plain", 0, 0}, {"sync", 0, 0}};
+    static float expected[RESULTS], results[RESULTS];
+    fixture f = make_fixture(open_on("reference", (sid2_device_options){0}));
+    run_all(&f, expected);
+    free_fixture(&f);
+    for (int c = 0; c < 4 * 8; c++) {
+        setup(NULL);
+        fake.seed = (uint64_t)c;
+        if (cases[c % 4].launch) setenv("SID2_CUDA_LAUNCH", cases[c % 4].launch, 1);
+        f = make_fixture(open_cuda());
+        assert_true(sid2_program_workspace(f.program) > 0);
+        run_all(&f, results);
+        assert_int_equal(fake.captures, cases[c % 4].captures);
+        assert_int_equal(fake.graph_launches, cases[c % 4].graph_launches);
+        for (int i = 0; i < RESULTS; i++)
+            if (!(fabsf(results[i] - expected[i]) <= 1e-5f * (1 + fabsf(expected[i]))))
+                fail_msg("case %d, %d: %g, not %g", c, i, (double)results[i], (double)expected[i]);
+        free_fixture(&f);
+    }
+}
+
+static void what_cannot_be_captured_still_runs(void **state)
+{
+    (void)state;
+    static float results[RESULTS];
+    fake.capture_refused = true;
+    fixture f = make_fixture(open_cuda());
+    err = (sid2_error){0};
+    run_all(&f, results);
+    assert_int_equal(fake.graph_launches, 0);
+    assert_int_equal(err.code, SID2_OK);
+    free_fixture(&f);
+
+    setenv("SID2_CUDA_LAUNCH", "graph", 1);
+    f = make_fixture(open_cuda());
+    must(sid2_program_run(f.program, &err));
+    assert_false(sid2_program_run(f.program, &err));
+    assert_non_null(strstr(err.message, "CUDA graph"));
+    free_fixture(&f);
+
+    setenv("SID2_CUDA_LAUNCH", "sometimes", 1);
+    assert_null(sid2_device_open(all, 2, "cuda:0", NULL, &err));
+    assert_non_null(strstr(err.message, "sometimes"));
+}
+
+static void profiles_count_every_node(void **state)
+{
+    (void)state;
+    static float results[RESULTS];
+    fixture f = make_fixture(open_cuda());
+    run_all(&f, results);
+    const sid2_node_time *times = sid2_program_profile(f.program);
+    assert_non_null(times);
+    for (int i = 0; i < 3; i++) must(sid2_program_run(f.program, &err));
+    assert_ptr_equal(times, sid2_program_profile(f.program));
+    for (int n = 0; n < f.graph->node_count; n++) {
+        assert_int_equal(times[n].runs, 3);
+        assert_true(times[n].seconds > 0);
+    }
+    free_fixture(&f);
+}
+
+static void faults_name_their_node(void **state)
+{
+    (void)state;
+    float y[COUNT];
+    setenv("SID2_CUDA_LAUNCH", "sync", 1);
+    fixture f = make_fixture(open_cuda());
+    must(sid2_program_run(f.program, &err));
+    fake.fail_after = 1; /* the second node */
+    assert_false(sid2_program_run(f.program, &err));
+    assert_int_equal(err.code, SID2_ERR_DEVICE);
+    assert_non_null(strstr(err.message, "node 1 (activation)"));
+    assert_non_null(strstr(err.message, "illegal memory access"));
+    assert_null(strchr(err.message, '\n'));
+    assert_false(sid2_program_run(f.program, &err));
+    assert_false(sid2_buffer_download(f.y, 0, y, sizeof y, &err));
+    assert_non_null(strstr(err.message, "illegal memory access"));
+    free_fixture(&f); /* also then */
+    fake_recover();
+}
+
+/* ---- A model ---- */
+
+static void training_agrees(void **state)
+{
+    (void)state;
+    enum { BATCH = 8, BYTES = 64, STEPS = 4 };
+    static uint8_t pixels[BATCH * BYTES];
+    static int32_t labels[BATCH];
+    sid2_config *config = TINY("model.dropout=0.1");
+    sid2_device *devices[] = {open_on("reference", (sid2_device_options){0}), open_cuda()};
+    sid2_trainer *t[2];
+    for (int d = 0; d < 2; d++) must(t[d] = sid2_trainer_create(devices[d], config, 0, &err));
+    for (int step = 0; step < STEPS; step++) {
+        sid2_train_stats stats[2];
+        make_images(pixels, labels, BATCH, BYTES, 3, (uint64_t)step * BATCH);
+        for (int d = 0; d < 2; d++) must(sid2_trainer_step(t[d], pixels, labels, &stats[d], &err));
+        assert_true(fabs(stats[0].loss - stats[1].loss) < 1e-5 * stats[0].loss);
+        assert_true(fabs(stats[0].grad_norm - stats[1].grad_norm) < 1e-4 * stats[0].grad_norm);
+        for (int i = 0; i < BATCH; i++)
+            assert_true(fabsf(stats[0].sample_loss[i] - stats[1].sample_loss[i]) <
+                        1e-4f * stats[0].sample_loss[i]);
+    }
+    assert_true(fake.captures >= 2 && fake.graph_launches >= 2 * STEPS - 1);
+    for (int d = 0; d < 2; d++) {
+        sid2_trainer_destroy(t[d]);
+        sid2_device_close(devices[d]);
+    }
+    sid2_config_destroy(config);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(devices_describe_themselves),
+        TEST(what_is_missing_is_named),
+        TEST(memory_that_is_not_there_is_counted),
+        TEST(transfers_keep_their_order),
+        TEST(products_agree_with_the_reference),
+        TEST(every_operator_runs),
+        TEST(launches_agree),
+        TEST(what_cannot_be_captured_still_runs),
+        TEST(profiles_count_every_node),
+        TEST(faults_name_their_node),
+        TEST(training_agrees),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
