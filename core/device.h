@@ -88,7 +88,8 @@ void sid2_buffer_destroy(sid2_buffer *buffer);
 bool sid2_buffer_upload(sid2_buffer *buffer, size_t offset, const void *from, size_t bytes, sid2_error *err);
 bool sid2_buffer_download(const sid2_buffer *buffer, size_t offset, void *to, size_t bytes, sid2_error *err);
 /* The bytes as of now, without waiting for the device: `to` is sure to be filled after the next
- * sid2_buffer_download from any buffer of the device, and must live until then. */
+ * sid2_buffer_download from any buffer of the device, and must live until then, or until this buffer is
+ * destroyed. */
 bool sid2_buffer_download_later(const sid2_buffer *buffer, size_t offset, void *to, size_t bytes,
                                 sid2_error *err);
 

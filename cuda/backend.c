@@ -54,7 +54,7 @@ static void cuda_free(void *self, void *handle)
 {
     sid2_cuda_device *d = self;
     cudaSetDevice(d->index);
-    cudaStreamSynchronize(d->compute);
+    sid2_cuda_settle(d->transfers); /* whoever frees a buffer may free what was to come from it */
     sid2_cuda_mfree(handle);
 }
 

@@ -49,6 +49,8 @@ bool sid2_cuda_upload(sid2_cuda_transfers *t, void *to, const void *from, size_t
 bool sid2_cuda_download(sid2_cuda_transfers *t, const void *from, void *to, size_t bytes, sid2_error *err);
 bool sid2_cuda_download_later(sid2_cuda_transfers *t, const void *from, void *to, size_t bytes,
                               sid2_error *err);
+/* Waits for `compute`; then nothing is still to come. */
+void sid2_cuda_settle(sid2_cuda_transfers *t);
 
 /* ---- program.c: these are the entries of sid2_backend. ---- */
 void *sid2_cuda_compile(void *self, const sid2_graph *graph, const sid2_plan *plan,

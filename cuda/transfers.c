@@ -165,6 +165,13 @@ static void deliver(sid2_cuda_transfers *t)
     t->late_used = 0;
 }
 
+void sid2_cuda_settle(sid2_cuda_transfers *t)
+{
+    bool good = cudaStreamSynchronize(t->compute) == cudaSuccess;
+    if (!good) t->late_count = 0; /* lost with the device */
+    deliver(t);
+}
+
 static bool fetch(sid2_cuda_transfers *t, int half, const char *from, size_t bytes, sid2_error *err)
 {
     return sid2_cuda_check(cudaMemcpyAsync(t->down + (size_t)half * DOWN_BYTES, from, bytes,

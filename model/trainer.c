@@ -3,26 +3,25 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "philox.h"
 #include "weights.h"
 
 /* What one micro-batch is told, per image. */
 struct sid2_host_batch {
-    float *time, *alpha, *sigma, *weight, *dloss, *loss;
+    float *time, *alpha, *sigma, *weight, *dloss;
     int32_t *label;
     uint32_t *samples;
 };
 
 static struct sid2_host_batch *host_batch_create(int n)
 {
-    /* One block: the struct, then seven arrays of n words and one of 2n. */
-    struct sid2_host_batch *h = calloc(1, sizeof *h + (size_t)n * 9 * sizeof(float));
+    /* One block: the struct, then six arrays of n words and one of 2n. */
+    struct sid2_host_batch *h = calloc(1, sizeof *h + (size_t)n * 8 * sizeof(float));
     if (!h) return NULL;
     float *next = (float *)(h + 1);
-    float **const arrays[] = {&h->time, &h->alpha, &h->sigma, &h->weight, &h->dloss, &h->loss};
-    for (int i = 0; i < 6; i++, next += n) *arrays[i] = next;
+    float **const arrays[] = {&h->time, &h->alpha, &h->sigma, &h->weight, &h->dloss};
+    for (int i = 0; i < 5; i++, next += n) *arrays[i] = next;
     h->label = (int32_t *)next;
     h->samples = (uint32_t *)next + n;
     return h;
@@ -190,10 +189,9 @@ static bool run_microbatch(sid2_trainer *t, int first, const uint8_t *pixels, co
                    {"samples", h->samples}};
     for (size_t i = 0; i < sizeof uploads / sizeof uploads[0]; i++)
         if (!sid2_buffers_upload(&t->buffers, uploads[i].name, uploads[i].data, err)) return false;
-    if (!sid2_program_run(t->step, err)) return false;
-    if (!sid2_buffers_download(&t->buffers, "loss", h->loss, err)) return false;
-    memcpy(t->loss + first, h->loss, (size_t)t->training.microbatch * sizeof(float));
-    return true;
+    const sid2_buffer *loss = sid2_buffers_find(&t->buffers, "loss");
+    return sid2_program_run(t->step, err) &&
+           sid2_buffer_download_later(loss, 0, t->loss + first, loss->bytes, err);
 }
 
 static bool check_labels(const sid2_config *config, const int32_t *labels, sid2_error *err)
@@ -234,16 +232,15 @@ bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *la
     if (!check_labels(&t->config, labels, err)) return false;
     int batch = (int)t->config.train_batch;
     t->broken = true; /* until the step is whole */
-    double loss = 0;
     for (int first = 0; first < batch; first += t->training.microbatch)
         if (!run_microbatch(t, first, pixels, labels, err)) return false;
-    for (int i = 0; i < batch; i++) loss += t->loss[i];
     float hyper[8], norm = 0;
-    double rate = set_hyper(t, hyper);
-    if (isfinite(loss) &&
-        (!sid2_buffers_upload(&t->buffers, "hyper", hyper, err) || !sid2_program_run(t->update, err) ||
-         !sid2_buffers_download(&t->buffers, "norm", &norm, err)))
+    double rate = set_hyper(t, hyper), loss = 0;
+    /* The one wait of a step: with the norm come the losses. */
+    if (!sid2_buffers_upload(&t->buffers, "hyper", hyper, err) || !sid2_program_run(t->update, err) ||
+        !sid2_buffers_download(&t->buffers, "norm", &norm, err))
         return false;
+    for (int i = 0; i < batch; i++) loss += t->loss[i];
     if (!isfinite(loss) || !isfinite(norm))
         return sid2_fail(err, SID2_ERR_DEVICE,
                          "step %llu: the %s is not finite; resume from the last checkpoint with a lower "
