@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# A sid2 built with CUDA on a machine without its driver: it starts, says what is missing, computes on what there
+# is, and refuses the GPU in one line. Usage: test_cuda_start.sh SID2
+set -u
+sid2=$1
+source=$(cd "$(dirname "$0")/.." && pwd)
+if ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1'; then
+    echo "skipped: there is a driver"
+    exit 77
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failures=0
+fail() {
+    echo "FAILED: $*"
+    failures=$((failures + 1))
+}
+
+if ldd "$sid2" | grep -E 'libcuda|libcudart|libcublas|libcudnn'; then fail "the program is bound to CUDA's libraries"; fi
+"$sid2" devices >out || fail "sid2 devices does not end well"
+grep -q '^cpu ' out || fail "the CPU is not listed"
+[ "$(grep -c '^CUDA: no driver (libcuda.so.1 not found)$' out)" -eq 1 ] || fail "nothing says what is missing: $(cat out)"
+
+"$sid2" sample "$source/checkpoints/fashion-mnist" --device cuda:0 2>err
+[ $? -eq 1 ] || fail "asking for cuda:0 should end with 1"
+[ "$(wc -l <err)" -eq 1 ] || fail "not one line: $(cat err)"
+grep -q "no device 'cuda:0'. CUDA: no driver" err || fail "why cuda:0 is refused: $(cat err)"
+"$sid2" sample "$source/checkpoints/fashion-mnist" --seeds 0 --steps 2 --deterministic --tf32 2>err ||
+    fail "the CPU does not take over: $(cat err)"
+
+# No libraries anywhere: still the same.
+SID2_CUDA_LIBRARIES=$work:/nowhere "$sid2" devices >out || fail "sid2 devices with a list of folders"
+grep -q '^CUDA: no driver' out || fail "folders without libraries"
+
+[ "$failures" -eq 0 ] && echo "all good"
+exit $((failures != 0))
