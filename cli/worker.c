@@ -99,7 +99,8 @@ static bool bench_run(bench *b, int64_t steps, sid2_error *err)
                        : !sid2_program_run(b->program, err))
             return false;
     }
-    return true;
+    char byte; /* a device may still be at it */
+    return !b->program || sid2_buffer_download(b->buffers[0], 0, &byte, 1, err);
 }
 
 static int64_t integer(const json_t *request, const char *key)
@@ -372,8 +373,12 @@ static bool answer(bench *b, char *line, double baseline, sid2_error *err)
     } else if (sscanf(line, "profile %lld", &steps) == 1) {
         return profile(b, steps, err);
     } else if (strcmp(line, "mem") == 0) {
+        const char *id = sid2_device_describe(b->device)->id;
         getrusage(RUSAGE_SELF, &usage);
-        printf("%.1f %.1f\n", (double)usage.ru_maxrss / 1024, baseline);
+        if (strcmp(id, "cpu") == 0 || strcmp(id, "reference") == 0)
+            printf("%.1f %.1f\n", (double)usage.ru_maxrss / 1024, baseline);
+        else /* a GPU's: what sid2 holds there */
+            printf("%.1f 0\n", (double)sid2_device_used(b->device) / (1 << 20));
     } else {
         return sid2_fail(err, SID2_ERR_USAGE, "unknown request '%.40s'", line);
     }

@@ -9,12 +9,14 @@ struct sid2_device {
     const sid2_backend *backend;
     void *self;
     sid2_device_info info;
+    size_t used;
 };
 
 struct sid2_program {
     sid2_device *device;
     sid2_plan *plan;
     void *self;
+    size_t bytes;          /* arena and workspace */
     sid2_buffer **written; /* the buffers some node writes */
     int written_count;
 };
@@ -22,11 +24,13 @@ struct sid2_program {
 /* ---- Devices
  * ------------------------------------------------------------------------------------------------- */
 
+enum { EXACT = 1 << 20 };
+
 /* How well a device answers to `id`: 0 not at all; its id beats a part of its name. */
 static int match(const sid2_device_info *info, const char *id)
 {
     if (!strcmp(id, "auto")) return 1 + info->rank;
-    if (!strcasecmp(info->id, id)) return 1 << 20;
+    if (!strcasecmp(info->id, id)) return EXACT;
     return strcasestr(info->name, id) ? 1 + info->rank : 0;
 }
 
@@ -50,7 +54,8 @@ sid2_device *sid2_device_open(const sid2_backend *const *backends, int backend_c
     sid2_device_info best_info = {0};
     int best = 0, best_index = 0;
     char known[256] = "";
-    for (int b = 0; b < backend_count; b++)
+    /* An exact id ends the search, so that asking for the CPU does not wake the GPUs' drivers. */
+    for (int b = 0; b < backend_count && best < EXACT; b++)
         for (int i = 0; i < backends[b]->count(); i++) {
             sid2_device_info info = {0};
             if (!backends[b]->describe(i, options, &info)) continue;
@@ -91,6 +96,7 @@ bool sid2_device_supports(const sid2_device *device, sid2_op op, sid2_dtype comp
 }
 
 size_t sid2_device_alignment(const sid2_device *device) { return device->backend->alignment(device->self); }
+size_t sid2_device_used(const sid2_device *device) { return device->used; }
 
 /* ---- Buffers
  * ------------------------------------------------------------------------------------------------- */
@@ -105,6 +111,7 @@ sid2_buffer *sid2_buffer_create(sid2_device *device, size_t bytes, sid2_error *e
         free(buffer);
         return NULL;
     }
+    device->used += bytes;
     return buffer;
 }
 
@@ -112,6 +119,7 @@ void sid2_buffer_destroy(sid2_buffer *buffer)
 {
     if (!buffer) return;
     buffer->device->backend->free(buffer->device->self, buffer->handle);
+    buffer->device->used -= buffer->bytes;
     free(buffer);
 }
 
@@ -220,7 +228,11 @@ sid2_program *sid2_program_create(sid2_device *device, const sid2_graph *g, cons
     ok = ok && all_supported(device, g, err) && bind(g, bindings, binding_count, externals, err) &&
          (program->plan = sid2_plan_create(g, device->backend->alignment(device->self), err)) &&
          (program->self = device->backend->compile(device->self, g, program->plan, externals, err));
-    if (ok) note_writes(program, g, externals);
+    if (ok) {
+        note_writes(program, g, externals);
+        program->bytes = program->plan->arena_bytes + device->backend->workspace(device->self, program->self);
+        device->used += program->bytes;
+    }
     free(externals);
     if (ok) return program;
     sid2_program_destroy(program);
@@ -238,6 +250,7 @@ void sid2_program_destroy(sid2_program *program)
 {
     if (!program) return;
     if (program->self) program->device->backend->destroy(program->device->self, program->self);
+    if (program->device) program->device->used -= program->bytes;
     sid2_plan_destroy(program->plan);
     free(program->written);
     free(program);

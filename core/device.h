@@ -82,6 +82,7 @@ void sid2_device_close(sid2_device *device);
 const sid2_device_info *sid2_device_describe(const sid2_device *device);
 bool sid2_device_supports(const sid2_device *device, sid2_op op, sid2_dtype compute);
 size_t sid2_device_alignment(const sid2_device *device);
+size_t sid2_device_used(const sid2_device *device); /* bytes of its buffers and programs */
 
 sid2_buffer *sid2_buffer_create(sid2_device *device, size_t bytes, sid2_error *err); /* zero-filled */
 void sid2_buffer_destroy(sid2_buffer *buffer);
