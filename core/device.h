@@ -18,6 +18,7 @@ typedef struct sid2_device_info {
     char driver[128]; /* library or driver and version */
     char detail[256]; /* the variants in use */
     size_t memory;    /* bytes it can use, 0 if unknown */
+    bool own_memory;  /* not the host's: there to be filled */
     bool bf16, f16;   /* compute types it takes, beside f32 */
     sid2_dtype fast;  /* the one it is fastest in */
     int rank;         /* preference for "auto": the largest wins */

@@ -189,8 +189,11 @@ static bool cuda_describe(int index, const sid2_device_options *options, sid2_de
     int capability = capability_of(index);
     if (capability < OLDEST || cudaGetDeviceProperties(&properties, index) != cudaSuccess)
         return cudaGetLastError(), false;
-    *info = (sid2_device_info){
-        .memory = properties.totalGlobalMem, .bf16 = true, .f16 = true, .rank = 1000 - index};
+    *info = (sid2_device_info){.memory = properties.totalGlobalMem,
+                               .own_memory = true,
+                               .bf16 = true,
+                               .f16 = true,
+                               .rank = 1000 - index};
     snprintf(info->name, sizeof info->name, "%.100s", properties.name);
     snprintf(info->id, sizeof info->id, "cuda:%d", index);
     describe_driver(info->driver, sizeof info->driver);

@@ -35,15 +35,21 @@ static sid2_program *compile(sid2_trainer *t, sid2_error *err)
 }
 
 /* Plans and compiles. What the backend needs beside the plan is known only then, so a limit may take a second
- * round. */
+ * round. A GPU's memory is there to be filled with images, four fifths of it, which leaves room to sample
+ * beside the training; train.arena is about the caches of a CPU. */
 static bool build(sid2_trainer *t, sid2_device *device, size_t memory, sid2_error *err)
 {
     size_t aside = 0;
+    sid2_config config = t->config;
+    if (sid2_device_describe(device)->own_memory) {
+        config.train_arena = 0;
+        if (!memory) memory = sid2_device_describe(device)->memory / 5 * 4;
+    }
     for (int round = 0; round < 3; round++) {
         if (memory && aside >= memory)
             return sid2_fail(err, SID2_ERR_MEMORY,
                              "training does not fit: the device's own workspace takes %zu MiB", aside >> 20);
-        if (!sid2_training_plan(&t->config, memory ? memory - aside : 0, sid2_device_alignment(device),
+        if (!sid2_training_plan(&config, memory ? memory - aside : 0, sid2_device_alignment(device),
                                 &t->training, err))
             return false;
         const sid2_graph *g = t->training.step;
