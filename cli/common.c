@@ -4,6 +4,9 @@
 #if SID2_HAVE_CUDA
 #include "cuda_backend.h"
 #endif
+#if SID2_HAVE_VULKAN
+#include "vk.h"
+#endif
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,6 +17,9 @@ const sid2_backend *const backends[] = {
     &sid2_backend_cpu,
 #if SID2_HAVE_CUDA
     &sid2_backend_cuda,
+#endif
+#if SID2_HAVE_VULKAN
+    &sid2_backend_vk,
 #endif
 };
 const int backend_count = sizeof backends / sizeof backends[0];

@@ -55,6 +55,14 @@ static bool vk_describe(int index, const sid2_device_options *options, sid2_devi
     return true;
 }
 
+static bool vk_missing(int line, char text[200])
+{
+    const char *missing = sid2_vk_missing();
+    if (line > 0 || !missing) return false;
+    snprintf(text, 200, "%s", missing);
+    return true;
+}
+
 static void *vk_open(int index, const sid2_device_options *options, sid2_error *err)
 {
     (void)options;
@@ -110,6 +118,12 @@ static bool vk_download(void *self, const void *handle, size_t offset, void *to,
     return sid2_vk_download(self, handle, offset, to, bytes, err);
 }
 
+static bool vk_download_later(void *self, const void *handle, size_t offset, void *to, size_t bytes,
+                              sid2_error *err)
+{
+    return sid2_vk_download_later(self, handle, offset, to, bytes, err);
+}
+
 static void *vk_compile(void *self, const sid2_graph *graph, const sid2_plan *plan,
                         sid2_buffer *const *externals, sid2_error *err)
 {
@@ -135,8 +149,7 @@ static size_t vk_workspace(void *self, void *program)
 
 static const sid2_node_time *vk_profile(void *self, void *program)
 {
-    (void)self, (void)program;
-    return NULL;
+    return sid2_vk_program_profile(self, program);
 }
 
 static void vk_destroy(void *self, void *program) { sid2_vk_program_destroy(self, program); }
@@ -145,6 +158,7 @@ const sid2_backend sid2_backend_vk = {
     .name = "vulkan",
     .count = vk_count,
     .describe = vk_describe,
+    .missing = vk_missing,
     .open = vk_open,
     .close = vk_close,
     .alignment = vk_alignment,
@@ -153,6 +167,7 @@ const sid2_backend sid2_backend_vk = {
     .free = vk_free,
     .upload = vk_upload,
     .download = vk_download,
+    .download_later = vk_download_later,
     .compile = vk_compile,
     .run = vk_run,
     .workspace = vk_workspace,

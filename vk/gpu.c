@@ -13,6 +13,7 @@ static struct {
     once_flag once;
     sid2_vk_gpu gpu[MOST_GPUS];
     int count;
+    const char *missing;
 } found = {.once = ONCE_FLAG_INIT};
 
 /* ---- Asking a physical device ---------------------------------------------------------------------------
@@ -199,7 +200,11 @@ static bool instance_has(const char *extension)
 
 static void discover(void)
 {
-    if (volkInitialize() != VK_SUCCESS || volkGetInstanceVersion() < VK_API_VERSION_1_1) return;
+    found.missing = "Vulkan: no loader (libvulkan.so.1 not found; Debian, Ubuntu: libvulkan1)";
+    if (volkInitialize() != VK_SUCCESS) return;
+    found.missing = "Vulkan: the loader is older than Vulkan 1.1";
+    if (volkGetInstanceVersion() < VK_API_VERSION_1_1) return;
+    found.missing = "Vulkan: no driver with Vulkan 1.1 and compute (Debian, Ubuntu: mesa-vulkan-drivers)";
     uint32_t version = smaller(volkGetInstanceVersion(), VK_API_VERSION_1_3);
     /* MoltenVK is a "portability" driver, which loaders hide unless asked. */
     bool portability = instance_has("VK_KHR_portability_enumeration");
@@ -233,4 +238,11 @@ const sid2_vk_gpu *sid2_vk_gpus(int *count)
     call_once(&found.once, discover);
     *count = found.count;
     return found.gpu;
+}
+
+const char *sid2_vk_missing(void)
+{
+    int count;
+    sid2_vk_gpus(&count);
+    return count ? NULL : found.missing;
 }

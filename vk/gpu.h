@@ -30,6 +30,9 @@ typedef struct sid2_vk_gpu {
  * drivers dislike being loaded twice. Thread-safe. Zero where there is no loader, driver or device. */
 const sid2_vk_gpu *sid2_vk_gpus(int *count);
 
+/* Why there is no device, in one line; NULL where there is one. */
+const char *sid2_vk_missing(void);
+
 /* Bytes of device memory in all, and free according to the driver (all, where it does not say). */
 size_t sid2_vk_gpu_memory(const sid2_vk_gpu *gpu);
 size_t sid2_vk_gpu_free_memory(const sid2_vk_gpu *gpu);

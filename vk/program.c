@@ -22,7 +22,9 @@ struct sid2_vk_program {
     VkCommandPool pool;
     VkCommandBuffer *commands; /* submitted in order */
     uint32_t command_count;
-    double recorded; /* work in the last command buffer */
+    double recorded;       /* work in the last command buffer */
+    VkQueryPool clock;     /* one time stamp before the first node and one after each; else none */
+    sid2_node_time *times; /* by node */
 };
 
 /* ---- Lowering --------------------------------------------------------------------------------------------
@@ -219,6 +221,24 @@ static VkCommandBuffer next_commands(sid2_vk_device *device, sid2_vk_program *p,
     return sid2_vk_begin(device, commands, false, err) ? commands : NULL;
 }
 
+/* Once nothing runs any more. */
+static void forget_commands(sid2_vk_device *device, sid2_vk_program *p)
+{
+    sid2_vk_idle(device);
+    vkDestroyCommandPool(device->handle, p->pool, NULL);
+    free(p->commands);
+    p->pool = VK_NULL_HANDLE;
+    p->commands = NULL;
+    p->command_count = 0;
+}
+
+/* The time when nodes first .. last - 1 are done. */
+static void stamp(const sid2_vk_program *p, VkCommandBuffer commands, int32_t first, int32_t last)
+{
+    for (int32_t i = first; p->clock && i < last; i++)
+        vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, p->clock, (uint32_t)i + 1);
+}
+
 static bool record(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
 {
     VkResult result =
@@ -231,11 +251,18 @@ static bool record(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
     VkCommandBuffer commands = next_commands(device, p, err);
     if (!commands) return false;
     sid2_vk_barrier(commands, COMPUTE, COMPUTE); /* what ran before on this queue */
+    if (p->clock) {
+        vkCmdResetQueryPool(commands, p->clock, 0, (uint32_t)p->node_count + 1);
+        vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, p->clock, 0);
+    }
+    int32_t node = 0;
     sid2_vk_hazards hazards = {0};
     bool ok = true;
     for (size_t i = 0; i < p->record_count && ok; i++) {
         const sid2_vk_dispatch *d = &p->records[i].dispatch;
         bool barrier;
+        stamp(p, commands, node, p->records[i].node);
+        node = p->records[i].node;
         if (p->recorded > 0 && p->recorded + d->work > longest(device, true))
             ok = (commands = next_commands(device, p, err)) != NULL;
         if (ok && !add_hazards(&hazards, d, &barrier))
@@ -245,6 +272,7 @@ static bool record(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
         record_dispatch(device, p, i, commands);
         p->recorded += d->work;
     }
+    if (ok) stamp(p, commands, node, p->node_count);
     sid2_vk_hazards_free(&hazards);
     return ok && sid2_vk_ok(device, vkEndCommandBuffer(commands), "recording a program", err);
 }
@@ -284,26 +312,60 @@ sid2_vk_program *sid2_vk_program_create(sid2_vk_device *device, const sid2_graph
 void sid2_vk_program_destroy(sid2_vk_device *device, sid2_vk_program *p)
 {
     if (!p) return;
-    sid2_vk_idle(device);
-    vkDestroyCommandPool(device->handle, p->pool, NULL);
+    forget_commands(device, p);
+    vkDestroyQueryPool(device->handle, p->clock, NULL);
     vkDestroyDescriptorPool(device->handle, p->descriptor_pool, NULL);
     sid2_vk_memory_destroy(device, &p->arena);
     sid2_vk_memory_destroy(device, &p->scratch);
     sid2_vk_memory_destroy(device, &p->nothing);
-    free(p->commands);
+    free(p->times);
     free(p->pipelines);
     free(p->sets);
     free(p->records);
     free(p);
 }
 
+static bool read_clock(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
+{
+    uint64_t *time = calloc((size_t)p->node_count + 1, sizeof *time);
+    if (!time) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory reading the clock", device->id);
+    size_t bytes = ((size_t)p->node_count + 1) * sizeof *time;
+    VkResult result =
+        vkGetQueryPoolResults(device->handle, p->clock, 0, (uint32_t)p->node_count + 1, bytes, time,
+                              sizeof *time, VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
+    uint64_t mask = device->gpu->time_bits >= 64 ? UINT64_MAX : (1ull << device->gpu->time_bits) - 1;
+    for (int32_t i = 0; i < p->node_count && result == VK_SUCCESS; i++) {
+        uint64_t ticks = (time[i + 1] - time[i]) & mask;
+        p->times[i].seconds += 1e-9 * (double)ticks * device->gpu->properties.limits.timestampPeriod;
+        p->times[i].runs++;
+    }
+    free(time);
+    return sid2_vk_ok(device, result, "reading the clock", err);
+}
+
 bool sid2_vk_program_run(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
 {
     if (!sid2_vk_flush(device, err)) return false;
-    uint64_t serial;
+    uint64_t serial = 0;
     for (uint32_t i = 0; i < p->command_count; i++)
         if (!sid2_vk_submit(device, p->commands[i], "a program", &serial, err)) return false;
-    return true;
+    return !p->clock || !p->command_count ||
+           (sid2_vk_wait(device, serial, "a program", err) && read_clock(device, p, err));
+}
+
+const sid2_node_time *sid2_vk_program_profile(sid2_vk_device *device, sid2_vk_program *p)
+{
+    if (p->times) return p->times;
+    if (!device->gpu->time_bits || !p->record_count) return NULL;
+    VkQueryPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
+                                  .queryType = VK_QUERY_TYPE_TIMESTAMP,
+                                  .queryCount = (uint32_t)p->node_count + 1};
+    if (vkCreateQueryPool(device->handle, &info, NULL, &p->clock) != VK_SUCCESS)
+        return p->clock = VK_NULL_HANDLE, NULL;
+    sid2_error ignored;
+    forget_commands(device, p);
+    p->times = calloc((size_t)p->node_count + 1, sizeof *p->times);
+    return record(device, p, &ignored) ? p->times : NULL;
 }
 
 size_t sid2_vk_program_workspace(const sid2_vk_program *p)

@@ -8,7 +8,7 @@
 #define SID2_VK_PROGRAM_H
 
 #include "buffer.h"
-#include "plan.h"
+#include "device.h"
 
 typedef struct sid2_vk_program sid2_vk_program;
 
@@ -18,6 +18,9 @@ sid2_vk_program *sid2_vk_program_create(sid2_vk_device *device, const sid2_graph
                                         sid2_error *err);
 void sid2_vk_program_destroy(sid2_vk_device *device, sid2_vk_program *program);
 bool sid2_vk_program_run(sid2_vk_device *device, sid2_vk_program *program, sid2_error *err);
+/* Switches timing on: from now on each run waits and adds the time of each node; NULL where the device has no
+ * clock or memory runs out. Time of nodes that overlap counts for the later one. */
+const sid2_node_time *sid2_vk_program_profile(sid2_vk_device *device, sid2_vk_program *program);
 size_t sid2_vk_program_workspace(const sid2_vk_program *program); /* bytes beside the arena */
 
 #endif
