@@ -5,6 +5,8 @@
 //   vec4  x4(uint i)             elements i .. i+3; the lowering made sure that quads can be loaded
 //   void  x_store(uint i, float v), void x_store4(uint i, vec4 v)
 //   HAS(x)                       false where the call has no such tensor; do not touch it then
+// TEXELS(b, x) is TENSOR for reading only, and in modules compiled with SID2_TEXELS goes through a texel buffer,
+// which CPU drivers read several times faster: letter t in shaders.def.
 // INTEGERS(b, x) declares a tensor of 32-bit words: uint x(uint i).
 // Each shader is compiled once for 32-bit tensors only, and once more (SID2_16) with bf16 and f16.
 // Offsets of tensors within their bindings are added here. P(k) is number k of the dispatch, PF(k) as a float.
@@ -100,3 +102,23 @@ uvec2 sid2_to_16x4(uint type, vec4 v)
     layout(constant_id = b) const uint x##_type = SID2_F32;                                                  \
     layout(std430, binding = b) readonly buffer x##_block_1 { uint x##_32[]; };                              \
     uint x(uint i) { return x##_32[i + sid2_at[b]]; }
+
+// Four elements a texel: RGBA32 of 32-bit elements, RG32 of 16-bit ones.
+#ifdef SID2_TEXELS
+#define TEXELS(b, x)                                                                                         \
+    layout(constant_id = b) const uint x##_type = SID2_F32;                                                  \
+    layout(binding = b) uniform usamplerBuffer x##_texels;                                                   \
+    vec4 x##_texel(uint i)                                                                                   \
+    {                                                                                                        \
+        uvec4 words = texelFetch(x##_texels, int(i));                                                        \
+        return x##_type == SID2_F32 ? uintBitsToFloat(words) : sid2_from_16x4(x##_type, words.xy);           \
+    }                                                                                                        \
+    float x(uint i)                                                                                          \
+    {                                                                                                        \
+        i += sid2_at[b];                                                                                     \
+        return x##_texel(i / 4)[i % 4];                                                                      \
+    }                                                                                                        \
+    vec4 x##4(uint i) { return x##_texel((i + sid2_at[b]) / 4); }
+#else
+#define TEXELS(b, x) TENSOR(b, x)
+#endif

@@ -1,0 +1,29 @@
+#version 450
+// y = act(FiLM((x - mean) rstd gamma + beta)), mean and rstd of the row or of the sample's group.
+#extension GL_GOOGLE_include_directive : require
+#include "tensor.glsl"
+#include "quads.glsl"
+#include "activation.glsl"
+layout(constant_id = 17) const uint ACT = 0;
+layout(constant_id = 18) const uint BY_ROW = 0;
+TENSOR(0, x)
+TENSOR(1, stats)
+TENSOR(2, gamma)
+TENSOR(3, beta)
+TENSOR(4, film)
+TENSOR(5, y)
+
+void main()
+{
+    uint count = P(0), per_sample = P(1), channels = P(2), width = P(3), i = gl_GlobalInvocationID.x * STEP;
+    if (i >= count) return;
+    uint n = i / per_sample, c = i % channels;
+    uint set = BY_ROW != 0 ? i / channels : n * (channels / width) + c / width;
+    vec4 h = (LOAD(x, i) - stats(2 * set)) * stats(2 * set + 1) * LOAD(gamma, c);
+    if (HAS(beta)) h += LOAD(beta, c);
+    if (HAS(film)) {
+        uint at = n * 2 * channels + c;
+        h = h * (1 + LOAD(film, at)) + LOAD(film, at + channels);
+    }
+    STORE(y, i, activate(ACT, h))
+}

@@ -1,0 +1,33 @@
+// What the gradients of both norms share. With n = (x - mean) rstd, h = n gamma + beta, u = FiLM(h), y = act(u):
+// du = dy act'(u), and dn = du (1 + scale) gamma.
+#include "quads.glsl"
+#include "activation.glsl"
+layout(constant_id = 17) const uint ACT = 0;
+layout(constant_id = 18) const uint BY_ROW = 0;
+TENSOR(0, dy)
+TENSOR(1, x)
+TENSOR(2, stats)
+TENSOR(3, gamma)
+TENSOR(4, beta)
+TENSOR(5, film)
+
+// The mean and rstd that element i has, by its place in stats.
+uint set_of(uint i, uint n, uint c, uint channels, uint width)
+{
+    return BY_ROW != 0 ? i / channels : n * (channels / width) + c / width;
+}
+
+void at_element(uint i, uint n, uint c, uint channels, uint set, out vec4 normal, out vec4 du, out vec4 dn)
+{
+    normal = (LOAD(x, i) - stats(2 * set)) * stats(2 * set + 1);
+    vec4 u = normal * LOAD(gamma, c), factor = LOAD(gamma, c);
+    if (HAS(beta)) u += LOAD(beta, c);
+    if (HAS(film)) {
+        uint at = n * 2 * channels + c;
+        vec4 scale = 1 + LOAD(film, at);
+        u = u * scale + LOAD(film, at + channels);
+        factor *= scale;
+    }
+    du = LOAD(dy, i) * activation_slope(ACT, u);
+    dn = du * factor;
+}
