@@ -19,6 +19,7 @@ static const struct {
     {"report", "one HTML page about a training run", command_report},
     {"data", "generate pictures, or look at a data set", command_data},
     {"devices", "what this machine can compute on", command_devices},
+    {"check", "whether a device computes right", command_check},
     {"bench", "speed by operator, or beside PyTorch", command_bench},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };

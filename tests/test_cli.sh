@@ -33,7 +33,7 @@ small=(--device cpu --threads 2 --preset quickstart --data pictures --set model.
 echo "== help and usage"
 expect 0 'Usage: sid2 COMMAND' --help
 expect 0 '^sid2 [0-9]' --version
-for command in train sample info eval report 'data synth' 'data inspect' devices bench; do
+for command in train sample info eval report 'data synth' 'data inspect' devices check bench; do
     read -ra words <<<"$command"
     expect 0 "Usage: sid2 $command" "${words[@]}" --help
     expect 2 'unknown option' "${words[@]}" --no-such-option
@@ -54,6 +54,19 @@ for page in markdown:options operators:operators; do
     "$sid2" help "--${page%:*}" >page.md || fail "sid2 help --${page%:*}"
     diff -u "$source/docs/${page#*:}.md" page.md || fail "docs/${page#*:}.md is not what sid2 help --${page%:*} prints"
 done
+
+echo "== check"
+expect 0 'all 2 checks passed' check --device cpu --op add,linear --dtype f32 --cases 2
+expect 0 '^linear  *0\.[0-9]*  *0\.[0-9]*  *pass' check --device cpu --op linear --dtype f32,bf16 --cases 2
+expect 0 '"pass": true' check --device cpu --op adam --cases 1 --json -
+expect 0 'passed' check --device reference --op adam --cases 1 --json report.json
+[ "$(grep -c '"operator": "adam"' report.json)" -eq 3 ] || fail "the report of sid2 check has a row for each type"
+expect 2 "no operator 'adda'" check --device cpu --op adda
+expect 2 'does not compute in f16' check --device cpu --dtype f16
+expect 2 'should be of f32' check --device cpu --dtype f8
+expect 2 'cases should be 1' check --device cpu --cases 0
+expect 2 'nosuch' check --device nosuch
+expect 1 'nowhere' check --device cpu --op adam --cases 1 --json nowhere/report.json
 
 echo "== data"
 expect 0 '200 pictures, 10 classes' data synth --out pictures --count 200

@@ -1,0 +1,290 @@
+/* sid2 check: every operator of a device against the float64 reference, on random shapes and numbers. The
+ * tolerances, and what else is looked at, are in core/opcheck.h. */
+#include "cli.h"
+
+#include "file.h"
+#include "opcheck.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/utsname.h>
+
+enum { TYPES = 3, MOST_CASES = 1000000 };
+static const sid2_dtype types[TYPES] = {SID2_F32, SID2_BF16, SID2_F16};
+
+/* One operator in one type. */
+typedef struct finding {
+    enum { LEFT_OUT, PASSED, FAILED, MISSING } state;
+    sid2_opcheck_result result;
+    char failure[300]; /* why it did not pass, in words */
+} finding;
+
+typedef struct job {
+    const char *ops, *dtypes, *json_path;
+    device_choice on;
+    int64_t cases, seed;
+
+    sid2_device *device, *reference;
+    sid2_device_info info;
+    bool op_wanted[SID2_OP_COUNT], type_wanted[TYPES];
+    finding found[SID2_OP_COUNT][TYPES];
+    int checks, failures;
+    double seconds;
+    char system[300];
+} job;
+
+/* ---- What is asked for ---- */
+
+/* Calls `take` with each word of a list such as "f32,bf16". */
+static bool each_word(const char *list, bool (*take)(job *, const char *word, sid2_error *), job *j,
+                      sid2_error *err)
+{
+    for (const char *at = list;; at++) {
+        char word[40];
+        size_t length = strcspn(at, ",");
+        snprintf(word, sizeof word, "%.*s", (int)(length < sizeof word ? length : sizeof word - 1), at);
+        if (!take(j, word, err)) return false;
+        at += length;
+        if (!*at) return true;
+    }
+}
+
+static bool want_op(job *j, const char *word, sid2_error *err)
+{
+    for (int op = 0; op < SID2_OP_COUNT; op++)
+        if (strcmp(word, sid2_op_name((sid2_op)op)) == 0) return j->op_wanted[op] = true;
+    return sid2_fail(err, SID2_ERR_USAGE, "--op: there is no operator '%s'; sid2 help --operators lists them",
+                     word);
+}
+
+static bool has_type(const sid2_device_info *info, sid2_dtype type)
+{
+    return type == SID2_F32 || (type == SID2_BF16 ? info->bf16 : info->f16);
+}
+
+static bool want_type(job *j, const char *word, sid2_error *err)
+{
+    for (int t = 0; t < TYPES; t++) {
+        if (strcmp(word, sid2_dtype_name(types[t])) != 0) continue;
+        if (has_type(&j->info, types[t])) return j->type_wanted[t] = true;
+        return sid2_fail(err, SID2_ERR_USAGE, "--dtype: %s does not compute in %s", j->info.id, word);
+    }
+    return sid2_fail(err, SID2_ERR_USAGE, "--dtype '%s' should be of f32, bf16, f16", word);
+}
+
+static bool prepare(job *j, sid2_error *err)
+{
+    j->device = open_device(&j->on, err);
+    if (!j->device) return false;
+    j->info = *sid2_device_describe(j->device);
+    j->reference = sid2_device_open(backends, backend_count, "reference", NULL, err);
+    if (!j->reference) return false;
+    for (int op = 0; op < SID2_OP_COUNT; op++) j->op_wanted[op] = !j->ops;
+    for (int t = 0; t < TYPES; t++) j->type_wanted[t] = !j->dtypes && has_type(&j->info, types[t]);
+    struct utsname system;
+    if (uname(&system) == 0)
+        snprintf(j->system, sizeof j->system, "%.80s %.120s %.80s", system.sysname, system.release,
+                 system.machine);
+    return (!j->ops || each_word(j->ops, want_op, j, err)) &&
+           (!j->dtypes || each_word(j->dtypes, want_type, j, err));
+}
+
+/* ---- Checking ---- */
+
+/* A device that failed is opened again, so that one bad operator does not hide the others. False where it is
+ * gone for good. */
+static bool open_again(job *j, sid2_error *err)
+{
+    device_choice same = j->on;
+    same.id = j->info.id;
+    sid2_device_close(j->device);
+    j->device = open_device(&same, err);
+    return j->device != NULL;
+}
+
+static bool check(job *j, sid2_op op, int t, sid2_error *err)
+{
+    finding *f = &j->found[op][t];
+    f->state = FAILED;
+    if (!sid2_device_supports(j->device, op, types[t])) {
+        f->state = MISSING;
+        snprintf(f->failure, sizeof f->failure, "%s: the device does not have it", sid2_op_name(op));
+    } else {
+        sid2_error why = {0};
+        bool ran = sid2_opcheck_run(j->device, j->reference, op, types[t], (uint64_t)j->seed, (int)j->cases,
+                                    &f->result, &why);
+        if (ran && !f->result.failures) f->state = PASSED;
+        snprintf(f->failure, sizeof f->failure, "%.299s", ran ? f->result.failure : why.message);
+        if (!ran && why.code == SID2_ERR_DEVICE && !open_again(j, err)) return false;
+    }
+    return true;
+}
+
+static void print_head(const job *j)
+{
+    printf("device    %s: %s\n", j->info.id, j->info.name);
+    if (j->info.driver[0]) printf("driver    %s\n", j->info.driver);
+    if (j->info.detail[0]) printf("          %s\n", j->info.detail);
+    printf("sid2      " SID2_VERSION " (" SID2_BUILD "), %s\n", j->system);
+    printf("checks    %" PRId64 " random cases each, seed %" PRId64
+           "; the largest error as a share of what is allowed\n\n%-20s",
+           j->cases, j->seed, "operator");
+    for (int t = 0; t < TYPES; t++)
+        if (j->type_wanted[t]) printf("%9s", sid2_dtype_name(types[t]));
+    putchar('\n');
+}
+
+static void print_row(const job *j, sid2_op op)
+{
+    bool good = true;
+    printf("%-20s", sid2_op_name(op));
+    for (int t = 0; t < TYPES; t++) {
+        const finding *f = &j->found[op][t];
+        if (!j->type_wanted[t]) continue;
+        f->state == PASSED ? printf("%9.3f", f->result.worst)
+                           : printf("%9s", f->state == MISSING ? "missing" : "FAIL");
+        good = good && f->state == PASSED;
+    }
+    puts(good ? "   pass" : "   FAIL");
+}
+
+static void print_failures(const job *j)
+{
+    for (int op = 0; op < SID2_OP_COUNT; op++)
+        for (int t = 0; t < TYPES; t++) {
+            const finding *f = &j->found[op][t];
+            if (f->state != FAILED) continue;
+            printf("\nFAIL %s %s", sid2_op_name((sid2_op)op), sid2_dtype_name(types[t]));
+            if (f->result.failures)
+                printf(", %d of %d cases; the first:", f->result.failures, f->result.cases);
+            printf("\n     %s\n     again: sid2 check --device %s --op %s --dtype %s --cases %" PRId64
+                   " --seed %" PRId64 "\n",
+                   f->failure, j->info.id, sid2_op_name((sid2_op)op), sid2_dtype_name(types[t]), j->cases,
+                   j->seed);
+        }
+}
+
+static bool check_all(job *j, bool table, sid2_error *err)
+{
+    int total = 0;
+    for (int op = 0; op < SID2_OP_COUNT; op++)
+        for (int t = 0; t < TYPES; t++) total += j->op_wanted[op] && j->type_wanted[t];
+    progress bar;
+    progress_begin(&bar);
+    bar.last = bar.began; /* no line where it is over in a moment */
+    if (table) print_head(j);
+    for (int op = 0; op < SID2_OP_COUNT; op++) {
+        if (!j->op_wanted[op]) continue;
+        for (int t = 0; t < TYPES; t++) {
+            if (!j->type_wanted[t]) continue;
+            progress_show(&bar, (double)j->checks / total, "%s %s", sid2_op_name((sid2_op)op),
+                          sid2_dtype_name(types[t]));
+            bool going_on = check(j, (sid2_op)op, t, err);
+            j->checks++;
+            j->failures += j->found[op][t].state != PASSED;
+            if (going_on) continue;
+            progress_clear(&bar);
+            if (table) print_failures(j);
+            return false;
+        }
+        progress_clear(&bar);
+        if (table) print_row(j, (sid2_op)op);
+    }
+    j->seconds = clock_seconds() - bar.began;
+    if (!table) return true;
+    char time[32];
+    print_failures(j);
+    if (!j->failures)
+        printf("\nall %d checks passed in %s\n", total, text_time(j->seconds, time));
+    else if (!j->json_path)
+        printf("\nFor a bug report: sid2 check --device %s --json report.json\n", j->info.id);
+    return true;
+}
+
+/* ---- The report ---- */
+
+static json_t *json_number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+static json_t *json_finding(sid2_op op, sid2_dtype type, const finding *f)
+{
+    json_t *row = json_pack("{s:s, s:s, s:b, s:i, s:i, s:o, s:o}", "operator", sid2_op_name(op), "type",
+                            sid2_dtype_name(type), "pass", f->state == PASSED, "cases", f->result.cases,
+                            "failures", f->result.failures, "worst", json_number(f->result.worst), "error",
+                            json_number(f->result.error));
+    if (row && f->state != PASSED) json_object_set_new(row, "failure", json_string(f->failure));
+    return row;
+}
+
+static json_t *json_report(const job *j)
+{
+    json_t *rows = json_array(), *names = json_array();
+    for (int op = 0; op < SID2_OP_COUNT; op++)
+        for (int t = 0; t < TYPES; t++)
+            if (j->found[op][t].state != LEFT_OUT)
+                json_array_append_new(rows, json_finding((sid2_op)op, types[t], &j->found[op][t]));
+    for (int t = 0; t < TYPES; t++)
+        if (has_type(&j->info, types[t]))
+            json_array_append_new(names, json_string(sid2_dtype_name(types[t])));
+    return json_pack("{s:s, s:s, s:s, s:{s:s, s:s, s:s, s:s, s:I, s:o}, s:I, s:I, s:i, s:i, s:b, s:f, s:o}",
+                     "sid2", SID2_VERSION, "build", SID2_BUILD, "system", j->system, "device", "id",
+                     j->info.id, "name", j->info.name, "driver", j->info.driver, "variants", j->info.detail,
+                     "memory_bytes", (json_int_t)j->info.memory, "types", names, "seed", (json_int_t)j->seed,
+                     "cases", (json_int_t)j->cases, "checks", j->checks, "failures", j->failures, "pass",
+                     j->failures == 0, "seconds", j->seconds, "rows", rows);
+}
+
+static bool write_report(const job *j, sid2_error *err)
+{
+    json_t *report = json_report(j);
+    bool to_stdout = strcmp(j->json_path, "-") == 0, good = report != NULL;
+    sid2_atomic_file file = {.stream = stdout};
+    if (good && !to_stdout && !sid2_atomic_open(&file, j->json_path, err)) return json_decref(report), false;
+    good = good && json_dumpf(report, file.stream, JSON_INDENT(2)) == 0 && fputc('\n', file.stream) != EOF;
+    json_decref(report);
+    if (good && !to_stdout) return sid2_atomic_commit(&file, err);
+    if (!to_stdout) sid2_atomic_discard(&file);
+    return good || sid2_fail(err, SID2_ERR_IO, "cannot write the report to %s", j->json_path);
+}
+
+int command_check(int argc, char **argv)
+{
+    job j = {.cases = 10, .seed = 1};
+    const option_row rows[] = {
+        OPTION_DEVICE(&j.on.id),
+        {OPTION_INT, "cases", "N", &j.cases,
+         "random cases of each operator and type; 1000 is the full proof (10)", NULL},
+        {OPTION_TEXT, "op", "LIST", &j.ops, "only these operators, such as conv2d,linear (all)", NULL},
+        {OPTION_TEXT, "dtype", "LIST", &j.dtypes,
+         "only these types: f32, bf16, f16 (all that the device has)", NULL},
+        {OPTION_INT, "seed", "N", &j.seed, "of shapes and numbers; the same seed draws the same cases (1)",
+         NULL},
+        {OPTION_TEXT, "json", "FILE", &j.json_path,
+         "write a report with everything about device and results, to attach to a bug report; - prints it "
+         "instead of the table",
+         NULL},
+        OPTION_THREADS(&j.on.threads),
+        OPTION_DETERMINISTIC(&j.on.deterministic),
+    };
+    int code = options_parse(
+        &(option_table){"check", "Whether a device computes right: every operator against float64",
+                        "Exit code 0: all passed, 1: something did not, 2: the request was wrong.", rows,
+                        sizeof rows / sizeof rows[0]},
+        argc, argv);
+    if (code != OPTIONS_RUN) return code;
+    if (j.cases < 1 || j.cases > MOST_CASES)
+        return report_usage("check", "--cases should be 1 to %d", MOST_CASES);
+    bool table = !j.json_path || strcmp(j.json_path, "-") != 0;
+    sid2_error err = {0};
+    bool ready = prepare(&j, &err), good = ready && check_all(&j, table, &err);
+    if (ready && j.json_path) good = write_report(&j, good ? &err : NULL) && good;
+    if (good && j.failures)
+        good = sid2_fail(&err, SID2_ERR_DEVICE, "%d of %d checks failed on %s (%.80s)", j.failures, j.checks,
+                         j.info.id, j.info.name);
+    sid2_device_close(j.device);
+    sid2_device_close(j.reference);
+    return good ? 0 : report_error("check", &err);
+}
