@@ -33,5 +33,11 @@ grep -q "no device 'cuda:0'. CUDA: no driver" err || fail "why cuda:0 is refused
 SID2_CUDA_LIBRARIES=$work:/nowhere "$sid2" devices >out || fail "sid2 devices with a list of folders"
 grep -q '^CUDA: no driver' out || fail "folders without libraries"
 
+# Libraries are found in Python's packages, before the system's, and one that is not what it should be is named.
+mkdir -p packages/nvidia/cublas/lib
+echo 'int nothing;' | cc -shared -fPIC -o packages/nvidia/cublas/lib/libcublasLt.so.13 -xc - || fail "no compiler"
+SID2_CUDA_LIBRARIES=/nowhere::$work/packages "$sid2" devices >out || fail "sid2 devices with an odd library"
+grep -q '^CUDA: libcublasLt lacks cublasLtCreate: own matrix products' out || fail "the odd library: $(cat out)"
+
 [ "$failures" -eq 0 ] && echo "all good"
 exit $((failures != 0))
