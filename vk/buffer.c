@@ -42,6 +42,7 @@ bool sid2_vk_memory_create(sid2_vk_device *device, sid2_vk_place place, size_t b
                                      &(VkBufferCreateInfo){.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
                                                            .size = rounded,
                                                            .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
+                                                                    VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT |
                                                                     VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
                                                                     VK_BUFFER_USAGE_TRANSFER_DST_BIT},
                                      NULL, &memory->buffer);

@@ -13,6 +13,7 @@ typedef struct sid2_vk_caps {
     size_t offset_alignment; /* of bindings, bytes */
     uint32_t max_bindings;   /* of one shader */
     uint32_t subgroup_size;  /* smallest that may occur */
+    uint32_t max_texels;     /* of one texel buffer */
     /* Features. */
     bool storage16;           /* 16-bit elements in buffers: bf16 and f16 tensors */
     bool storage8;            /* 8-bit elements in buffers */
@@ -22,7 +23,8 @@ typedef struct sid2_vk_caps {
         uint32_t m, n, k; /* 0: none usable. f16 x f16 -> f32 */
     } cooperative;
     /* Character. */
-    bool software;                     /* a CPU driver: shared memory only costs there */
+    bool software; /* a CPU driver: shared memory only costs there */
+    bool texels;   /* reads through texel buffers cost less than through storage buffers */
     const struct sid2_vk_tiles *tiles; /* block sizes for this class of device: tiles.h */
 } sid2_vk_caps;
 

@@ -93,6 +93,10 @@ static void ask_properties(sid2_vk_gpu *gpu)
     caps->subgroup_arithmetic = (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) &&
                                 (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT);
     caps->software = all.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    caps->texels = caps->software;
+    caps->max_texels = limits->maxTexelBufferElements;
+    if (caps->texels && limits->minTexelBufferOffsetAlignment > caps->offset_alignment)
+        caps->offset_alignment = limits->minTexelBufferOffsetAlignment;
 
     gpu->max_allocation =
         memory.maxMemoryAllocationSize > SIZE_MAX ? SIZE_MAX : (size_t)memory.maxMemoryAllocationSize;

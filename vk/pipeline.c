@@ -1,6 +1,7 @@
 #include "pipeline.h"
 
 #include "cache.h"
+#include "lowering.h"
 #include "modules.h"
 
 #include <stdio.h>
@@ -23,13 +24,13 @@ bool sid2_vk_shader_reads(sid2_vk_shader shader, int binding)
 }
 bool sid2_vk_shader_writes(sid2_vk_shader shader, int binding)
 {
-    return shaders[shader].access[binding] != 'r';
+    return shaders[shader].access[binding] == 'w' || shaders[shader].access[binding] == 'b';
 }
 
 /* ---- The table -------------------------------------------------------------------------------------------
  */
 
-enum { PLAIN, BITS_16, SUBGROUP, BITS_16_SUBGROUP, VARIANTS };
+enum { PLAIN = 0, BITS_16 = 1, SUBGROUP = 2, TEXELS = 4, VARIANTS = 8 };
 enum { FIRST_CONSTANT = 16, LOCAL_CONSTANT = 12, VALUES = SID2_VK_BINDINGS + 3 + SID2_VK_CONSTANTS };
 
 /* All that tells pipelines apart; numbers only, so that it compares and hashes as bytes. */
@@ -45,8 +46,8 @@ typedef struct entry {
 
 struct sid2_vk_pipelines {
     VkPipelineCache cache;
-    VkDescriptorSetLayout set_layout[SID2_VK_BINDINGS + 1];
-    VkPipelineLayout layout[SID2_VK_BINDINGS + 1];
+    VkDescriptorSetLayout set_layout[SID2_VK_SHADER_COUNT][2]; /* [1]: with texel buffers */
+    VkPipelineLayout layout[SID2_VK_SHADER_COUNT][2];
     VkShaderModule module[SID2_VK_SHADER_COUNT][VARIANTS];
     entry *entries; /* a hash table with open addressing; capacity a power of two */
     size_t count, capacity;
@@ -84,42 +85,66 @@ static bool grow(sid2_vk_pipelines *p)
 /* ---- Layouts ---------------------------------------------------------------------------------------------
  */
 
-VkDescriptorSetLayout sid2_vk_set_layout(const sid2_vk_device *device, int bindings)
+/* The variant with texel buffers, where the device prefers it and the tensors are not too large. */
+static bool has_texels(const sid2_vk_device *device, const sid2_vk_dispatch *d)
 {
-    return device->pipelines->set_layout[bindings];
+    if (!device->caps->texels || !strstr(shaders[d->shader].variants, "TEX")) return false;
+    for (int i = 0; i < sid2_vk_shader_bindings(d->shader); i++)
+        if (shaders[d->shader].access[i] == 't' && sid2_vk_has(&d->tensor[i]) &&
+            (sid2_vk_bytes(&d->tensor[i]) + device->caps->offset_alignment) /
+                    (4 * sid2_dtype_size(d->tensor[i].dtype)) >=
+                device->caps->max_texels)
+            return false;
+    return true;
 }
 
-VkPipelineLayout sid2_vk_pipeline_layout(const sid2_vk_device *device, int bindings)
+bool sid2_vk_reads_texels(const sid2_vk_device *device, const sid2_vk_dispatch *d, int binding)
 {
-    return device->pipelines->layout[bindings];
+    return shaders[d->shader].access[binding] == 't' && has_texels(device, d);
 }
 
-static VkResult create_layout(sid2_vk_device *device, sid2_vk_pipelines *p, int bindings)
+VkDescriptorSetLayout sid2_vk_set_layout(const sid2_vk_device *device, const sid2_vk_dispatch *d)
+{
+    return device->pipelines->set_layout[d->shader][has_texels(device, d)];
+}
+
+VkPipelineLayout sid2_vk_pipeline_layout(const sid2_vk_device *device, const sid2_vk_dispatch *d)
+{
+    return device->pipelines->layout[d->shader][has_texels(device, d)];
+}
+
+static VkResult create_layout(sid2_vk_device *device, sid2_vk_pipelines *p, int shader, int texels)
 {
     VkDescriptorSetLayoutBinding binding[SID2_VK_BINDINGS];
-    for (uint32_t i = 0; i < SID2_VK_BINDINGS; i++)
-        binding[i] = (VkDescriptorSetLayoutBinding){.binding = i,
-                                                    .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                                    .descriptorCount = 1,
-                                                    .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
+    uint32_t bindings = (uint32_t)strlen(shaders[shader].access);
+    for (uint32_t i = 0; i < bindings; i++)
+        binding[i] =
+            (VkDescriptorSetLayoutBinding){.binding = i,
+                                           .descriptorType = texels && shaders[shader].access[i] == 't'
+                                                                 ? VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER
+                                                                 : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                           .descriptorCount = 1,
+                                           .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
+    VkDescriptorSetLayout *set_layout = &p->set_layout[shader][texels];
+    VkPipelineLayout *layout = &p->layout[shader][texels];
     VkResult result = vkCreateDescriptorSetLayout(
         device->handle,
         &(VkDescriptorSetLayoutCreateInfo){.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
-                                           .bindingCount = (uint32_t)bindings,
+                                           .bindingCount = bindings,
                                            .pBindings = binding},
-        NULL, &p->set_layout[bindings]);
-    if (result != VK_SUCCESS) return p->set_layout[bindings] = VK_NULL_HANDLE, result;
+        NULL, set_layout);
+    if (result != VK_SUCCESS) return *set_layout = VK_NULL_HANDLE, result;
     result = vkCreatePipelineLayout(
         device->handle,
         &(VkPipelineLayoutCreateInfo){.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
                                       .setLayoutCount = 1,
-                                      .pSetLayouts = &p->set_layout[bindings],
+                                      .pSetLayouts = set_layout,
                                       .pushConstantRangeCount = 1,
                                       .pPushConstantRanges =
                                           &(VkPushConstantRange){VK_SHADER_STAGE_COMPUTE_BIT, 0,
                                                                  4 * (SID2_VK_BINDINGS + SID2_VK_PUSH)}},
-        NULL, &p->layout[bindings]);
-    if (result != VK_SUCCESS) p->layout[bindings] = VK_NULL_HANDLE;
+        NULL, layout);
+    if (result != VK_SUCCESS) *layout = VK_NULL_HANDLE;
     return result;
 }
 
@@ -130,10 +155,13 @@ sid2_vk_pipelines *sid2_vk_pipelines_create(sid2_vk_device *device, sid2_error *
         free(p);
         return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", device->id), NULL;
     }
-    uint32_t most =
-        device->caps->max_bindings < SID2_VK_BINDINGS ? device->caps->max_bindings : SID2_VK_BINDINGS;
     VkResult result = VK_SUCCESS;
-    for (int i = 1; i <= (int)most && result == VK_SUCCESS; i++) result = create_layout(device, p, i);
+    for (int s = 0; s < SID2_VK_SHADER_COUNT && result == VK_SUCCESS; s++) {
+        if (strlen(shaders[s].access) > device->caps->max_bindings) continue; /* refused when asked for */
+        result = create_layout(device, p, s, false);
+        if (result == VK_SUCCESS && device->caps->texels && strstr(shaders[s].variants, "TEX"))
+            result = create_layout(device, p, s, true);
+    }
     if (result == VK_SUCCESS) result = sid2_vk_cache_load(device, &p->cache);
     if (sid2_vk_ok(device, result, "preparing pipelines", err)) return p;
     sid2_vk_pipelines_destroy(device, p);
@@ -147,10 +175,11 @@ void sid2_vk_pipelines_destroy(sid2_vk_device *device, sid2_vk_pipelines *p)
     for (size_t i = 0; i < p->capacity; i++) vkDestroyPipeline(device->handle, p->entries[i].pipeline, NULL);
     for (int s = 0; s < SID2_VK_SHADER_COUNT; s++)
         for (int v = 0; v < VARIANTS; v++) vkDestroyShaderModule(device->handle, p->module[s][v], NULL);
-    for (int i = 0; i <= SID2_VK_BINDINGS; i++) {
-        vkDestroyPipelineLayout(device->handle, p->layout[i], NULL);
-        vkDestroyDescriptorSetLayout(device->handle, p->set_layout[i], NULL);
-    }
+    for (int s = 0; s < SID2_VK_SHADER_COUNT; s++)
+        for (int texels = 0; texels < 2; texels++) {
+            vkDestroyPipelineLayout(device->handle, p->layout[s][texels], NULL);
+            vkDestroyDescriptorSetLayout(device->handle, p->set_layout[s][texels], NULL);
+        }
     vkDestroyPipelineCache(device->handle, p->cache, NULL);
     free(p->entries);
     free(p);
@@ -168,7 +197,8 @@ static int choose_variant(const sid2_vk_device *device, const sid2_vk_dispatch *
     const char *variants = shaders[d->shader].variants;
     if (strstr(variants, "COOP")) return BITS_16;
     bool subgroup = strstr(variants, "SUB") && device->caps->subgroup_arithmetic;
-    return (bits_16 ? BITS_16 : PLAIN) + (subgroup ? SUBGROUP : PLAIN);
+    return (bits_16 ? BITS_16 : PLAIN) + (subgroup ? SUBGROUP : PLAIN) +
+           (has_texels(device, d) ? TEXELS : PLAIN);
 }
 
 static key key_of(const sid2_vk_device *device, const sid2_vk_dispatch *d)
@@ -184,7 +214,8 @@ static key key_of(const sid2_vk_device *device, const sid2_vk_dispatch *d)
 
 static bool module_for(sid2_vk_device *device, const key *k, VkShaderModule *module, sid2_error *err)
 {
-    static const char *const suffix[] = {"", "_16", "_sub", "_16_sub"};
+    static const char *const suffix[] = {"",     "_16",     "_sub",     "_16_sub",
+                                         "_tex", "_16_tex", "_sub_tex", "_16_sub_tex"};
     VkShaderModule *kept = &device->pipelines->module[k->shader][k->variant];
     char name[64];
     snprintf(name, sizeof name, "%s%s", shaders[k->shader].name, suffix[k->variant]);
@@ -224,7 +255,7 @@ static bool create_pipeline(sid2_vk_device *device, const key *k, VkPipeline *pi
                   .module = module,
                   .pName = "main",
                   .pSpecializationInfo = &constants},
-        .layout = device->pipelines->layout[sid2_vk_shader_bindings((sid2_vk_shader)k->shader)]};
+        .layout = device->pipelines->layout[k->shader][(k->variant & TEXELS) != 0]};
     char doing[80];
     snprintf(doing, sizeof doing, "compiling shader %s", shaders[k->shader].name);
     VkResult result =

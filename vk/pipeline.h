@@ -15,12 +15,14 @@ int sid2_vk_shader_bindings(sid2_vk_shader shader);
 const char *sid2_vk_shader_name(sid2_vk_shader shader);
 bool sid2_vk_shader_reads(sid2_vk_shader shader, int binding);
 bool sid2_vk_shader_writes(sid2_vk_shader shader, int binding);
+/* Whether the dispatch reads this binding through a texel buffer. */
+bool sid2_vk_reads_texels(const sid2_vk_device *device, const sid2_vk_dispatch *dispatch, int binding);
 
 /* The pipeline for a dispatch: made at the first asking. */
 bool sid2_vk_pipeline_for(sid2_vk_device *device, const sid2_vk_dispatch *dispatch, VkPipeline *pipeline,
                           sid2_error *err);
-/* By number of bindings: they differ in nothing else. */
-VkDescriptorSetLayout sid2_vk_set_layout(const sid2_vk_device *device, int bindings);
-VkPipelineLayout sid2_vk_pipeline_layout(const sid2_vk_device *device, int bindings);
+/* By shader, and by whether it reads texels. */
+VkDescriptorSetLayout sid2_vk_set_layout(const sid2_vk_device *device, const sid2_vk_dispatch *dispatch);
+VkPipelineLayout sid2_vk_pipeline_layout(const sid2_vk_device *device, const sid2_vk_dispatch *dispatch);
 
 #endif

@@ -18,6 +18,8 @@ struct sid2_vk_program {
     int32_t node_count;
     VkDescriptorPool descriptor_pool;
     VkDescriptorSet *sets; /* by record */
+    VkBufferView *views;   /* of tensors read as texels */
+    size_t view_count;
     VkPipeline *pipelines; /* by record; the device's */
     VkCommandPool pool;
     VkCommandBuffer *commands; /* submitted in order */
@@ -78,8 +80,25 @@ static size_t aligned(const sid2_vk_device *device, size_t offset)
     return offset & ~(device->caps->offset_alignment - 1);
 }
 
-static void write_set(sid2_vk_device *device, const sid2_vk_program *p, const sid2_vk_record *record,
-                      VkDescriptorSet set)
+/* Four elements a texel: tensor.glsl. */
+static VkResult create_view(sid2_vk_device *device, sid2_vk_program *p, const sid2_vk_tensor *t,
+                            VkDescriptorBufferInfo place)
+{
+    bool bits_16 = sid2_vk_has(t) && sid2_dtype_size(t->dtype) == 2;
+    VkResult result = vkCreateBufferView(
+        device->handle,
+        &(VkBufferViewCreateInfo){.sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
+                                  .buffer = place.buffer,
+                                  .format = bits_16 ? VK_FORMAT_R32G32_UINT : VK_FORMAT_R32G32B32A32_UINT,
+                                  .offset = place.offset,
+                                  .range = place.range},
+        NULL, &p->views[p->view_count]);
+    if (result == VK_SUCCESS) p->view_count++;
+    return result;
+}
+
+static VkResult write_set(sid2_vk_device *device, sid2_vk_program *p, const sid2_vk_record *record,
+                          VkDescriptorSet set)
 {
     VkDescriptorBufferInfo buffer[SID2_VK_BINDINGS];
     VkWriteDescriptorSet write[SID2_VK_BINDINGS];
@@ -98,25 +117,36 @@ static void write_set(sid2_vk_device *device, const sid2_vk_program *p, const si
                                           .descriptorCount = 1,
                                           .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
                                           .pBufferInfo = &buffer[i]};
+        if (!sid2_vk_reads_texels(device, &record->dispatch, (int)i)) continue;
+        VkResult result = create_view(device, p, t, buffer[i]);
+        if (result != VK_SUCCESS) return result;
+        write[i].descriptorType = VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER;
+        write[i].pTexelBufferView = &p->views[p->view_count - 1];
     }
     vkUpdateDescriptorSets(device->handle, bindings, write, 0, NULL);
+    return VK_SUCCESS;
 }
 
 static bool create_sets(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
 {
-    uint32_t descriptors = 0;
-    for (size_t i = 0; i < p->record_count; i++) descriptors += bindings_of(&p->records[i]);
-    VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, descriptors};
+    VkDescriptorPoolSize size[] = {{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 0},
+                                   {VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, 0}};
+    for (size_t i = 0; i < p->record_count; i++)
+        for (int b = 0; b < (int)bindings_of(&p->records[i]); b++)
+            size[sid2_vk_reads_texels(device, &p->records[i].dispatch, b)].descriptorCount++;
+    uint32_t views = size[1].descriptorCount;
+    if (views && !(p->views = calloc(views, sizeof(VkBufferView))))
+        return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for a program", device->id);
     VkResult result = vkCreateDescriptorPool(
         device->handle,
         &(VkDescriptorPoolCreateInfo){.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
                                       .maxSets = (uint32_t)p->record_count,
-                                      .poolSizeCount = 1,
-                                      .pPoolSizes = &size},
+                                      .poolSizeCount = views ? 2 : 1,
+                                      .pPoolSizes = size},
         NULL, &p->descriptor_pool);
     if (result != VK_SUCCESS) p->descriptor_pool = VK_NULL_HANDLE;
     for (size_t i = 0; i < p->record_count && result == VK_SUCCESS; i++) {
-        VkDescriptorSetLayout layout = sid2_vk_set_layout(device, (int)bindings_of(&p->records[i]));
+        VkDescriptorSetLayout layout = sid2_vk_set_layout(device, &p->records[i].dispatch);
         result = vkAllocateDescriptorSets(
             device->handle,
             &(VkDescriptorSetAllocateInfo){.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
@@ -124,7 +154,7 @@ static bool create_sets(sid2_vk_device *device, sid2_vk_program *p, sid2_error *
                                            .descriptorSetCount = 1,
                                            .pSetLayouts = &layout},
             &p->sets[i]);
-        if (result == VK_SUCCESS) write_set(device, p, &p->records[i], p->sets[i]);
+        if (result == VK_SUCCESS) result = write_set(device, p, &p->records[i], p->sets[i]);
     }
     return sid2_vk_ok(device, result, "preparing descriptors", err);
 }
@@ -179,7 +209,7 @@ static void record_dispatch(sid2_vk_device *device, const sid2_vk_program *p, si
             push[i] = (uint32_t)((d->tensor[i].offset - aligned(device, d->tensor[i].offset)) /
                                  sid2_dtype_size(d->tensor[i].dtype));
     memcpy(push + SID2_VK_BINDINGS, d->push, sizeof d->push);
-    VkPipelineLayout layout = sid2_vk_pipeline_layout(device, (int)bindings);
+    VkPipelineLayout layout = sid2_vk_pipeline_layout(device, d);
     vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, p->pipelines[index]);
     vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, 1, &p->sets[index], 0, NULL);
     vkCmdPushConstants(commands, layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, push);
@@ -315,12 +345,14 @@ void sid2_vk_program_destroy(sid2_vk_device *device, sid2_vk_program *p)
     forget_commands(device, p);
     vkDestroyQueryPool(device->handle, p->clock, NULL);
     vkDestroyDescriptorPool(device->handle, p->descriptor_pool, NULL);
+    for (size_t i = 0; i < p->view_count; i++) vkDestroyBufferView(device->handle, p->views[i], NULL);
     sid2_vk_memory_destroy(device, &p->arena);
     sid2_vk_memory_destroy(device, &p->scratch);
     sid2_vk_memory_destroy(device, &p->nothing);
     free(p->times);
     free(p->pipelines);
     free(p->sets);
+    free(p->views);
     free(p->records);
     free(p);
 }

@@ -1,0 +1,201 @@
+/* Matrix products and convolutions, forward and by input and weights: product*.comp.
+ *
+ * Forward and by input are one product over (tap, channel) with weights w[column, tap, channel]; for
+ * gradients by input these are w transposed, with the taps turned around. By weights it is a sum over rows.
+ */
+#include "lower.h"
+#include "tiles.h"
+
+enum { LOCAL = 64, LINE = 64 }; /* invocations of simple shaders; rows taken for a line in linear layers */
+
+typedef struct image {
+    int64_t height, width, side; /* of a linear layer: 1, any, 1 */
+} image;
+
+static const image no_image = {1, 1, 1};
+
+static image image_of(const sid2_vk_tensor *x, int64_t side)
+{
+    int rank = x->shape.rank;
+    return (image){x->shape.dim[rank - 3], x->shape.dim[rank - 2], side};
+}
+
+static const sid2_vk_tiles *tiles_of(const sid2_vk_lowering *lowering)
+{
+    const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
+    return caps->tiles ? caps->tiles : sid2_vk_tiles_for(caps);
+}
+
+/* Invocations along the columns: no more than there is work for. */
+static uint32_t lanes_for(uint32_t most, int64_t columns)
+{
+    while (most > 1 && most / 2 >= columns) most /= 2;
+    return most;
+}
+
+/* ---- Forward and by input ---- */
+
+/* How w is read as w[column, tap, channel]. */
+typedef struct weights {
+    int64_t columns, channels;
+    int64_t step_column, step_tap, step_channel; /* elements */
+    bool turned;                                 /* last tap first */
+} weights;
+
+/* w packed into quads of channels, side by side for neighbouring columns. */
+static sid2_vk_tensor pack(sid2_vk_lowering *lowering, const sid2_vk_tensor *w, const weights *how,
+                           int64_t taps)
+{
+    int64_t quads = taps * ((how->channels + 3) / 4) * how->columns;
+    sid2_vk_tensor packed = sid2_vk_scratch(lowering, w->dtype, sid2_shape_of(quads, 4));
+    sid2_vk_emit(lowering, &(sid2_vk_dispatch){.shader = SID2_VK_product_weights,
+                                               .tensor = {*w, packed},
+                                               .local = {LOCAL},
+                                               .groups = {sid2_vk_ceil_div(quads, LOCAL)},
+                                               .push = {(uint32_t)quads, (uint32_t)how->columns,
+                                                        (uint32_t)how->channels, (uint32_t)taps,
+                                                        (uint32_t)how->step_column, (uint32_t)how->step_tap,
+                                                        (uint32_t)how->step_channel, how->turned},
+                                               .work = 4.0 * (double)quads});
+    return packed;
+}
+
+static void product(sid2_vk_lowering *lowering, const sid2_vk_tensor *x, const sid2_vk_tensor *w,
+                    const weights *how, image im, const sid2_vk_tensor *bias, const sid2_vk_tensor *residual,
+                    const sid2_vk_tensor *y)
+{
+    const sid2_vk_tiles *tiles = tiles_of(lowering);
+    int64_t rows = sid2_vk_rows(x), taps = im.side * im.side;
+    /* Few rows do not repay packing. */
+    bool as_is = rows < 64 && how->step_channel == 1 && how->channels % 4 == 0 && sid2_vk_quads(w);
+    sid2_vk_tensor right = as_is ? *w : pack(lowering, w, how, taps);
+    uint32_t lanes = lanes_for(tiles->lanes, how->columns), lines = tiles->lanes / lanes * tiles->lines;
+    sid2_vk_dispatch d = {
+        .shader = SID2_VK_product,
+        .tensor = {*x, right, bias ? *bias : (sid2_vk_tensor){.shape.rank = -1}, *residual, *y},
+        .local = {lanes, lines},
+        .groups = {sid2_vk_ceil_div(how->columns, lanes * tiles->columns),
+                   sid2_vk_ceil_div(rows, lines * tiles->rows)},
+        .constant = {tiles->rows, tiles->columns, (uint32_t)im.side,
+                     how->channels % 4 == 0 && sid2_vk_quads(x)},
+        .push = {(uint32_t)rows, (uint32_t)how->columns, (uint32_t)how->channels, (uint32_t)im.height,
+                 (uint32_t)im.width, as_is ? (uint32_t)how->step_column : 4,
+                 as_is ? 4 : 4 * (uint32_t)how->columns},
+        .work = (double)rows * (double)(how->columns * how->channels * taps)};
+    sid2_vk_emit(lowering, &d);
+}
+
+/* w[outs, taps, ins] as it is, and by input. */
+static weights forward(const sid2_vk_tensor *w)
+{
+    int64_t outs = w->shape.dim[0], ins = sid2_vk_last(w), each = sid2_vk_count(w) / outs;
+    return (weights){outs, ins, each, ins, 1, false};
+}
+
+static weights backward(const sid2_vk_tensor *w)
+{
+    int64_t outs = w->shape.dim[0], ins = sid2_vk_last(w), each = sid2_vk_count(w) / outs;
+    return (weights){ins, outs, 1, ins, each, true};
+}
+
+void sid2_vk_lower_linear(sid2_vk_lowering *lowering, const sid2_vk_call *call)
+{
+    weights how = forward(&call->in[1]);
+    product(lowering, &call->in[0], &call->in[1], &how, no_image, &call->in[2], &call->in[3], &call->out[0]);
+}
+
+void sid2_vk_lower_linear_dgrad(sid2_vk_lowering *lowering, const sid2_vk_call *call)
+{
+    weights how = backward(&call->in[1]);
+    product(lowering, &call->in[0], &call->in[1], &how, no_image, NULL, &call->in[2], &call->out[0]);
+}
+
+void sid2_vk_lower_conv2d(sid2_vk_lowering *lowering, const sid2_vk_call *call)
+{
+    weights how = forward(&call->in[1]);
+    product(lowering, &call->in[0], &call->in[1], &how, image_of(&call->in[0], call->in[1].shape.dim[1]),
+            &call->in[2], &call->in[3], &call->out[0]);
+}
+
+void sid2_vk_lower_conv2d_dgrad(sid2_vk_lowering *lowering, const sid2_vk_call *call)
+{
+    weights how = backward(&call->in[1]);
+    product(lowering, &call->in[0], &call->in[1], &how, image_of(&call->in[0], call->in[1].shape.dim[1]),
+            NULL, &call->in[2], &call->out[0]);
+}
+
+/* ---- By weights ---- */
+
+static void add_parts(sid2_vk_lowering *lowering, const sid2_vk_tensor *parts, int64_t count,
+                      const sid2_vk_tensor *y)
+{
+    int64_t elements = sid2_vk_count(y);
+    sid2_vk_emit(lowering, &(sid2_vk_dispatch){.shader = SID2_VK_add_parts,
+                                               .tensor = {*parts, *y},
+                                               .local = {LOCAL},
+                                               .groups = {sid2_vk_ceil_div(elements, LOCAL)},
+                                               .push = {(uint32_t)elements, (uint32_t)count},
+                                               .work = (double)(elements * count)});
+}
+
+static void bias_gradient(sid2_vk_lowering *lowering, const sid2_vk_tensor *dy, const sid2_vk_tensor *dbias)
+{
+    int64_t rows = sid2_vk_rows(dy), columns = sid2_vk_last(dy), share = rows > 64 ? (rows + 63) / 64 : 1;
+    int64_t parts = sid2_vk_ceil_div(rows, share);
+    sid2_vk_tensor sums = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(parts, columns));
+    sid2_vk_emit(lowering, &(sid2_vk_dispatch){.shader = SID2_VK_column_sums,
+                                               .tensor = {*dy, sums},
+                                               .local = {LOCAL},
+                                               .groups = {sid2_vk_ceil_div(columns, LOCAL), (uint32_t)parts},
+                                               .push = {(uint32_t)rows, (uint32_t)columns, (uint32_t)share},
+                                               .work = (double)(rows * columns)});
+    add_parts(lowering, &sums, parts, dbias);
+}
+
+/* Shares of the lines so that all groups together keep the device busy, and parts stay small. */
+static int64_t share_of(const sid2_vk_lowering *lowering, int64_t lines, int64_t groups, int64_t elements)
+{
+    int64_t parts = sid2_vk_ceil_div(tiles_of(lowering)->groups, groups);
+    int64_t most = (int64_t)(sid2_vk_lowering_caps(lowering)->max_range / 8) / (4 * elements);
+    if (parts > most) parts = most;
+    if (parts > lines) parts = lines;
+    return parts > 1 ? sid2_vk_ceil_div(lines, parts) : lines;
+}
+
+static void weight_gradient(sid2_vk_lowering *lowering, const sid2_vk_call *call, image im)
+{
+    const sid2_vk_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
+    const sid2_vk_tiles *tiles = tiles_of(lowering);
+    int64_t rows = sid2_vk_rows(x), ins = sid2_vk_last(x), outs = sid2_vk_last(dy), taps = im.side * im.side;
+    int64_t lines = (rows + im.width - 1) / im.width;
+    uint32_t lanes = lanes_for(tiles->lanes, (ins + 3) / 4), down = tiles->lanes / lanes * tiles->lines;
+    uint32_t across = sid2_vk_ceil_div(ins, 4 * lanes * tiles->ins);
+    uint32_t along = sid2_vk_ceil_div(outs, 4 * down * tiles->outs);
+    int64_t share = share_of(lowering, lines, across * along * taps, sid2_vk_count(dw));
+    int64_t parts = sid2_vk_ceil_div(lines, share);
+    sid2_vk_tensor sums = *dw;
+    if (parts > 1) sums = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(parts, sid2_vk_count(dw)));
+    sid2_vk_emit(lowering, &(sid2_vk_dispatch){.shader = SID2_VK_product_wgrad,
+                                               .tensor = {*x, *dy, sums},
+                                               .local = {lanes, down},
+                                               .groups = {across, along, (uint32_t)(taps * parts)},
+                                               .constant = {tiles->outs, tiles->ins, (uint32_t)im.side,
+                                                            ins % 4 == 0 && sid2_vk_quads(x),
+                                                            outs % 4 == 0 && sid2_vk_quads(dy), parts == 1},
+                                               .push = {(uint32_t)rows, (uint32_t)outs, (uint32_t)ins,
+                                                        (uint32_t)im.height, (uint32_t)im.width,
+                                                        (uint32_t)lines, (uint32_t)share, (uint32_t)parts},
+                                               .work = (double)rows * (double)(outs * ins * taps)});
+    if (parts > 1) add_parts(lowering, &sums, parts, dw);
+    if (sid2_vk_has(&call->out[1])) bias_gradient(lowering, dy, &call->out[1]);
+}
+
+void sid2_vk_lower_linear_wgrad(sid2_vk_lowering *lowering, const sid2_vk_call *call)
+{
+    weight_gradient(lowering, call, (image){1, LINE, 1});
+}
+
+void sid2_vk_lower_conv2d_wgrad(sid2_vk_lowering *lowering, const sid2_vk_call *call)
+{
+    weight_gradient(lowering, call, image_of(&call->in[0], call->attr->shape.dim[1]));
+}
