@@ -99,8 +99,8 @@ static bool bench_run(bench *b, int64_t steps, sid2_error *err)
                        : !sid2_program_run(b->program, err))
             return false;
     }
-    char byte; /* a device may still be at it */
-    return !b->program || sid2_buffer_download(b->buffers[0], 0, &byte, 1, err);
+    char byte; /* of dy; a device may still be at it */
+    return !b->program || sid2_buffer_download(b->buffers[b->buffer_count - 1], 0, &byte, 1, err);
 }
 
 static int64_t integer(const json_t *request, const char *key)
