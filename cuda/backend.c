@@ -239,6 +239,7 @@ static void cuda_close(void *self)
     cudaSetDevice(d->index);
     if (d->compute) cudaStreamSynchronize(d->compute);
 #if SID2_HAVE_CUDNN
+    sid2_cudnn_forget(&d->cudnn);
     if (d->target.cudnn) d->cudnn.cudnnDestroy(d->cudnn.handle);
 #endif
     if (d->target.cublaslt) d->cublaslt.cublasLtDestroy(d->cublaslt.handle);

@@ -60,7 +60,10 @@ typedef struct sid2_cudnn {
     SID2_CUDNN_FUNCTIONS(SID2_FUNCTION_POINTER)
     cudnnHandle_t handle;
     cudnnBackendDescriptor_t device; /* in place of a handle, where plans are made without a device */
+    struct sid2_cudnn_plan *plans;   /* by graph; cudnn_graph.c's own */
 } sid2_cudnn;
+/* Frees the plans; before the handle. */
+void sid2_cudnn_forget(sid2_cudnn *cudnn);
 #else
 typedef struct sid2_cudnn {
     void *handle;

@@ -1,0 +1,158 @@
+/* Convolutions and their gradients, NHWC. A call may be f32, bf16 or f16 throughout; biases and weight
+ * gradients are f32.
+ *
+ * Which graph is asked for decides how good an engine there is:
+ * - bias and residual: the convolution, + residual, + bias, in this order, for so the ready-made engines want
+ * it;
+ * - residual alone: the convolution adds to y (beta = 1), where the residual mostly lies already;
+ * - weight gradient of 16-bit tensors: no engine writes f32, but the compiled ones take `+ dw` in f32 behind
+ * the product, which is what is wanted: no digit is lost, and nothing to be done after. */
+#include "cudnn_graph.h"
+
+#include <cuda_runtime_api.h>
+#include <stdlib.h>
+
+/* What a prepared call of this file keeps. */
+typedef struct conv_state {
+    const sid2_cudnn_plan *plan;
+    sid2_cuda_call bias; /* weight gradient: the own kernel's call that adds the bias gradient alone */
+} conv_state;
+
+/* Images of any leading dimensions as N, H, W, C. */
+typedef struct extent {
+    int64_t n, h, w, c;
+} extent;
+
+static extent extent_of(sid2_shape s)
+{
+    extent e = {1, s.dim[s.rank - 3], s.dim[s.rank - 2], s.dim[s.rank - 1]};
+    for (int i = 0; i < s.rank - 3; ++i) e.n *= s.dim[i];
+    return e;
+}
+
+/* cuDNN counts dimensions as N, C, H, W whatever the layout; filters [O,k,k,C] are the same with N = O. */
+static sid2_cudnn_tensor add_image(sid2_cudnn_graph *g, sid2_cudnn_storage storage, sid2_dtype dtype,
+                                   extent e)
+{
+    const int64_t dim[4] = {e.n, e.c, e.h, e.w}, stride[4] = {e.h * e.w * e.c, 1, e.w * e.c, e.c};
+    return sid2_cudnn_add_tensor(g, storage, dtype, dim, stride);
+}
+
+static bool prepare(sid2_cuda_call *call, const sid2_cudnn_graph *g, sid2_error *err)
+{
+    const sid2_cudnn_plan *plan = sid2_cudnn_find_plan(call->target, g, err);
+    if (!plan) return false;
+    conv_state *state = calloc(1, sizeof *state);
+    if (!state) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for a prepared call");
+    state->plan = plan;
+    call->state = state;
+    call->scratch_bytes = plan->workspace;
+    return true;
+}
+
+static bool same_types(const sid2_cuda_call *call, sid2_error *err)
+{
+    sid2_dtype a = call->in[0].dtype, b = call->in[1].dtype;
+    return (a == b && (a == SID2_F32 || a == SID2_BF16 || a == SID2_F16)) ||
+           sid2_fail(err, SID2_ERR_UNSUPPORTED, "cuDNN's convolutions want one type");
+}
+
+/* conv2d: x, w, bias?, residual? -> y.  conv2d_dgrad: dy, w, residual? -> dx. */
+bool sid2_cudnn_prepare_conv(sid2_cuda_call *call, sid2_error *err)
+{
+    bool forward = call->op == SID2_OP_conv2d;
+    sid2_cudnn_verb verb = forward ? SID2_CUDNN_CONV : SID2_CUDNN_DGRAD;
+    sid2_dtype dtype = call->in[0].dtype;
+    const sid2_cuda_tensor *bias = forward ? &call->in[2] : NULL, *residual = &call->in[forward ? 3 : 2];
+    extent out = extent_of(call->out[0].shape), vector = {1, 1, 1, out.c};
+    if (!same_types(call, err)) return false;
+
+    sid2_cudnn_graph g = {.kernel = call->in[1].shape.dim[1], .f32 = dtype == SID2_F32};
+    sid2_cudnn_tensor x = add_image(&g, SID2_CUDNN_MEMORY, dtype, extent_of(call->in[0].shape));
+    sid2_cudnn_tensor w = add_image(&g, SID2_CUDNN_MEMORY, dtype, extent_of(call->in[1].shape));
+    sid2_cudnn_tensor y = add_image(&g, SID2_CUDNN_MEMORY, dtype, out);
+    if (!bias || !bias->data) {
+        sid2_cudnn_add_step(&g, verb, residual->data ? SID2_CUDNN_ADDED : SID2_CUDNN_WRITTEN, x, w, y);
+        return prepare(call, &g, err);
+    }
+    sid2_cudnn_tensor b = add_image(&g, SID2_CUDNN_MEMORY, SID2_F32, vector);
+    sid2_cudnn_tensor sum = add_image(&g, SID2_CUDNN_VIRTUAL, SID2_F32, out);
+    sid2_cudnn_add_step(&g, verb, SID2_CUDNN_WRITTEN, x, w, sum);
+    if (residual->data) {
+        sid2_cudnn_tensor r = add_image(&g, SID2_CUDNN_MEMORY, dtype, out);
+        sid2_cudnn_tensor more = add_image(&g, SID2_CUDNN_VIRTUAL, SID2_F32, out);
+        sid2_cudnn_add_step(&g, SID2_CUDNN_POINTWISE, CUDNN_POINTWISE_ADD, sum, r, more);
+        sum = more;
+    }
+    sid2_cudnn_add_step(&g, SID2_CUDNN_POINTWISE, CUDNN_POINTWISE_ADD, sum, b, y);
+    return prepare(call, &g, err);
+}
+
+bool sid2_cudnn_run_conv(sid2_cuda_call *call, void *stream, sid2_error *err)
+{
+    const conv_state *state = call->state;
+    bool forward = call->op == SID2_OP_conv2d;
+    void *bias = forward ? call->in[2].data : NULL, *residual = call->in[forward ? 3 : 2].data;
+    void *y = call->out[0].data;
+    /* By index, in the order in which prepare added them. */
+    void *const pointers[SID2_CUDNN_TENSORS] = {call->in[0].data, call->in[1].data, y, bias, NULL, residual};
+    if (!bias && residual && residual != y) {
+        size_t bytes = (size_t)sid2_shape_count(call->out[0].shape) * sid2_dtype_size(call->out[0].dtype);
+        if (cudaMemcpyAsync(y, residual, bytes, cudaMemcpyDeviceToDevice, stream) != cudaSuccess)
+            return sid2_fail(err, SID2_ERR_DEVICE, "copying a residual failed");
+    }
+    return sid2_cudnn_execute(call->target, state->plan, pointers, call->scratch, stream, err);
+}
+
+/* x, dy -> dw+ f32, dbias+ f32? */
+bool sid2_cudnn_prepare_wgrad(sid2_cuda_call *call, sid2_error *err)
+{
+    sid2_dtype dtype = call->in[0].dtype;
+    if (!same_types(call, err)) return false;
+    if (!call->out[0].data) return sid2_fail(err, SID2_ERR_UNSUPPORTED, "not a weight gradient");
+    extent filter = extent_of(call->out[0].shape);
+    sid2_cudnn_graph g = {.kernel = filter.h, .f32 = dtype == SID2_F32};
+    sid2_cudnn_tensor x = add_image(&g, SID2_CUDNN_MEMORY, dtype, extent_of(call->in[0].shape));
+    sid2_cudnn_tensor dy = add_image(&g, SID2_CUDNN_MEMORY, dtype, extent_of(call->in[1].shape));
+    sid2_cudnn_tensor dw = add_image(&g, SID2_CUDNN_MEMORY, SID2_F32, filter);
+    if (dtype == SID2_F32) {
+        sid2_cudnn_add_step(&g, SID2_CUDNN_WGRAD, SID2_CUDNN_ADDED, x, dy, dw);
+    } else {
+        sid2_cudnn_tensor before = add_image(&g, SID2_CUDNN_MEMORY, SID2_F32, filter);
+        sid2_cudnn_tensor product = add_image(&g, SID2_CUDNN_VIRTUAL, SID2_F32, filter);
+        sid2_cudnn_add_step(&g, SID2_CUDNN_WGRAD, SID2_CUDNN_WRITTEN, x, dy, product);
+        sid2_cudnn_add_step(&g, SID2_CUDNN_POINTWISE, CUDNN_POINTWISE_ADD, product, before, dw);
+    }
+    if (!prepare(call, &g, err)) return false;
+    if (!call->out[1].data) return true;
+
+    const sid2_cuda_kernel *own = &sid2_cuda_own[call->op];
+    conv_state *state = call->state;
+    state->bias = *call;
+    state->bias.out[0].data = NULL;
+    state->bias.state = NULL;
+    state->bias.scratch_bytes = 0;
+    if (own->prepare && !own->prepare(&state->bias, err)) return sid2_cudnn_release_conv(call), false;
+    if (state->bias.scratch_bytes > call->scratch_bytes) call->scratch_bytes = state->bias.scratch_bytes;
+    return true;
+}
+
+bool sid2_cudnn_run_wgrad(sid2_cuda_call *call, void *stream, sid2_error *err)
+{
+    conv_state *state = call->state;
+    void *dw = call->out[0].data;
+    void *const pointers[SID2_CUDNN_TENSORS] = {call->in[0].data, call->in[1].data, dw, dw};
+    if (!sid2_cudnn_execute(call->target, state->plan, pointers, call->scratch, stream, err)) return false;
+    if (!call->out[1].data) return true;
+    state->bias.scratch = call->scratch;
+    return sid2_cuda_own[call->op].run(&state->bias, stream, err);
+}
+
+void sid2_cudnn_release_conv(sid2_cuda_call *call)
+{
+    conv_state *state = call->state;
+    const sid2_cuda_kernel *own = &sid2_cuda_own[call->op];
+    if (state && state->bias.target && own->release) own->release(&state->bias);
+    free(state);
+    call->state = NULL;
+}
