@@ -1,9 +1,9 @@
 /* The matrix product all own kernels share: C[M,N] (+)= A[M,K] B[K,N], on tiles that fit the first-level
  * cache.
  *
- * Six rows by two or four vectors of C stay in registers over the whole of K; each step loads a row of B and
- * multiplies it by six broadcast elements of A. A is only ever broadcast, so it may lie either way round:
- * rows of K (`A`), or, transposed, rows of M. B and C are whole vectors wide. */
+ * Six rows by up to two or four vectors of C stay in registers over the whole of K; each step loads a row of
+ * B and multiplies it by six broadcast elements of A. A is only ever broadcast, so it may lie either way
+ * round: rows of K (`A`), or, transposed, rows of M. B and C are whole vectors wide. */
 #ifndef SID2_CPU_FAST_TILE_H
 #define SID2_CPU_FAST_TILE_H
 
@@ -67,6 +67,8 @@ INLINE void tile_multiply_either(bool transposed, const tile *t, int64_t rows, i
     int64_t c = 0;
     for (; c + TILE_VECTORS * VL <= columns; c += TILE_VECTORS * VL)
         tile_rows(TILE_VECTORS, transposed, t, rows, c);
+    if (TILE_VECTORS > 2)
+        for (; c + 2 * VL <= columns; c += 2 * VL) tile_rows(2, transposed, t, rows, c);
     for (; c < columns; c += VL) tile_rows(1, transposed, t, rows, c);
 }
 
