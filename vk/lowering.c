@@ -69,7 +69,10 @@ static bool check_limits(sid2_vk_lowering *lowering, const sid2_vk_dispatch *d)
         return sid2_vk_refuse(lowering, "shader %s asks for groups of %ux%ux%u, the device takes %u", shader,
                               d->local[0], d->local[1], d->local[2], caps->max_invocations),
                false;
-    int bindings = sid2_vk_shader_bindings(d->shader);
+    int bindings = sid2_vk_shader_bindings(d->shader), written = 0;
+    for (int i = 0; i < bindings; i++)
+        written += sid2_vk_has(&d->tensor[i]) && d->tensor[i].memory && sid2_vk_shader_writes(d->shader, i);
+    if (!written) return sid2_vk_refuse(lowering, "shader %s would write nothing", shader), false;
     if ((uint32_t)bindings > caps->max_bindings)
         return sid2_vk_refuse(lowering, "shader %s binds %d tensors, the device takes %u", shader, bindings,
                               caps->max_bindings),
@@ -78,7 +81,7 @@ static bool check_limits(sid2_vk_lowering *lowering, const sid2_vk_dispatch *d)
         const sid2_vk_tensor *t = &d->tensor[i];
         char text[64];
         size_t reach = sid2_vk_bytes(t) + (t->offset & (caps->offset_alignment - 1));
-        if (sid2_vk_has(t) && reach > caps->max_range)
+        if (sid2_vk_has(t) && t->memory && reach > caps->max_range)
             return sid2_vk_refuse(lowering,
                                   "shader %s: a tensor of %s %s is larger than one binding spans (%zu MiB)",
                                   shader, sid2_dtype_name(t->dtype), sid2_shape_text(t->shape, text),

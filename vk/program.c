@@ -12,7 +12,6 @@ enum { COMPUTE = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT };
 
 struct sid2_vk_program {
     sid2_vk_memory arena, scratch;
-    sid2_vk_memory nothing; /* bound where a call lacks a tensor */
     sid2_vk_record *records;
     size_t record_count;
     int32_t node_count;
@@ -80,6 +79,20 @@ static size_t aligned(const sid2_vk_device *device, size_t offset)
     return offset & ~(device->caps->offset_alignment - 1);
 }
 
+/* The bytes that a binding spans. For a tensor that the call lacks, those of one that the shader writes: it
+ * does not touch the binding, and one that it shares adds no hazard. */
+static sid2_vk_range place_of(const sid2_vk_device *device, const sid2_vk_dispatch *d, int binding)
+{
+    int present = binding;
+    if (!sid2_vk_has(&d->tensor[binding]))
+        for (present = 0; !sid2_vk_has(&d->tensor[present]) || !sid2_vk_shader_writes(d->shader, present);)
+            present++;
+    const sid2_vk_tensor *t = &d->tensor[present];
+    size_t end = (t->offset + sid2_vk_bytes(t) + 15) & ~(size_t)15;
+    return (sid2_vk_range){t->memory, aligned(device, t->offset), end,
+                           sid2_vk_shader_writes(d->shader, binding)};
+}
+
 /* Four elements a texel: tensor.glsl. */
 static VkResult create_view(sid2_vk_device *device, sid2_vk_program *p, const sid2_vk_tensor *t,
                             VkDescriptorBufferInfo place)
@@ -105,12 +118,8 @@ static VkResult write_set(sid2_vk_device *device, sid2_vk_program *p, const sid2
     uint32_t bindings = bindings_of(record);
     for (uint32_t i = 0; i < bindings; i++) {
         const sid2_vk_tensor *t = &record->dispatch.tensor[i];
-        buffer[i] = (VkDescriptorBufferInfo){p->nothing.buffer, 0, VK_WHOLE_SIZE};
-        if (sid2_vk_has(t)) {
-            size_t begin = aligned(device, t->offset),
-                   end = (t->offset + sid2_vk_bytes(t) + 15) & ~(size_t)15;
-            buffer[i] = (VkDescriptorBufferInfo){t->memory->buffer, begin, end - begin};
-        }
+        sid2_vk_range place = place_of(device, &record->dispatch, (int)i);
+        buffer[i] = (VkDescriptorBufferInfo){place.memory->buffer, place.begin, place.end - place.begin};
         write[i] = (VkWriteDescriptorSet){.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
                                           .dstSet = set,
                                           .dstBinding = i,
@@ -186,6 +195,10 @@ static void record_groups(const sid2_vk_device *device, VkCommandBuffer commands
         axis = i;
         break;
     }
+    if (fits && !(base[0] | base[1] | base[2])) {
+        vkCmdDispatch(commands, count[0], count[1], count[2]);
+        return;
+    }
     if (fits) {
         vkCmdDispatchBase(commands, base[0], base[1], base[2], count[0], count[1], count[2]);
         return;
@@ -218,15 +231,12 @@ static void record_dispatch(sid2_vk_device *device, const sid2_vk_program *p, si
     record_groups(device, commands, base, count, d->work);
 }
 
-static bool add_hazards(sid2_vk_hazards *hazards, const sid2_vk_dispatch *d, bool *barrier)
+static bool add_hazards(const sid2_vk_device *device, sid2_vk_hazards *hazards, const sid2_vk_dispatch *d,
+                        bool *barrier)
 {
     sid2_vk_range access[SID2_VK_BINDINGS];
-    int count = 0;
-    for (int i = 0, n = sid2_vk_shader_bindings(d->shader); i < n; i++)
-        if (sid2_vk_has(&d->tensor[i]))
-            access[count++] = (sid2_vk_range){d->tensor[i].memory, d->tensor[i].offset,
-                                              d->tensor[i].offset + sid2_vk_bytes(&d->tensor[i]),
-                                              sid2_vk_shader_writes(d->shader, i)};
+    int count = sid2_vk_shader_bindings(d->shader);
+    for (int i = 0; i < count; i++) access[i] = place_of(device, d, i);
     return sid2_vk_hazard(hazards, access, count, barrier);
 }
 
@@ -295,7 +305,7 @@ static bool record(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
         node = p->records[i].node;
         if (p->recorded > 0 && p->recorded + d->work > longest(device, true))
             ok = (commands = next_commands(device, p, err)) != NULL;
-        if (ok && !add_hazards(&hazards, d, &barrier))
+        if (ok && !add_hazards(device, &hazards, d, &barrier))
             ok = sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory recording", device->id);
         if (!ok) break;
         if (barrier) sid2_vk_barrier(commands, COMPUTE, COMPUTE);
@@ -325,7 +335,6 @@ sid2_vk_program *sid2_vk_program_create(sid2_vk_device *device, const sid2_graph
     if (!p) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for a program", device->id), NULL;
     bool ok = (!plan->arena_bytes || sid2_vk_memory_create(device, SID2_VK_ON_DEVICE, plan->arena_bytes,
                                                            "the arena of activations", &p->arena, err)) &&
-              sid2_vk_memory_create(device, SID2_VK_ON_DEVICE, 256, "a placeholder", &p->nothing, err) &&
               lower(device, p, graph, plan, memories, err);
     if (ok && p->record_count) {
         p->sets = calloc(p->record_count, sizeof *p->sets);
@@ -348,7 +357,6 @@ void sid2_vk_program_destroy(sid2_vk_device *device, sid2_vk_program *p)
     for (size_t i = 0; i < p->view_count; i++) vkDestroyBufferView(device->handle, p->views[i], NULL);
     sid2_vk_memory_destroy(device, &p->arena);
     sid2_vk_memory_destroy(device, &p->scratch);
-    sid2_vk_memory_destroy(device, &p->nothing);
     free(p->times);
     free(p->pipelines);
     free(p->sets);
@@ -402,5 +410,5 @@ const sid2_node_time *sid2_vk_program_profile(sid2_vk_device *device, sid2_vk_pr
 
 size_t sid2_vk_program_workspace(const sid2_vk_program *p)
 {
-    return p->scratch.bytes + p->nothing.bytes + p->record_count * (sizeof *p->records + sizeof *p->sets);
+    return p->scratch.bytes + p->record_count * (sizeof *p->records + sizeof *p->sets);
 }
