@@ -1,0 +1,157 @@
+/* Attention, and the norm and rotation of its queries and keys. */
+#include "lower_each.h"
+#include "rotary.h"
+
+#include <math.h>
+
+typedef struct heads {
+    int64_t samples, tokens, rows, count, width; /* rows: of all samples; width: elements of a head */
+} heads;
+
+/* Of qkv[N,..,3C]. */
+static heads heads_of(const sid2_vk_tensor *qkv, int32_t count)
+{
+    int64_t samples = qkv->shape.dim[0], rows = sid2_vk_rows(qkv);
+    return (heads){samples, rows / samples, rows, count, sid2_vk_last(qkv) / 3 / count};
+}
+
+/* ---- Norm and rotation ---- */
+
+/* table[tokens, width / 2, 2]: the angles depend on the token alone, so they are computed once a call. */
+static sid2_vk_tensor rope_table(sid2_vk_lowering *lowering, const sid2_attr *attr, heads h,
+                                 sid2_rotary parts)
+{
+    sid2_vk_tensor table = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(h.tokens, h.width / 2, 2));
+    sid2_vk_dispatch d = {.shader = SID2_VK_rope_table,
+                          .tensor = {table},
+                          .push = {[1] = (uint32_t)(h.width / 2),
+                                   [2] = (uint32_t)attr->grid[1],
+                                   [3] = (uint32_t)attr->grid[2],
+                                   [4] = (uint32_t)(parts.width[0] / 2),
+                                   [5] = (uint32_t)(parts.width[1] / 2),
+                                   [6] = sid2_vk_bits((float)log2((double)attr->theta))}};
+    sid2_vk_emit_each(lowering, &d, h.tokens * h.width / 2, false);
+    return table;
+}
+
+/* A group a head of a token: as many invocations as share the sums cheaply. */
+static void emit_heads(sid2_vk_lowering *lowering, sid2_vk_dispatch *d, const sid2_attr *attr, heads h,
+                       sid2_rotary parts, int64_t vectors)
+{
+    const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
+    const uint32_t numbers[] = {(uint32_t)h.count,
+                                (uint32_t)h.width,
+                                (uint32_t)h.tokens,
+                                (uint32_t)(parts.width[0] / 2),
+                                (uint32_t)(parts.width[1] / 2),
+                                sid2_vk_bits(attr->eps)};
+    for (int i = 0; i < 6; i++) d->push[i] = numbers[i];
+    d->constant[0] = (uint32_t)attr->center;
+    d->local[0] = caps->software ? caps->subgroup_size : 32;
+    d->groups[0] = (uint32_t)vectors;
+    d->work = (double)(vectors * h.width);
+    sid2_vk_emit(lowering, d);
+}
+
+void sid2_vk_lower_qk_norm_rope(sid2_vk_lowering *lowering, const sid2_vk_call *call)
+{
+    heads h = heads_of(&call->in[0], call->attr->heads);
+    sid2_rotary parts = sid2_rotary_split(h.width, call->attr->grid);
+    sid2_vk_tensor table = rope_table(lowering, call->attr, h, parts);
+    sid2_vk_dispatch d = {.shader = SID2_VK_qk_norm_rope,
+                          .tensor = {call->in[0], call->in[1], call->in[2], table, call->out[0]}};
+    emit_heads(lowering, &d, call->attr, h, parts, h.rows * 2 * h.count);
+}
+
+/* y += x. */
+static void accumulate(sid2_vk_lowering *lowering, const sid2_vk_tensor *x, const sid2_vk_tensor *y)
+{
+    sid2_vk_dispatch d = {
+        .shader = SID2_VK_combine,
+        .tensor = {[0] = *y, [1] = *x, [4] = *y},
+        .push = {[1] = (uint32_t)sid2_vk_count(y), [2] = sid2_vk_bits(1), [3] = sid2_vk_bits(1)}};
+    sid2_vk_emit_each(lowering, &d, sid2_vk_count(y), false);
+}
+
+void sid2_vk_lower_qk_norm_rope_grad(sid2_vk_lowering *lowering, const sid2_vk_call *call)
+{
+    enum { PARTS = 64 };
+    const sid2_vk_tensor *in = call->in, *out = call->out;
+    heads h = heads_of(&in[2], call->attr->heads);
+    sid2_rotary parts = sid2_rotary_split(h.width, call->attr->grid);
+    sid2_vk_tensor table = rope_table(lowering, call->attr, h, parts);
+    sid2_vk_tensor stats = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(h.rows, 2, h.count, 2));
+    sid2_vk_dispatch d = {.shader = SID2_VK_qk_norm_rope_grad,
+                          .tensor = {in[0], in[1], in[2], in[3], table, out[0], stats}};
+    emit_heads(lowering, &d, call->attr, h, parts, h.rows * 3 * h.count);
+    if (!sid2_vk_has(&out[1]) && !sid2_vk_has(&out[2])) return;
+
+    int64_t pieces = h.rows < PARTS ? h.rows : PARTS;
+    sid2_vk_tensor partial = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(pieces, 2, 2, h.width));
+    sid2_vk_tensor sums = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(2, 2, h.width));
+    sid2_vk_emit(lowering,
+                 &(sid2_vk_dispatch){.shader = SID2_VK_qk_norm_grad_sums,
+                                     .tensor = {in[0], in[2], stats, table, partial},
+                                     .local = {32},
+                                     .groups = {sid2_vk_ceil_div(h.width / 2, 32), 2, (uint32_t)pieces},
+                                     .push = {(uint32_t)h.count, (uint32_t)h.width, (uint32_t)h.tokens,
+                                              (uint32_t)(parts.width[0] / 2), (uint32_t)(parts.width[1] / 2),
+                                              (uint32_t)h.rows, (uint32_t)pieces},
+                                     .work = (double)(h.rows * h.count * h.width)});
+    sid2_vk_dispatch middle = {.shader = SID2_VK_sum_middle,
+                               .tensor = {partial, sums},
+                               .push = {[1] = (uint32_t)pieces, [2] = (uint32_t)(4 * h.width)}};
+    sid2_vk_emit_each(lowering, &middle, 4 * h.width, false);
+    sums.shape = sid2_shape_of(2, h.width);
+    if (sid2_vk_has(&out[1])) accumulate(lowering, &sums, &out[1]);
+    sums.offset += (size_t)(2 * h.width) * sizeof(float);
+    if (sid2_vk_has(&out[2])) accumulate(lowering, &sums, &out[2]);
+}
+
+/* ---- Attention ---- */
+
+/* An invocation a token of each head. */
+static void emit_tokens(sid2_vk_lowering *lowering, sid2_vk_dispatch *d, heads h, int products)
+{
+    const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
+    bool quads = h.width % 4 == 0;
+    for (int i = 0; i < SID2_VK_BINDINGS; i++)
+        if (d->tensor[i].memory && d->tensor[i].shape.rank != 0 && sid2_vk_has(&d->tensor[i]))
+            quads = quads && sid2_vk_quads(&d->tensor[i]);
+    d->constant[0] = quads;
+    uint32_t pieces = sid2_vk_ceil_div(h.width, 4), room = 8;
+    while (room < pieces) room *= 2; /* few different pipelines, where the pieces are counted at run time */
+    d->constant[1] = caps->software ? room : pieces;
+    d->push[4] = pieces;
+    d->constant[2] = !caps->software;
+    d->push[0] = (uint32_t)h.tokens;
+    d->push[1] = (uint32_t)h.count;
+    d->push[2] = (uint32_t)h.width;
+    d->push[3] = sid2_vk_bits(1 / sqrtf((float)h.width));
+    d->local[0] = caps->software ? caps->subgroup_size : 64;
+    d->groups[0] = sid2_vk_ceil_div(h.tokens, d->local[0]);
+    d->groups[1] = (uint32_t)h.count;
+    d->groups[2] = (uint32_t)h.samples;
+    d->work = (double)products * (double)(h.rows * h.tokens * h.count * h.width);
+    sid2_vk_emit(lowering, d);
+}
+
+void sid2_vk_lower_attention(sid2_vk_lowering *lowering, const sid2_vk_call *call)
+{
+    sid2_vk_dispatch d = {.shader = SID2_VK_attention,
+                          .tensor = {call->in[0], call->in[1], call->out[0], call->out[1]}};
+    emit_tokens(lowering, &d, heads_of(&call->in[1], call->attr->heads), 2);
+}
+
+void sid2_vk_lower_attention_grad(sid2_vk_lowering *lowering, const sid2_vk_call *call)
+{
+    const sid2_vk_tensor *in = call->in, *out = call->out;
+    heads h = heads_of(&in[2], call->attr->heads);
+    sid2_vk_tensor along = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(h.samples, h.count, h.tokens));
+    sid2_vk_dispatch q = {.shader = SID2_VK_attention_grad_q,
+                          .tensor = {in[0], in[1], in[2], in[3], in[4], out[0], along}};
+    emit_tokens(lowering, &q, h, 3);
+    sid2_vk_dispatch kv = {.shader = SID2_VK_attention_grad_kv,
+                           .tensor = {in[0], in[1], in[2], in[4], along, out[0], out[1]}};
+    emit_tokens(lowering, &kv, h, 4);
+}
