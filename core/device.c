@@ -31,6 +31,8 @@ static int match(const sid2_device_info *info, const char *id)
 {
     if (!strcmp(id, "auto")) return 1 + info->rank;
     if (!strcasecmp(info->id, id)) return EXACT;
+    size_t length = strlen(id); /* "vulkan": the best of "vulkan:0", "vulkan:1" */
+    if (!strncasecmp(info->id, id, length) && info->id[length] == ':') return EXACT / 2 + info->rank;
     return strcasestr(info->name, id) ? 1 + info->rank : 0;
 }
 
