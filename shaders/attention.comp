@@ -1,10 +1,10 @@
 #version 450
-// softmax(q k^T / sqrt d) v with an online softmax: an invocation a query.
+// softmax(q k^T / sqrt d) v with an online softmax, for CPU drivers: an invocation a query.
 #extension GL_GOOGLE_include_directive : require
 #include "tensor.glsl"
 #include "attention.glsl"
-TENSOR(0, qk)
-TENSOR(1, qkv)
+TEXELS(0, qk)
+TEXELS(1, qkv)
 TENSOR(2, y)
 TENSOR(3, lse)
 

@@ -1,9 +1,12 @@
-// What attention and its gradients share. A head is D4 pieces of four elements, the last padded with zeros; an
-// invocation owns a row (a query, or a key) and walks over the others four at a time, so that neighbouring
-// invocations read the same addresses and each piece of its own row is used four times.
+// What attention and its gradients share. A head is D4 pieces of four elements, the last padded with zeros.
+//
+// For CPU drivers an invocation owns a row (a query, or a key) and walks over the others four at a time, so that
+// neighbouring invocations read the same addresses and each piece of its own row is used four times. For GPUs:
+// attention_tiles.glsl.
 #include "quads.glsl"
 layout(constant_id = 17) const uint D4 = 16;
-// A compiler for GPUs should see the number of pieces and unroll; one for CPUs takes minutes if it does.
+// Whether the compiler sees the number of pieces, unrolls, and holds them in registers: twice as fast, but compiling
+// takes minutes where loads are from storage buffers.
 layout(constant_id = 18) const uint UNROLL = 1;
 #define PIECES (UNROLL != 0 ? D4 : P(4))
 #define PIECE(tensor, at, e)                                                                  \

@@ -1,11 +1,11 @@
 #version 450
-// dk and dv: an invocation a key.
+// dk and dv, for CPU drivers: an invocation a key.
 #extension GL_GOOGLE_include_directive : require
 #include "tensor.glsl"
 #include "attention.glsl"
-TENSOR(0, dy)
-TENSOR(1, qk)
-TENSOR(2, qkv)
+TEXELS(0, dy)
+TEXELS(1, qk)
+TEXELS(2, qkv)
 TENSOR(3, lse)
 TENSOR(4, along)
 TENSOR(5, dqk)

@@ -1,11 +1,11 @@
 #version 450
-// dq: an invocation a query. along[N,heads,T] = sum of dy y over the head, for attention_grad_kv. p = exp(s - lse), ds = p (dy v - along).
+// dq, for CPU drivers: an invocation a query. along[N,heads,T] = sum of dy y over the head, for attention_grad_kv. p = exp(s - lse), ds = p (dy v - along).
 #extension GL_GOOGLE_include_directive : require
 #include "tensor.glsl"
 #include "attention.glsl"
-TENSOR(0, dy)
-TENSOR(1, qk)
-TENSOR(2, qkv)
+TEXELS(0, dy)
+TEXELS(1, qk)
+TEXELS(2, qkv)
 TENSOR(3, y)
 TENSOR(4, lse)
 TENSOR(5, dqk)

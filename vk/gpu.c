@@ -92,7 +92,8 @@ static void ask_properties(sid2_vk_gpu *gpu)
     caps->subgroup_size = sizes && control.minSubgroupSize ? control.minSubgroupSize : subgroup.subgroupSize;
     caps->subgroup_arithmetic = (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) &&
                                 (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT);
-    caps->software = all.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    /* By SID2_VK_AS_GPU, tests run the shaders for GPUs on a CPU driver. */
+    caps->software = all.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU && !getenv("SID2_VK_AS_GPU");
     caps->texels = caps->software;
     caps->max_texels = limits->maxTexelBufferElements;
     if (caps->texels && limits->minTexelBufferOffsetAlignment > caps->offset_alignment)

@@ -3,6 +3,7 @@
 #include "rotary.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef struct heads {
     int64_t samples, tokens, rows, count, width; /* rows: of all samples; width: elements of a head */
@@ -110,26 +111,35 @@ void sid2_vk_lower_qk_norm_rope_grad(sid2_vk_lowering *lowering, const sid2_vk_c
 
 /* ---- Attention ---- */
 
-/* An invocation a token of each head. */
-static void emit_tokens(sid2_vk_lowering *lowering, sid2_vk_dispatch *d, heads h, int products)
+/* Sizes of shaders/attention.glsl and attention_tiles.glsl. */
+enum { TILE_ROWS = 32, TILE_LOCAL = 64, MOST_UNROLLED = 32 };
+
+/* Whether a CPU driver can read all of the shader's tensors as texels. */
+static bool few_texels(const sid2_vk_caps *caps, const sid2_vk_dispatch *d)
+{
+    bool few = caps->texels;
+    for (int i = 0; i < 3; i++)
+        few = few && (double)sid2_vk_count(&d->tensor[i]) / 4 + 256 < (double)caps->max_texels;
+    return few;
+}
+
+/* The numbers that all attention shaders take; groups by rows of each head, in tiles on a GPU. */
+static void emit_rows(sid2_vk_lowering *lowering, sid2_vk_dispatch *d, heads h, int products)
 {
     const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
     bool quads = h.width % 4 == 0;
     for (int i = 0; i < SID2_VK_BINDINGS; i++)
-        if (d->tensor[i].memory && d->tensor[i].shape.rank != 0 && sid2_vk_has(&d->tensor[i]))
-            quads = quads && sid2_vk_quads(&d->tensor[i]);
-    d->constant[0] = quads;
+        if (d->tensor[i].memory && sid2_vk_has(&d->tensor[i])) quads = quads && sid2_vk_quads(&d->tensor[i]);
     uint32_t pieces = sid2_vk_ceil_div(h.width, 4), room = 8;
+    bool unroll = !caps->software || (quads && pieces <= MOST_UNROLLED && few_texels(caps, d));
     while (room < pieces) room *= 2; /* few different pipelines, where the pieces are counted at run time */
-    d->constant[1] = caps->software ? room : pieces;
-    d->push[4] = pieces;
-    d->constant[2] = !caps->software;
-    d->push[0] = (uint32_t)h.tokens;
-    d->push[1] = (uint32_t)h.count;
-    d->push[2] = (uint32_t)h.width;
-    d->push[3] = sid2_vk_bits(1 / sqrtf((float)h.width));
-    d->local[0] = caps->software ? caps->subgroup_size : 64;
-    d->groups[0] = sid2_vk_ceil_div(h.tokens, d->local[0]);
+    const uint32_t constants[] = {quads, unroll ? pieces : room, unroll};
+    const uint32_t numbers[] = {(uint32_t)h.tokens, (uint32_t)h.count, (uint32_t)h.width,
+                                sid2_vk_bits(1 / sqrtf((float)h.width)), pieces};
+    memcpy(d->constant, constants, sizeof constants);
+    memcpy(d->push, numbers, sizeof numbers);
+    d->local[0] = caps->software ? caps->subgroup_size : TILE_LOCAL;
+    d->groups[0] = sid2_vk_ceil_div(h.tokens, caps->software ? caps->subgroup_size : TILE_ROWS);
     d->groups[1] = (uint32_t)h.count;
     d->groups[2] = (uint32_t)h.samples;
     d->work = (double)products * (double)(h.rows * h.tokens * h.count * h.width);
@@ -138,20 +148,22 @@ static void emit_tokens(sid2_vk_lowering *lowering, sid2_vk_dispatch *d, heads h
 
 void sid2_vk_lower_attention(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
-    sid2_vk_dispatch d = {.shader = SID2_VK_attention,
+    bool software = sid2_vk_lowering_caps(lowering)->software;
+    sid2_vk_dispatch d = {.shader = software ? SID2_VK_attention : SID2_VK_attention_tiled,
                           .tensor = {call->in[0], call->in[1], call->out[0], call->out[1]}};
-    emit_tokens(lowering, &d, heads_of(&call->in[1], call->attr->heads), 2);
+    emit_rows(lowering, &d, heads_of(&call->in[1], call->attr->heads), 2);
 }
 
 void sid2_vk_lower_attention_grad(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
+    bool software = sid2_vk_lowering_caps(lowering)->software;
     const sid2_vk_tensor *in = call->in, *out = call->out;
     heads h = heads_of(&in[2], call->attr->heads);
     sid2_vk_tensor along = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(h.samples, h.count, h.tokens));
-    sid2_vk_dispatch q = {.shader = SID2_VK_attention_grad_q,
+    sid2_vk_dispatch q = {.shader = software ? SID2_VK_attention_grad_q : SID2_VK_attention_tiled_grad_q,
                           .tensor = {in[0], in[1], in[2], in[3], in[4], out[0], along}};
-    emit_tokens(lowering, &q, h, 3);
-    sid2_vk_dispatch kv = {.shader = SID2_VK_attention_grad_kv,
+    emit_rows(lowering, &q, h, 3);
+    sid2_vk_dispatch kv = {.shader = software ? SID2_VK_attention_grad_kv : SID2_VK_attention_tiled_grad_kv,
                            .tensor = {in[0], in[1], in[2], in[4], along, out[0], out[1]}};
-    emit_tokens(lowering, &kv, h, 4);
+    emit_rows(lowering, &kv, h, 4);
 }
