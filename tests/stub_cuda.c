@@ -22,6 +22,29 @@ EXPORT cuKernelGetFunction(void **function, void *kernel);
 EXPORT cuKernelSetAttribute(int attribute, int value, void *kernel, int device);
 EXPORT cuFuncSetAttribute(void *function, int attribute, int value);
 
+/* cuDNN wants to find these, and calls none of them to finalise a plan. */
+#define UNUSED(name)                                                                                         \
+    EXPORT name(void);                                                                                       \
+    int name(void) { return NO_DEVICE; }
+UNUSED(cuCtxGetCurrent)
+UNUSED(cuCtxGetLimit)
+UNUSED(cuCtxPopCurrent)
+UNUSED(cuCtxPushCurrent_v2)
+UNUSED(cuCtxPushCurrent)
+UNUSED(cuCtxPopCurrent_v2)
+UNUSED(cuDeviceGet)
+UNUSED(cuKernelGetAttribute)
+UNUSED(cuLaunchCooperativeKernel)
+UNUSED(cuLaunchKernel)
+UNUSED(cuLaunchKernelEx)
+UNUSED(cuLibraryLoadFromFile)
+UNUSED(cuLinkAddData)
+UNUSED(cuLinkComplete)
+UNUSED(cuLinkCreate)
+UNUSED(cuLinkDestroy)
+UNUSED(cuOccupancyMaxPotentialClusterSize)
+UNUSED(cuStreamGetCtx)
+
 int cuInit(unsigned flags) { return (void)flags, NO_DEVICE; }
 int cuDriverGetVersion(int *version) { return *version = VERSION, SUCCESS; }
 int cuDeviceGetCount(int *count) { return *count = 0, SUCCESS; }
