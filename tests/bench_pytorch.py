@@ -3,7 +3,8 @@
 
     first line   {"config": {"model.image_size": 32, ...}, "mode": "train" | "sample" | "op",
                   "dtype": "f32" | "bf16", "batch": 64, "threads": 2,
-                  "compile": false, "malloc": "stock" | "keep"}
+                  "compile": false, "malloc": "stock" | "keep",
+                  "device": "cuda:0", else the CPU; "tf32": false}
                  mode "op" has, instead of config and batch, one of
                     "op": "conv2d",     "shape": [N,H,W,C], "out": O, "kernel": 3
                     "op": "linear",     "shape": [rows,K],  "out": N
@@ -12,7 +13,8 @@
                     "op": "row_norm",   "shape": [rows,C]                      RMSNorm
                  answered, after one step to warm up, by    ready VERSION PARAMETERS
     run K        K steps; answered by the seconds they took
-    mem          answered by two figures in MiB: the process's peak resident memory, and what it was after the imports
+    mem          answered by two figures in MiB: the process's peak resident memory, and what it was after the imports;
+                 on a GPU: the most that tensors took there, and 0
     quit         ends; so does the end of the input
 
 Any failure is answered by one line, `error WHY`, and ends the program. Missing config keys get the defaults of
@@ -63,8 +65,28 @@ def flatten(config):
     return flat
 
 
+def on_gpu():
+    return torch.get_default_device().type == "cuda"
+
+
+def wait():
+    if on_gpu():
+        torch.cuda.synchronize()
+
+
+def choose_device(name, tf32):
+    """Tensors are made there from now on."""
+    if not name.startswith("cuda"):
+        return
+    torch.set_default_device(name)
+    torch.zeros(1)  # or the error comes later, in other words
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+
+
 def autocast(dtype):
-    return torch.autocast("cpu", torch.bfloat16) if dtype == "bf16" else contextlib.nullcontext()
+    device = torch.get_default_device().type
+    return torch.autocast(device, torch.bfloat16) if dtype == "bf16" else contextlib.nullcontext()
 
 
 def keep_freed_memory():
@@ -105,7 +127,7 @@ class Training:
         self.adam.zero_grad(set_to_none=True)
         with torch.no_grad():
             torch._foreach_lerp_(self.ema, self.weights, 1 - self.DECAY)
-        return loss.item()
+        return loss
 
     def parameters(self):
         return sum(w.numel() for w in self.weights)
@@ -122,14 +144,14 @@ class Sampling:
         self.labels = torch.randint(0, self.c["model.classes"], (self.n,))
         size, channels = self.c["model.image_size"], self.c["model.image_channels"]
         self.z = torch.randn(self.n, channels, size, size).contiguous(memory_format=torch.channels_last)
-        self.lam = self.model.schedule(torch.linspace(0, 1, self.GRID + 1, dtype=torch.float64))[0]
+        self.lam = self.model.schedule(torch.linspace(0, 1, self.GRID + 1, dtype=torch.float64))[0].cpu()
 
     @torch.inference_mode()
     def step(self):
         here, there = self.lam[self.at], self.lam[self.at - 1]
         (alpha, sigma), (alpha_s, _) = ([float(f) for f in uvit.alpha_sigma(lam)] for lam in (here, there))
         with autocast(self.dtype):
-            v = self.net(self.z, here.float().expand(self.n), self.labels)
+            v = self.net(self.z, torch.full((self.n,), float(here)), self.labels)
         x = (alpha * self.z - sigma * v.float()).clamp_(-1, 1)
         c = float(-torch.expm1(here - there))
         self.z = alpha_s * (self.z * ((1 - c) / alpha) + c * x)
@@ -199,23 +221,27 @@ def serve():
     torch.manual_seed(0)
     torch.set_num_threads(ask["threads"])
     torch.set_num_interop_threads(1)
+    choose_device(ask.get("device", "cpu"), ask.get("tf32", False))
     baseline = resident_mib()
     if ask.get("malloc", "stock") == "keep":
         keep_freed_memory()
     work = {"train": Training, "sample": Sampling, "op": Operator}[ask["mode"]](ask)
     for _ in range(2 if ask.get("compile") else 1):  # a second shape-independent compilation may follow the first
         work.step()
+    wait()
     print("ready", torch.__version__, work.parameters(), flush=True)
     for line in sys.stdin:
         words = line.split()
         if words == ["quit"]:
             return
         if words == ["mem"]:
-            print(f"{peak_mib():.1f} {baseline:.1f}", flush=True)
+            print(f"{torch.cuda.max_memory_allocated() / 2**20:.1f} 0" if on_gpu() else
+                  f"{peak_mib():.1f} {baseline:.1f}", flush=True)
         elif len(words) == 2 and words[0] == "run":
             began = time.perf_counter()
             for _ in range(int(words[1])):
                 work.step()
+            wait()
             print(f"{time.perf_counter() - began:.6f}", flush=True)
         else:
             raise ValueError(f"unknown request '{line.strip()}'")

@@ -163,9 +163,10 @@ class RMSNorm(nn.RMSNorm):
 
 
 def attend(q, k, v):
-    """softmax(q k^T / sqrt(head_dim)) v, all [N,heads,T,head_dim]. Below about 512 tokens the bf16 kernel's backward pass
-    is half as fast as the float32 one's."""
-    kind = torch.float32 if v.dtype == torch.bfloat16 and v.shape[2] < 512 else v.dtype
+    """softmax(q k^T / sqrt(head_dim)) v, all [N,heads,T,head_dim]. Below about 512 tokens the CPU's bf16 kernel's backward
+    pass is half as fast as the float32 one's."""
+    slow = v.dtype == torch.bfloat16 and v.shape[2] < 512 and v.device.type == "cpu"
+    kind = torch.float32 if slow else v.dtype
     return F.scaled_dot_product_attention(q.to(kind), k.to(kind), v.to(kind)).to(v.dtype)
 
 
