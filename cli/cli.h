@@ -11,6 +11,7 @@ int command_sample(int argc, char **argv);
 int command_info(int argc, char **argv);
 int command_devices(int argc, char **argv);
 int command_check(int argc, char **argv);
+int command_tune(int argc, char **argv);
 int command_data(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_eval(int argc, char **argv);

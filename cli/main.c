@@ -20,6 +20,7 @@ static const struct {
     {"data", "generate pictures, or look at a data set", command_data},
     {"devices", "what this machine can compute on", command_devices},
     {"check", "whether a device computes right", command_check},
+    {"tune", "find and keep the fastest block sizes of a GPU", command_tune},
     {"bench", "speed by operator, or beside PyTorch", command_bench},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };

@@ -28,6 +28,7 @@ typedef struct sid2_device_options {
     int threads;        /* CPU threads; 0: all that the process may use */
     bool deterministic; /* the same bits in every run, also where that is slower */
     bool tf32;          /* f32 products may round their inputs to TF32, where the device has it */
+    const char *blocks; /* block sizes of products by name, see the backend's blocks; NULL: the best known */
 } sid2_device_options;
 
 /* Memory on a device. `version` counts writes, so that a program can keep a packed copy of weights. */
@@ -52,6 +53,10 @@ typedef struct sid2_backend {
     /* What keeps it from having (more) devices or full speed, one line each: "CUDA: no driver (libcuda.so.1
      * not found)". False past the last. May be NULL. */
     bool (*missing)(int line, char text[200]);
+    /* Block sizes of products to choose from for device `index`: name `i`, best guess first, NULL past the
+     * last; and the choice for all programs to come. Both may be NULL. */
+    const char *(*blocks)(int index, int i);
+    bool (*keep_blocks)(int index, const char *name, sid2_error *err);
     void *(*open)(int index, const sid2_device_options *options, sid2_error *err);
     void (*close)(void *self);
     size_t (*alignment)(void *self); /* of tensors in the arena, bytes */

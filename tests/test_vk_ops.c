@@ -3,8 +3,9 @@
  *
  *     test_vk_ops [cases] [operator] [dtype] [device]
  *
- * cases (100) each, of one operator or "all", one of f32, bf16, f16 or "all", on the devices whose name or
- * driver holds `device` ($SID2_VK_DEVICE; all). 77 where there is none. */
+ * cases ($SID2_VK_CASES; 100) each, of one operator or "all", one of f32, bf16, f16 or "all", on the devices whose name or
+ * driver holds `device` ($SID2_VK_DEVICE; all), with block sizes $SID2_VK_BLOCKS (as without it). 77 where
+ * there is none. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +49,8 @@ static int check_device(const sid2_device_info *info, sid2_device *reference, co
     static const sid2_backend *const backends[] = {&sid2_backend_vk};
     static const sid2_dtype dtypes[] = {SID2_F32, SID2_BF16, SID2_F16};
     sid2_error err = {0};
-    sid2_device *device = sid2_device_open(backends, 1, info->id, NULL, &err);
+    const sid2_device_options options = {.blocks = getenv("SID2_VK_BLOCKS")};
+    sid2_device *device = sid2_device_open(backends, 1, info->id, &options, &err);
     if (!device) return printf("FAILED %s: %s\n", info->id, err.message), 1;
     printf("%s, %s\n  %s\n", info->name, info->driver, info->detail);
     int failures = 0;
@@ -65,7 +67,8 @@ static int check_device(const sid2_device_info *info, sid2_device *reference, co
 
 int main(int argc, char **argv)
 {
-    wanted w = {100, NULL, NULL, getenv("SID2_VK_DEVICE")};
+    const char *cases = getenv("SID2_VK_CASES");
+    wanted w = {cases ? atoi(cases) : 100, NULL, NULL, getenv("SID2_VK_DEVICE")};
     if (argc > 1) w.cases = atoi(argv[1]);
     if (argc > 2) w.op = argv[2];
     if (argc > 3) w.dtype = argv[3];

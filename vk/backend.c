@@ -1,4 +1,5 @@
 /* The Vulkan backend behind core's device interface. */
+#include "cache.h"
 #include "vk.h"
 
 #include "lowering.h"
@@ -50,9 +51,28 @@ static bool vk_describe(int index, const sid2_device_options *options, sid2_devi
         used +=
             snprintf(info->detail + used, sizeof info->detail - (size_t)used, ", cooperative matrix %ux%ux%u",
                      caps->cooperative.m, caps->cooperative.n, caps->cooperative.k);
-    if (caps->software)
-        snprintf(info->detail + used, sizeof info->detail - (size_t)used, "; a CPU, register tiles");
+    char kept[SID2_VK_TILE_NAME];
+    const sid2_vk_tiles *tiles = sid2_vk_tiles_load(gpu, kept) ? sid2_vk_tiles_find(caps, kept) : NULL;
+    snprintf(info->detail + used, sizeof info->detail - (size_t)used, "; blocks %s%s",
+             tiles ? tiles->name : sid2_vk_tiles_for(caps)->name, tiles ? " (measured)" : "");
     return true;
+}
+
+static const char *vk_blocks(int index, int i)
+{
+    int count;
+    const sid2_vk_gpu *gpus = sid2_vk_gpus(&count);
+    const sid2_vk_tiles *tiles = index < count ? sid2_vk_tiles_candidate(&gpus[index].caps, i) : NULL;
+    return tiles ? tiles->name : NULL;
+}
+
+static bool vk_keep_blocks(int index, const char *name, sid2_error *err)
+{
+    int count;
+    const sid2_vk_gpu *gpus = sid2_vk_gpus(&count);
+    if (index >= count || !sid2_vk_tiles_find(&gpus[index].caps, name))
+        return sid2_fail(err, SID2_ERR_USAGE, "vulkan:%d: there are no block sizes '%s' for it", index, name);
+    return sid2_vk_tiles_keep(&gpus[index], name, err);
 }
 
 static bool vk_missing(int line, char text[200])
@@ -65,8 +85,7 @@ static bool vk_missing(int line, char text[200])
 
 static void *vk_open(int index, const sid2_device_options *options, sid2_error *err)
 {
-    (void)options;
-    return sid2_vk_device_open(index, err);
+    return sid2_vk_device_open(index, options->blocks, err);
 }
 
 static void vk_close(void *self) { sid2_vk_device_close(self); }
@@ -159,6 +178,8 @@ const sid2_backend sid2_backend_vk = {
     .count = vk_count,
     .describe = vk_describe,
     .missing = vk_missing,
+    .blocks = vk_blocks,
+    .keep_blocks = vk_keep_blocks,
     .open = vk_open,
     .close = vk_close,
     .alignment = vk_alignment,

@@ -40,7 +40,7 @@ static header header_for(const sid2_vk_gpu *gpu, const uint8_t *bytes, size_t co
 }
 
 /* The file's path; with `make`, its folder is made. */
-static bool path_of(const sid2_vk_gpu *gpu, bool make, char path[4096])
+static bool path_of(const sid2_vk_gpu *gpu, const char *kind, bool make, char path[4096])
 {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     char folder[3800];
@@ -50,8 +50,8 @@ static bool path_of(const sid2_vk_gpu *gpu, bool make, char path[4096])
     if (length < 0 || (size_t)length >= sizeof folder) return false;
     if (make && !sid2_make_directories(folder, NULL)) return false;
     header h = header_for(gpu, NULL, 0);
-    snprintf(path, 4096, "%s/vulkan-%016llx.cache", folder,
-             (unsigned long long)checksum((uint8_t *)&h, sizeof h));
+    snprintf(path, 4096, "%s/vulkan-%016llx.%s", folder,
+             (unsigned long long)checksum((uint8_t *)&h, sizeof h), kind);
     return true;
 }
 
@@ -60,7 +60,7 @@ VkResult sid2_vk_cache_load(const sid2_vk_device *device, VkPipelineCache *cache
     char path[4096];
     size_t size = 0;
     uint8_t *bytes = NULL;
-    if (!(device->gpu->quirks & SID2_VK_NO_CACHE) && path_of(device->gpu, false, path))
+    if (!(device->gpu->quirks & SID2_VK_NO_CACHE) && path_of(device->gpu, "cache", false, path))
         bytes = sid2_file_read(path, MOST_BYTES, &size, NULL);
     bool valid = bytes && size > sizeof(header);
     if (valid) {
@@ -86,10 +86,30 @@ void sid2_vk_cache_save(const sid2_vk_device *device, VkPipelineCache cache)
     if (vkGetPipelineCacheData(device->handle, cache, &size, NULL) != VK_SUCCESS || size > MOST_BYTES) return;
     uint8_t *bytes = malloc(sizeof(header) + size);
     if (bytes && vkGetPipelineCacheData(device->handle, cache, &size, bytes + sizeof(header)) == VK_SUCCESS &&
-        path_of(device->gpu, true, path)) {
+        path_of(device->gpu, "cache", true, path)) {
         header h = header_for(device->gpu, bytes + sizeof(header), size);
         memcpy(bytes, &h, sizeof h);
         sid2_file_write(path, bytes, sizeof h + size, NULL);
     }
     free(bytes);
+}
+
+bool sid2_vk_tiles_load(const sid2_vk_gpu *gpu, char name[SID2_VK_TILE_NAME])
+{
+    char path[4096];
+    size_t size = 0;
+    uint8_t *bytes =
+        path_of(gpu, "tiles", false, path) ? sid2_file_read(path, SID2_VK_TILE_NAME - 1, &size, NULL) : NULL;
+    if (bytes) snprintf(name, SID2_VK_TILE_NAME, "%.*s", (int)size, (const char *)bytes);
+    bool found = bytes != NULL;
+    free(bytes);
+    return found;
+}
+
+bool sid2_vk_tiles_keep(const sid2_vk_gpu *gpu, const char *name, sid2_error *err)
+{
+    char path[4096];
+    if (!path_of(gpu, "tiles", true, path))
+        return sid2_fail(err, SID2_ERR_IO, "no folder to keep block sizes in ($XDG_CACHE_HOME or ~/.cache)");
+    return sid2_file_write(path, name, strlen(name), err);
 }

@@ -9,4 +9,8 @@
 VkResult sid2_vk_cache_load(const sid2_vk_device *device, VkPipelineCache *cache);
 void sid2_vk_cache_save(const sid2_vk_device *device, VkPipelineCache cache);
 
+/* The block sizes kept for the device under this driver, by name, beside it: what `sid2 tune` found. */
+bool sid2_vk_tiles_load(const sid2_vk_gpu *gpu, char name[SID2_VK_TILE_NAME]);
+bool sid2_vk_tiles_keep(const sid2_vk_gpu *gpu, const char *name, sid2_error *err);
+
 #endif

@@ -25,7 +25,6 @@ typedef struct sid2_vk_caps {
     /* Character. */
     bool software; /* a CPU driver: shared memory only costs there */
     bool texels;   /* reads through texel buffers cost less than through storage buffers */
-    const struct sid2_vk_tiles *tiles; /* block sizes for this class of device: tiles.h */
 } sid2_vk_caps;
 
 #endif

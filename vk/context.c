@@ -1,5 +1,7 @@
 #include "context.h"
 
+#include "cache.h"
+
 #include "cooperative.h"
 #include "pipeline.h"
 #include "transfer.h"
@@ -109,16 +111,25 @@ static bool create_device(sid2_vk_device *device, sid2_error *err)
     return true;
 }
 
-sid2_vk_device *sid2_vk_device_open(int index, sid2_error *err)
+sid2_vk_device *sid2_vk_device_open(int index, const char *tiles, sid2_error *err)
 {
     int count;
     const sid2_vk_gpu *gpus = sid2_vk_gpus(&count);
     if (index < 0 || index >= count)
         return sid2_fail(err, SID2_ERR_USAGE, "no device vulkan:%d", index), NULL;
+    char kept[SID2_VK_TILE_NAME];
+    const sid2_vk_tiles *chosen = sid2_vk_tiles_find(&gpus[index].caps, tiles);
+    if (tiles && !chosen)
+        return sid2_fail(err, SID2_ERR_USAGE, "vulkan:%d: there are no block sizes '%s' for it", index,
+                         tiles),
+               NULL;
+    if (!chosen && sid2_vk_tiles_load(&gpus[index], kept))
+        chosen = sid2_vk_tiles_find(&gpus[index].caps, kept);
     sid2_vk_device *device = calloc(1, sizeof *device);
     if (!device) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory opening vulkan:%d", index), NULL;
     device->gpu = &gpus[index];
     device->caps = &gpus[index].caps;
+    device->tiles = chosen ? chosen : sid2_vk_tiles_for(device->caps);
     snprintf(device->id, sizeof device->id, "vulkan:%d", index);
     bool ok = create_device(device, err);
     for (int i = 0; ok && i < SID2_VK_IN_FLIGHT; i++)

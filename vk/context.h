@@ -7,12 +7,14 @@
 #define SID2_VK_CONTEXT_H
 
 #include "gpu.h"
+#include "tiles.h"
 
 enum { SID2_VK_IN_FLIGHT = 16 };
 
 typedef struct sid2_vk_device {
     const sid2_vk_gpu *gpu;
     const sid2_vk_caps *caps;
+    const sid2_vk_tiles *tiles;
     char id[32]; /* "vulkan:0" */
     VkDevice handle;
     VkQueue queue;
@@ -23,7 +25,8 @@ typedef struct sid2_vk_device {
     struct sid2_vk_pipelines *pipelines;
 } sid2_vk_device;
 
-sid2_vk_device *sid2_vk_device_open(int index, sid2_error *err);
+/* tiles: the name of a row in tiles.c; NULL: what was kept for the device, or else its class's first. */
+sid2_vk_device *sid2_vk_device_open(int index, const char *tiles, sid2_error *err);
 void sid2_vk_device_close(sid2_vk_device *device);
 
 /* True when `result` is success; else fills `err` with one line: device, what it was doing, the cause. Notes

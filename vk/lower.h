@@ -50,6 +50,8 @@ typedef struct sid2_vk_lowering sid2_vk_lowering;
 
 /* What the device can do, for choosing shaders. */
 const sid2_vk_caps *sid2_vk_lowering_caps(const sid2_vk_lowering *lowering);
+/* Block sizes of products for this device: tiles.h. */
+const struct sid2_vk_tiles *sid2_vk_lowering_tiles(const sid2_vk_lowering *lowering);
 /* Appends a dispatch. After the first failure (a limit, no memory) further ones do nothing and the program's
  * compilation reports it. */
 void sid2_vk_emit(sid2_vk_lowering *lowering, const sid2_vk_dispatch *dispatch);

@@ -20,17 +20,20 @@ static image image_of(const sid2_vk_tensor *x, int64_t side)
     return (image){x->shape.dim[rank - 3], x->shape.dim[rank - 2], side};
 }
 
-static const sid2_vk_tiles *tiles_of(const sid2_vk_lowering *lowering)
-{
-    const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
-    return caps->tiles ? caps->tiles : sid2_vk_tiles_for(caps);
-}
+/* How a group of invocations covers rows x columns; in registers, invocations that would find no column take
+ * other rows. */
+typedef struct grid {
+    uint32_t lanes, lines, across, down;
+} grid;
 
-/* Invocations along the columns: no more than there is work for. */
-static uint32_t lanes_for(uint32_t most, int64_t columns)
+static grid grid_of(const sid2_vk_tiles *tiles, int64_t rows, int64_t columns, uint32_t each_rows,
+                    uint32_t each_columns)
 {
-    while (most > 1 && most / 2 >= columns) most /= 2;
-    return most;
+    grid g = {.lanes = tiles->lanes, .lines = tiles->lines};
+    for (; !tiles->shared && g.lanes > 1 && g.lanes / 2 >= columns; g.lanes /= 2) g.lines *= 2;
+    g.across = sid2_vk_ceil_div(columns, g.lanes * each_columns);
+    g.down = sid2_vk_ceil_div(rows, g.lines * each_rows);
+    return g;
 }
 
 /* ---- Forward and by input ---- */
@@ -64,20 +67,20 @@ static void product(sid2_vk_lowering *lowering, const sid2_vk_tensor *x, const s
                     const weights *how, image im, const sid2_vk_tensor *bias, const sid2_vk_tensor *residual,
                     const sid2_vk_tensor *y)
 {
-    const sid2_vk_tiles *tiles = tiles_of(lowering);
+    const sid2_vk_tiles *tiles = sid2_vk_lowering_tiles(lowering);
     int64_t rows = sid2_vk_rows(x), taps = im.side * im.side;
     /* Few rows do not repay packing. */
-    bool as_is = rows < 64 && how->step_channel == 1 && how->channels % 4 == 0 && sid2_vk_quads(w);
+    bool as_is =
+        !tiles->shared && rows < 64 && how->step_channel == 1 && how->channels % 4 == 0 && sid2_vk_quads(w);
     sid2_vk_tensor right = as_is ? *w : pack(lowering, w, how, taps);
-    uint32_t lanes = lanes_for(tiles->lanes, how->columns), lines = tiles->lanes / lanes * tiles->lines;
+    grid g = grid_of(tiles, rows, how->columns, tiles->rows, tiles->columns);
     sid2_vk_dispatch d = {
-        .shader = SID2_VK_product,
+        .shader = tiles->shared ? SID2_VK_product_shared : SID2_VK_product,
         .tensor = {*x, right, bias ? *bias : (sid2_vk_tensor){.shape.rank = -1}, *residual, *y},
-        .local = {lanes, lines},
-        .groups = {sid2_vk_ceil_div(how->columns, lanes * tiles->columns),
-                   sid2_vk_ceil_div(rows, lines * tiles->rows)},
+        .local = {g.lanes, g.lines},
+        .groups = {g.across, g.down},
         .constant = {tiles->rows, tiles->columns, (uint32_t)im.side,
-                     how->channels % 4 == 0 && sid2_vk_quads(x)},
+                     how->channels % 4 == 0 && sid2_vk_quads(x), tiles->depth, g.lanes, g.lines},
         .push = {(uint32_t)rows, (uint32_t)how->columns, (uint32_t)how->channels, (uint32_t)im.height,
                  (uint32_t)im.width, as_is ? (uint32_t)how->step_column : 4,
                  as_is ? 4 : 4 * (uint32_t)how->columns},
@@ -155,7 +158,7 @@ static void bias_gradient(sid2_vk_lowering *lowering, const sid2_vk_tensor *dy, 
 /* Shares of the lines so that all groups together keep the device busy, and parts stay small. */
 static int64_t share_of(const sid2_vk_lowering *lowering, int64_t lines, int64_t groups, int64_t elements)
 {
-    int64_t parts = sid2_vk_ceil_div(tiles_of(lowering)->groups, groups);
+    int64_t parts = sid2_vk_ceil_div(sid2_vk_lowering_tiles(lowering)->groups, groups);
     int64_t most = (int64_t)(sid2_vk_lowering_caps(lowering)->max_range / 8) / (4 * elements);
     if (parts > most) parts = most;
     if (parts > lines) parts = lines;
@@ -165,27 +168,26 @@ static int64_t share_of(const sid2_vk_lowering *lowering, int64_t lines, int64_t
 static void weight_gradient(sid2_vk_lowering *lowering, const sid2_vk_call *call, image im)
 {
     const sid2_vk_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
-    const sid2_vk_tiles *tiles = tiles_of(lowering);
+    const sid2_vk_tiles *tiles = sid2_vk_lowering_tiles(lowering);
     int64_t rows = sid2_vk_rows(x), ins = sid2_vk_last(x), outs = sid2_vk_last(dy), taps = im.side * im.side;
     int64_t lines = (rows + im.width - 1) / im.width;
-    uint32_t lanes = lanes_for(tiles->lanes, (ins + 3) / 4), down = tiles->lanes / lanes * tiles->lines;
-    uint32_t across = sid2_vk_ceil_div(ins, 4 * lanes * tiles->ins);
-    uint32_t along = sid2_vk_ceil_div(outs, 4 * down * tiles->outs);
-    int64_t share = share_of(lowering, lines, across * along * taps, sid2_vk_count(dw));
+    grid g = grid_of(tiles, (outs + 3) / 4, (ins + 3) / 4, tiles->outs, tiles->ins);
+    int64_t share = share_of(lowering, lines, g.across * g.down * taps, sid2_vk_count(dw));
     int64_t parts = sid2_vk_ceil_div(lines, share);
     sid2_vk_tensor sums = *dw;
     if (parts > 1) sums = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(parts, sid2_vk_count(dw)));
-    sid2_vk_emit(lowering, &(sid2_vk_dispatch){.shader = SID2_VK_product_wgrad,
-                                               .tensor = {*x, *dy, sums},
-                                               .local = {lanes, down},
-                                               .groups = {across, along, (uint32_t)(taps * parts)},
-                                               .constant = {tiles->outs, tiles->ins, (uint32_t)im.side,
-                                                            ins % 4 == 0 && sid2_vk_quads(x),
-                                                            outs % 4 == 0 && sid2_vk_quads(dy), parts == 1},
-                                               .push = {(uint32_t)rows, (uint32_t)outs, (uint32_t)ins,
-                                                        (uint32_t)im.height, (uint32_t)im.width,
-                                                        (uint32_t)lines, (uint32_t)share, (uint32_t)parts},
-                                               .work = (double)rows * (double)(outs * ins * taps)});
+    sid2_vk_emit(
+        lowering,
+        &(sid2_vk_dispatch){.shader = tiles->shared ? SID2_VK_product_wgrad_shared : SID2_VK_product_wgrad,
+                            .tensor = {*x, *dy, sums},
+                            .local = {g.lanes, g.lines},
+                            .groups = {g.across, g.down, (uint32_t)(taps * parts)},
+                            .constant = {tiles->outs, tiles->ins, (uint32_t)im.side,
+                                         ins % 4 == 0 && sid2_vk_quads(x), outs % 4 == 0 && sid2_vk_quads(dy),
+                                         parts == 1, 2 * tiles->depth, g.lanes, g.lines},
+                            .push = {(uint32_t)rows, (uint32_t)outs, (uint32_t)ins, (uint32_t)im.height,
+                                     (uint32_t)im.width, (uint32_t)lines, (uint32_t)share, (uint32_t)parts},
+                            .work = (double)rows * (double)(outs * ins * taps)});
     if (parts > 1) add_parts(lowering, &sums, parts, dw);
     if (sid2_vk_has(&call->out[1])) bias_gradient(lowering, dy, &call->out[1]);
 }

@@ -22,6 +22,7 @@ bool sid2_vk_lowers(sid2_op op) { return table[op] != NULL; }
  */
 
 const sid2_vk_caps *sid2_vk_lowering_caps(const sid2_vk_lowering *lowering) { return lowering->device->caps; }
+const sid2_vk_tiles *sid2_vk_lowering_tiles(const sid2_vk_lowering *l) { return l->device->tiles; }
 int64_t sid2_vk_count(const sid2_vk_tensor *t) { return sid2_shape_count(t->shape); }
 int64_t sid2_vk_last(const sid2_vk_tensor *t) { return t->shape.rank ? t->shape.dim[t->shape.rank - 1] : 1; }
 int64_t sid2_vk_rows(const sid2_vk_tensor *t) { return sid2_vk_count(t) / sid2_vk_last(t); }

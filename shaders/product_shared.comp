@@ -1,0 +1,84 @@
+#version 450
+// The product of product.comp for GPUs: a group of LANES x LINES invocations stages DEPTH channels of its rows
+// and columns in shared memory, and each invocation sums ROWS x COLUMNS of them.
+//
+// Rows and columns of an invocation lie LINES and LANES apart, so that neighbours read neighbouring words.
+// Staged channels are rows of quads over rows or columns; what lies outside is staged as zeros, and the sums
+// need no tests. w is packed always (product_weights.comp).
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#include "tensor.glsl"
+layout(constant_id = 16) const uint ROWS = 4;
+layout(constant_id = 17) const uint COLUMNS = 4;
+layout(constant_id = 18) const uint SIDE = 1;  // of the kernel
+layout(constant_id = 19) const uint QUADS = 0; // x can be read by fours
+layout(constant_id = 20) const uint DEPTH = 4; // quads of channels staged at once
+layout(constant_id = 21) const uint LANES = 16;
+layout(constant_id = 22) const uint LINES = 16;
+TENSOR(0, x)
+TENSOR(1, w)
+TENSOR(2, bias)
+TENSOR(3, residual)
+TENSOR(4, y)
+
+// One quad more in a row of `left`, for its rows are written down and read across.
+const uint TALL = LINES * ROWS, WIDE = LANES * COLUMNS, PITCH = TALL + 1;
+shared vec4 left[DEPTH * PITCH];
+shared vec4 right[DEPTH * WIDE];
+
+vec4 channels(uint at, uint k, uint all)
+{
+    if (QUADS != 0) return x4(at + k);
+    return vec4(x(at + k), k + 1 < all ? x(at + k + 1) : 0, k + 2 < all ? x(at + k + 2) : 0,
+                k + 3 < all ? x(at + k + 3) : 0);
+}
+
+void main()
+{
+    uint rows = P(0), columns = P(1), ins = P(2), height = P(3), width = P(4), quads = (ins + 3) / 4;
+    uint me = gl_LocalInvocationIndex, lane = gl_LocalInvocationID.x, line = gl_LocalInvocationID.y;
+    uint first = gl_WorkGroupID.y * TALL, column = gl_WorkGroupID.x * WIDE;
+    float sum[ROWS][COLUMNS];
+    [[unroll]] for (uint i = 0; i < ROWS; i++)
+        [[unroll]] for (uint j = 0; j < COLUMNS; j++) sum[i][j] = 0;
+
+    for (uint tap = 0; tap < SIDE * SIDE; tap++) {
+        int down = int(tap / SIDE) - int(SIDE / 2), across = int(tap % SIDE) - int(SIDE / 2);
+        for (uint quad = 0; quad < quads; quad += DEPTH) {
+            barrier();
+            for (uint i = me; i < TALL * DEPTH; i += LANES * LINES) {
+                uint row = first + i / DEPTH, q = quad + i % DEPTH;
+                bool inside = row < rows && q < quads;
+                if (SIDE > 1 && inside) {
+                    inside = uint(int(row / width % height) + down) < height && uint(int(row % width) + across) < width;
+                    row = uint(int(row) + down * int(width) + across);
+                }
+                left[i % DEPTH * PITCH + i / DEPTH] = inside ? channels(row * ins, 4 * q, ins) : vec4(0);
+            }
+            for (uint i = me; i < WIDE * DEPTH; i += LANES * LINES) {
+                uint n = column + i % WIDE, q = quad + i / WIDE;
+                right[i] = n < columns && q < quads ? w4(4 * ((tap * quads + q) * columns + n)) : vec4(0);
+            }
+            barrier();
+            for (uint q = 0; q < DEPTH; q++) {
+                vec4 r[COLUMNS];
+                [[unroll]] for (uint j = 0; j < COLUMNS; j++) r[j] = right[q * WIDE + j * LANES + lane];
+                [[unroll]] for (uint i = 0; i < ROWS; i++) {
+                    vec4 l = left[q * PITCH + i * LINES + line];
+                    [[unroll]] for (uint j = 0; j < COLUMNS; j++) sum[i][j] += dot(l, r[j]);
+                }
+            }
+        }
+    }
+
+    [[unroll]] for (uint j = 0; j < COLUMNS; j++) {
+        uint n = column + j * LANES + lane;
+        if (n < columns) {
+            float start = HAS(bias) ? bias(n) : 0;
+            [[unroll]] for (uint i = 0; i < ROWS; i++) {
+                uint row = first + i * LINES + line, at = row * columns + n;
+                if (row < rows) y_store(at, sum[i][j] + start + (HAS(residual) ? residual(at) : 0));
+            }
+        }
+    }
+}
