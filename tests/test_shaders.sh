@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# test_shaders.sh FOLDER: the modules in FOLDER/spirv are what the sources there give. Skipped (77) without the
+# compiler that made them, for another version makes other bytes.
+set -euo pipefail
+cd "$1"
+command -v glslangValidator spirv-opt >/dev/null || { echo "skipped: no glslangValidator or spirv-opt"; exit 77; }
+have=$(glslangValidator --version | sed -n 's/^Glslang Version: */glslang /p')
+made=$(head -n 1 spirv/VERSION)
+[ "$have" = "$made" ] || { echo "skipped: this is $have, the modules are from $made"; exit 77; }
+
+fresh=$(mktemp -d)
+trap 'rm -rf "$fresh"' EXIT
+./compile --to "$fresh"
+status=0
+for module in "$fresh"/*.spv; do
+    name=${module##*/}
+    cmp -s "$module" "spirv/$name" || { echo "spirv/$name is not what its source gives: run shaders/compile"; status=1; }
+done
+for module in spirv/*.spv; do
+    name=${module##*/}
+    shader=${name%.spv} shader=${shader%_16*} shader=${shader%_sub*} shader=${shader%_tex*}
+    [ -e "$fresh/$name" ] || grep -q "^SHADER($shader,.*COOP" shaders.def || { echo "spirv/$name has no source"; status=1; }
+done
+count=$(find spirv -name '*.spv' | wc -l) bytes=$(cat spirv/*.spv | wc -c)
+echo "$count modules, $bytes bytes"
+[ "$count" -lt 120 ] && [ "$bytes" -lt 5000000 ] || { echo "too many or too large"; status=1; }
+exit $status

@@ -1,0 +1,104 @@
+/* The same training and the same images on the CPU and on a Vulkan device: losses agree at every step, seeds
+ * give the same pictures. Argument: training steps (200). $SID2_VK_DEVICE: part of the device's name. */
+#include <unistd.h>
+
+#include "file.h"
+#include "model_support.h"
+#include "vk.h"
+
+enum { BATCH = 8, BYTES = 64, CLASSES = 3, IMAGES = 16, SKIPPED = 77 };
+
+static sid2_device *cpu, *gpu;
+static sid2_trainer *on_cpu, *on_gpu;
+static char folder[] = "/tmp/sid2-vk-XXXXXX", checkpoint[64];
+static int steps = 200;
+
+static sid2_device *open_vulkan(void)
+{
+    const sid2_backend *backend = &sid2_backend_vk;
+    const char *name = getenv("SID2_VK_DEVICE");
+    return sid2_device_open(&backend, 1, name ? name : "auto", NULL, &err);
+}
+
+static void losses_agree(void **state)
+{
+    (void)state;
+    sid2_config *config = TINY("train.precision=f32", "model.dropout=0.1", "train.ema=0.98");
+    must(on_cpu = sid2_trainer_create(cpu, config, 0, &err));
+    must(on_gpu = sid2_trainer_create(gpu, config, 0, &err));
+    double first = 0, last = 0, worst = 0;
+    for (int i = 0; i < steps; i++) {
+        uint8_t pixels[BATCH * BYTES];
+        int32_t labels[BATCH];
+        sid2_train_stats a, b;
+        make_images(pixels, labels, BATCH, BYTES, CLASSES, sid2_trainer_images(on_cpu));
+        must(sid2_trainer_step(on_cpu, pixels, labels, &a, &err));
+        must(sid2_trainer_step(on_gpu, pixels, labels, &b, &err));
+        double difference = fabs(a.loss - b.loss) / fmax(1, fabs(a.loss));
+        if (!(difference <= worst)) worst = difference;
+        if (!i) first = a.loss;
+        last = a.loss;
+        if (!(difference < 1e-3))
+            fail_msg("step %d: loss %.6f on the CPU, %.6f on Vulkan", i, a.loss, b.loss);
+    }
+    printf("%d steps: loss %.4f to %.4f, worst difference %.2g\n", steps, first, last, worst);
+    must(sid2_trainer_save(on_cpu, checkpoint, &err));
+    sid2_config_destroy(config);
+}
+
+static void sample(sid2_device *device, const char *precision, uint8_t *pixels)
+{
+    sid2_config *config = TINY(precision, "sample.guidance=2", "sample.steps=12");
+    sid2_sampler *s = sid2_sampler_create(device, config, 0, &err);
+    must(s);
+    must(sid2_sampler_load(s, checkpoint, true, &err));
+    uint64_t seeds[IMAGES];
+    int32_t labels[IMAGES];
+    for (int i = 0; i < IMAGES; i++) seeds[i] = (uint64_t)i, labels[i] = i % CLASSES;
+    must(sid2_sampler_run(s, seeds, labels, IMAGES, pixels, NULL, NULL, &err));
+    sid2_sampler_destroy(s);
+    sid2_config_destroy(config);
+}
+
+static double psnr(const uint8_t *a, const uint8_t *b, int count)
+{
+    double squares = 0;
+    for (int i = 0; i < count; i++) squares += (a[i] - b[i]) * (a[i] - b[i]);
+    return squares > 0 ? 10 * log10(255.0 * 255 * count / squares) : INFINITY;
+}
+
+static void seeds_give_the_same_pictures(void **state)
+{
+    (void)state;
+    uint8_t want[IMAGES * BYTES], got[IMAGES * BYTES];
+    sample(cpu, "sample.precision=f32", want);
+    assert_true(memcmp(want, want + BYTES, BYTES) != 0);
+    sample(gpu, "sample.precision=f32", got);
+    double f32 = psnr(want, got, sizeof want);
+    printf("f32: %.1f dB\n", f32);
+    assert_true(f32 >= 50);
+    if (!sid2_device_describe(gpu)->f16) return;
+    sample(gpu, "sample.precision=f16", got);
+    double f16 = psnr(want, got, sizeof want);
+    printf("f16: %.1f dB\n", f16);
+    assert_true(f16 >= 35);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1) steps = atoi(argv[1]);
+    if (!(gpu = open_vulkan())) return printf("skipped: %s\n", err.message), SKIPPED;
+    printf("%s\n", sid2_device_describe(gpu)->name);
+    cpu = open_device("cpu");
+    if (!mkdtemp(folder)) return 1;
+    snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint", folder);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(losses_agree),
+                                       cmocka_unit_test(seeds_give_the_same_pictures)};
+    int failures = cmocka_run_group_tests(tests, NULL, NULL);
+    sid2_trainer_destroy(on_cpu);
+    sid2_trainer_destroy(on_gpu);
+    sid2_device_close(cpu);
+    sid2_device_close(gpu);
+    sid2_remove_tree(folder, NULL);
+    return failures;
+}

@@ -1,0 +1,42 @@
+# The Vulkan backend's tests on drivers by name: on the CPU driver SwiftShader, which has the smallest limits, and
+# under the validation layers with synchronisation validation, where any message fails. test_vk_ops and the others
+# themselves run on whatever devices the loader lists.
+set(SID2_VK_CASES 100 CACHE STRING "Random cases for each operator and type on Vulkan devices")
+find_file(SWIFTSHADER_ICD vk_swiftshader_icd.json
+          PATHS ${CMAKE_BINARY_DIR}/swiftshader/usr/lib/chromium /usr/lib/chromium NO_DEFAULT_PATH
+          DOC "SwiftShader's driver manifest, as in the package chromium-common")
+find_file(VULKAN_VALIDATION VkLayer_khronos_validation.json
+          PATHS /usr/share/vulkan/explicit_layer.d /usr/local/share/vulkan/explicit_layer.d NO_DEFAULT_PATH
+          DOC "The validation layer's manifest (Debian, Ubuntu: vulkan-validationlayers)")
+set(swiftshader VK_ICD_FILENAMES=${SWIFTSHADER_ICD} VK_DRIVER_FILES=${SWIFTSHADER_ICD})
+set(validation VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation
+    VK_LAYER_ENABLES=VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT)
+set(message "VUID-|SYNC-HAZARD|UNASSIGNED-|Validation (Error|Warning)")
+
+# sid2_vulkan_test(NAME "ENVIRONMENT" COMMAND...)
+function(sid2_vulkan_test name environment)
+  add_test(NAME ${name} COMMAND ${ARGN})
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 7200 ENVIRONMENT "${environment}")
+endfunction()
+
+set_tests_properties(test_vk_ops PROPERTIES TIMEOUT 7200 ENVIRONMENT "SID2_VK_CASES=${SID2_VK_CASES}")
+if(SWIFTSHADER_ICD)
+  sid2_vulkan_test(test_vk_ops_swiftshader "${swiftshader};SID2_VK_CASES=${SID2_VK_CASES}" test_vk_ops)
+  sid2_vulkan_test(test_vk_model_swiftshader "${swiftshader}" test_vk_model)
+else()
+  message(STATUS "sid2: no SwiftShader, tests on it are left out (test.sh fetches it)")
+endif()
+if(VULKAN_VALIDATION)
+  sid2_vulkan_test(test_vk_ops_validated "${validation};SID2_VK_CASES=10" test_vk_ops)
+  sid2_vulkan_test(test_vk_model_validated "${validation}" test_vk_model 3)
+  set_tests_properties(test_vk_ops_validated test_vk_model_validated PROPERTIES FAIL_REGULAR_EXPRESSION "${message}")
+  if(SWIFTSHADER_ICD)
+    sid2_vulkan_test(test_vk_ops_swiftshader_validated "${validation};${swiftshader};SID2_VK_CASES=10" test_vk_ops)
+    set_tests_properties(test_vk_ops_swiftshader_validated PROPERTIES FAIL_REGULAR_EXPRESSION "${message}")
+  endif()
+else()
+  message(STATUS "sid2: no Vulkan validation layers, tests under them are left out (vulkan-validationlayers)")
+endif()
+
+# The SPIR-V in the tree is what the compiler named in VERSION makes of the sources.
+sid2_vulkan_test(test_shaders "" bash ${CMAKE_CURRENT_SOURCE_DIR}/test_shaders.sh ${CMAKE_SOURCE_DIR}/shaders)
