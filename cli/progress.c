@@ -62,8 +62,10 @@ void progress_begin(progress *p)
 void progress_show(progress *p, double fraction, const char *format, ...)
 {
     double now = clock_seconds();
-    if (p->last && now - p->last < (p->terminal ? 0.1 : 10) && fraction < 1) return;
+    bool completed = fraction >= 1 && !p->complete; /* the end is shown at once, but once */
+    if (p->last && now - p->last < (p->terminal ? 0.1 : 10) && !completed) return;
     p->last = now;
+    p->complete = fraction >= 1;
     char text[256];
     va_list arguments;
     va_start(arguments, format);

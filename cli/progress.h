@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 typedef struct progress {
-    bool terminal, shown;
+    bool terminal, shown, complete;
     double began, last; /* seconds, by clock_seconds */
 } progress;
 
