@@ -4,7 +4,7 @@
 #include "tensor.glsl"
 #include "norm_grad.glsl"
 TENSOR(6, means)
-TENSOR(7, residual)
+TEXELS(7, residual)
 TENSOR(8, dx)
 
 void main()

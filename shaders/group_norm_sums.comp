@@ -3,7 +3,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "tensor.glsl"
 #include "quads.glsl"
-TENSOR(0, x)
+TEXELS(0, x)
 TENSOR(1, partial)
 
 void main()

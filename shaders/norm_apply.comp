@@ -6,11 +6,11 @@
 #include "activation.glsl"
 layout(constant_id = 17) const uint ACT = 0;
 layout(constant_id = 18) const uint BY_ROW = 0;
-TENSOR(0, x)
-TENSOR(1, stats)
-TENSOR(2, gamma)
-TENSOR(3, beta)
-TENSOR(4, film)
+TEXELS(0, x)
+TEXELS(1, stats)
+TEXELS(2, gamma)
+TEXELS(3, beta)
+TEXELS(4, film)
 TENSOR(5, y)
 
 void main()

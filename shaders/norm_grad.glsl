@@ -4,12 +4,12 @@
 #include "activation.glsl"
 layout(constant_id = 17) const uint ACT = 0;
 layout(constant_id = 18) const uint BY_ROW = 0;
-TENSOR(0, dy)
-TENSOR(1, x)
-TENSOR(2, stats)
-TENSOR(3, gamma)
-TENSOR(4, beta)
-TENSOR(5, film)
+TEXELS(0, dy)
+TEXELS(1, x)
+TEXELS(2, stats)
+TEXELS(3, gamma)
+TEXELS(4, beta)
+TEXELS(5, film)
 
 // The mean and rstd that element i has, by its place in stats.
 uint set_of(uint i, uint n, uint c, uint channels, uint width)
