@@ -38,5 +38,7 @@ else()
   message(STATUS "sid2: no Vulkan validation layers, tests under them are left out (vulkan-validationlayers)")
 endif()
 
+target_link_libraries(test_vk_failures PRIVATE sid2_volk)
+
 # The SPIR-V in the tree is what the compiler named in VERSION makes of the sources.
 sid2_vulkan_test(test_shaders "" bash ${CMAKE_CURRENT_SOURCE_DIR}/test_shaders.sh ${CMAKE_SOURCE_DIR}/shaders)

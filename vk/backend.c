@@ -106,9 +106,11 @@ static bool vk_supports(void *self, sid2_op op, sid2_dtype compute)
 static void vk_free(void *self, void *handle)
 {
     if (!handle) return;
+    sid2_vk_device *device = self;
     sid2_error ignored;
-    sid2_vk_flush(self, &ignored);
-    sid2_vk_idle(self);
+    /* Commands that cannot be submitted must not outlive what they use: better no device than a wrong one. */
+    if (!sid2_vk_flush(device, &ignored) && !sid2_vk_flush(device, &ignored)) device->lost = true;
+    sid2_vk_idle(device);
     sid2_vk_memory_destroy(self, handle);
     free(handle);
 }

@@ -198,7 +198,7 @@ void sid2_vk_idle(sid2_vk_device *device)
 {
     if (device->completed == device->submitted) return;
     sid2_error ignored;
-    if (!device->lost && !sid2_vk_wait(device, device->submitted, "waiting", &ignored))
+    if (device->lost || !sid2_vk_wait(device, device->submitted, "waiting", &ignored))
         vkDeviceWaitIdle(device->handle);
 }
 
