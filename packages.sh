@@ -45,6 +45,24 @@ install() {
         apt-get install -y --no-install-recommends "${missing[@]}"
 }
 
+# swiftshader FOLDER: a second CPU driver for Vulkan, with the smallest limits. It comes inside Debian's Chromium; only
+# the driver is unpacked, nothing is installed. Elsewhere its tests are left out.
+swiftshader() {
+    local folder=$1
+    [ ! -e /usr/lib/chromium/vk_swiftshader_icd.json ] || return 0
+    [ ! -e "$folder/usr/lib/chromium/vk_swiftshader_icd.json" ] || return 0
+    if ! apt-cache show chromium-common >/dev/null 2>&1; then
+        echo "no SwiftShader here (Debian's package chromium-common): the tests on it are left out"
+        return 0
+    fi
+    mkdir -p "$folder"
+    (cd "$folder" && run "fetching SwiftShader" ./fetch.log apt-get download chromium-common)
+    dpkg-deb --fsys-tarfile "$folder"/chromium-common_*.deb |
+        tar -x -C "$folder" ./usr/lib/chromium/libvk_swiftshader.so ./usr/lib/chromium/vk_swiftshader_icd.json
+    rm "$folder"/chromium-common_*.deb
+}
+
 build_packages=(cmake ninja-build gcc libc6-dev pkg-config libpng-dev libturbojpeg0-dev libzip-dev zlib1g-dev
-    libjansson-dev libxxhash-dev libinih-dev libdnnl-dev)
-test_packages=(libcmocka-dev librandom123-dev)
+    libjansson-dev libxxhash-dev libinih-dev libdnnl-dev libvulkan-dev libvulkan-volk-dev)
+test_packages=(libcmocka-dev librandom123-dev libvulkan1 mesa-vulkan-drivers vulkan-validationlayers glslang-tools
+    spirv-tools)
