@@ -20,7 +20,6 @@
 typedef struct sid2_opcheck_result {
     int cases, failures;
     double worst;      /* largest difference as a share of what is allowed; above 1 is a failure */
-    double error;      /* largest difference relative to the scale above */
     char failure[240]; /* the first failure in words: case, output, element, values, shapes; else empty */
 } sid2_opcheck_result;
 
