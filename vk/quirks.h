@@ -10,7 +10,6 @@ enum {
     SID2_VK_NO_COOPERATIVE = 1 << 0, /* cooperative matrices promised, but wrong or slower than without */
     SID2_VK_NO_SUBGROUPS = 1 << 1,   /* wrong results from subgroup arithmetic */
     SID2_VK_NO_CACHE = 1 << 2,       /* a pipeline cache from disk crashes or misleads the driver */
-    SID2_VK_NO_SLICED_BASE = 1 << 3, /* vkCmdDispatchBase ignores its base */
 };
 
 /* Looks the driver up and applies what is known. */
