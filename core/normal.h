@@ -14,7 +14,7 @@
 
 /* ln u for u in (0,1), within 1 ulp or so: u = 2^e m with m in [sqrt(1/2), sqrt(2)), and with f = m - 1
  * ln m = f - f^2/2 + f^3 P(f), P a minimax fit. */
-static inline float sid2_log_unit(float u)
+SID2_INLINE float sid2_log_unit(float u)
 {
     uint32_t bits, half_root = 0x3f3504f3u; /* sqrt(1/2) */
     float m;
@@ -37,7 +37,7 @@ static inline float sid2_log_unit(float u)
 }
 
 /* cos and sin of 2 pi u for u in (0,1): u = q/4 + r with r in [-1/8, 1/8], exactly. */
-static inline void sid2_cos_sin_turn(float u, float *cosine, float *sine)
+SID2_INLINE void sid2_cos_sin_turn(float u, float *cosine, float *sine)
 {
     int32_t q = (int32_t)(4.0f * u + 0.5f);
     float r = u - 0.25f * (float)q, z = r * r;
@@ -59,7 +59,7 @@ static inline void sid2_cos_sin_turn(float u, float *cosine, float *sine)
 
 /* Two independent standard normal numbers from two random words. Of a Philox block, words 0 and 1 give
  * elements 0 and 1, words 2 and 3 give elements 2 and 3. No value lies beyond 5.77. */
-static inline void sid2_normal_pair(uint32_t a, uint32_t b, float out[2])
+SID2_INLINE void sid2_normal_pair(uint32_t a, uint32_t b, float out[2])
 {
     float radius = sqrtf(-2.0f * sid2_log_unit(sid2_uniform(a))), c, s;
     sid2_cos_sin_turn(sid2_uniform(b), &c, &s);

@@ -14,11 +14,13 @@
 
 #include <stdint.h>
 
+#include "portable.h"
+
 typedef struct sid2_philox_block {
     uint32_t word[4];
 } sid2_philox_block;
 
-static inline sid2_philox_block sid2_philox(uint64_t seed, uint64_t sample, uint32_t purpose, uint32_t block)
+SID2_INLINE sid2_philox_block sid2_philox(uint64_t seed, uint64_t sample, uint32_t purpose, uint32_t block)
 {
     uint32_t c0 = block, c1 = purpose, c2 = (uint32_t)sample, c3 = (uint32_t)(sample >> 32);
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
@@ -31,17 +33,18 @@ static inline sid2_philox_block sid2_philox(uint64_t seed, uint64_t sample, uint
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    return (sid2_philox_block){{c0, c1, c2, c3}};
+    sid2_philox_block words = {{c0, c1, c2, c3}};
+    return words;
 }
 
 /* One word of the stream: element `index` of (seed, sample, purpose). */
-static inline uint32_t sid2_philox_word(uint64_t seed, uint64_t sample, uint32_t purpose, uint64_t index)
+SID2_INLINE uint32_t sid2_philox_word(uint64_t seed, uint64_t sample, uint32_t purpose, uint64_t index)
 {
     return sid2_philox(seed, sample, purpose, (uint32_t)(index / 4)).word[index % 4];
 }
 
 /* Uniform in (0,1): the centre of one of 2^23 equal cells, exact in f32 and never 0 or 1. */
-static inline float sid2_uniform(uint32_t word) { return ((float)(word >> 9) + 0.5f) * 0x1p-23f; }
+SID2_INLINE float sid2_uniform(uint32_t word) { return ((float)(word >> 9) + 0.5f) * 0x1p-23f; }
 
 /* Who uses which stream. Dropout layers count up from SID2_PURPOSE_DROPOUT. */
 enum {

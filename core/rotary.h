@@ -14,6 +14,8 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "portable.h"
+
 enum { SID2_ROTARY_AXES = 3 };
 
 /* Widths of the parts for frame, row and column. */
@@ -21,22 +23,23 @@ typedef struct sid2_rotary {
     int64_t width[SID2_ROTARY_AXES];
 } sid2_rotary;
 
-static inline sid2_rotary sid2_rotary_split(int64_t head_width, const int32_t grid[3])
+SID2_INLINE sid2_rotary sid2_rotary_split(int64_t head_width, const int32_t grid[3])
 {
     int64_t frame = grid[0] > 1 ? head_width / 6 * 2 : 0;
     int64_t side = (head_width - frame) / 4 * 2;
-    return (sid2_rotary){{frame, side, side}};
+    sid2_rotary parts = {{frame, side, side}};
+    return parts;
 }
 
 /* Position of a token (frames slowest, columns fastest) on an axis. */
-static inline int64_t sid2_rotary_position(int64_t token, int axis, const int32_t grid[3])
+SID2_INLINE int64_t sid2_rotary_position(int64_t token, int axis, const int32_t grid[3])
 {
     int64_t column = token % grid[2], row = token / grid[2] % grid[1], frame = token / grid[2] / grid[1];
     return axis == 0 ? frame : axis == 1 ? row : column;
 }
 
 /* Angle, radians, of pair i of a part of the given width. */
-static inline double sid2_rotary_angle(int64_t position, int64_t pair, int64_t width, float theta)
+SID2_INLINE double sid2_rotary_angle(int64_t position, int64_t pair, int64_t width, float theta)
 {
     return (double)position * pow((double)theta, -(double)pair / (double)(width / 2));
 }

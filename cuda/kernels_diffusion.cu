@@ -1,0 +1,297 @@
+/* Conditioning, the diffusion process, the optimizer. */
+#include "samples.h"
+
+using namespace exec;
+
+namespace
+{
+/* ---- Conditioning ---- */
+
+SID2_DEVICE int64_t table_row(int32_t index, int64_t rows)
+{
+    return index >= 0 && index < rows ? index : rows - 1;
+}
+
+/* Element i of y[N,E]. */
+struct embedding_body {
+    int64_t rows, width;
+    array table, y;
+    span<int32_t> index;
+    SID2_DEVICE void operator()(int64_t, int64_t, int64_t at, bool wide) const
+    {
+        for (int64_t i = at; i < at + (wide ? 8 : 1); ++i)
+            y.set(i, table.get(table_row(index[i / width], rows) * width + i % width));
+    }
+};
+
+/* A block has some columns of one n. Where an earlier n has the same row, that one adds for both. */
+struct embedding_grad_kernel {
+    enum { THREADS = 128 };
+    int64_t count, rows, width;
+    array dy, dtable;
+    span<int32_t> index;
+
+    SID2_DEVICE void operator()() const
+    {
+        int64_t n = block_x(), row = table_row(index[n], rows), e = block_y() * THREADS + thread();
+        if (e >= width) return;
+        for (int64_t i = 0; i < n; ++i)
+            if (table_row(index[i], rows) == row) return;
+        float sum = dtable.get(row * width + e);
+        for (int64_t i = n; i < count; ++i)
+            if (table_row(index[i], rows) == row) sum += dy.get(i * width + e);
+        dtable.set(row * width + e, sum);
+    }
+};
+
+/* In float64: angles reach thousands of radians, and there are few. */
+struct sinusoid_body {
+    int64_t width;
+    double period;
+    span<float> t;
+    array y;
+    SID2_DEVICE void operator()(int64_t, int64_t, int64_t at, bool wide) const
+    {
+        for (int64_t i = at; i < at + (wide ? 8 : 1); ++i) {
+            int64_t half = width / 2, k = i % width % half;
+            double f = pow(period, -static_cast<double>(k) / static_cast<double>(half));
+            double angle = static_cast<double>(t[i / width]) * f;
+            y.set(i, static_cast<float>(i % width < half ? cos(angle) : sin(angle)));
+        }
+    }
+};
+
+/* ---- Diffusion ---- */
+
+struct diffuse_body {
+    array x, eps, z;
+    span<float> alpha, sigma;
+    SID2_DEVICE void operator()(int64_t n, int64_t, int64_t at, bool wide) const
+    {
+        raw raw_x = x.fetch(at, wide), raw_eps = eps.fetch(at, wide);
+        float a = alpha[n], s = sigma[n], v[8], w[8];
+        x.unpack(raw_x, v);
+        eps.unpack(raw_eps, w);
+        for (int e = 0; e < 8; ++e) v[e] = a * v[e] + s * w[e];
+        z.set(at, wide, v);
+    }
+};
+
+/* v, z, x, alpha, sigma, weight: what the loss and its gradient read. */
+struct prediction {
+    array v, z, x;
+    span<float> alpha, sigma, weight;
+
+    /* xhat - x */
+    SID2_DEVICE void errors(int64_t n, int64_t at, bool wide, float d[8]) const
+    {
+        raw raw_v = v.fetch(at, wide), raw_z = z.fetch(at, wide), raw_x = x.fetch(at, wide);
+        float a = alpha[n], s = sigma[n], p[8], q[8];
+        v.unpack(raw_v, p);
+        z.unpack(raw_z, q);
+        x.unpack(raw_x, d);
+        for (int e = 0; e < 8; ++e) d[e] = a * q[e] - s * p[e] - d[e];
+    }
+};
+
+struct loss_term {
+    prediction p;
+    SID2_DEVICE float operator()(int64_t n, int64_t at, bool wide) const
+    {
+        float d[8], sum = 0;
+        p.errors(n, at, wide, d);
+        for (int e = 0; e < (wide ? 8 : 1); ++e) sum += d[e] * d[e];
+        return sum;
+    }
+};
+
+struct loss_finish {
+    float each;
+    span<float> weight, loss;
+    SID2_DEVICE void operator()(int64_t n, float sum) const { loss.set(n, weight[n] * sum / each); }
+};
+
+struct loss_grad_body {
+    prediction p;
+    float each;
+    span<float> dloss;
+    array dv;
+    SID2_DEVICE void operator()(int64_t n, int64_t, int64_t at, bool wide) const
+    {
+        float factor = dloss[n] * p.weight[n] * -2.0f * p.sigma[n] / each, d[8];
+        p.errors(n, at, wide, d);
+        for (int e = 0; e < 8; ++e) d[e] *= factor;
+        dv.set(at, wide, d);
+    }
+};
+
+prediction prediction_of(const sid2_own *o, int first)
+{
+    const sid2_cuda_tensor *t = o->call->in + first;
+    prediction p = {array_of(t[0], "v"),         array_of(t[1], "z"),         array_of(t[2], "x"),
+                    words<float>(t[3], "alpha"), words<float>(t[4], "sigma"), words<float>(t[5], "weight")};
+    return p;
+}
+
+struct sampler_body {
+    array z, v, v_null, noise, x_prev, z_next, x_hat;
+    span<float> coef; /* alpha, sigma, w, z, x, noise, prev, 0 */
+
+    SID2_DEVICE void operator()(int64_t, int64_t, int64_t at, bool wide) const
+    {
+        raw raw_z = z.fetch(at, wide), raw_v = v.fetch(at, wide), raw_null = {}, raw_noise = {},
+            raw_prev = {};
+        if (v_null) raw_null = v_null.fetch(at, wide);
+        if (noise) raw_noise = noise.fetch(at, wide);
+        if (x_prev) raw_prev = x_prev.fetch(at, wide);
+        float a[8], b[8], next[8], hat[8];
+        z.unpack(raw_z, a);
+        v.unpack(raw_v, b);
+        if (v_null) {
+            float c[8];
+            v_null.unpack(raw_null, c);
+            for (int e = 0; e < 8; ++e) b[e] = c[e] + coef[2] * (b[e] - c[e]);
+        }
+        for (int e = 0; e < 8; ++e) {
+            hat[e] = fminf(fmaxf(coef[0] * a[e] - coef[1] * b[e], -1.0f), 1.0f);
+            next[e] = coef[3] * a[e] + coef[4] * hat[e];
+        }
+        if (noise) {
+            noise.unpack(raw_noise, b);
+            for (int e = 0; e < 8; ++e) next[e] += coef[5] * b[e];
+        }
+        if (x_prev) {
+            x_prev.unpack(raw_prev, b);
+            for (int e = 0; e < 8; ++e) next[e] += coef[6] * b[e];
+        }
+        z_next.set(at, wide, next);
+        x_hat.set(at, wide, hat);
+    }
+};
+
+/* ---- Optimizer ---- */
+
+struct square_term {
+    array x;
+    SID2_DEVICE float operator()(int64_t, int64_t at, bool wide) const
+    {
+        float v[8], sum = 0;
+        x.get(at, wide, v);
+        for (int e = 0; e < (wide ? 8 : 1); ++e) sum += v[e] * v[e];
+        return sum;
+    }
+};
+
+struct root_finish {
+    span<float> norm;
+    SID2_DEVICE void operator()(int64_t, float sum) const { norm.set(0, sqrtf(sum)); }
+};
+
+/* 40 bytes a parameter: five buffers read and written. */
+struct adam_body {
+    array weights, grads, m, v, ema, to[5];
+    span<float> norm, hyper; /* lr, beta1, beta2, eps, c1, c2, clip, ema */
+
+    SID2_DEVICE void operator()(int64_t, int64_t, int64_t at, bool wide) const
+    {
+        raw raw_w = weights.fetch(at, wide), raw_g = grads.fetch(at, wide), raw_m = m.fetch(at, wide);
+        raw raw_v = v.fetch(at, wide), raw_ema = ema.fetch(at, wide);
+        float shrink = fminf(1.0f, hyper[6] / norm[0]), lr = hyper[0] / hyper[4];
+        float w[8], g[8], first[8], second[8], average[8];
+        weights.unpack(raw_w, w);
+        grads.unpack(raw_g, g);
+        m.unpack(raw_m, first);
+        v.unpack(raw_v, second);
+        ema.unpack(raw_ema, average);
+        for (int e = 0; e < 8; ++e) {
+            g[e] *= shrink;
+            first[e] += (1.0f - hyper[1]) * (g[e] - first[e]);
+            second[e] += (1.0f - hyper[2]) * (g[e] * g[e] - second[e]);
+            w[e] -= lr * first[e] / (sqrtf(second[e] / hyper[5]) + hyper[3]);
+            average[e] += hyper[7] * (w[e] - average[e]);
+            g[e] = 0;
+        }
+        to[0].set(at, wide, w);
+        to[1].set(at, wide, g);
+        to[2].set(at, wide, first);
+        to[3].set(at, wide, second);
+        to[4].set(at, wide, average);
+    }
+};
+} // namespace
+
+extern "C" void sid2_own_embedding(sid2_own *o)
+{
+    const sid2_shape &table = o->call->in[0].shape;
+    embedding_body body = {table.dim[0], table.dim[1], in(o, 0, "table"), out(o, 0, "y"),
+                           words<int32_t>(o->call->in[1], "index")};
+    launch_each(o, flat_of(o->call->out[0].shape), body);
+}
+
+extern "C" void sid2_own_embedding_grad(sid2_own *o)
+{
+    const sid2_shape &table = o->call->out[0].shape;
+    int64_t count = o->call->in[1].shape.dim[0];
+    embedding_grad_kernel k = {count,          table.dim[0],        table.dim[1],
+                               in(o, 0, "dy"), out(o, 0, "dtable"), words<int32_t>(o->call->in[1], "index")};
+    launch(o, k, count, divide_up(table.dim[1], embedding_grad_kernel::THREADS));
+}
+
+extern "C" void sid2_own_sinusoid(sid2_own *o)
+{
+    const sid2_shape &y = o->call->out[0].shape;
+    sinusoid_body body = {y.dim[1], static_cast<double>(o->call->attr->period),
+                          words<float>(o->call->in[0], "t"), out(o, 0, "y")};
+    launch_each(o, flat_of(y), body);
+}
+
+extern "C" void sid2_own_diffuse(sid2_own *o)
+{
+    diffuse_body body = {in(o, 0, "x"), in(o, 1, "eps"), out(o, 0, "z"),
+                         words<float>(o->call->in[2], "alpha"), words<float>(o->call->in[3], "sigma")};
+    launch_each(o, samples_of(o->call->out[0].shape), body);
+}
+
+extern "C" void sid2_own_diffusion_loss(sid2_own *o)
+{
+    prediction p = prediction_of(o, 0);
+    samples s = samples_of(o->call->in[0].shape);
+    loss_finish finish = {static_cast<float>(s.each), p.weight, words<float>(o->call->out[0], "loss")};
+    launch_sums(o, s, loss_term{p}, finish);
+}
+
+extern "C" void sid2_own_diffusion_loss_grad(sid2_own *o)
+{
+    samples s = samples_of(o->call->in[1].shape);
+    loss_grad_body body = {prediction_of(o, 1), static_cast<float>(s.each),
+                           words<float>(o->call->in[0], "dloss"), out(o, 0, "dv")};
+    launch_each(o, s, body);
+}
+
+extern "C" void sid2_own_sampler_step(sid2_own *o)
+{
+    sampler_body body = {
+        in(o, 0, "z"),      in(o, 1, "v"),       in(o, 2, "v_null"), in(o, 3, "noise"),
+        in(o, 4, "x_prev"), out(o, 0, "z_next"), out(o, 1, "x_hat"), words<float>(o->call->in[5], "coef")};
+    launch_each(o, flat_of(o->call->in[0].shape), body);
+}
+
+extern "C" void sid2_own_global_norm(sid2_own *o)
+{
+    root_finish finish = {words<float>(o->call->out[0], "norm")};
+    launch_sums(o, flat_of(o->call->in[0].shape), square_term{in(o, 0, "grads")}, finish);
+}
+
+extern "C" void sid2_own_adam(sid2_own *o)
+{
+    adam_body body = {in(o, 0, "weights"),
+                      in(o, 1, "grads"),
+                      in(o, 2, "m"),
+                      in(o, 3, "v"),
+                      in(o, 4, "ema"),
+                      {},
+                      words<float>(o->call->in[5], "norm"),
+                      words<float>(o->call->in[6], "hyper")};
+    for (int i = 0; i < 5; ++i) body.to[i] = out(o, i, "updated");
+    launch_each(o, flat_of(o->call->in[0].shape), body);
+}

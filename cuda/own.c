@@ -1,0 +1,27 @@
+#include "own.h"
+
+static void (*const operators[SID2_OP_COUNT])(sid2_own *) = {
+#define OP(name, inputs, outputs, attributes, gradient, formula) [SID2_OP_##name] = sid2_own_##name,
+#include "op.def"
+};
+
+static bool prepare(sid2_cuda_call *call, sid2_error *err)
+{
+    sid2_own o = {.call = call, .dry = true, .good = true, .err = err};
+    operators[call->op](&o);
+    call->scratch_bytes = o.scratch_used;
+    return o.good;
+}
+
+static bool run(sid2_cuda_call *call, void *stream, sid2_error *err)
+{
+    sid2_own o = {.call = call, .stream = stream, .good = true, .err = err};
+    operators[call->op](&o);
+    return o.good;
+}
+
+const sid2_cuda_kernel sid2_cuda_own[SID2_OP_COUNT] = {
+#define OP(name, inputs, outputs, attributes, gradient, formula)                                             \
+    [SID2_OP_##name] = {.run = run, .prepare = prepare},
+#include "op.def"
+};

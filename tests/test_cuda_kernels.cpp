@@ -1,0 +1,198 @@
+/* The CUDA backend's own kernels, run on the host by cuda/emulator.h: every operator against the float64
+ * reference on random shapes, in every type, with every access to memory checked for bounds, alignment and
+ * races.
+ *
+ *     test_cuda_kernels [cases] [operator] [dtype] [order]
+ *
+ * cases (12) each, of one operator or "all", one of f32, bf16, f16 or "all". `order` (0: ascending) seeds the
+ * order in which threads and blocks run; results may not depend on it. */
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "emulator.h"
+
+extern "C" {
+#include "cpu.h"
+#include "opcheck.h"
+}
+#include "../cuda/kernel.h"
+
+namespace
+{
+/* ---- A device that walks the calls ---- */
+
+enum { ALIGNMENT = 256 };
+
+/* Few multiprocessors, so that loops over a grid go around more than once. */
+const sid2_cuda_target target = {2, 90, true, false, nullptr, nullptr};
+
+struct program {
+    std::vector<sid2_cuda_call> calls;
+    void *arena = nullptr, *scratch = nullptr;
+};
+
+int count() { return 1; }
+
+bool describe(int, const sid2_device_options *, sid2_device_info *info)
+{
+    *info = sid2_device_info();
+    snprintf(info->name, sizeof info->name, "emulated GPU");
+    snprintf(info->id, sizeof info->id, "emulated");
+    return true;
+}
+
+void *open(int, const sid2_device_options *, sid2_error *)
+{
+    static char token;
+    return &token;
+}
+void close(void *) {}
+size_t alignment(void *) { return ALIGNMENT; }
+bool supports(void *, sid2_op op, sid2_dtype) { return sid2_cuda_own[op].run != nullptr; }
+
+void *alloc(void *, size_t bytes, sid2_error *)
+{
+    bytes = (bytes + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
+    return memset(aligned_alloc(ALIGNMENT, bytes), 0, bytes);
+}
+void release(void *, void *handle) { free(handle); }
+
+bool upload(void *, void *handle, size_t offset, const void *from, size_t bytes, sid2_error *)
+{
+    memcpy(static_cast<char *>(handle) + offset, from, bytes);
+    return true;
+}
+
+bool download(void *, const void *handle, size_t offset, void *to, size_t bytes, sid2_error *)
+{
+    memcpy(to, static_cast<const char *>(handle) + offset, bytes);
+    return true;
+}
+
+sid2_cuda_tensor bind(const program *p, const sid2_graph *graph, const sid2_plan *plan,
+                      sid2_buffer *const *externals, sid2_tensor tensor)
+{
+    sid2_cuda_tensor bound = sid2_cuda_tensor();
+    if (tensor == SID2_NONE) return bound;
+    const sid2_tensor_info *info = &graph->tensors[tensor];
+    bound.dtype = info->dtype;
+    bound.shape = info->shape;
+    size_t offset = static_cast<size_t>(info->offset) * sid2_dtype_size(info->dtype);
+    if (info->base != SID2_NONE)
+        bound.data = static_cast<char *>(externals[info->base]->handle) + offset;
+    else if (info->external)
+        bound.data = externals[tensor]->handle;
+    else
+        bound.data = static_cast<char *>(p->arena) + plan->offset[tensor];
+    return bound;
+}
+
+void destroy(void *, void *handle)
+{
+    program *p = static_cast<program *>(handle);
+    free(p->arena);
+    free(p->scratch);
+    delete p;
+}
+
+void *compile(void *self, const sid2_graph *graph, const sid2_plan *plan, sid2_buffer *const *externals,
+              sid2_error *err)
+{
+    program *p = new program;
+    size_t scratch_bytes = 0;
+    p->arena = alloc(self, plan->arena_bytes, err);
+    for (int n = 0; n < graph->node_count; n++) {
+        const sid2_node *node = &graph->nodes[n];
+        sid2_cuda_call call = sid2_cuda_call();
+        call.op = node->op;
+        call.attr = &node->attr;
+        call.target = &target;
+        for (int i = 0; i < SID2_MAX_INPUTS; i++) call.in[i] = bind(p, graph, plan, externals, node->in[i]);
+        for (int i = 0; i < SID2_MAX_OUTPUTS; i++)
+            call.out[i] = bind(p, graph, plan, externals, node->out[i]);
+        if (!sid2_cuda_own[call.op].prepare(&call, err)) return destroy(self, p), nullptr;
+        if (call.scratch_bytes > scratch_bytes) scratch_bytes = call.scratch_bytes;
+        p->calls.push_back(call);
+    }
+    p->scratch = alloc(self, scratch_bytes, err);
+    memset(p->scratch, 0xff, scratch_bytes); /* NaN */
+    for (sid2_cuda_call &call : p->calls) call.scratch = p->scratch;
+    return p;
+}
+
+bool run(void *, void *handle, sid2_error *err)
+{
+    for (sid2_cuda_call &call : static_cast<program *>(handle)->calls)
+        if (!sid2_cuda_own[call.op].run(&call, nullptr, err)) return false;
+    return true;
+}
+
+size_t workspace(void *, void *) { return 0; }
+
+sid2_backend emulated_backend()
+{
+    sid2_backend b = sid2_backend();
+    b.name = "emulated";
+    b.count = count;
+    b.describe = describe;
+    b.open = open;
+    b.close = close;
+    b.alignment = alignment;
+    b.supports = supports;
+    b.alloc = alloc;
+    b.free = release;
+    b.upload = upload;
+    b.download = download;
+    b.compile = compile;
+    b.run = run;
+    b.workspace = workspace;
+    b.destroy = destroy;
+    return b;
+}
+
+/* ---- The test ---- */
+
+bool is_wanted(const char *wish, const char *name)
+{
+    return !wish || strcmp(wish, "all") == 0 || strcmp(wish, name) == 0;
+}
+
+int check(sid2_device *device, sid2_device *reference, sid2_op op, sid2_dtype dtype, int cases)
+{
+    sid2_opcheck_result result;
+    sid2_error err = sid2_error();
+    bool ran = sid2_opcheck_run(device, reference, op, dtype, 1, cases, &result, &err);
+    bool good = ran && !result.failures;
+    printf("%-20s %-5s %8.3f%s", sid2_op_name(op), sid2_dtype_name(dtype), result.worst,
+           good ? "\n" : "  FAILED ");
+    if (!good)
+        printf("%d of %d cases: %s\n", result.failures, result.cases, ran ? result.failure : err.message);
+    fflush(stdout);
+    return !good;
+}
+} // namespace
+
+int main(int argc, char **argv)
+{
+    const sid2_backend emulated = emulated_backend();
+    const sid2_backend *const backends[] = {&sid2_backend_cpu, &emulated};
+    static const sid2_dtype dtypes[] = {SID2_F32, SID2_BF16, SID2_F16};
+    int cases = argc > 1 ? atoi(argv[1]) : 12, failures = 0;
+    const char *only = argc > 2 ? argv[2] : nullptr, *type = argc > 3 ? argv[3] : nullptr;
+    emulator::shuffle(argc > 4 ? strtoull(argv[4], nullptr, 10) : 0);
+    sid2_error err = sid2_error();
+    sid2_device *device = sid2_device_open(backends, 2, "emulated", nullptr, &err);
+    sid2_device *reference = sid2_device_open(backends, 2, "reference", nullptr, &err);
+    if (!device || !reference) return printf("FAILED %s\n", err.message), 1;
+    printf("%d cases each; worst error as a share of what is allowed\n", cases);
+    for (int op = 0; op < SID2_OP_COUNT; op++)
+        for (sid2_dtype dtype : dtypes)
+            if (is_wanted(only, sid2_op_name(static_cast<sid2_op>(op))) &&
+                is_wanted(type, sid2_dtype_name(dtype)))
+                failures += check(device, reference, static_cast<sid2_op>(op), dtype, cases);
+    sid2_device_close(reference);
+    sid2_device_close(device);
+    return failures != 0;
+}
