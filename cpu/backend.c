@@ -208,12 +208,11 @@ static bool fast_types(const sid2_cpu_call *call)
 static bool choose_kernel(const cpu_device *device, cpu_step *step, sid2_error *err)
 {
     sid2_op op = step->call.op;
-    const sid2_cpu_kernel *candidates[] = {NULL, NULL, NULL, NULL, &sid2_cpu_reference[op]};
+    const sid2_cpu_kernel *candidates[] = {NULL, NULL, NULL, &sid2_cpu_reference[op]};
     if (device->index == FAST && fast_types(&step->call)) {
         candidates[0] = &device->isa->ahead[op];
-        candidates[1] = &device->isa->winograd[op];
-        candidates[2] = &sid2_cpu_onednn[op];
-        candidates[3] = &device->isa->kernels[op];
+        candidates[1] = &sid2_cpu_onednn[op];
+        candidates[2] = &device->isa->kernels[op];
     }
     for (size_t i = 0; i < sizeof candidates / sizeof *candidates; ++i) {
         bool refused = true;

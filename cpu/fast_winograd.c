@@ -16,13 +16,18 @@
  * stays in the second-level cache and nothing of it is ever a tensor.
  *
  * The points are 0, +-5/8, +-3/2 and infinity. Signs in pairs share half the work, and the spacing matters:
- * the usual 0, +-1, +-2 have four times the error. These have twice that of the plain sum. */
+ * the usual 0, +-1, +-2 have four times the error. These have twice that of the plain sum.
+ *
+ * All of it is f32, bf16 is converted at the edges: a quarter of the multiplications in f32 take less time
+ * than all of them as bf16 dot products, which are twice as fast. Where the processor has matrix tiles (AMX)
+ * bf16 is left to oneDNN, which uses them. */
 #include "fast_tile.h"
 
 #include <stdlib.h>
 
 enum { STEP = 4, SIDE = 6, POINTS = SIDE * SIDE };
-enum { BLOCK_BYTES = 512 << 10, SUM_BLOCK_BYTES = 2 << 20, LEAST_CHANNELS = 16, MOST_BYTES = 16 << 20 };
+enum { BLOCK = 24, SUM_BLOCK = 48 };                                  /* tiles at a time */
+enum { LEAST_CHANNELS = 16, LEAST_TILES = 8, MOST_BYTES = 16 << 20 }; /* where it pays */
 
 #define P    0.625f /* the points; their squares are exact, too */
 #define Q    1.5f
@@ -88,44 +93,72 @@ INLINE void transform(step s, int from, int to, const vf *x, vf *y)
 }
 
 /* ---- Tiles ---------------------------------------------------------------------------------------- */
+typedef uint16_t vh __attribute__((vector_size(VL * 2)));
+typedef uint16_t vh_memory __attribute__((vector_size(VL * 2), aligned(2), may_alias));
+
+INLINE vf load_pixel(sid2_dtype type, const void *image, int64_t at)
+{
+    if (type == SID2_F32) return vload((const float *)image + at);
+    vh half = *(const vh_memory *)((const uint16_t *)image + at);
+    return (vf)(__builtin_convertvector(half, vu) << 16);
+}
+
+INLINE void store_pixel(sid2_dtype type, void *image, int64_t at, vf value)
+{
+    if (type == SID2_F32) {
+        vstore((float *)image + at, value);
+    } else {
+#if defined(__AVX512BF16__)
+        __m256bh half = _mm512_cvtneps_pbh((__m512)value);
+        memcpy((uint16_t *)image + at, &half, sizeof half);
+#else
+        float line[VL];
+        vstore(line, value);
+        f32_to_bf16(line, (uint16_t *)image + at, VL);
+#endif
+    }
+}
+
 typedef struct image_tiles {
-    int64_t height, width, down, across, count; /* tiles */
+    const sid2_cpu_tensor *image;
+    int64_t height, width, channels, down, across, count; /* tiles */
 } image_tiles;
 
 static image_tiles tiles_of(const sid2_cpu_tensor *t)
 {
-    int rank = t->shape.rank;
-    image_tiles g = {.height = t->shape.dim[rank - 3], .width = t->shape.dim[rank - 2]};
+    const int64_t *size = t->shape.dim + t->shape.rank - 3;
+    image_tiles g = {t, .height = size[0], .width = size[1], .channels = size[2]};
     g.down = divide_up(g.height, STEP), g.across = divide_up(g.width, STEP);
-    g.count = count(t) / (g.height * g.width * last(t)) * g.down * g.across;
+    g.count = count(t) / (g.height * g.width * g.channels) * g.down * g.across;
     return g;
 }
 
 /* The pixels of a square of `side`, `margin` to the left of and above a tile's first; `zeros` outside. */
-INLINE void find_pixels(const image_tiles *g, int64_t index, int side, int margin, const float *image,
-                        int64_t channels, const float *zeros, const float **at)
+INLINE void find_pixels(const image_tiles *g, int64_t index, int side, int margin, const float *zeros,
+                        const void **at)
 {
-    int64_t n = index / (g->down * g->across);
+    int64_t n = index / (g->down * g->across),
+            pixel = g->channels * (int64_t)sid2_dtype_size(g->image->dtype);
     int64_t top = index / g->across % g->down * STEP - margin, left = index % g->across * STEP - margin;
-    for (int64_t y = top; y < top + side; y++)
+    for (int64_t y = top; y < top + side; y++) {
+        const char *row = (const char *)g->image->data + (n * g->height + y) * g->width * pixel;
         for (int64_t x = left; x < left + side; x++) {
             bool inside = y >= 0 && y < g->height && x >= 0 && x < g->width;
-            *at++ = inside ? image + ((n * g->height + y) * g->width + x) * channels : zeros;
+            *at++ = inside ? (const void *)(row + x * pixel) : zeros;
         }
+    }
 }
 
-/* A tile's values at the points: to[point * pitch + channel]. IMAGE reads 6 x 6 pixels, OUTPUT_GRADIENT 4 x
- * 4, and their sums as one point more. */
-INLINE void read_tile(step s, const image_tiles *g, int64_t index, const float *image, int64_t channels,
-                      const float *zeros, float *to, int64_t pitch)
+INLINE void read_tile_as(sid2_dtype type, step s, const image_tiles *g, int64_t index, const float *zeros,
+                         float *to, int64_t pitch)
 {
-    const float *at[POINTS];
+    const void *at[POINTS];
     const int side = s == IMAGE ? SIDE : STEP;
-    find_pixels(g, index, side, s == IMAGE ? 1 : 0, image, channels, zeros, at);
-    for (int64_t c = 0; c < channels; c += VL) {
+    find_pixels(g, index, side, s == IMAGE ? 1 : 0, zeros, at);
+    for (int64_t c = 0; c < g->channels; c += VL) {
         vf pixel[POINTS], value[POINTS];
 #pragma GCC unroll 36
-        for (int i = 0; i < side * side; i++) pixel[i] = vload(at[i] + c);
+        for (int i = 0; i < side * side; i++) pixel[i] = load_pixel(type, at[i], c);
         transform(s, side, SIDE, pixel, value);
 #pragma GCC unroll 36
         for (int i = 0; i < POINTS; i++) vstore(to + i * pitch + c, value[i]);
@@ -137,27 +170,53 @@ INLINE void read_tile(step s, const image_tiles *g, int64_t index, const float *
     }
 }
 
-/* The tile's pixels from its values, with bias and residual (NULL: none). */
-static void write_tile(const image_tiles *g, int64_t index, const float *from, int64_t pitch,
-                       int64_t channels, const float *bias, const float *residual, float *image)
+/* A tile's values at the points: to[point * pitch + channel]. IMAGE reads 6 x 6 pixels, OUTPUT_GRADIENT 4 x
+ * 4, and their sums as one point more. */
+INLINE void read_tile(step s, const image_tiles *g, int64_t index, const float *zeros, float *to,
+                      int64_t pitch)
 {
-    int64_t n = index / (g->down * g->across);
+    if (g->image->dtype == SID2_F32)
+        read_tile_as(SID2_F32, s, g, index, zeros, to, pitch);
+    else
+        read_tile_as(SID2_BF16, s, g, index, zeros, to, pitch);
+}
+
+INLINE void write_tile_as(sid2_dtype type, const image_tiles *g, int64_t index, const float *from,
+                          int64_t pitch, const float *bias, const sid2_cpu_tensor *residual)
+{
+    int64_t n = index / (g->down * g->across), channels = g->channels;
     int64_t top = index / g->across % g->down * STEP, left = index % g->across * STEP;
     int64_t rows = min64(STEP, g->height - top), columns = min64(STEP, g->width - left);
     int64_t first_pixel = ((n * g->height + top) * g->width + left) * channels;
+    void *image = g->image->data;
+    const void *other = residual->data;
     for (int64_t c = 0; c < channels; c += VL) {
         vf value[POINTS], pixel[STEP * STEP], b = bias ? vload(bias + c) : (vf){0};
 #pragma GCC unroll 36
         for (int i = 0; i < POINTS; i++) value[i] = vload(from + i * pitch + c);
         transform(OUTPUT, SIDE, STEP, value, pixel);
-#pragma GCC unroll 16
-        for (int i = 0; i < STEP * STEP; i++) {
-            int64_t at = first_pixel + (i / STEP * g->width + i % STEP) * channels + c;
-            if (i / STEP >= rows || i % STEP >= columns) continue;
-            vf y = pixel[i] + b;
-            vstore(image + at, residual ? y + vload(residual + at) : y);
+#pragma GCC unroll 4
+        for (int y = 0; y < STEP; y++) {
+            int64_t at = first_pixel + y * g->width * channels + c;
+            if (y >= rows) break;
+#pragma GCC unroll 4
+            for (int x = 0; x < STEP; x++, at += channels) {
+                if (x >= columns) break;
+                vf sum = pixel[y * STEP + x] + b;
+                store_pixel(type, image, at, other ? sum + load_pixel(type, other, at) : sum);
+            }
         }
     }
+}
+
+/* The tile's pixels from its values, with bias (NULL: none) and residual. */
+INLINE void write_tile(const image_tiles *g, int64_t index, const float *from, int64_t pitch,
+                       const float *bias, const sid2_cpu_tensor *residual)
+{
+    if (g->image->dtype == SID2_F32)
+        write_tile_as(SID2_F32, g, index, from, pitch, bias, residual);
+    else
+        write_tile_as(SID2_BF16, g, index, from, pitch, bias, residual);
 }
 
 /* Rows of a matrix a multiple of 4 KiB apart would share few lines of the first-level cache. */
@@ -171,7 +230,15 @@ typedef struct filters {
     bool known;
 } filters;
 
-/* Reads w[..] of a pair of channels at in * in_step + out * out_step. */
+INLINE float weight(const sid2_cpu_tensor *w, int64_t at)
+{
+    if (w->dtype == SID2_F32) return ((const float *)w->data)[at];
+    uint32_t bits = (uint32_t)((const uint16_t *)w->data)[at] << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
 static void transform_filters(sid2_cpu_call *call)
 {
     filters *f = call->state;
@@ -183,10 +250,11 @@ static void transform_filters(sid2_cpu_call *call)
 #pragma omp parallel for num_threads(call->threads) schedule(static) collapse(2)
     for (int64_t in = 0; in < ins; in++)
         for (int64_t out = 0; out < outs; out += VL) {
-            const float *from = (const float *)w->data + in * in_step + out * out_step;
             vf tap[9], value[POINTS];
             for (int i = 0; i < 9; i++)
-                for (int k = 0; k < VL; k++) tap[i][k] = from[k * out_step + (turned ? 8 - i : i) * channels];
+                for (int k = 0; k < VL; k++)
+                    tap[i][k] =
+                        weight(w, in * in_step + (out + k) * out_step + (turned ? 8 - i : i) * channels);
             transform(FILTER, 3, SIDE, tap, value);
             for (int i = 0; i < POINTS; i++) vstore(f->value + (i * ins + in) * outs + out, value[i]);
         }
@@ -194,54 +262,49 @@ static void transform_filters(sid2_cpu_call *call)
     if (w->version) f->version = *w->version;
 }
 
-static int64_t block_of(int64_t ins, int64_t outs)
+/* Tiles at a time. The result does not depend on it, so that every thread may have its share. */
+static int64_t block_of(const sid2_cpu_call *call, int64_t tiles)
 {
-    return min64(64, max64(24, BLOCK_BYTES / (POINTS * 4 * (ins + outs)) / 6 * 6));
+    return divide_up(tiles, round_up(divide_up(tiles, BLOCK), call->threads));
 }
 
 static int64_t work_floats(int64_t ins, int64_t outs)
 {
-    int64_t block = block_of(ins, outs);
-    return round_up(POINTS * (pitch_of(block, ins) + pitch_of(block, outs)) + ins, 16);
+    return round_up(POINTS * (pitch_of(BLOCK, ins) + pitch_of(BLOCK, outs)) + ins, 16);
 }
 
 static void run_product(sid2_cpu_call *call)
 {
     transform_filters(call);
     const filters *f = call->state;
-    const sid2_cpu_tensor *x = &call->in[0], *y = &call->out[0];
     bool forward = call->op == SID2_OP_conv2d;
-    const float *bias = forward ? call->in[2].data : NULL, *residual = call->in[forward ? 3 : 2].data;
-    int64_t ins = last(x), outs = last(y), block = block_of(ins, outs);
+    const float *bias = forward ? call->in[2].data : NULL;
+    const sid2_cpu_tensor *residual = &call->in[forward ? 3 : 2];
+    image_tiles x = tiles_of(&call->in[0]), y = tiles_of(&call->out[0]);
+    int64_t ins = x.channels, outs = y.channels, block = block_of(call, x.count);
     int64_t x_pitch = pitch_of(block, ins), y_pitch = pitch_of(block, outs);
-    image_tiles g = tiles_of(x);
 #pragma omp parallel num_threads(call->threads)
     {
         float *zeros = (float *)call->scratch + thread_index() * work_floats(ins, outs);
         float *from = zeros + ins, *to = from + POINTS * x_pitch;
         memset(zeros, 0, (size_t)ins * sizeof *zeros);
 #pragma omp for schedule(dynamic)
-        for (int64_t begin = 0; begin < g.count; begin += block) {
-            int64_t tiles = min64(block, g.count - begin);
+        for (int64_t begin = 0; begin < x.count; begin += block) {
+            int64_t tiles = min64(block, x.count - begin);
             for (int64_t i = 0; i < tiles; i++)
-                read_tile(IMAGE, &g, begin + i, x->data, ins, zeros, from + i * ins, x_pitch);
+                read_tile(IMAGE, &x, begin + i, zeros, from + i * ins, x_pitch);
             for (int64_t i = 0; i < POINTS; i++) {
                 tile t = {.a = from + i * x_pitch, .b = f->value + i * ins * outs, .c = to + i * y_pitch};
                 t.lda = t.depth = ins, t.ldb = t.ldc = outs;
                 tile_multiply(&t, tiles, outs);
             }
             for (int64_t i = 0; i < tiles; i++)
-                write_tile(&g, begin + i, to + i * outs, y_pitch, outs, bias, residual, y->data);
+                write_tile(&y, begin + i, to + i * outs, y_pitch, bias, residual);
         }
     }
 }
 
 /* ---- The gradient by the weights -------------------------------------------------------------------- */
-static int64_t sum_block_of(int64_t ins, int64_t outs, int64_t tiles)
-{
-    return min64(tiles, max64(32, SUM_BLOCK_BYTES / (POINTS * 4 * (ins + outs)) / 32 * 32));
-}
-
 static void add_filters(const float *sum, int64_t o, int64_t outs, int64_t ins, float *dw)
 {
     for (int64_t c = 0; c < ins; c += VL) {
@@ -269,22 +332,20 @@ static void add_bias(const float *sum, int64_t tiles, int64_t outs, float *dbias
 static void run_wgrad(sid2_cpu_call *call)
 {
     enum { ROWS = 48 };
-    const sid2_cpu_tensor *x = &call->in[0], *dy = &call->in[1];
-    image_tiles g = tiles_of(x);
-    int64_t ins = last(x), outs = last(dy), block = sum_block_of(ins, outs, g.count);
+    image_tiles x = tiles_of(&call->in[0]), dy = tiles_of(&call->in[1]);
+    int64_t ins = x.channels, outs = dy.channels, block = min64(SUM_BLOCK, x.count);
     int64_t x_pitch = pitch_of(block, ins), dy_pitch = pitch_of(block, outs);
     float *zeros = call->scratch, *sum = zeros + round_up(max64(ins, outs), 16);
     float *image = sum + POINTS * ins * outs, *gradient = image + POINTS * x_pitch;
     memset(zeros, 0, (size_t)max64(ins, outs) * sizeof *zeros);
 #pragma omp parallel num_threads(call->threads)
     {
-        for (int64_t begin = 0; begin < g.count; begin += block) {
-            int64_t tiles = min64(block, g.count - begin);
+        for (int64_t begin = 0; begin < x.count; begin += block) {
+            int64_t tiles = min64(block, x.count - begin);
 #pragma omp for schedule(static)
             for (int64_t i = 0; i < tiles; i++) {
-                read_tile(IMAGE, &g, begin + i, x->data, ins, zeros, image + i * ins, x_pitch);
-                read_tile(OUTPUT_GRADIENT, &g, begin + i, dy->data, outs, zeros, gradient + i * outs,
-                          dy_pitch);
+                read_tile(IMAGE, &x, begin + i, zeros, image + i * ins, x_pitch);
+                read_tile(OUTPUT_GRADIENT, &dy, begin + i, zeros, gradient + i * outs, dy_pitch);
             }
 #pragma omp single nowait
             if (call->out[1].data) add_bias(gradient + POINTS * dy_pitch, tiles, outs, call->out[1].data);
@@ -303,6 +364,15 @@ static void run_wgrad(sid2_cpu_call *call)
 }
 
 /* ---- Choice ---------------------------------------------------------------------------------------- */
+static bool has_matrix_tiles(void)
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("amx-bf16");
+#else
+    return false;
+#endif
+}
+
 /* Whether it pays: enough channels for the products to outweigh the transforms, tiles that are mostly inside
  * the image, and enough of them for the filters' values (four times the weights) to be used often. */
 static bool pays(const sid2_cpu_call *call)
@@ -311,14 +381,13 @@ static bool pays(const sid2_cpu_call *call)
     const sid2_cpu_tensor *x = &call->in[0], *y = wgrad ? &call->in[1] : &call->out[0];
     const sid2_cpu_tensor *w = wgrad ? &call->out[0] : &call->in[1];
     const sid2_cpu_tensor *residual = &call->in[call->op == SID2_OP_conv2d ? 3 : 2];
-    if (w->shape.dim[1] != 3 || x->dtype != SID2_F32 || y->dtype != SID2_F32 || w->dtype != SID2_F32 ||
-        (!wgrad && residual->data && residual->dtype != SID2_F32))
-        return false;
+    bool amx = x->dtype == SID2_BF16 && has_matrix_tiles() && sid2_cpu_onednn[call->op].run;
+    if (amx || w->shape.dim[1] != 3 || (residual->data && residual->dtype != y->dtype)) return false;
     int64_t ins = last(x), outs = last(y), least = max64(VL, LEAST_CHANNELS);
     image_tiles g = tiles_of(x);
     return ins % VL == 0 && outs % VL == 0 && ins >= least && outs >= least &&
            POINTS * ins * outs * 4 <= MOST_BYTES &&
-           2 * g.height * g.width >= g.down * g.across * STEP * STEP && g.count >= 8;
+           2 * g.height * g.width >= g.down * g.across * STEP * STEP && g.count >= LEAST_TILES;
 }
 
 static bool prepare(sid2_cpu_call *call, sid2_error *err)
@@ -326,7 +395,7 @@ static bool prepare(sid2_cpu_call *call, sid2_error *err)
     if (!pays(call)) return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: not this way", sid2_op_name(call->op));
     int64_t ins = last(&call->in[0]);
     if (call->op == SID2_OP_conv2d_wgrad) {
-        int64_t outs = last(&call->in[1]), block = sum_block_of(ins, outs, tiles_of(&call->in[0]).count);
+        int64_t outs = last(&call->in[1]), block = min64(SUM_BLOCK, tiles_of(&call->in[0]).count);
         int64_t floats = round_up(max64(ins, outs), 16) + POINTS * (ins * outs + pitch_of(block, ins)) +
                          (POINTS + 1) * pitch_of(block, outs);
         call->scratch_bytes = (size_t)floats * sizeof(float);
@@ -364,7 +433,7 @@ static size_t owned(const sid2_cpu_call *call)
     {                                                                                                        \
         .run = run_, .prepare = prepare, .release = release, .owned = owned                                  \
     }
-const sid2_cpu_kernel FAST(winograd)[SID2_OP_COUNT] = {
+const sid2_cpu_kernel FAST(ahead)[SID2_OP_COUNT] = {
     [SID2_OP_conv2d] = KERNEL(run_product),
     [SID2_OP_conv2d_dgrad] = KERNEL(run_product),
     [SID2_OP_conv2d_wgrad] = KERNEL(run_wgrad),

@@ -112,12 +112,16 @@ static void *bare_compile(void *self, const sid2_graph *graph, const sid2_plan *
     const sid2_node *node = &graph->nodes[0];
     bare_program *program = calloc(1, sizeof *program);
     if (!program) return sid2_fail(err, SID2_ERR_MEMORY, "no memory"), NULL;
-    program->kernel = &isa->kernels[node->op];
     program->call = (sid2_cpu_call){.op = node->op, .attr = &node->attr, .threads = 2};
     for (int i = 0; i < SID2_MAX_INPUTS; i++) program->call.in[i] = bind(graph, externals, node->in[i]);
     for (int i = 0; i < SID2_MAX_OUTPUTS; i++) program->call.out[i] = bind(graph, externals, node->out[i]);
-    if (program->kernel->prepare && !program->kernel->prepare(&program->call, err))
-        return free(program), NULL;
+    program->kernel = &isa->ahead[node->op];
+    if (!program->kernel->run || !program->kernel->prepare(&program->call, NULL)) {
+        program->kernel = &isa->kernels[node->op];
+        program->call.scratch_bytes = 0;
+        if (program->kernel->prepare && !program->kernel->prepare(&program->call, err))
+            return free(program), NULL;
+    }
     program->scratch = bare_alloc(NULL, program->call.scratch_bytes, err);
     if (!program->scratch) return bare_destroy(self, program), NULL;
     program->call.scratch = program->scratch;
@@ -130,6 +134,12 @@ static bool bare_run(void *self, void *handle, sid2_error *err)
     bare_program *program = handle;
     program->kernel->run(&program->call);
     return program->call.failed ? sid2_fail(err, SID2_ERR_DEVICE, "the kernel failed") : true;
+}
+
+static size_t bare_workspace(void *self, void *handle)
+{
+    (void)self;
+    return ((const bare_program *)handle)->call.scratch_bytes;
 }
 
 static const sid2_backend bare = {.name = "isa",
@@ -145,6 +155,7 @@ static const sid2_backend bare = {.name = "isa",
                                   .download = bare_download,
                                   .compile = bare_compile,
                                   .run = bare_run,
+                                  .workspace = bare_workspace,
                                   .destroy = bare_destroy};
 
 /* Returns how many kernels went wrong. */
