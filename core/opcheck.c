@@ -279,9 +279,15 @@ static double rounding(sid2_dtype dtype)
 
 /* Roundings of intermediate numbers to a 16-bit type that a device may do: probabilities in attention, as
  * matrix units take them. */
-static double inner_roundings(sid2_op op)
+static double inner_roundings(const sid2_opcase *c)
 {
-    return op == SID2_OP_attention ? 2 : op == SID2_OP_attention_grad ? 4 : 0;
+    switch (c->op) {
+    case SID2_OP_attention: return 2 * rounding(c->in[0].type.dtype);
+    case SID2_OP_attention_grad: return 4 * rounding(c->in[0].type.dtype);
+    case SID2_OP_linear: /* cublasLt takes a bias in the output's type only */
+    case SID2_OP_conv2d: return present(c->in[2].type) ? rounding(c->out[0].dtype) : 0;
+    default: return 0;
+    }
 }
 
 /* How far an element may be from what is expected; see opcheck.h. */
@@ -290,7 +296,7 @@ static double allowance(const sid2_opcase *c, int output, double expected, doubl
     if (c->out[output].dtype == SID2_U8)
         return 1; /* a level next door, where a rounding falls the other way */
     double size = fabs(expected) + rms, sum = 8 * 0x1p-24 * sqrt(1 + (double)c->length[output]);
-    double inner = inner_roundings(c->op) * rounding(c->in[0].type.dtype);
+    double inner = inner_roundings(c);
     double smallest = c->out[output].dtype == SID2_F16 ? 0x1p-25 : 0; /* half of what f16 can tell from 0 */
     return size * (rounding(c->out[output].dtype) + inner) + (size + c->magnitude[output]) * sum + smallest;
 }

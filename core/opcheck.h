@@ -5,7 +5,8 @@
  * an element may differ by
  *
  *     size * (rounding of the output's type
- *             + for attention in a 16-bit type: a few roundings of the probabilities to that type)
+ *             + for attention in a 16-bit type: a few roundings of the probabilities to that type
+ *             + for a product with a bias: a rounding of that to the output's type)
  *     + (size + magnitude of the terms it is summed from) * 8 * 2^-24 * sqrt(1 + number of terms)
  *
  * and one level in a picture of bytes.
