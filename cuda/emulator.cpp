@@ -69,11 +69,6 @@ struct array {
     std::vector<history> histories;
 };
 
-struct written {
-    uint64_t launch;
-    int64_t thread; /* of the grid */
-};
-
 struct machine {
     fiber outside;
     fiber fibers[MOST_THREADS];
@@ -92,11 +87,11 @@ struct machine {
     uint32_t parity[MOST_THREADS / WARP];
     float slots[MOST_THREADS / WARP][2][WARP];
 
-    uint64_t epoch = 1, block_epoch = 1, launches = 0, random = 0;
+    uint64_t epoch = 1, block_epoch = 1, random = 0;
     bool shuffled = false, faulty = false;
     char message[400];
     std::map<const void *, array> arrays;
-    std::unordered_map<uintptr_t, written> writes;
+    std::unordered_map<const void *, int64_t> writers; /* in this launch: threads of the grid, by address */
 
     uint32_t draw(uint32_t below)
     {
@@ -269,9 +264,8 @@ const char *launch(const char *kernel, const int64_t blocks[3], int threads, voi
     m.argument = argument;
     m.threads = threads;
     m.faulty = false;
-    m.launches++;
     m.arrays.clear();
-    m.writes.clear();
+    m.writers.clear();
     here = position();
     here.threads = threads;
     if (threads % WARP || threads > MOST_THREADS) fault("a block of %d threads", threads);
@@ -290,16 +284,29 @@ const char *launch(const char *kernel, const int64_t blocks[3], int threads, voi
 
 /* ---- Memory ---- */
 
-void wrote(const void *address, size_t bytes, const char *name, int64_t index)
+/* Of the whole grid. */
+static int64_t this_thread()
+{
+    int64_t block = (here.block[2] * here.blocks[1] + here.block[1]) * here.blocks[0] + here.block[0];
+    return block * here.threads + here.thread;
+}
+
+void wrote(const void *address, const char *name, int64_t index)
+{
+    auto found = self().writers.emplace(address, this_thread()).first;
+    if (found->second != this_thread())
+        fault("%s[%lld] was also written by thread %lld of the grid", name, static_cast<long long>(index),
+              static_cast<long long>(found->second));
+}
+
+void reads(const void *address, const char *name, int64_t index)
 {
     machine &m = self();
-    int64_t b = (here.block[2] * here.blocks[1] + here.block[1]) * here.blocks[0] + here.block[0];
-    written now = {m.launches, b * here.threads + here.thread};
-    (void)bytes; /* a wide write and a narrow one do not meet: a launch writes a tensor in one width */
-    auto found = m.writes.emplace(reinterpret_cast<uintptr_t>(address), now);
-    if (!found.second && found.first->second.thread != now.thread)
-        fault("%s[%lld] was also written by thread %lld of the grid", name, static_cast<long long>(index),
-              static_cast<long long>(found.first->second.thread));
+    if (m.writers.empty()) return;
+    auto found = m.writers.find(address);
+    if (found != m.writers.end() && found->second != this_thread())
+        fault("%s[%lld] is read, but thread %lld of the grid wrote it", name, static_cast<long long>(index),
+              static_cast<long long>(found->second));
 }
 
 void *shared_array(const void *declaration, size_t count, size_t size, history **histories)

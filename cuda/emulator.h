@@ -3,8 +3,9 @@
  *
  * It finds: an access outside a tensor or a shared array, a wide access that is not aligned, shared memory
  * read before it is written, two threads that touch one shared element between two barriers (one of them
- * writing), two threads of a launch that write one element of global memory, and barriers that not all
- * threads reach. The first fault of a launch is reported and the launch fails. */
+ * writing), two threads of a launch that write one element of global memory, or one that reads what another
+ * wrote, and barriers that not all threads reach. The first fault of a launch is reported and the launch
+ * fails. */
 #ifndef SID2_CUDA_EMULATOR_H
 #define SID2_CUDA_EMULATOR_H
 
@@ -34,8 +35,9 @@ float shuffle_xor(float value, int mask);
 
 /* Keeps the first. */
 void fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Notes a write of `bytes` to global memory. */
-void wrote(const void *address, size_t bytes, const char *name, int64_t index);
+/* Notes an access to global memory, by its first byte: a launch touches a tensor in one width, as a rule. */
+void wrote(const void *address, const char *name, int64_t index);
+void reads(const void *address, const char *name, int64_t index);
 
 /* What is known of one element of shared memory: who last wrote and read it, between which barriers. */
 struct history {

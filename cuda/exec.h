@@ -99,10 +99,14 @@ template <class T> struct span {
                         static_cast<long long>(count));
         return &nothing;
     }
-    const T &operator[](int64_t i) const { return *at(i); }
+    const T &operator[](int64_t i) const
+    {
+        emulator::reads(at(i), name, i);
+        return *at(i);
+    }
     void set(int64_t i, T value) const
     {
-        emulator::wrote(at(i), sizeof(T), name, i);
+        emulator::wrote(at(i), name, i);
         *at(i) = value;
     }
 #endif
@@ -199,6 +203,9 @@ struct array {
     {
         raw r = {};
         const char *from = at(i, wide);
+#ifndef __CUDACC__
+        emulator::reads(from, name, i);
+#endif
         if (!wide)
             r.word[0] = dtype == SID2_F32 ? *reinterpret_cast<const uint32_t *>(from)
                                           : *reinterpret_cast<const uint16_t *>(from);
@@ -235,6 +242,9 @@ struct array {
     SID2_DEVICE float get(int64_t i) const
     {
         const char *from = at(i, false);
+#ifndef __CUDACC__
+        emulator::reads(from, name, i);
+#endif
         if (dtype == SID2_F32) return *reinterpret_cast<const float *>(from);
         uint32_t bits = *reinterpret_cast<const uint16_t *>(from);
         return dtype == SID2_BF16 ? as_float(bits << 16) : half_to_float(bits);
@@ -256,7 +266,7 @@ struct array {
         if (dtype == SID2_F32)
             *reinterpret_cast<uint4 *>(to + 16) = *reinterpret_cast<const uint4 *>(r.word + 4);
 #else
-        emulator::wrote(to, static_cast<size_t>(8 * size()), name, i);
+        emulator::wrote(to, name, i);
         memcpy(to, r.word, static_cast<size_t>(8 * size()));
 #endif
     }
@@ -265,7 +275,7 @@ struct array {
     {
         char *to = at(i, false);
 #ifndef __CUDACC__
-        emulator::wrote(to, static_cast<size_t>(size()), name, i);
+        emulator::wrote(to, name, i);
 #endif
         if (dtype == SID2_F32)
             *reinterpret_cast<float *>(to) = value;

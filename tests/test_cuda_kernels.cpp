@@ -11,13 +11,12 @@
 #include <cstring>
 #include <vector>
 
-#include "emulator.h"
+#include "exec.h"
 
 extern "C" {
 #include "cpu.h"
 #include "opcheck.h"
 }
-#include "../cuda/kernel.h"
 
 namespace
 {
@@ -152,6 +151,70 @@ sid2_backend emulated_backend()
     return b;
 }
 
+/* ---- Kernels with a fault each ---- */
+
+enum fault_kind {
+    NONE,
+    OUTSIDE,
+    UNALIGNED,
+    NO_BARRIER,
+    RACE,
+    UNWRITTEN,
+    LEFT_EARLY,
+    WRITTEN_TWICE,
+    READ_ACROSS
+};
+
+/* y[i] = x[i] + x of the thread across its block, through shared memory. */
+template <fault_kind KIND> struct faulty_kernel {
+    enum { THREADS = 64 };
+    exec::array x, y;
+
+    void operator()() const
+    {
+        SID2_SHARED(float, tile, THREADS);
+        int t = exec::thread();
+        int64_t i = exec::block_x() * THREADS + t;
+        float v[8] = {};
+        if (KIND == OUTSIDE) v[0] = x.get(i + 1);
+        if (KIND == UNALIGNED && i == 0) x.get(2, true, v);
+        if (KIND == LEFT_EARLY && t == 5) return;
+        if (KIND != UNWRITTEN || t != 3) tile[t] = x.get(i);
+        if (KIND != NO_BARRIER) exec::barrier();
+        if (KIND == RACE) tile[t] = v[0];
+        y.set(KIND == WRITTEN_TWICE && t == 9 ? i + 1 : i, tile[t] + tile[THREADS - 1 - t]);
+        if (KIND == READ_ACROSS) v[0] += y.get((i + 1) % (2 * THREADS));
+    }
+};
+
+template <fault_kind KIND> int expect(const char *words)
+{
+    enum { COUNT = 2 * faulty_kernel<KIND>::THREADS };
+    alignas(16) float x[COUNT] = {}, y[COUNT];
+    for (int i = 0; i < COUNT; i++) x[i] = static_cast<float>(i);
+    sid2_cuda_tensor tensor = {x, SID2_F32, {1, {COUNT}}};
+    sid2_error err = sid2_error();
+    sid2_own o = sid2_own();
+    faulty_kernel<KIND> k = {exec::array_of(tensor, "x"), exec::array()};
+    tensor.data = y;
+    k.y = exec::array_of(tensor, "y");
+    o.good = true;
+    o.err = &err;
+    exec::launch(&o, k, 2);
+    bool right = o.good ? !*words && y[1] == 63 && y[127] == 64 + 127 : *words && strstr(err.message, words);
+    if (!right) printf("FAILED fault %d: expected '%s', got '%s'\n", KIND, words, err.message);
+    return !right;
+}
+
+int check_faults()
+{
+    return expect<NONE>("") + expect<OUTSIDE>("x[128] is outside its 128 elements") +
+           expect<UNALIGNED>("x[2 .. + 7] is not aligned") + expect<NO_BARRIER>("tile[") +
+           expect<RACE>("in a race with thread") + expect<UNWRITTEN>("tile[3] is read before it is written") +
+           expect<LEFT_EARLY>("wait where the others never come") +
+           expect<WRITTEN_TWICE>("was also written by thread") + expect<READ_ACROSS>("of the grid wrote it");
+}
+
 /* ---- The test ---- */
 
 bool is_wanted(const char *wish, const char *name)
@@ -179,9 +242,10 @@ int main(int argc, char **argv)
     const sid2_backend emulated = emulated_backend();
     const sid2_backend *const backends[] = {&sid2_backend_cpu, &emulated};
     static const sid2_dtype dtypes[] = {SID2_F32, SID2_BF16, SID2_F16};
-    int cases = argc > 1 ? atoi(argv[1]) : 12, failures = 0;
+    int cases = argc > 1 ? atoi(argv[1]) : 12, failures;
     const char *only = argc > 2 ? argv[2] : nullptr, *type = argc > 3 ? argv[3] : nullptr;
     emulator::shuffle(argc > 4 ? strtoull(argv[4], nullptr, 10) : 0);
+    failures = check_faults();
     sid2_error err = sid2_error();
     sid2_device *device = sid2_device_open(backends, 2, "emulated", nullptr, &err);
     sid2_device *reference = sid2_device_open(backends, 2, "reference", nullptr, &err);
