@@ -46,6 +46,13 @@ static int by_size(const void *a, const void *b)
     return x->first != y->first ? x->first - y->first : (x > y) - (x < y);
 }
 
+/* The first place from `offset` on where a block lies within a piece of the arena. */
+static size_t within_piece(size_t offset, size_t bytes)
+{
+    size_t left = SID2_ARENA_PIECE - offset % SID2_ARENA_PIECE;
+    return bytes <= left || left == SID2_ARENA_PIECE ? offset : offset + left;
+}
+
 /* Placed blocks are kept sorted by offset, so one sweep finds the lowest gap. */
 static size_t place(block *const *placed, int32_t count, const block *b)
 {
@@ -54,7 +61,7 @@ static size_t place(block *const *placed, int32_t count, const block *b)
         const block *p = placed[i];
         if (p->last < b->first || b->last < p->first) continue;
         if (p->offset >= offset + b->bytes) break;
-        if (p->offset + p->bytes > offset) offset = p->offset + p->bytes;
+        if (p->offset + p->bytes > offset) offset = within_piece(p->offset + p->bytes, b->bytes);
     }
     return offset;
 }

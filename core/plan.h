@@ -5,6 +5,9 @@
 #include "graph.h"
 
 #define SID2_NOT_IN_ARENA SIZE_MAX
+/* No tensor lies across a multiple of this, except that a larger one begins at one: a device that allocates
+ * in limited pieces can cut the arena there. */
+#define SID2_ARENA_PIECE ((size_t)1 << 30)
 
 typedef struct sid2_plan {
     size_t arena_bytes;

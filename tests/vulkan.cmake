@@ -20,6 +20,8 @@ function(sid2_vulkan_test name environment)
 endfunction()
 
 set_tests_properties(test_vk_ops PROPERTIES TIMEOUT 7200 ENVIRONMENT "SID2_VK_CASES=${SID2_VK_CASES}")
+# The shaders that a real GPU would take, on whatever is here.
+sid2_vulkan_test(test_vk_ops_as_gpu "SID2_VK_AS_GPU=1;SID2_VK_CASES=20" test_vk_ops)
 if(SWIFTSHADER_ICD)
   sid2_vulkan_test(test_vk_ops_swiftshader "${swiftshader};SID2_VK_CASES=${SID2_VK_CASES}" test_vk_ops)
   sid2_vulkan_test(test_vk_model_swiftshader "${swiftshader}" test_vk_model)
@@ -39,6 +41,7 @@ else()
 endif()
 
 target_link_libraries(test_vk_failures PRIVATE sid2_volk)
+target_link_libraries(test_vk_large PRIVATE sid2_volk)
 
 # The SPIR-V in the tree is what the compiler named in VERSION makes of the sources.
 sid2_vulkan_test(test_shaders "" bash ${CMAKE_CURRENT_SOURCE_DIR}/test_shaders.sh ${CMAKE_SOURCE_DIR}/shaders)

@@ -82,6 +82,11 @@ static bool check_limits(sid2_vk_lowering *lowering, const sid2_vk_dispatch *d)
         const sid2_vk_tensor *t = &d->tensor[i];
         char text[64];
         size_t reach = sid2_vk_bytes(t) + (t->offset & (caps->offset_alignment - 1));
+        if (sid2_vk_has(t) && t->memory && t->memory->bytes &&
+            t->offset + sid2_vk_bytes(t) > t->memory->bytes)
+            return sid2_vk_refuse(lowering, "shader %s: a tensor of %s %s does not fit in one allocation",
+                                  shader, sid2_dtype_name(t->dtype), sid2_shape_text(t->shape, text)),
+                   false;
         if (sid2_vk_has(t) && t->memory && reach > caps->max_range)
             return sid2_vk_refuse(lowering,
                                   "shader %s: a tensor of %s %s is larger than one binding spans (%zu MiB)",

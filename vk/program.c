@@ -11,7 +11,9 @@
 enum { COMPUTE = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT };
 
 struct sid2_vk_program {
-    sid2_vk_memory arena, scratch;
+    sid2_vk_memory *arena; /* in pieces of `span` bytes, the last one shorter */
+    size_t span, pieces;
+    sid2_vk_memory scratch;
     sid2_vk_record *records;
     size_t record_count;
     int32_t node_count;
@@ -28,8 +30,28 @@ struct sid2_vk_program {
     sid2_node_time *times; /* by node */
 };
 
-/* ---- Lowering --------------------------------------------------------------------------------------------
+/* ---- The arena --------------------------------------------------------------------------------------------
  */
+
+/* As few allocations as the driver's limit on one allows. */
+static bool create_arena(sid2_vk_device *device, sid2_vk_program *p, const sid2_plan *plan, sid2_error *err)
+{
+    size_t most = device->gpu->max_allocation;
+    p->span = most < SID2_ARENA_PIECE ? SID2_ARENA_PIECE : most - most % SID2_ARENA_PIECE;
+    size_t pieces = (plan->arena_bytes + p->span - 1) / p->span;
+    if (!pieces) return true;
+    if (!(p->arena = calloc(pieces, sizeof *p->arena)))
+        return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for a program", device->id);
+    for (; p->pieces < pieces; p->pieces++) {
+        size_t left = plan->arena_bytes - p->pieces * p->span;
+        if (!sid2_vk_memory_create(device, SID2_VK_ON_DEVICE, left < p->span ? left : p->span,
+                                   "the arena of activations", &p->arena[p->pieces], err))
+            return false;
+    }
+    return true;
+}
+
+/* ---- Lowering ---------------------------------------------------------------------------------------- */
 
 /* The tensor's place: in the arena, in its memory, or within the memory that it is a view of. */
 static sid2_vk_tensor bind(sid2_vk_program *p, const sid2_graph *g, const sid2_plan *plan,
@@ -38,7 +60,8 @@ static sid2_vk_tensor bind(sid2_vk_program *p, const sid2_graph *g, const sid2_p
     if (tensor == SID2_NONE) return (sid2_vk_tensor){.shape.rank = -1};
     const sid2_tensor_info *info = &g->tensors[tensor];
     if (!info->external && info->base == SID2_NONE)
-        return (sid2_vk_tensor){info->dtype, info->shape, &p->arena, plan->offset[tensor]};
+        return (sid2_vk_tensor){info->dtype, info->shape, &p->arena[plan->offset[tensor] / p->span],
+                                plan->offset[tensor] % p->span};
     bool view = info->base != SID2_NONE;
     return (sid2_vk_tensor){info->dtype, info->shape, memories[view ? info->base : tensor],
                             view ? (size_t)info->offset * sid2_dtype_size(info->dtype) : 0};
@@ -333,9 +356,7 @@ sid2_vk_program *sid2_vk_program_create(sid2_vk_device *device, const sid2_graph
 {
     sid2_vk_program *p = calloc(1, sizeof *p);
     if (!p) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for a program", device->id), NULL;
-    bool ok = (!plan->arena_bytes || sid2_vk_memory_create(device, SID2_VK_ON_DEVICE, plan->arena_bytes,
-                                                           "the arena of activations", &p->arena, err)) &&
-              lower(device, p, graph, plan, memories, err);
+    bool ok = create_arena(device, p, plan, err) && lower(device, p, graph, plan, memories, err);
     if (ok && p->record_count) {
         p->sets = calloc(p->record_count, sizeof *p->sets);
         p->pipelines = calloc(p->record_count, sizeof *p->pipelines);
@@ -355,7 +376,8 @@ void sid2_vk_program_destroy(sid2_vk_device *device, sid2_vk_program *p)
     vkDestroyQueryPool(device->handle, p->clock, NULL);
     vkDestroyDescriptorPool(device->handle, p->descriptor_pool, NULL);
     for (size_t i = 0; i < p->view_count; i++) vkDestroyBufferView(device->handle, p->views[i], NULL);
-    sid2_vk_memory_destroy(device, &p->arena);
+    for (size_t i = 0; i < p->pieces; i++) sid2_vk_memory_destroy(device, &p->arena[i]);
+    free(p->arena);
     sid2_vk_memory_destroy(device, &p->scratch);
     free(p->times);
     free(p->pipelines);
