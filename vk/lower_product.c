@@ -20,8 +20,8 @@ static image image_of(const sid2_vk_tensor *x, int64_t side)
     return (image){x->shape.dim[rank - 3], x->shape.dim[rank - 2], side};
 }
 
-/* How a group of invocations covers rows x columns; in registers, invocations that would find no column take
- * other rows. */
+/* How a group of invocations covers rows x columns. In registers, invocations that would find no column take
+ * other rows; they stay in one line, for CPU drivers make their vectors along x only. */
 typedef struct grid {
     uint32_t lanes, lines, across, down;
 } grid;
@@ -30,7 +30,7 @@ static grid grid_of(const sid2_vk_tiles *tiles, int64_t rows, int64_t columns, u
                     uint32_t each_columns)
 {
     grid g = {.lanes = tiles->lanes, .lines = tiles->lines};
-    for (; !tiles->shared && g.lanes > 1 && g.lanes / 2 >= columns; g.lanes /= 2) g.lines *= 2;
+    for (; !tiles->shared && g.lanes > 1 && g.lanes / 2 * each_columns >= columns; g.lanes /= 2) g.lines *= 2;
     g.across = sid2_vk_ceil_div(columns, g.lanes * each_columns);
     g.down = sid2_vk_ceil_div(rows, g.lines * each_rows);
     return g;
@@ -77,7 +77,7 @@ static void product(sid2_vk_lowering *lowering, const sid2_vk_tensor *x, const s
     sid2_vk_dispatch d = {
         .shader = tiles->shared ? SID2_VK_product_shared : SID2_VK_product,
         .tensor = {*x, right, bias ? *bias : (sid2_vk_tensor){.shape.rank = -1}, *residual, *y},
-        .local = {g.lanes, g.lines},
+        .local = {tiles->shared ? g.lanes : g.lanes * g.lines, tiles->shared ? g.lines : 1},
         .groups = {g.across, g.down},
         .constant = {tiles->rows, tiles->columns, (uint32_t)im.side,
                      how->channels % 4 == 0 && sid2_vk_quads(x), tiles->depth, g.lanes, g.lines},
@@ -178,16 +178,16 @@ static void weight_gradient(sid2_vk_lowering *lowering, const sid2_vk_call *call
     if (parts > 1) sums = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(parts, sid2_vk_count(dw)));
     sid2_vk_emit(
         lowering,
-        &(sid2_vk_dispatch){.shader = tiles->shared ? SID2_VK_product_wgrad_shared : SID2_VK_product_wgrad,
-                            .tensor = {*x, *dy, sums},
-                            .local = {g.lanes, g.lines},
-                            .groups = {g.across, g.down, (uint32_t)(taps * parts)},
-                            .constant = {tiles->outs, tiles->ins, (uint32_t)im.side,
-                                         ins % 4 == 0 && sid2_vk_quads(x), outs % 4 == 0 && sid2_vk_quads(dy),
-                                         parts == 1, 2 * tiles->depth, g.lanes, g.lines},
-                            .push = {(uint32_t)rows, (uint32_t)outs, (uint32_t)ins, (uint32_t)im.height,
-                                     (uint32_t)im.width, (uint32_t)lines, (uint32_t)share, (uint32_t)parts},
-                            .work = (double)rows * (double)(outs * ins * taps)});
+        &(sid2_vk_dispatch){
+            .shader = tiles->shared ? SID2_VK_product_wgrad_shared : SID2_VK_product_wgrad,
+            .tensor = {*x, *dy, sums},
+            .local = {tiles->shared ? g.lanes : g.lanes * g.lines, tiles->shared ? g.lines : 1},
+            .groups = {g.across, g.down, (uint32_t)(taps * parts)},
+            .constant = {tiles->outs, tiles->ins, (uint32_t)im.side, ins % 4 == 0 && sid2_vk_quads(x),
+                         outs % 4 == 0 && sid2_vk_quads(dy), parts == 1, 2 * tiles->depth, g.lanes, g.lines},
+            .push = {(uint32_t)rows, (uint32_t)outs, (uint32_t)ins, (uint32_t)im.height, (uint32_t)im.width,
+                     (uint32_t)lines, (uint32_t)share, (uint32_t)parts},
+            .work = (double)rows * (double)(outs * ins * taps)});
     if (parts > 1) add_parts(lowering, &sums, parts, dw);
     if (sid2_vk_has(&call->out[1])) bias_gradient(lowering, dy, &call->out[1]);
 }

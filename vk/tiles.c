@@ -6,8 +6,8 @@
 /* Best guesses first, by kind. The last row fits every device. */
 static const sid2_vk_tiles table[] = {
     /* name, shared, lanes x lines, rows x columns, outs x ins, depth, groups */
-    {"registers-8x4", false, 8, 1, 8, 4, 2, 1, 0, 32},    {"registers-8x8", false, 8, 1, 8, 8, 2, 2, 0, 32},
-    {"registers-16x8", false, 8, 1, 16, 8, 4, 1, 0, 32},  {"registers-4x4", false, 8, 1, 4, 4, 1, 1, 0, 32},
+    {"registers-8x4", false, 8, 1, 8, 4, 4, 1, 0, 32},    {"registers-8x8", false, 8, 1, 8, 8, 4, 2, 0, 32},
+    {"registers-16x8", false, 8, 1, 16, 8, 4, 4, 0, 32},  {"registers-4x4", false, 8, 1, 4, 4, 1, 1, 0, 32},
     {"shared-64x64", true, 16, 16, 4, 4, 1, 1, 4, 512},   {"shared-128x64", true, 16, 16, 8, 4, 2, 1, 4, 512},
     {"shared-128x128", true, 16, 16, 8, 8, 2, 2, 2, 256}, {"shared-32x32", true, 8, 8, 4, 4, 1, 1, 4, 256},
 };
