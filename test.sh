@@ -9,9 +9,9 @@ install build-test/install.log "${build_packages[@]}" "${test_packages[@]}"
 swiftshader build-test/swiftshader
 run "configuring" build-test/configure.log cmake -S . -B build-test -G Ninja -DSID2_WERROR=ON -DSID2_VK_CASES=1000
 run "building" build-test/build.log cmake --build build-test
-ctest --test-dir build-test --output-on-failure
+ctest --test-dir build-test --output-on-failure --parallel "$(nproc)"
 
 run "configuring with sanitizers" build-sanitize/configure.log cmake -S . -B build-sanitize -G Ninja \
     -DSID2_SANITIZE=ON -DSID2_CUDA_ARCHITECTURES=90-real -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG="-O1 -g1"
 run "building with sanitizers" build-sanitize/build.log cmake --build build-sanitize
-ctest --test-dir build-sanitize --output-on-failure --exclude-regex 'test_(vk_)?ops'
+ctest --test-dir build-sanitize --output-on-failure --parallel "$(nproc)" --exclude-regex 'test_(vk_)?ops'
