@@ -328,28 +328,36 @@ static double resident_mib(void)
     return (double)pages * (double)sysconf(_SC_PAGESIZE) / (1 << 20);
 }
 
-/* Time by operator, summed over the nodes of the training graph. */
+/* Time by operator, summed over the nodes of the graph that is run. */
 static bool profile(bench *b, int64_t steps, sid2_error *err)
 {
-    if (!b->trainer) return sid2_fail(err, SID2_ERR_USAGE, "only training is profiled");
-    const sid2_graph *g;
-    const sid2_node_time *times = sid2_program_profile(sid2_trainer_program(b->trainer, &g));
+    const sid2_graph *g = b->graph;
+    sid2_program *program = b->trainer   ? sid2_trainer_program(b->trainer, &g)
+                            : b->sampler ? sid2_sampler_program(b->sampler, &g)
+                                         : b->program;
+    const sid2_node_time *times = sid2_program_profile(program);
     if (!times) return sid2_fail(err, SID2_ERR_UNSUPPORTED, "this device measures no operators");
+    size_t size = (size_t)g->node_count * sizeof *times;
+    sid2_node_time *before = malloc(size + 1);
+    if (!before) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    memcpy(before, times, size);
     double began = clock_seconds();
-    if (!bench_run(b, steps, err)) return false;
+    bool good = bench_run(b, steps, err);
     double seconds = (clock_seconds() - began) / (double)steps;
     struct {
         double runs, seconds, multiply_adds, bytes;
     } sums[SID2_OP_COUNT] = {0};
-    for (int32_t n = 0; n < g->node_count; n++) {
+    for (int32_t n = 0; n < g->node_count && good; n++) {
         sid2_cost cost = sid2_graph_node_cost(g, &g->nodes[n]);
-        double runs = (double)times[n].runs / (double)steps;
+        double runs = (double)(times[n].runs - before[n].runs) / (double)steps;
         sid2_op op = g->nodes[n].op;
         sums[op].runs += runs;
-        sums[op].seconds += times[n].seconds / (double)steps;
+        sums[op].seconds += (times[n].seconds - before[n].seconds) / (double)steps;
         sums[op].multiply_adds += cost.multiply_adds * runs;
         sums[op].bytes += cost.bytes * runs;
     }
+    free(before);
+    if (!good) return false;
     printf("{\"seconds\": %.9g, \"nodes\": [", seconds);
     const char *comma = "";
     for (int op = 0; op < SID2_OP_COUNT; op++) {

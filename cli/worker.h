@@ -4,8 +4,9 @@
  *     first line   what to do, as JSON       answered by    ready VERSION PARAMETERS
  *     run K        K steps                                  seconds
  *     mem                                                   peak MiB, MiB before the work was set up
- *     profile K    K training steps (sid2 only)             JSON: {"seconds": s, "nodes": [[name, runs,
- * seconds, multiply-adds, bytes], ..]} quit
+ *     profile K    K steps, by operator (sid2 only)         JSON: {"seconds": s, "nodes": [[name, runs,
+ *                                                           seconds, multiply-adds, bytes], ..]}
+ *     quit
  *
  * Any failure is answered by `error WHY`. */
 #ifndef SID2_CLI_WORKER_H

@@ -85,6 +85,12 @@ static void clear(sid2_sampler *s)
     sid2_buffers_clear(&s->buffers);
 }
 
+sid2_program *sid2_sampler_program(sid2_sampler *s, const sid2_graph **graph)
+{
+    *graph = s->graph[PLAIN];
+    return s->program[PLAIN];
+}
+
 static size_t bytes_held(const sid2_sampler *s)
 {
     size_t bytes = sid2_buffers_bytes(&s->buffers);

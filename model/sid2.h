@@ -138,6 +138,10 @@ bool sid2_sampler_run(sid2_sampler *sampler, const uint64_t *seeds, int32_t *lab
 bool sid2_sampler_evaluate(sid2_sampler *sampler, const uint8_t *pixels, const int32_t *labels, int count,
                            double t, uint64_t first_sample, sid2_eval_point *point, sid2_error *err);
 
+/* The program of one step without guidance and its graph, to be measured (sid2 bench). Both stay the
+ * sampler's. */
+sid2_program *sid2_sampler_program(sid2_sampler *sampler, const sid2_graph **graph);
+
 /* ---- Checkpoints --------------------------------------------------------------------------------------- */
 /* A checkpoint is a directory: config.ini, ema.safetensors, and for resuming weights.safetensors,
  * optimizer.safetensors, state.json. `path` may be that directory or a run, whose newest complete checkpoint

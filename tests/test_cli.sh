@@ -194,7 +194,7 @@ grep -q '</html>' run/report.html || fail "the report is cut short"
 expect 1 'no run' report empty
 
 echo "== bench"
-expect 0 'whole step' bench --preset quickstart --batch 4 --rounds 1 --seconds 0.01 --dtype f32
+expect 0 'row_norm_grad' bench --preset quickstart --batch 4 --rounds 1 --seconds 0.01 --dtype f32
 request='"dtype": "f32", "batch": 2, "threads": 1, "device": "cpu"'
 for work in '"mode": "sample", "config": {}' '"mode": "op", "op": "attention", "shape": [2, 16, 64], "heads": 1'; do
     printf '{%s, %s}\nrun 4\nquit\n' "$request" "$work" | "$sid2" bench --serve >out
