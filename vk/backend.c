@@ -51,6 +51,9 @@ static bool vk_describe(int index, const sid2_device_options *options, sid2_devi
         used +=
             snprintf(info->detail + used, sizeof info->detail - (size_t)used, ", cooperative matrix %ux%ux%u",
                      caps->cooperative.m, caps->cooperative.n, caps->cooperative.k);
+    else if (gpu->cooperative == SID2_VK_WRONG)
+        used += snprintf(info->detail + used, sizeof info->detail - (size_t)used,
+                         ", cooperative matrices not used (they failed the check)");
     char kept[SID2_VK_TILE_NAME];
     const sid2_vk_tiles *tiles = sid2_vk_tiles_load(gpu, kept) ? sid2_vk_tiles_find(caps, kept) : NULL;
     snprintf(info->detail + used, sizeof info->detail - (size_t)used, "; blocks %s%s",

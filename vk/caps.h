@@ -20,7 +20,8 @@ typedef struct sid2_vk_caps {
     bool float16;             /* f16 arithmetic */
     bool subgroup_arithmetic; /* subgroupAdd and the like, in compute, full subgroups */
     struct {
-        uint32_t m, n, k; /* 0: none usable. f16 x f16 -> f32 */
+        uint32_t m, n, k;  /* 0: none usable. f16 x f16 -> f32 */
+        uint32_t subgroup; /* invocations that hold a matrix together */
     } cooperative;
     /* Character. */
     bool software; /* a CPU driver: shared memory only costs there */

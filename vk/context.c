@@ -70,6 +70,10 @@ static bool create_device(sid2_vk_device *device, sid2_error *err)
     VkPhysicalDevice16BitStorageFeatures storage16 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
         .storageBuffer16BitAccess = caps->storage16};
+    VkPhysicalDeviceSubgroupSizeControlFeatures subgroups = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
+        .subgroupSizeControl = VK_TRUE,
+        .computeFullSubgroups = VK_TRUE};
     sid2_vk_cooperative_features cooperative = {.sType = SID2_VK_COOPERATIVE_FEATURES,
                                                 .cooperativeMatrix = VK_TRUE};
     VkPhysicalDeviceFeatures2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
@@ -87,8 +91,11 @@ static bool create_device(sid2_vk_device *device, sid2_error *err)
     if (caps->cooperative.m) {
         *tail = &cooperative, tail = &cooperative.pNext;
         *tail = &model, tail = &model.pNext;
+        *tail = &subgroups, tail = &subgroups.pNext;
         extension[extensions++] = SID2_VK_COOPERATIVE_EXTENSION;
         if (!modern) extension[extensions++] = VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME;
+        if (gpu->api < VK_API_VERSION_1_3)
+            extension[extensions++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
     }
     if (gpu->budget) extension[extensions++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
     if (gpu->portability) extension[extensions++] = "VK_KHR_portability_subset";
@@ -139,7 +146,7 @@ sid2_vk_device *sid2_vk_device_open(int index, const char *tiles, sid2_error *er
                                       NULL, &device->fence[i]),
                         "opening the device", err);
     ok = ok && (device->pipelines = sid2_vk_pipelines_create(device, err)) &&
-         (device->transfer = sid2_vk_transfer_create(device, err));
+         (device->transfer = sid2_vk_transfer_create(device, err)) && sid2_vk_check_cooperative(device, err);
     if (ok) return device;
     sid2_vk_device_close(device);
     return NULL;

@@ -1,5 +1,6 @@
 #include "gpu.h"
 
+#include "cooperative.h"
 #include "quirks.h"
 
 #include <stdio.h>
@@ -90,6 +91,10 @@ static void ask_properties(sid2_vk_gpu *gpu)
     caps->max_bindings = limits->maxPerStageDescriptorStorageBuffers;
     if (limits->maxPerStageResources < caps->max_bindings) caps->max_bindings = limits->maxPerStageResources;
     caps->subgroup_size = sizes && control.minSubgroupSize ? control.minSubgroupSize : subgroup.subgroupSize;
+    caps->cooperative.subgroup = subgroup.subgroupSize;
+    gpu->subgroups_vary = sizes && control.minSubgroupSize != control.maxSubgroupSize;
+    gpu->full_subgroups =
+        !gpu->subgroups_vary || (control.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
     caps->subgroup_arithmetic = (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) &&
                                 (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT);
     /* By SID2_VK_AS_GPU, tests run the shaders for GPUs on a CPU driver. */
@@ -118,9 +123,13 @@ static void ask_features(sid2_vk_gpu *gpu)
     bool modern = gpu->api >= VK_API_VERSION_1_2;
     bool bytes = modern || sid2_vk_gpu_has(gpu, VK_KHR_8BIT_STORAGE_EXTENSION_NAME);
     bool half = modern || sid2_vk_gpu_has(gpu, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME);
+    bool sizes =
+        gpu->api >= VK_API_VERSION_1_3 || sid2_vk_gpu_has(gpu, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
     bool model = modern || sid2_vk_gpu_has(gpu, VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME);
     VkPhysicalDeviceVulkanMemoryModelFeatures memory_model = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES};
+    VkPhysicalDeviceSubgroupSizeControlFeatures subgroups = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
     VkPhysicalDevice8BitStorageFeatures storage8 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_8BIT_STORAGE_FEATURES};
     VkPhysicalDeviceShaderFloat16Int8Features float16 = {
@@ -133,12 +142,14 @@ static void ask_features(sid2_vk_gpu *gpu)
     if (bytes) *tail = &storage8, tail = &storage8.pNext;
     if (half) *tail = &float16, tail = &float16.pNext;
     if (model) *tail = &memory_model, tail = &memory_model.pNext;
+    if (sizes) *tail = &subgroups, tail = &subgroups.pNext;
     vkGetPhysicalDeviceFeatures2(gpu->handle, &all);
 
     gpu->caps.storage16 = storage16.storageBuffer16BitAccess && all.features.shaderInt16;
     gpu->caps.storage8 = storage8.storageBuffer8BitAccess && float16.shaderInt8;
     gpu->caps.float16 = float16.shaderFloat16;
     gpu->memory_model = memory_model.vulkanMemoryModel;
+    gpu->full_subgroups &= subgroups.subgroupSizeControl && subgroups.computeFullSubgroups;
 }
 
 /* Fills everything but the handle; false where sid2 cannot use the device. */
@@ -150,6 +161,7 @@ static bool probe(sid2_vk_gpu *gpu, uint32_t instance_version)
     if (gpu->api < VK_API_VERSION_1_1 || !choose_family(gpu)) return false;
     ask_properties(gpu);
     ask_features(gpu);
+    sid2_vk_ask_cooperative(gpu);
     gpu->budget = sid2_vk_gpu_has(gpu, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     gpu->portability = sid2_vk_gpu_has(gpu, "VK_KHR_portability_subset");
     sid2_vk_apply_quirks(gpu);
@@ -243,6 +255,13 @@ const sid2_vk_gpu *sid2_vk_gpus(int *count)
     call_once(&found.once, discover);
     *count = found.count;
     return found.gpu;
+}
+
+void sid2_vk_gpu_note_cooperative(const sid2_vk_gpu *gpu, bool right)
+{
+    sid2_vk_gpu *found_gpu = &found.gpu[gpu - found.gpu];
+    found_gpu->cooperative = right ? SID2_VK_RIGHT : SID2_VK_WRONG;
+    if (!right) found_gpu->caps.cooperative.m = 0;
 }
 
 const char *sid2_vk_missing(void)

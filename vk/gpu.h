@@ -20,15 +20,21 @@ typedef struct sid2_vk_gpu {
     uint32_t time_bits;    /* of its timestamps; 0: none */
     size_t max_allocation; /* bytes in one allocation, and in one buffer */
     sid2_vk_caps caps;
-    bool budget;       /* VK_EXT_memory_budget */
-    bool portability;  /* VK_KHR_portability_subset, which then must be enabled */
-    bool memory_model; /* the Vulkan memory model, which cooperative matrices need */
-    uint32_t quirks;   /* quirks.h */
+    bool budget;         /* VK_EXT_memory_budget */
+    bool portability;    /* VK_KHR_portability_subset, which then must be enabled */
+    bool memory_model;   /* the Vulkan memory model, which cooperative matrices need */
+    bool full_subgroups; /* a shader can demand them */
+    bool subgroups_vary; /* in size, which a shader can choose */
+    uint32_t quirks;     /* quirks.h */
+    enum { SID2_VK_UNCHECKED, SID2_VK_RIGHT, SID2_VK_WRONG } cooperative; /* what the check found */
 } sid2_vk_gpu;
 
 /* The first call opens the loader and asks every driver; the list stays for the life of the process, as
  * drivers dislike being loaded twice. Thread-safe. Zero where there is no loader, driver or device. */
 const sid2_vk_gpu *sid2_vk_gpus(int *count);
+
+/* What the check of cooperative matrices found. Wrong ones are no capability any more. */
+void sid2_vk_gpu_note_cooperative(const sid2_vk_gpu *gpu, bool right);
 
 /* Why there is no device, in one line; NULL where there is one. */
 const char *sid2_vk_missing(void);

@@ -36,6 +36,33 @@ static grid grid_of(const sid2_vk_tiles *tiles, int64_t rows, int64_t columns, u
     return g;
 }
 
+/* ---- With cooperative matrices ---- */
+
+enum { PART = 32, CHANNELS = 32 }; /* rows and columns of a subgroup; channels, or rows, staged at once */
+
+/* A group's subgroups, and matrices down and across in each. */
+typedef struct blocks {
+    uint32_t lanes, lines, down, across;
+} blocks;
+
+static uint32_t halves(int64_t extent) { return extent > PART ? 2 : 1; }
+
+/* Whether both operands are such as matrices take; all sums are in f32. */
+static bool cooperate(const sid2_vk_lowering *lowering, const sid2_vk_tensor *a, const sid2_vk_tensor *b,
+                      int64_t rows, int64_t columns, blocks *how)
+{
+    const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
+    if (!caps->cooperative.m || a->dtype != SID2_F16 || b->dtype != SID2_F16) return false;
+    *how = (blocks){halves(columns), halves(rows), PART / caps->cooperative.m, PART / caps->cooperative.n};
+    return true;
+}
+
+/* Whole subgroups lie along x. */
+static uint32_t invocations(const sid2_vk_lowering *lowering, const blocks *how)
+{
+    return how->lanes * how->lines * sid2_vk_lowering_caps(lowering)->cooperative.subgroup;
+}
+
 /* ---- Forward and by input ---- */
 
 /* How w is read as w[column, tap, channel]. */
@@ -63,10 +90,36 @@ static sid2_vk_tensor pack(sid2_vk_lowering *lowering, const sid2_vk_tensor *w, 
     return packed;
 }
 
+static bool product_cooperative(sid2_vk_lowering *lowering, const sid2_vk_tensor *x, const sid2_vk_tensor *w,
+                                const weights *how, image im, const sid2_vk_tensor *bias,
+                                const sid2_vk_tensor *residual, const sid2_vk_tensor *y)
+{
+    const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
+    int64_t rows = sid2_vk_rows(x);
+    blocks b;
+    if (!cooperate(lowering, x, w, rows, how->columns, &b)) return false;
+    sid2_vk_emit(lowering,
+                 &(sid2_vk_dispatch){
+                     .shader = SID2_VK_product_coop,
+                     .tensor = {*x, pack(lowering, w, how, im.side * im.side),
+                                bias ? *bias : (sid2_vk_tensor){.shape.rank = -1}, *residual, *y},
+                     .local = {invocations(lowering, &b)},
+                     .groups = {sid2_vk_ceil_div(how->columns, b.lanes * PART),
+                                sid2_vk_ceil_div(rows, b.lines * PART)},
+                     .constant = {b.down, b.across, (uint32_t)im.side,
+                                  how->channels % 4 == 0 && sid2_vk_quads(x), CHANNELS / 4, b.lanes, b.lines,
+                                  caps->cooperative.m, caps->cooperative.n, caps->cooperative.k},
+                     .push = {(uint32_t)rows, (uint32_t)how->columns, (uint32_t)how->channels,
+                              (uint32_t)im.height, (uint32_t)im.width},
+                     .work = (double)rows * (double)(how->columns * how->channels * im.side * im.side)});
+    return true;
+}
+
 static void product(sid2_vk_lowering *lowering, const sid2_vk_tensor *x, const sid2_vk_tensor *w,
                     const weights *how, image im, const sid2_vk_tensor *bias, const sid2_vk_tensor *residual,
                     const sid2_vk_tensor *y)
 {
+    if (product_cooperative(lowering, x, w, how, im, bias, residual, y)) return;
     const sid2_vk_tiles *tiles = sid2_vk_lowering_tiles(lowering);
     int64_t rows = sid2_vk_rows(x), taps = im.side * im.side;
     /* Few rows do not repay packing. */
@@ -171,23 +224,38 @@ static void weight_gradient(sid2_vk_lowering *lowering, const sid2_vk_call *call
     const sid2_vk_tiles *tiles = sid2_vk_lowering_tiles(lowering);
     int64_t rows = sid2_vk_rows(x), ins = sid2_vk_last(x), outs = sid2_vk_last(dy), taps = im.side * im.side;
     int64_t lines = (rows + im.width - 1) / im.width;
-    grid g = grid_of(tiles, (outs + 3) / 4, (ins + 3) / 4, tiles->outs, tiles->ins);
+    blocks b;
+    bool matrices = cooperate(lowering, dy, x, outs, ins, &b);
+    grid g = matrices ? (grid){b.lanes, b.lines, sid2_vk_ceil_div(ins, b.lanes * PART),
+                               sid2_vk_ceil_div(outs, b.lines * PART)}
+                      : grid_of(tiles, (outs + 3) / 4, (ins + 3) / 4, tiles->outs, tiles->ins);
     int64_t share = share_of(lowering, lines, g.across * g.down * taps, sid2_vk_count(dw));
     int64_t parts = sid2_vk_ceil_div(lines, share);
     sid2_vk_tensor sums = *dw;
     if (parts > 1) sums = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(parts, sid2_vk_count(dw)));
-    sid2_vk_emit(
-        lowering,
-        &(sid2_vk_dispatch){
-            .shader = tiles->shared ? SID2_VK_product_wgrad_shared : SID2_VK_product_wgrad,
-            .tensor = {*x, *dy, sums},
-            .local = {tiles->shared ? g.lanes : g.lanes * g.lines, tiles->shared ? g.lines : 1},
-            .groups = {g.across, g.down, (uint32_t)(taps * parts)},
-            .constant = {tiles->outs, tiles->ins, (uint32_t)im.side, ins % 4 == 0 && sid2_vk_quads(x),
-                         outs % 4 == 0 && sid2_vk_quads(dy), parts == 1, 2 * tiles->depth, g.lanes, g.lines},
-            .push = {(uint32_t)rows, (uint32_t)outs, (uint32_t)ins, (uint32_t)im.height, (uint32_t)im.width,
-                     (uint32_t)lines, (uint32_t)share, (uint32_t)parts},
-            .work = (double)rows * (double)(outs * ins * taps)});
+    sid2_vk_dispatch d = {.shader = tiles->shared ? SID2_VK_product_wgrad_shared : SID2_VK_product_wgrad,
+                          .tensor = {*x, *dy, sums},
+                          .local = {tiles->shared ? g.lanes : g.lanes * g.lines, tiles->shared ? g.lines : 1},
+                          .groups = {g.across, g.down, (uint32_t)(taps * parts)},
+                          .constant = {tiles->outs, tiles->ins, (uint32_t)im.side,
+                                       ins % 4 == 0 && sid2_vk_quads(x), outs % 4 == 0 && sid2_vk_quads(dy),
+                                       parts == 1, 2 * tiles->depth, g.lanes, g.lines},
+                          .push = {(uint32_t)rows, (uint32_t)outs, (uint32_t)ins, (uint32_t)im.height,
+                                   (uint32_t)im.width, (uint32_t)lines, (uint32_t)share, (uint32_t)parts},
+                          .work = (double)rows * (double)(outs * ins * taps)};
+    if (matrices) {
+        const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
+        d.shader = SID2_VK_product_wgrad_coop;
+        d.local[0] = invocations(lowering, &b);
+        d.local[1] = 1;
+        d.constant[0] = b.down;
+        d.constant[1] = b.across;
+        d.constant[6] = CHANNELS;
+        d.constant[9] = caps->cooperative.m;
+        d.constant[10] = caps->cooperative.n;
+        d.constant[11] = caps->cooperative.k;
+    }
+    sid2_vk_emit(lowering, &d);
     if (parts > 1) add_parts(lowering, &sums, parts, dw);
     if (sid2_vk_has(&call->out[1])) bias_gradient(lowering, dy, &call->out[1]);
 }

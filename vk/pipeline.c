@@ -247,10 +247,17 @@ static bool create_pipeline(sid2_vk_device *device, const key *k, VkPipeline *pi
         map[i] = (VkSpecializationMapEntry){id, i * (uint32_t)sizeof(uint32_t), sizeof(uint32_t)};
     }
     const VkSpecializationInfo constants = {VALUES, map, sizeof k->value, k->value};
+    /* A matrix is held by a full subgroup, whose size the shader's group was made for. */
+    bool cooperative = strstr(shaders[k->shader].variants, "COOP");
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = device->caps->cooperative.subgroup};
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .flags = VK_PIPELINE_CREATE_DISPATCH_BASE,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .pNext = cooperative && device->gpu->subgroups_vary ? &subgroup : NULL,
+                  .flags = cooperative ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = module,
                   .pName = "main",

@@ -1,0 +1,105 @@
+#version 450
+// The product of product_shared.comp for GPUs with matrix units: f16 tensors, summed in f32. A subgroup sums ROWS x
+// COLUMNS matrices of M x N, over K channels at a time; a group has LANES x LINES subgroups.
+//
+// Rows and columns are staged as quads of channels, each row a little longer than it need be, so that a column of
+// them does not meet one bank of memory. What lies outside is staged as zeros. Sums go through shared memory to where
+// an invocation knows its row and column.
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_cooperative_matrix : require
+#include "tensor.glsl"
+layout(constant_id = 16) const uint ROWS = 2;
+layout(constant_id = 17) const uint COLUMNS = 2;
+layout(constant_id = 18) const uint SIDE = 1;  // of the kernel
+layout(constant_id = 19) const uint QUADS = 0; // x can be read by fours
+layout(constant_id = 20) const uint DEPTH = 8; // quads of channels staged at once, a multiple of K / 4
+layout(constant_id = 21) const uint LANES = 2;
+layout(constant_id = 22) const uint LINES = 2;
+layout(constant_id = 23) const uint M = 16;
+layout(constant_id = 24) const uint N = 16;
+layout(constant_id = 25) const uint K = 16;
+TENSOR(0, x)
+TENSOR(1, w)
+TENSOR(2, bias)
+TENSOR(3, residual)
+TENSOR(4, y)
+
+// Rows of matrices must begin at multiples of 16 bytes.
+const uint TALL = LINES * ROWS * M, WIDE = LANES * COLUMNS * N, PITCH = DEPTH + 2;
+shared f16vec4 left[TALL * PITCH];
+shared f16vec4 right[WIDE * PITCH];
+shared float sums[LANES * LINES * M * N];
+
+f16vec4 quad_of(uvec2 words) { return f16vec4(unpackFloat2x16(words.x), unpackFloat2x16(words.y)); }
+
+f16vec4 channels(uint at, uint k, uint all)
+{
+    at += k + sid2_at[0];
+    if (QUADS != 0) return quad_of(x_16x4[at / 4]);
+    uvec4 bits = uvec4(x_16[at], k + 1 < all ? x_16[at + 1] : 0, k + 2 < all ? x_16[at + 2] : 0,
+                       k + 3 < all ? x_16[at + 3] : 0);
+    return quad_of(bits.xz | bits.yw << 16);
+}
+
+void main()
+{
+    uint rows = P(0), columns = P(1), ins = P(2), height = P(3), width = P(4), quads = (ins + 3) / 4;
+    uint me = gl_LocalInvocationIndex, all = gl_WorkGroupSize.x, lane = gl_SubgroupID % LANES, line = gl_SubgroupID / LANES;
+    uint first = gl_WorkGroupID.y * TALL, column = gl_WorkGroupID.x * WIDE;
+    coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> sum[ROWS * COLUMNS];
+    [[unroll]] for (uint i = 0; i < ROWS * COLUMNS; i++)
+        sum[i] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(0);
+
+    for (uint tap = 0; tap < SIDE * SIDE; tap++) {
+        int down = int(tap / SIDE) - int(SIDE / 2), across = int(tap % SIDE) - int(SIDE / 2);
+        for (uint quad = 0; quad < quads; quad += DEPTH) {
+            barrier();
+            for (uint i = me; i < TALL * DEPTH; i += all) {
+                uint row = first + i / DEPTH, q = quad + i % DEPTH;
+                bool inside = row < rows && q < quads;
+                if (SIDE > 1 && inside) {
+                    inside = uint(int(row / width % height) + down) < height && uint(int(row % width) + across) < width;
+                    row = uint(int(row) + down * int(width) + across);
+                }
+                left[i / DEPTH * PITCH + i % DEPTH] = inside ? channels(row * ins, 4 * q, ins) : f16vec4(0);
+            }
+            for (uint i = me; i < WIDE * DEPTH; i += all) {
+                uint n = column + i % WIDE, q = quad + i / WIDE;
+                bool inside = n < columns && q < quads;
+                right[i % WIDE * PITCH + i / WIDE] =
+                    inside ? quad_of(w_16x4[(tap * quads + q) * columns + n + sid2_at[1] / 4]) : f16vec4(0);
+            }
+            barrier();
+            for (uint q = 0; q < DEPTH; q += K / 4) {
+                coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB> r[COLUMNS];
+                [[unroll]] for (uint j = 0; j < COLUMNS; j++)
+                    coopMatLoad(r[j], right, (lane * COLUMNS + j) * N * PITCH + q, PITCH,
+                                gl_CooperativeMatrixLayoutColumnMajor);
+                [[unroll]] for (uint i = 0; i < ROWS; i++) {
+                    coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> l;
+                    coopMatLoad(l, left, (line * ROWS + i) * M * PITCH + q, PITCH, gl_CooperativeMatrixLayoutRowMajor);
+                    [[unroll]] for (uint j = 0; j < COLUMNS; j++)
+                        sum[i * COLUMNS + j] = coopMatMulAdd(l, r[j], sum[i * COLUMNS + j]);
+                }
+            }
+        }
+    }
+
+    uint mine = gl_SubgroupID * M * N;
+    [[unroll]] for (uint i = 0; i < ROWS * COLUMNS; i++) {
+        coopMatStore(sum[i], sums, mine, N, gl_CooperativeMatrixLayoutRowMajor);
+        subgroupBarrier();
+        uint row = first + (line * ROWS + i / COLUMNS) * M, n = column + (lane * COLUMNS + i % COLUMNS) * N;
+        for (uint e = gl_SubgroupInvocationID; e < M * N; e += gl_SubgroupSize)
+            if (row + e / N < rows && n + e % N < columns) {
+                uint at = (row + e / N) * columns + n + e % N;
+                float start = (HAS(bias) ? bias(n + e % N) : 0) + (HAS(residual) ? residual(at) : 0);
+                y_store(at, sums[mine + e] + start);
+            }
+        subgroupBarrier();
+    }
+}

@@ -1,0 +1,112 @@
+#version 450
+// The sums of product_wgrad_shared.comp for GPUs with matrix units, laid out as in product_coop.comp: OUTS x INS
+// matrices of M output channels and N input channels a subgroup, over K rows at a time.
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_cooperative_matrix : require
+#include "tensor.glsl"
+layout(constant_id = 16) const uint OUTS = 2;
+layout(constant_id = 17) const uint INS = 2;
+layout(constant_id = 18) const uint SIDE = 1; // of the kernel
+layout(constant_id = 19) const uint QUADS_X = 0;
+layout(constant_id = 20) const uint QUADS_DY = 0;
+layout(constant_id = 21) const uint ADD = 0;
+layout(constant_id = 22) const uint DEPTH = 32; // rows staged at once, a multiple of K
+layout(constant_id = 23) const uint LANES = 2;
+layout(constant_id = 24) const uint LINES = 2;
+layout(constant_id = 25) const uint M = 16;
+layout(constant_id = 26) const uint N = 16;
+layout(constant_id = 27) const uint K = 16;
+TENSOR(0, x)
+TENSOR(1, dy)
+TENSOR(2, dw)
+
+// In quads; rows of matrices must begin at multiples of 16 bytes.
+const uint TALL = LINES * OUTS * M / 4, WIDE = LANES * INS * N / 4, TALL_PITCH = TALL + 2, WIDE_PITCH = WIDE + 2;
+shared f16vec4 left[DEPTH * TALL_PITCH];
+shared f16vec4 right[DEPTH * WIDE_PITCH];
+shared float sums[LANES * LINES * M * N];
+
+f16vec4 quad_of(uvec2 words) { return f16vec4(unpackFloat2x16(words.x), unpackFloat2x16(words.y)); }
+
+f16vec4 outputs(uint at, uint o, uint all)
+{
+    at += o + sid2_at[1];
+    if (QUADS_DY != 0) return o < all ? quad_of(dy_16x4[at / 4]) : f16vec4(0);
+    uvec4 bits = uvec4(o < all ? dy_16[at] : 0, o + 1 < all ? dy_16[at + 1] : 0, o + 2 < all ? dy_16[at + 2] : 0,
+                       o + 3 < all ? dy_16[at + 3] : 0);
+    return quad_of(bits.xz | bits.yw << 16);
+}
+
+f16vec4 inputs(uint at, uint k, uint all)
+{
+    at += k + sid2_at[0];
+    if (QUADS_X != 0) return k < all ? quad_of(x_16x4[at / 4]) : f16vec4(0);
+    uvec4 bits = uvec4(k < all ? x_16[at] : 0, k + 1 < all ? x_16[at + 1] : 0, k + 2 < all ? x_16[at + 2] : 0,
+                       k + 3 < all ? x_16[at + 3] : 0);
+    return quad_of(bits.xz | bits.yw << 16);
+}
+
+void main()
+{
+    uint rows = P(0), outs = P(1), ins = P(2), height = P(3), width = P(4), share = P(6) * width, parts = P(7);
+    uint tap = gl_WorkGroupID.z / parts, part = gl_WorkGroupID.z % parts;
+    int down = int(tap / SIDE) - int(SIDE / 2), across = int(tap % SIDE) - int(SIDE / 2);
+    uint me = gl_LocalInvocationIndex, all = gl_WorkGroupSize.x, lane = gl_SubgroupID % LANES,
+         line = gl_SubgroupID / LANES;
+    uint k0 = gl_WorkGroupID.x * WIDE, o0 = gl_WorkGroupID.y * TALL; // quads
+    coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> sum[OUTS * INS];
+    [[unroll]] for (uint i = 0; i < OUTS * INS; i++)
+        sum[i] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(0);
+
+    uint end = min((part + 1) * share, rows);
+    for (uint begin = part * share; begin < end; begin += DEPTH) {
+        barrier();
+        for (uint i = me; i < DEPTH * TALL; i += all) {
+            uint row = begin + i / TALL;
+            left[i / TALL * TALL_PITCH + i % TALL] =
+                row < end ? outputs(row * outs, 4 * (o0 + i % TALL), outs) : f16vec4(0);
+        }
+        for (uint i = me; i < DEPTH * WIDE; i += all) {
+            uint row = begin + i / WIDE;
+            bool inside = row < end;
+            if (SIDE > 1) {
+                inside = inside && uint(int(row / width % height) + down) < height &&
+                         uint(int(row % width) + across) < width;
+                row = uint(int(row) + down * int(width) + across);
+            }
+            right[i / WIDE * WIDE_PITCH + i % WIDE] =
+                inside ? inputs(row * ins, 4 * (k0 + i % WIDE), ins) : f16vec4(0);
+        }
+        barrier();
+        for (uint q = 0; q < DEPTH; q += K) {
+            coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB> r[INS];
+            [[unroll]] for (uint j = 0; j < INS; j++)
+                coopMatLoad(r[j], right, q * WIDE_PITCH + (lane * INS + j) * N / 4, WIDE_PITCH,
+                            gl_CooperativeMatrixLayoutRowMajor);
+            [[unroll]] for (uint i = 0; i < OUTS; i++) {
+                coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> l;
+                coopMatLoad(l, left, q * TALL_PITCH + (line * OUTS + i) * M / 4, TALL_PITCH,
+                            gl_CooperativeMatrixLayoutColumnMajor);
+                [[unroll]] for (uint j = 0; j < INS; j++)
+                    sum[i * INS + j] = coopMatMulAdd(l, r[j], sum[i * INS + j]);
+            }
+        }
+    }
+
+    uint mine = gl_SubgroupID * M * N;
+    [[unroll]] for (uint i = 0; i < OUTS * INS; i++) {
+        coopMatStore(sum[i], sums, mine, N, gl_CooperativeMatrixLayoutRowMajor);
+        subgroupBarrier();
+        uint o = 4 * o0 + (line * OUTS + i / INS) * M, k = 4 * k0 + (lane * INS + i % INS) * N;
+        for (uint e = gl_SubgroupInvocationID; e < M * N; e += gl_SubgroupSize)
+            if (o + e / N < outs && k + e % N < ins) {
+                uint at = ((part * outs + o + e / N) * SIDE * SIDE + tap) * ins + k + e % N;
+                dw_store(at, sums[mine + e] + (ADD != 0 ? dw(at) : 0));
+            }
+        subgroupBarrier();
+    }
+}
