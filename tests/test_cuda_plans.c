@@ -215,6 +215,7 @@ static int run(const paper_device *paper, int index, bool all, bool deterministi
     printf("sm_%d%s: %d of %d calls, %d without a plan; the most scratch %.1f MiB\n\n", paper->capability,
            deterministic ? ", deterministic" : "", tried, call_count, failed, (double)most / (1 << 20));
     sid2_cudnn_forget(&cudnn);
+    cudnn.cudnnBackendDestroyDescriptor(cudnn.device);
     return failed != 0;
 }
 
