@@ -85,15 +85,22 @@ static sid2_cudnn_tensor transposed(sid2_cudnn_graph *g, sid2_dtype dtype, sizes
     return y;
 }
 
-static bool supported(const sid2_cuda_call *call, sizes s, sid2_error *err)
+/* Also what cuDNN claims to support and is known to get wrong: single tokens, and in the gradient 9.10.0 and
+ * 9.10.1 everything, up to 9.15.0 the last keys where T is no multiple of 128. Before 9.6 the gradient did
+ * not clear its sums. Only Hopper has the gradient of wide heads, and no Blackwell one that is the same in
+ * every run. */
+static bool supported(const sid2_cuda_call *call, sizes s, bool gradient, sid2_error *err)
 {
-    const sid2_cudnn *cudnn = call->target->cudnn;
-    enum { OLDEST = 90600 }; /* from there on the gradient clears its sums by itself */
-    bool types = call->in[0].dtype == SID2_BF16 || call->in[0].dtype == SID2_F16;
-    for (int i = 0; i < 2; ++i) types = types && call->in[i].dtype == call->in[0].dtype;
-    return (types && s.width % 8 == 0 && s.width <= 256 && cudnn->cudnnGetVersion() >= OLDEST) ||
-           sid2_fail(err, SID2_ERR_UNSUPPORTED,
-                     "cuDNN's attention wants 16-bit types and heads of 8 n channels");
+    const sid2_cuda_target *target = call->target;
+    size_t version = ((const sid2_cudnn *)target->cudnn)->cudnnGetVersion();
+    bool good = call->in[0].dtype == SID2_BF16 || call->in[0].dtype == SID2_F16;
+    for (int i = 0; i < 2; ++i) good = good && call->in[i].dtype == call->in[0].dtype;
+    good = good && s.width % 8 == 0 && s.width <= 256 && s.t > 1 && version >= 90600;
+    if (gradient)
+        good = good && version != 91000 && version != 91001 && (version > 91500 || s.t % 128 == 0) &&
+               (s.width <= 128 || target->capability == 90) &&
+               !(target->deterministic && target->capability >= 100);
+    return good || sid2_fail(err, SID2_ERR_UNSUPPORTED, "cuDNN has no attention for it");
 }
 
 static bool prepare(sid2_cuda_call *call, const sid2_cudnn_graph *g, size_t more, sid2_error *err)
@@ -144,7 +151,7 @@ static sid2_cudnn_graph forward_graph(sid2_dtype dtype, sizes s)
 bool sid2_cudnn_prepare_attention(sid2_cuda_call *call, sid2_error *err)
 {
     sizes s = sizes_of(call, call->out[0].shape);
-    if (!supported(call, s, err)) return false;
+    if (!supported(call, s, false, err)) return false;
     sid2_cudnn_graph g = forward_graph(call->in[0].dtype, s);
     return prepare(call, &g, 0, err);
 }
@@ -221,7 +228,7 @@ bool sid2_cudnn_prepare_attention_grad(sid2_cuda_call *call, sid2_error *err)
 {
     sizes s = sizes_of(call, call->out[1].shape);
     bool deterministic = call->target->deterministic;
-    if (!supported(call, s, err)) return false;
+    if (!supported(call, s, true, err)) return false;
     sid2_cudnn_graph g = backward_graph(call->in[0].dtype, s, deterministic);
     return prepare(call, &g, dots_bytes(s) + sums_bytes(s, deterministic), err);
 }

@@ -168,6 +168,19 @@ SID2_DEVICE uint32_t to_bf16(float value)
 #endif
 }
 
+#ifdef __CUDACC__
+/* 16 bytes at once. Word by word into `raw`, which promises no more alignment than a word's. */
+SID2_DEVICE void load_four(const char *from, uint32_t word[4])
+{
+    uint4 four = *reinterpret_cast<const uint4 *>(from);
+    word[0] = four.x, word[1] = four.y, word[2] = four.z, word[3] = four.w;
+}
+SID2_DEVICE void store_four(char *to, const uint32_t word[4])
+{
+    *reinterpret_cast<uint4 *>(to) = make_uint4(word[0], word[1], word[2], word[3]);
+}
+#endif
+
 /* A tensor of f32, bf16 or f16. Indices count elements. */
 struct array {
     void *data;
@@ -211,9 +224,8 @@ struct array {
                                           : *reinterpret_cast<const uint16_t *>(from);
         else {
 #ifdef __CUDACC__
-            *reinterpret_cast<uint4 *>(r.word) = *reinterpret_cast<const uint4 *>(from);
-            if (dtype == SID2_F32)
-                *reinterpret_cast<uint4 *>(r.word + 4) = *reinterpret_cast<const uint4 *>(from + 16);
+            load_four(from, r.word);
+            if (dtype == SID2_F32) load_four(from + 16, r.word + 4);
 #else
             memcpy(r.word, from, static_cast<size_t>(8 * size()));
 #endif
@@ -262,9 +274,8 @@ struct array {
         else
             for (int e = 0; e < 8; e += 2) r.word[e / 2] = to_half(v[e]) | to_half(v[e + 1]) << 16;
 #ifdef __CUDACC__
-        *reinterpret_cast<uint4 *>(to) = *reinterpret_cast<const uint4 *>(r.word);
-        if (dtype == SID2_F32)
-            *reinterpret_cast<uint4 *>(to + 16) = *reinterpret_cast<const uint4 *>(r.word + 4);
+        store_four(to, r.word);
+        if (dtype == SID2_F32) store_four(to + 16, r.word + 4);
 #else
         emulator::wrote(to, name, i);
         memcpy(to, r.word, static_cast<size_t>(8 * size()));

@@ -45,19 +45,20 @@ struct embedding_grad_kernel {
 };
 
 /* In float64: angles reach thousands of radians, and there are few. */
-struct sinusoid_body {
-    int64_t width;
+struct sinusoid_kernel {
+    enum { THREADS = 128 };
+    int64_t count, width;
     double period;
     span<float> t;
     array y;
-    SID2_DEVICE void operator()(int64_t, int64_t, int64_t at, bool wide) const
+
+    SID2_DEVICE void operator()() const
     {
-        for (int64_t i = at; i < at + (wide ? 8 : 1); ++i) {
-            int64_t half = width / 2, k = i % width % half;
-            double f = pow(period, -static_cast<double>(k) / static_cast<double>(half));
-            double angle = static_cast<double>(t[i / width]) * f;
-            y.set(i, static_cast<float>(i % width < half ? cos(angle) : sin(angle)));
-        }
+        int64_t i = block_x() * THREADS + thread(), half = width / 2, k = i % width % half;
+        if (i >= count) return;
+        double f = pow(period, -static_cast<double>(k) / static_cast<double>(half));
+        double angle = static_cast<double>(t[i / width]) * f;
+        y.set(i, static_cast<float>(i % width < half ? cos(angle) : sin(angle)));
     }
 };
 
@@ -240,9 +241,9 @@ extern "C" void sid2_own_embedding_grad(sid2_own *o)
 extern "C" void sid2_own_sinusoid(sid2_own *o)
 {
     const sid2_shape &y = o->call->out[0].shape;
-    sinusoid_body body = {y.dim[1], static_cast<double>(o->call->attr->period),
-                          words<float>(o->call->in[0], "t"), out(o, 0, "y")};
-    launch_each(o, flat_of(y), body);
+    sinusoid_kernel k = {sid2_shape_count(y), y.dim[1], static_cast<double>(o->call->attr->period),
+                         words<float>(o->call->in[0], "t"), out(o, 0, "y")};
+    launch(o, k, divide_up(k.count, sinusoid_kernel::THREADS));
 }
 
 extern "C" void sid2_own_diffuse(sid2_own *o)

@@ -45,7 +45,9 @@ static void *open_listed(const char *folders, const char *name)
 
 static void *open_library(const char *name)
 {
-    void *library = open_listed(getenv("SID2_CUDA_LIBRARIES"), name);
+    const char *folders = getenv("SID2_CUDA_LIBRARIES");
+    if (folders && !strcmp(folders, "none")) return NULL;
+    void *library = open_listed(folders, name);
     if (!library) library = open_at("", name);
     if (!library) library = open_at("/usr/local/cuda/lib64", name);
     return library;
@@ -66,11 +68,20 @@ static bool fail(char *why, size_t size, const char *what, const char *problem)
     return false;
 }
 
+/* What the libraries open by name when a kernel wants it, and so would not find in Python's packages; of CUDA
+ * 13 or 12, as they are. Absence matters only then. */
+static void open_compilers(void)
+{
+    static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvJitLink.so.13",
+                                        "libnvJitLink.so.12"};
+    for (int i = 0; i < 4; ++i) open_library(names[i]);
+}
+
 bool sid2_cublaslt_load(sid2_cublaslt *table, char *why, size_t size)
 {
     *table = (sid2_cublaslt){0};
     const char *missing = NULL;
-    open_library("libnvJitLink.so.13"); /* wanted by name by some kernels; its absence matters only then */
+    open_compilers();
     void *library = open_library("libcublasLt.so.13");
     if (!library) library = open_library("libcublasLt.so.12");
     if (!library) return fail(why, size, "libcublasLt.so.13 (or .12)", "not found");
@@ -91,8 +102,8 @@ bool sid2_cudnn_load(sid2_cudnn *table, char *why, size_t size)
 {
     *table = (sid2_cudnn){0};
     const char *missing = NULL;
-    open_library("libnvrtc.so.13"); /* cuDNN opens these by name */
-    open_library("libcublasLt.so.13");
+    open_compilers();
+    if (!open_library("libcublasLt.so.13")) open_library("libcublasLt.so.12");
     void *library = open_library("libcudnn.so.9");
     if (!library) return fail(why, size, "libcudnn.so.9", "not found");
     SID2_CUDNN_FUNCTIONS(FIND)

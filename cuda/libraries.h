@@ -2,8 +2,8 @@
  *
  * They are looked for in the folders that the variable SID2_CUDA_LIBRARIES lists (colons between), where the
  * system's loader looks, and in /usr/local/cuda. A listed folder may also be a Python site-packages: its
- * nvidia/<package>/lib are searched. What was loaded stays loaded, for their threads and exit handlers
- * outlive any device; loading again costs nothing. */
+ * nvidia/<package>/lib are searched. "none" for the list is to do without any. What was loaded stays loaded,
+ * for their threads and exit handlers outlive any device; loading again costs nothing. */
 #ifndef SID2_CUDA_LIBRARIES_H
 #define SID2_CUDA_LIBRARIES_H
 

@@ -33,6 +33,9 @@ grep -q "no device 'cuda:0'. CUDA: no driver" err || fail "why cuda:0 is refused
 SID2_CUDA_LIBRARIES=$work:/nowhere "$sid2" devices >out || fail "sid2 devices with a list of folders"
 grep -q '^CUDA: no driver' out || fail "folders without libraries"
 
+SID2_CUDA_LIBRARIES=none "$sid2" devices >out || fail "sid2 devices without libraries"
+grep -q '^CUDA: libcublasLt.so.13 (or .12) not found' out || fail "a list of none: $(cat out)"
+
 # Libraries are found in Python's packages, before the system's, and one that is not what it should be is named.
 mkdir -p packages/nvidia/cublas/lib
 echo 'int nothing;' | cc -shared -fPIC -o packages/nvidia/cublas/lib/libcublasLt.so.13 -xc - || fail "no compiler"
