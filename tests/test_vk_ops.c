@@ -3,9 +3,9 @@
  *
  *     test_vk_ops [cases] [operator] [dtype] [device]
  *
- * cases ($SID2_VK_CASES; 100) each, of one operator or "all", one of f32, bf16, f16 or "all", on the devices whose name or
- * driver holds `device` ($SID2_VK_DEVICE; all), with block sizes $SID2_VK_BLOCKS (as without it). 77 where
- * there is none. */
+ * cases ($SID2_VK_CASES; 100) each, of one operator or "all", one of f32, bf16, f16 or "all", on the devices
+ * whose name or driver holds `device` ($SID2_VK_DEVICE; all), with block sizes $SID2_VK_BLOCKS (as without
+ * it). 77 where there is none. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +44,7 @@ static int check(sid2_device *device, sid2_device *reference, sid2_op op, sid2_d
     return !good;
 }
 
-static int check_device(const sid2_device_info *info, sid2_device *reference, const wanted *w)
+static int check_device(int index, sid2_device_info *info, sid2_device *reference, const wanted *w)
 {
     static const sid2_backend *const backends[] = {&sid2_backend_vk};
     static const sid2_dtype dtypes[] = {SID2_F32, SID2_BF16, SID2_F16};
@@ -52,6 +52,7 @@ static int check_device(const sid2_device_info *info, sid2_device *reference, co
     const sid2_device_options options = {.blocks = getenv("SID2_VK_BLOCKS")};
     sid2_device *device = sid2_device_open(backends, 1, info->id, &options, &err);
     if (!device) return printf("FAILED %s: %s\n", info->id, err.message), 1;
+    sid2_backend_vk.describe(index, &options, info); /* what is left after the checks at its opening */
     printf("%s, %s\n  %s\n", info->name, info->driver, info->detail);
     int failures = 0;
     for (int op = 0; op < SID2_OP_COUNT; op++)
@@ -84,7 +85,7 @@ int main(int argc, char **argv)
         if (!sid2_backend_vk.describe(i, NULL, &info)) continue;
         if (w.device && !strcasestr(info.name, w.device) && !strcasestr(info.driver, w.device)) continue;
         devices++;
-        failures += check_device(&info, reference, &w);
+        failures += check_device(i, &info, reference, &w);
     }
     sid2_device_close(reference);
     if (!devices)

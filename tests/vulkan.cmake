@@ -40,6 +40,16 @@ else()
   message(STATUS "sid2: no Vulkan validation layers, tests under them are left out (vulkan-validationlayers)")
 endif()
 
+# Another driver than the system's, as one with cooperative matrices where the system is older: a command that runs a
+# program given after it with that driver.
+set(SID2_VK_RUNNER "" CACHE STRING "Command that runs the Vulkan tests on another driver, too; none: on the system's only")
+if(SID2_VK_RUNNER)
+  sid2_vulkan_test(test_vk_cooperative_elsewhere "" ${SID2_VK_RUNNER} $<TARGET_FILE:test_vk_cooperative>)
+  sid2_vulkan_test(test_vk_ops_elsewhere "SID2_VK_AS_GPU=1;SID2_VK_CASES=${SID2_VK_CASES}"
+                   ${SID2_VK_RUNNER} $<TARGET_FILE:test_vk_ops>)
+endif()
+
+target_link_libraries(test_vk_cooperative PRIVATE sid2_volk)
 target_link_libraries(test_vk_failures PRIVATE sid2_volk)
 target_link_libraries(test_vk_large PRIVATE sid2_volk)
 

@@ -9,6 +9,14 @@
 /* ---- Which shape -----------------------------------------------------------------------------------------
  */
 
+/* Four subgroups stage 64 rows and columns of 32 channels, and a matrix of sums each: product_coop.comp. */
+static bool fits(const sid2_vk_cooperative_shape *s, const sid2_vk_caps *caps)
+{
+    uint32_t all = 4 * caps->cooperative.subgroup;
+    return all <= caps->max_invocations && all <= caps->max_local[0] &&
+           2 * 64 * 80 + 4 * s->m * s->n * 4 <= caps->shared_bytes;
+}
+
 /* f16 x f16 -> f32 over a subgroup, in matrices of whole quads that blocks of 32 x 32 divide into. */
 static bool usable(const sid2_vk_cooperative_shape *s)
 {
@@ -35,6 +43,7 @@ static bool promised(const sid2_vk_gpu *gpu)
 void sid2_vk_ask_cooperative(sid2_vk_gpu *gpu)
 {
     sid2_vk_caps *caps = &gpu->caps;
+    if (caps->software) return; /* emulated there: register tiles are up to three times as fast */
     if (!caps->storage16 || !caps->float16 || !gpu->memory_model || !gpu->full_subgroups || !promised(gpu))
         return;
     sid2_vk_ask_shapes ask = (sid2_vk_ask_shapes)vkGetInstanceProcAddr(
@@ -46,7 +55,7 @@ void sid2_vk_ask_cooperative(sid2_vk_gpu *gpu)
     if (shapes && ask(gpu->handle, &count, shapes) >= VK_SUCCESS)
         for (uint32_t i = 0; i < count; i++) {
             const sid2_vk_cooperative_shape *s = &shapes[i];
-            if (!usable(s) || s->m * s->n * s->k <= best) continue;
+            if (!usable(s) || !fits(s, caps) || s->m * s->n * s->k <= best) continue;
             best = s->m * s->n * s->k;
             caps->cooperative.m = s->m, caps->cooperative.n = s->n, caps->cooperative.k = s->k;
         }

@@ -1,0 +1,177 @@
+/* The check of cooperative matrices when a device is opened: a driver whose sums are wrong, or that refuses
+ * the shader, works without them and says so; one that has no memory for the check is asked again. Each in a
+ * process of its own, for the check is made once. Skipped (77) where no device offers them. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <volk.h>
+
+#include "cpu.h"
+#include "opcheck.h"
+#include "vk.h"
+
+enum { SKIPPED = 77, MOST_CALLS = 100 };
+
+static const sid2_backend *const vulkan[] = {&sid2_backend_vk}, *const cpu[] = {&sid2_backend_cpu};
+static sid2_error err;
+
+#define must(condition)                                                                                      \
+    do {                                                                                                     \
+        if (condition) break;                                                                                \
+        printf("FAILED line %d: %s (%s)\n", __LINE__, #condition, err.message);                              \
+        exit(1);                                                                                             \
+    } while (0)
+
+/* ---- What goes wrong ---- */
+
+static PFN_vkCreateComputePipelines real_create;
+static PFN_vkAllocateMemory real_allocate;
+static PFN_vkCmdDispatch real_dispatch;
+static int countdown; /* the allocation that fails */
+
+static void VKAPI_CALL do_nothing(VkCommandBuffer c, uint32_t x, uint32_t y, uint32_t z)
+{
+    (void)c, (void)x, (void)y, (void)z;
+}
+
+static VkResult VKAPI_CALL refuse(VkDevice d, VkPipelineCache c, uint32_t n,
+                                  const VkComputePipelineCreateInfo *i, const VkAllocationCallbacks *a,
+                                  VkPipeline *o)
+{
+    if (i->stage.flags & VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT)
+        return VK_ERROR_INVALID_SHADER_NV;
+    return real_create(d, c, n, i, a, o);
+}
+
+static VkResult VKAPI_CALL run_out(VkDevice d, const VkMemoryAllocateInfo *i, const VkAllocationCallbacks *a,
+                                   VkDeviceMemory *o)
+{
+    return --countdown == 0 ? VK_ERROR_OUT_OF_DEVICE_MEMORY : real_allocate(d, i, a, o);
+}
+
+/* ---- What must come of it ---- */
+
+static const char *detail(int index)
+{
+    static sid2_device_info info;
+    must(sid2_backend_vk.describe(index, NULL, &info));
+    return info.detail;
+}
+
+static sid2_device *open_device(int index)
+{
+    char id[32];
+    snprintf(id, sizeof id, "vulkan:%d", index);
+    return sid2_device_open(vulkan, 1, id, NULL, &err);
+}
+
+static void computes_well(sid2_device *device)
+{
+    sid2_device *reference = sid2_device_open(cpu, 1, "reference", NULL, &err);
+    sid2_opcheck_result result;
+    must(reference && sid2_opcheck_run(device, reference, SID2_OP_conv2d, SID2_F16, 1, 5, &result, &err));
+    if (result.failures) printf("%s\n", result.failure);
+    must(!result.failures);
+    sid2_device_close(reference);
+}
+
+static void right_ones_are_used(int index)
+{
+    sid2_device *device = open_device(index);
+    must(device && strstr(detail(index), "cooperative matrix "));
+    computes_well(device);
+    sid2_device_close(device);
+}
+
+/* Works without matrices and says so. */
+static void goes_without(int index)
+{
+    must(strstr(detail(index), "cooperative matrix "));
+    sid2_device *device = open_device(index);
+    must(device && strstr(detail(index), "failed the check"));
+    must(!strstr(detail(index), "cooperative matrix "));
+    vkCmdDispatch = real_dispatch;
+    computes_well(device);
+    sid2_device_close(device);
+    must((device = open_device(index)) && strstr(detail(index), "failed the check"));
+    computes_well(device);
+    sid2_device_close(device);
+}
+
+static void wrong_sums_are_found(int index)
+{
+    vkCmdDispatch = do_nothing;
+    goes_without(index);
+}
+
+static void a_refused_shader_is_not_used(int index)
+{
+    vkCreateComputePipelines = refuse;
+    goes_without(index);
+}
+
+static void missing_memory_is_no_verdict(int index)
+{
+    vkAllocateMemory = run_out;
+    for (int failing = 1; failing < MOST_CALLS; failing++) {
+        countdown = failing;
+        sid2_device *device = open_device(index);
+        must(strstr(detail(index), "cooperative matrix "));
+        if (device) {
+            must(failing > 3); /* the three operands, at the least */
+            vkAllocateMemory = real_allocate;
+            computes_well(device);
+            sid2_device_close(device);
+            return;
+        }
+        must(err.code == SID2_ERR_MEMORY && strstr(err.message, "vulkan"));
+    }
+    must(false);
+}
+
+/* ---- Each by itself ---- */
+
+/* The first device that offers them; -1 where none does. */
+static int find(void)
+{
+    for (int i = 0; i < sid2_backend_vk.count(); i++)
+        if (strstr(detail(i), "cooperative matrix ")) return i;
+    return -1;
+}
+
+static int alone(const char *name, void (*test)(int))
+{
+    fflush(stdout);
+    int process = fork(), status = 0;
+    if (process < 0) return perror("fork"), 1;
+    if (process)
+        return waitpid(process, &status, 0) == process && WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+    int index = find();
+    if (index < 0) exit(SKIPPED);
+    real_dispatch = vkCmdDispatch;
+    real_create = vkCreateComputePipelines;
+    real_allocate = vkAllocateMemory;
+    test(index);
+    printf("%s: ok\n", name);
+    exit(0);
+}
+
+int main(void)
+{
+    setenv("SID2_VK_AS_GPU", "1", 1); /* CPU drivers that have them are not asked otherwise */
+    int worst = 0;
+#define ALONE(test)                                                                                          \
+    do {                                                                                                     \
+        int status = alone(#test, test);                                                                     \
+        if (status == SKIPPED) return puts("skipped: no device with cooperative matrices"), SKIPPED;         \
+        worst |= status;                                                                                     \
+    } while (0)
+    ALONE(right_ones_are_used);
+    ALONE(wrong_sums_are_found);
+    ALONE(a_refused_shader_is_not_used);
+    ALONE(missing_memory_is_no_verdict);
+    return worst;
+}
