@@ -93,8 +93,8 @@ bool sid2_training_plan(const sid2_config *config, size_t memory, size_t alignme
     size_t aim = (size_t)config->train_arena << 20;
     if (!try_microbatch(config, fixed ? fixed : 1, alignment, best, err)) return false;
     /* Automatic: the largest divisor of the batch that stays within the aim, and within memory. Every
-     * micro-batch reads all weights anew, so the aim is never less than half of them. */
-    if (aim && aim < (size_t)best->step->param_elements * 2) aim = (size_t)best->step->param_elements * 2;
+     * micro-batch reads all weights and adds to all gradients anew, so the aim is never less than those. */
+    if (aim && aim < (size_t)best->step->param_elements * 8) aim = (size_t)best->step->param_elements * 8;
     for (int64_t n = 2; !fixed && n <= batch; n++) {
         sid2_training next;
         if (batch % n) continue;
