@@ -65,83 +65,111 @@ void sid2_vk_ask_cooperative(sid2_vk_gpu *gpu)
 /* ---- The check -------------------------------------------------------------------------------------------
  */
 
-/* A linear layer whose sums are small integers, exact in any order, and whose edges fill no block. */
-enum { ROWS = 70, INS = 44, OUTS = 72, OPERANDS = 3 };
+/* A linear layer and its weights' gradient, whose sums are small integers, exact in any order, and whose
+ * edges fill no block. */
+enum { ROWS = 70, INS = 40, OUTS = 72 }; /* rows that lie a block apart differ */
+enum { X, W, DY, Y, DW, OPERANDS };
 
-static float x_at(int row, int k) { return (float)((row * 5 + k * 3) % 7 - 3); }
-static float w_at(int column, int k) { return (float)((column * 3 + k * 5) % 11 - 5); }
+typedef struct check {
+    sid2_tensor tensor[OPERANDS];
+    sid2_vk_memory memory[OPERANDS];
+    uint16_t x[ROWS * INS], w[OUTS * INS], dy[ROWS * OUTS];
+    float y[ROWS * OUTS], dw[OUTS * INS];
+} check;
 
-static void fill(uint16_t *to, int rows, float (*at)(int, int))
+static float number(size_t i) { return (float)(i * 5 % 11) - 5; }
+
+static void fill(uint16_t *to, size_t count)
 {
-    for (int i = 0; i < rows * INS; i++) to[i] = sid2_f32_to_f16(at(i / INS, i % INS));
+    for (size_t i = 0; i < count; i++) to[i] = sid2_f32_to_f16(number(i));
 }
 
-static bool agrees(const float *y)
+static bool agrees(const check *c)
 {
-    for (int i = 0; i < ROWS * OUTS; i++) {
+    for (size_t i = 0; i < ROWS * OUTS; i++) {
         float sum = 0;
-        for (int k = 0; k < INS; k++) sum += x_at(i / OUTS, k) * w_at(i % OUTS, k);
-        if (y[i] != sum) return false;
+        for (size_t k = 0; k < INS; k++) sum += number(i / OUTS * INS + k) * number(i % OUTS * INS + k);
+        if (c->y[i] != sum) return false;
+    }
+    for (size_t i = 0; i < OUTS * INS; i++) {
+        float sum = 0;
+        for (size_t k = 0; k < ROWS; k++) sum += number(k * OUTS + i / INS) * number(k * INS + i % INS);
+        if (c->dw[i] != sum) return false;
     }
     return true;
 }
 
-static sid2_graph *linear_layer(sid2_tensor operand[OPERANDS], sid2_error *err)
+static sid2_graph *products(check *c, sid2_error *err)
 {
     sid2_graph *g = sid2_graph_create(SID2_F16);
     if (!g) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory checking cooperative matrices"), NULL;
-    operand[0] = sid2_graph_external(g, "x", SID2_F16, sid2_shape_of(ROWS, INS));
-    operand[1] = sid2_graph_external(g, "w", SID2_F16, sid2_shape_of(OUTS, INS));
-    operand[2] = sid2_graph_external(g, "y", SID2_F32, sid2_shape_of(ROWS, OUTS));
-    sid2_graph_emit_into(g, SID2_OP_linear, (sid2_attr){.dtype = SID2_F32}, operand, 2, &operand[2], 1);
+    sid2_tensor *t = c->tensor;
+    t[X] = sid2_graph_external(g, "x", SID2_F16, sid2_shape_of(ROWS, INS));
+    t[W] = sid2_graph_external(g, "w", SID2_F16, sid2_shape_of(OUTS, INS));
+    t[DY] = sid2_graph_external(g, "dy", SID2_F16, sid2_shape_of(ROWS, OUTS));
+    t[Y] = sid2_graph_external(g, "y", SID2_F32, sid2_shape_of(ROWS, OUTS));
+    t[DW] = sid2_graph_external(g, "dw", SID2_F32, sid2_shape_of(OUTS, INS));
+    const sid2_attr attr = {.dtype = SID2_F32};
+    sid2_graph_emit_into(g, SID2_OP_linear, attr, (sid2_tensor[]){t[X], t[W]}, 2, &t[Y], 1);
+    sid2_graph_emit_into(g, SID2_OP_linear_wgrad, attr, (sid2_tensor[]){t[X], t[DY]}, 2, &t[DW], 1);
     if (sid2_graph_finish(g, err)) return g;
     sid2_graph_destroy(g);
     return NULL;
 }
 
-static bool multiply(sid2_vk_device *device, const sid2_graph *g, const sid2_tensor operand[OPERANDS],
-                     float *y, sid2_error *err)
+static bool compute(sid2_vk_device *device, check *c, const sid2_graph *g, const sid2_plan *plan,
+                    sid2_vk_memory **memories, sid2_vk_program **program, sid2_error *err)
 {
-    static const size_t bytes[OPERANDS] = {2 * ROWS * INS, 2 * OUTS * INS, 4 * ROWS * OUTS};
-    uint16_t x[ROWS * INS], w[OUTS * INS];
-    sid2_vk_memory memory[OPERANDS] = {{0}};
-    sid2_vk_memory **memories = calloc((size_t)g->tensor_count, sizeof(sid2_vk_memory *));
-    sid2_plan *plan = sid2_plan_create(g, 256, err);
-    sid2_vk_program *program = NULL;
-    fill(x, ROWS, x_at);
-    fill(w, OUTS, w_at);
-    bool ok = plan && (memories || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", device->id));
-    for (int i = 0; ok && i < OPERANDS; i++) {
-        memories[operand[i]] = &memory[i];
-        ok = sid2_vk_memory_create(device, SID2_VK_ON_DEVICE, bytes[i], "a buffer", &memory[i], err);
+    static const size_t bytes[OPERANDS] = {sizeof c->x, sizeof c->w, sizeof c->dy, sizeof c->y, sizeof c->dw};
+    for (int i = 0; i < OPERANDS; i++) {
+        memories[c->tensor[i]] = &c->memory[i];
+        if (!sid2_vk_memory_create(device, SID2_VK_ON_DEVICE, bytes[i], "a buffer", &c->memory[i], err))
+            return false;
     }
-    ok = ok && sid2_vk_upload(device, &memory[0], 0, x, bytes[0], err) &&
-         sid2_vk_upload(device, &memory[1], 0, w, bytes[1], err) &&
-         (program = sid2_vk_program_create(device, g, plan, memories, err)) &&
-         sid2_vk_program_run(device, program, err) &&
-         sid2_vk_download(device, &memory[2], 0, y, bytes[2], err);
+    return sid2_vk_upload(device, &c->memory[X], 0, c->x, bytes[X], err) &&
+           sid2_vk_upload(device, &c->memory[W], 0, c->w, bytes[W], err) &&
+           sid2_vk_upload(device, &c->memory[DY], 0, c->dy, bytes[DY], err) &&
+           sid2_vk_zero(device, &c->memory[Y], err) && sid2_vk_zero(device, &c->memory[DW], err) &&
+           (*program = sid2_vk_program_create(device, g, plan, memories, err)) &&
+           sid2_vk_program_run(device, *program, err) &&
+           sid2_vk_download(device, &c->memory[Y], 0, c->y, bytes[Y], err) &&
+           sid2_vk_download(device, &c->memory[DW], 0, c->dw, bytes[DW], err);
+}
+
+/* Computes what is to be compared, and leaves nothing on the device. */
+static bool try_out(sid2_vk_device *device, check *c, sid2_error *err)
+{
+    fill(c->x, ROWS * INS);
+    fill(c->w, OUTS * INS);
+    fill(c->dy, ROWS * OUTS);
+    sid2_graph *g = products(c, err);
+    sid2_plan *plan = g ? sid2_plan_create(g, 256, err) : NULL;
+    sid2_vk_memory **memories = g ? calloc((size_t)g->tensor_count, sizeof *memories) : NULL;
+    sid2_vk_program *program = NULL;
+    if (plan && !memories) sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", device->id);
+    bool ok = plan && memories && compute(device, c, g, plan, memories, &program, err);
     /* As for any buffer: what was recorded must not outlive it. */
     sid2_error ignored;
     if (!sid2_vk_flush(device, &ignored)) device->lost = true;
     sid2_vk_idle(device);
-    if (program) sid2_vk_program_destroy(device, program);
-    for (int i = 0; i < OPERANDS; i++) sid2_vk_memory_destroy(device, &memory[i]);
-    sid2_plan_destroy(plan);
+    sid2_vk_program_destroy(device, program);
+    for (int i = 0; i < OPERANDS; i++) sid2_vk_memory_destroy(device, &c->memory[i]);
     free(memories);
+    sid2_plan_destroy(plan);
+    sid2_graph_destroy(g);
     return ok;
 }
 
 bool sid2_vk_check_cooperative(sid2_vk_device *device, sid2_error *err)
 {
     if (!device->caps->cooperative.m || device->gpu->cooperative != SID2_VK_UNCHECKED) return true;
-    sid2_tensor operand[OPERANDS];
+    check *c = calloc(1, sizeof *c);
+    if (!c) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", device->id);
     sid2_error failure = {0};
-    float y[ROWS * OUTS] = {0};
-    sid2_graph *g = linear_layer(operand, &failure);
-    bool ran = g && multiply(device, g, operand, y, &failure);
-    sid2_graph_destroy(g);
+    bool ran = try_out(device, c, &failure), right = ran && agrees(c);
+    free(c);
     if (!ran && (failure.code == SID2_ERR_MEMORY || device->lost))
         return sid2_fail(err, failure.code, "%s", failure.message);
-    sid2_vk_gpu_note_cooperative(device->gpu, ran && agrees(y));
+    sid2_vk_gpu_note_cooperative(device->gpu, right);
     return true;
 }
