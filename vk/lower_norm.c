@@ -4,15 +4,16 @@
  * parts: neighbouring invocations read neighbouring channels, and the order is always the same. */
 #include "lower_each.h"
 
-/* A tensor as samples of rows of channels; a single row is one sample of one row. */
+/* A tensor as samples of rows of channels; a single row is one sample of one row, and where nothing tells
+ * samples apart, all are one. */
 typedef struct extent {
     int64_t samples, rows, channels, parts;
 } extent;
 
-static extent extent_of(const sid2_vk_tensor *x)
+static extent extent_of(const sid2_vk_tensor *x, bool by_sample)
 {
-    extent e = {1, 1, sid2_vk_last(x), 1};
-    if (x->shape.rank > 1) {
+    extent e = {1, sid2_vk_rows(x), sid2_vk_last(x), 1};
+    if (x->shape.rank > 1 && by_sample) {
         e.samples = x->shape.dim[0];
         e.rows = sid2_vk_rows_per_sample(x);
     }
@@ -72,7 +73,7 @@ static void apply(sid2_vk_lowering *lowering, const sid2_vk_call *call, int64_t 
 void sid2_vk_lower_group_norm(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
     const sid2_vk_tensor *x = &call->in[0];
-    extent e = extent_of(x);
+    extent e = extent_of(x, true);
     int64_t width = e.channels / call->attr->groups;
     sid2_vk_tensor partial =
         sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(e.samples, e.parts, 2, e.channels));
@@ -112,7 +113,7 @@ static sid2_vk_tensor parameter_gradients(sid2_vk_lowering *lowering, const sid2
                                           bool by_row)
 {
     const sid2_vk_tensor *in = call->in, *out = call->out;
-    extent e = extent_of(&in[1]);
+    extent e = extent_of(&in[1], !by_row || sid2_vk_has(&in[5]));
     sid2_vk_tensor partial =
         sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(e.samples, e.parts, 2, e.channels));
     sid2_vk_tensor sums = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(e.samples, 2, e.channels));
@@ -134,7 +135,7 @@ static sid2_vk_tensor parameter_gradients(sid2_vk_lowering *lowering, const sid2
 void sid2_vk_lower_group_norm_grad(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
     const sid2_vk_tensor *in = call->in;
-    extent e = extent_of(&in[1]);
+    extent e = extent_of(&in[1], true);
     int64_t groups = call->attr->groups, width = e.channels / groups;
     sid2_vk_tensor sums = parameter_gradients(lowering, call, width, false);
     sid2_vk_tensor means = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(e.samples, groups, 2));
@@ -155,7 +156,7 @@ void sid2_vk_lower_group_norm_grad(sid2_vk_lowering *lowering, const sid2_vk_cal
 void sid2_vk_lower_row_norm_grad(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
     const sid2_vk_tensor *in = call->in;
-    extent e = extent_of(&in[1]);
+    extent e = extent_of(&in[1], true);
     parameter_gradients(lowering, call, e.channels, true);
     bool quads = all_quads(in, 2) && all_quads(in + 3, 4) && all_quads(call->out, 1) && e.channels % 4 == 0;
     sid2_vk_emit(lowering, &(sid2_vk_dispatch){
