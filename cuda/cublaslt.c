@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORKSPACE = 32 << 20, ALIGNMENT = 256, BIAS_ALIGNMENT = 16, CANDIDATES = 4 };
+enum { WORKSPACE = 32 << 20, ALIGNMENT = 256, CANDIDATES = 4 };
 
 /* What is asked, as cublasLt sees it; compared as bytes, so all of it is set. */
 typedef struct request {
@@ -289,10 +289,10 @@ static bool plan(sid2_cuda_call *call, state *s, sid2_error *err)
     return sid2_fail(err, SID2_ERR_UNSUPPORTED, "cublasLt has no kernel for it");
 }
 
-/* The bias in D's type: as it is, or rounded in scratch first. */
+/* The bias in D's type, as aligned as the heuristic was told: as it is, or by way of scratch. */
 static bool plan_bias(sid2_cuda_call *call, state *s, const roles *r, sid2_error *err)
 {
-    if (r->bias->dtype == r->d->dtype && (uintptr_t)r->bias->data % BIAS_ALIGNMENT == 0) {
+    if (r->bias->dtype == r->d->dtype && (uintptr_t)r->bias->data % ALIGNMENT == 0) {
         s->bias = r->bias->data;
         return true;
     }
