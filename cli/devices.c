@@ -5,16 +5,15 @@
 #include <string.h>
 
 /* Some of what a device can do is known only once it was opened and tried. */
-static void look_closer(const sid2_backend *backend, int index, const sid2_device_options *options,
+static void look_closer(const sid2_backend *backend, const sid2_device_options *options,
                         sid2_device_info *info)
 {
     sid2_error err = {0};
     sid2_device *device = sid2_device_open(&backend, 1, info->id, options, &err);
-    sid2_device_info opened;
-    if (!device)
+    if (device)
+        memcpy(info->detail, sid2_device_describe(device)->detail, sizeof info->detail);
+    else
         printf("%12s%s\n", "", err.message);
-    else if (backend->describe(index, options, &opened))
-        memcpy(info->detail, opened.detail, sizeof info->detail);
     sid2_device_close(device);
 }
 
@@ -36,7 +35,7 @@ int command_devices(int argc, char **argv)
                 printf("%12s%s of memory, f32%s%s\n", "", text_bytes((double)info.memory, memory),
                        info.bf16 ? ", bf16" : "", info.f16 ? ", f16" : "");
             if (info.driver[0]) printf("%12s%s\n", "", info.driver);
-            look_closer(backends[b], i, &options, &info);
+            look_closer(backends[b], &options, &info);
             if (info.detail[0]) printf("%12s%s\n", "", info.detail);
         }
     }

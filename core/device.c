@@ -80,6 +80,7 @@ sid2_device *sid2_device_open(const sid2_backend *const *backends, int backend_c
         free(device);
         return NULL;
     }
+    best_backend->describe(best_index, options, &device->info); /* some is known only now */
     return device;
 }
 

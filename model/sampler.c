@@ -224,6 +224,13 @@ static bool run_step(sid2_sampler *s, const sid2_solver_step *step, uint32_t num
            run(s, step->guided ? GUIDED : PLAIN, err);
 }
 
+/* Until the device has done what it was given: progress is what happened, not what was asked for. */
+static bool wait(sid2_sampler *s, sid2_error *err)
+{
+    float any;
+    return sid2_buffer_download(sid2_buffers_find(&s->buffers, "coef"), 0, &any, sizeof any, err);
+}
+
 static bool run_batch(sid2_sampler *s, job *j, int first, sid2_error *err)
 {
     int real = j->count - first < s->batch ? j->count - first : s->batch;
@@ -234,6 +241,7 @@ static bool run_batch(sid2_sampler *s, job *j, int first, sid2_error *err)
         j->progress.evaluations += real * (s->steps[i].guided ? 2 : 1);
         j->progress.full_evaluations += real * (s->config.sample_guidance != 1 ? 2 : 1);
         if (i + 1 == s->config.sample_steps) j->progress.images += real;
+        if (j->callback && !wait(s, err)) return false;
         if (j->callback && !j->callback(j->user, &j->progress))
             return sid2_fail(err, SID2_ERR_CANCELLED, "sampling was stopped");
     }
