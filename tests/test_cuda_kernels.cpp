@@ -14,8 +14,7 @@
 #include "exec.h"
 
 extern "C" {
-#include "cpu.h"
-#include "opcheck.h"
+#include "op_test.h"
 }
 
 namespace
@@ -39,12 +38,16 @@ bool describe(int, const sid2_device_options *, sid2_device_info *info)
     *info = sid2_device_info();
     snprintf(info->name, sizeof info->name, "emulated GPU");
     snprintf(info->id, sizeof info->id, "emulated");
+    info->bf16 = info->f16 = true;
     return true;
 }
+
+uint64_t order; /* of threads and blocks; each thread of this program has an emulator of its own */
 
 void *open(int, const sid2_device_options *, sid2_error *)
 {
     static char token;
+    emulator::shuffle(order);
     return &token;
 }
 void close(void *) {}
@@ -215,48 +218,18 @@ int check_faults()
            expect<WRITTEN_TWICE>("was also written by thread") + expect<READ_ACROSS>("of the grid wrote it");
 }
 
-/* ---- The test ---- */
-
-bool is_wanted(const char *wish, const char *name)
-{
-    return !wish || strcmp(wish, "all") == 0 || strcmp(wish, name) == 0;
-}
-
-int check(sid2_device *device, sid2_device *reference, sid2_op op, sid2_dtype dtype, int cases)
-{
-    sid2_opcheck_result result;
-    sid2_error err = sid2_error();
-    bool ran = sid2_opcheck_run(device, reference, op, dtype, 1, cases, &result, &err);
-    bool good = ran && !result.failures;
-    printf("%-20s %-5s %8.3f%s", sid2_op_name(op), sid2_dtype_name(dtype), result.worst,
-           good ? "\n" : "  FAILED ");
-    if (!good)
-        printf("%d of %d cases: %s\n", result.failures, result.cases, ran ? result.failure : err.message);
-    fflush(stdout);
-    return !good;
-}
 } // namespace
 
 int main(int argc, char **argv)
 {
     const sid2_backend emulated = emulated_backend();
-    const sid2_backend *const backends[] = {&sid2_backend_cpu, &emulated};
-    static const sid2_dtype dtypes[] = {SID2_F32, SID2_BF16, SID2_F16};
-    int cases = argc > 1 ? atoi(argv[1]) : 12, failures;
-    const char *only = argc > 2 ? argv[2] : nullptr, *type = argc > 3 ? argv[3] : nullptr;
-    emulator::shuffle(argc > 4 ? strtoull(argv[4], nullptr, 10) : 0);
-    failures = check_faults();
-    sid2_error err = sid2_error();
-    sid2_device *device = sid2_device_open(backends, 2, "emulated", nullptr, &err);
-    sid2_device *reference = sid2_device_open(backends, 2, "reference", nullptr, &err);
-    if (!device || !reference) return printf("FAILED %s\n", err.message), 1;
-    printf("%d cases each; worst error as a share of what is allowed\n", cases);
-    for (int op = 0; op < SID2_OP_COUNT; op++)
-        for (sid2_dtype dtype : dtypes)
-            if (is_wanted(only, sid2_op_name(static_cast<sid2_op>(op))) &&
-                is_wanted(type, sid2_dtype_name(dtype)))
-                failures += check(device, reference, static_cast<sid2_op>(op), dtype, cases);
-    sid2_device_close(reference);
-    sid2_device_close(device);
-    return failures != 0;
+    op_test test = op_test();
+    test.backend = &emulated;
+    test.device = "emulated";
+    test.workers = 2;
+    test.cases = argc > 1 ? atoi(argv[1]) : 12;
+    test.op = argc > 2 ? argv[2] : nullptr;
+    test.dtype = argc > 3 ? argv[3] : nullptr;
+    order = argc > 4 ? strtoull(argv[4], nullptr, 10) : 0;
+    return check_faults() + op_test_run(&test) != 0;
 }
