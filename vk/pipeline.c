@@ -1,8 +1,10 @@
 #include "pipeline.h"
 
 #include "cache.h"
+#include "fold.h"
 #include "lowering.h"
 #include "modules.h"
+#include "quirks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -212,7 +214,22 @@ static key key_of(const sid2_vk_device *device, const sid2_vk_dispatch *d)
     return k;
 }
 
-static bool module_for(sid2_vk_device *device, const key *k, VkShaderModule *module, sid2_error *err)
+static VkResult create_module(const sid2_vk_device *device, const uint32_t *words, size_t bytes,
+                              VkShaderModule *module)
+{
+    VkResult result = vkCreateShaderModule(
+        device->handle,
+        &(VkShaderModuleCreateInfo){
+            .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = bytes, .pCode = words},
+        NULL, module);
+    if (result != VK_SUCCESS) *module = VK_NULL_HANDLE;
+    return result;
+}
+
+/* The shader's module: kept for all its pipelines, or *folded with these constants for one, who destroys it.
+ */
+static bool module_for(sid2_vk_device *device, const key *k, const VkSpecializationInfo *constants,
+                       VkShaderModule *module, bool *folded, sid2_error *err)
 {
     static const char *const suffix[] = {"",     "_16",     "_sub",     "_16_sub",
                                          "_tex", "_16_tex", "_sub_tex", "_16_sub_tex"};
@@ -223,30 +240,31 @@ static bool module_for(sid2_vk_device *device, const key *k, VkShaderModule *mod
     while (m->name && strcmp(m->name, name) != 0) m++;
     if (!m->name)
         return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: this build has no shader %s", device->id, name);
-    if (!*kept) {
-        VkResult result = vkCreateShaderModule(
-            device->handle,
-            &(VkShaderModuleCreateInfo){.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-                                        .codeSize = m->bytes,
-                                        .pCode = m->words},
-            NULL, kept);
-        if (result != VK_SUCCESS) *kept = VK_NULL_HANDLE;
-        if (!sid2_vk_ok(device, result, "loading a shader", err)) return false;
+    VkResult result = VK_SUCCESS;
+    size_t bytes = m->bytes;
+    uint32_t *words =
+        device->gpu->quirks & SID2_VK_FOLD_CONSTANTS ? sid2_vk_fold(m->words, &bytes, constants) : NULL;
+    if ((*folded = words != NULL)) {
+        result = create_module(device, words, bytes, module);
+        free(words);
+    } else {
+        if (!*kept) result = create_module(device, m->words, m->bytes, kept);
+        *module = *kept;
     }
-    *module = *kept;
-    return true;
+    return sid2_vk_ok(device, result, "loading a shader", err);
 }
 
 static bool create_pipeline(sid2_vk_device *device, const key *k, VkPipeline *pipeline, sid2_error *err)
 {
-    VkShaderModule module = VK_NULL_HANDLE;
-    if (!module_for(device, k, &module, err)) return false;
     VkSpecializationMapEntry map[VALUES];
     for (uint32_t i = 0; i < VALUES; i++) {
         uint32_t id = i < LOCAL_CONSTANT + 3 ? i : i + FIRST_CONSTANT - (LOCAL_CONSTANT + 3);
         map[i] = (VkSpecializationMapEntry){id, i * (uint32_t)sizeof(uint32_t), sizeof(uint32_t)};
     }
     const VkSpecializationInfo constants = {VALUES, map, sizeof k->value, k->value};
+    VkShaderModule module = VK_NULL_HANDLE;
+    bool folded = false;
+    if (!module_for(device, k, &constants, &module, &folded, err)) return false;
     /* A matrix is held by a full subgroup, whose size the shader's group was made for. */
     bool cooperative = strstr(shaders[k->shader].variants, "COOP");
     VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup = {
@@ -261,12 +279,13 @@ static bool create_pipeline(sid2_vk_device *device, const key *k, VkPipeline *pi
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = module,
                   .pName = "main",
-                  .pSpecializationInfo = &constants},
+                  .pSpecializationInfo = folded ? NULL : &constants},
         .layout = device->pipelines->layout[k->shader][(k->variant & TEXELS) != 0]};
     char doing[80];
     snprintf(doing, sizeof doing, "compiling shader %s", shaders[k->shader].name);
     VkResult result =
         vkCreateComputePipelines(device->handle, device->pipelines->cache, 1, &info, NULL, pipeline);
+    if (folded) vkDestroyShaderModule(device->handle, module, NULL);
     return sid2_vk_ok(device, result, doing, err);
 }
 

@@ -10,6 +10,7 @@ enum {
     SID2_VK_NO_COOPERATIVE = 1 << 0, /* cooperative matrices promised, but wrong or slower than without */
     SID2_VK_NO_SUBGROUPS = 1 << 1,   /* wrong results from subgroup arithmetic */
     SID2_VK_NO_CACHE = 1 << 2,       /* a pipeline cache from disk crashes or misleads the driver */
+    SID2_VK_FOLD_CONSTANTS = 1 << 3, /* looks specialisation constants up in the loops that they shape */
 };
 
 /* Looks the driver up and applies what is known. */
