@@ -139,3 +139,12 @@ void sid2_plan_destroy(sid2_plan *plan)
     free(plan->offset);
     free(plan);
 }
+
+sid2_place sid2_plan_place(const sid2_plan *plan, const sid2_graph *graph, sid2_tensor tensor)
+{
+    const sid2_tensor_info *info = &graph->tensors[tensor];
+    if (info->base != SID2_NONE)
+        return (sid2_place){info->base, (size_t)info->offset * sid2_dtype_size(info->dtype)};
+    if (info->external) return (sid2_place){tensor, 0};
+    return (sid2_place){SID2_NONE, plan->offset[tensor]};
+}

@@ -231,21 +231,19 @@ typedef struct binder {
     char *arena;
 } binder;
 
-/* The tensor's address: in the arena, in its buffer, or within the buffer that it is a view of. */
 static sid2_cpu_tensor bind(const binder *b, sid2_tensor tensor)
 {
     if (tensor == SID2_NONE) return (sid2_cpu_tensor){0};
     const sid2_tensor_info *info = &b->graph->tensors[tensor];
+    sid2_place place = sid2_plan_place(b->plan, b->graph, tensor);
     sid2_cpu_tensor bound = {.dtype = info->dtype, .shape = info->shape};
-    if (!info->external && info->base == SID2_NONE) {
-        bound.data = b->arena + b->plan->offset[tensor];
-        return bound;
+    if (place.external == SID2_NONE) {
+        bound.data = b->arena + place.offset;
+    } else {
+        sid2_buffer *buffer = b->externals[place.external];
+        bound.data = (char *)buffer->handle + place.offset;
+        bound.version = &buffer->version;
     }
-    sid2_tensor base = info->base == SID2_NONE ? tensor : info->base;
-    sid2_buffer *buffer = b->externals[base];
-    size_t offset = (size_t)info->offset * sid2_dtype_size(info->dtype);
-    bound.data = (char *)buffer->handle + (info->base == SID2_NONE ? 0 : offset);
-    bound.version = &buffer->version;
     return bound;
 }
 

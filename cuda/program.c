@@ -34,20 +34,13 @@ typedef struct binder {
     char *arena;
 } binder;
 
-/* The tensor's address: in the arena, in its buffer, or within the buffer that it is a view of. */
 static sid2_cuda_tensor bind(const binder *b, sid2_tensor tensor)
 {
     if (tensor == SID2_NONE) return (sid2_cuda_tensor){0};
     const sid2_tensor_info *info = &b->graph->tensors[tensor];
-    sid2_cuda_tensor bound = {.dtype = info->dtype, .shape = info->shape};
-    if (info->base != SID2_NONE)
-        bound.data =
-            (char *)b->externals[info->base]->handle + (size_t)info->offset * sid2_dtype_size(info->dtype);
-    else if (info->external)
-        bound.data = b->externals[tensor]->handle;
-    else
-        bound.data = b->arena + b->plan->offset[tensor];
-    return bound;
+    sid2_place place = sid2_plan_place(b->plan, b->graph, tensor);
+    char *memory = place.external == SID2_NONE ? b->arena : b->externals[place.external]->handle;
+    return (sid2_cuda_tensor){.dtype = info->dtype, .shape = info->shape, .data = memory + place.offset};
 }
 
 /* Prepares the call on the first table that takes it. */

@@ -53,18 +53,16 @@ static bool create_arena(sid2_vk_device *device, sid2_vk_program *p, const sid2_
 
 /* ---- Lowering ---------------------------------------------------------------------------------------- */
 
-/* The tensor's place: in the arena, in its memory, or within the memory that it is a view of. */
 static sid2_vk_tensor bind(sid2_vk_program *p, const sid2_graph *g, const sid2_plan *plan,
                            sid2_vk_memory *const *memories, sid2_tensor tensor)
 {
     if (tensor == SID2_NONE) return (sid2_vk_tensor){.shape.rank = -1};
     const sid2_tensor_info *info = &g->tensors[tensor];
-    if (!info->external && info->base == SID2_NONE)
-        return (sid2_vk_tensor){info->dtype, info->shape, &p->arena[plan->offset[tensor] / p->span],
-                                plan->offset[tensor] % p->span};
-    bool view = info->base != SID2_NONE;
-    return (sid2_vk_tensor){info->dtype, info->shape, memories[view ? info->base : tensor],
-                            view ? (size_t)info->offset * sid2_dtype_size(info->dtype) : 0};
+    sid2_place place = sid2_plan_place(plan, g, tensor);
+    if (place.external == SID2_NONE)
+        return (sid2_vk_tensor){info->dtype, info->shape, &p->arena[place.offset / p->span],
+                                place.offset % p->span};
+    return (sid2_vk_tensor){info->dtype, info->shape, memories[place.external], place.offset};
 }
 
 static bool lower(sid2_vk_device *device, sid2_vk_program *p, const sid2_graph *g, const sid2_plan *plan,
