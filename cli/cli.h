@@ -59,6 +59,11 @@ sid2_device *open_device(const device_choice *choice, sid2_error *err);
         OPTION_SET, "set", "KEY=VALUE", target, "override a configuration key; may be repeated", NULL        \
     }
 
+/* All of a device_choice. */
+#define OPTIONS_DEVICE_CHOICE(on)                                                                            \
+    OPTION_DEVICE(&(on).id), OPTION_THREADS(&(on).threads), OPTION_DETERMINISTIC(&(on).deterministic),       \
+        OPTION_TF32(&(on).tf32)
+
 /* A configuration's values by type; the key must exist. */
 int64_t config_int(const sid2_config *config, const char *key);
 double config_real(const sid2_config *config, const char *key);

@@ -164,10 +164,7 @@ int command_eval(int argc, char **argv)
         {OPTION_KEY, "levels", "N", &j.set, "noise levels (eval.levels)", "eval.levels"},
         {OPTION_FLAG, "raw", NULL, &j.raw, "the weights themselves rather than their average", NULL},
         {OPTION_FLAG, "json", NULL, &j.json, "print JSON", NULL},
-        OPTION_DEVICE(&j.on.id),
-        OPTION_THREADS(&j.on.threads),
-        OPTION_DETERMINISTIC(&j.on.deterministic),
-        OPTION_TF32(&j.on.tf32),
+        OPTIONS_DEVICE_CHOICE(j.on),
         OPTION_MEMORY(&j.memory),
         OPTION_SET_KEY(&j.set),
     };

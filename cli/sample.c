@@ -276,10 +276,7 @@ int command_sample(int argc, char **argv)
         {OPTION_KEY, "batch", "N", &j.set,
          "images at a time; changes the speed, not the images (sample.batch)", "sample.batch"},
         {OPTION_FLAG, "raw", NULL, &j.raw, "the weights themselves rather than their average", NULL},
-        OPTION_DEVICE(&j.on.id),
-        OPTION_THREADS(&j.on.threads),
-        OPTION_DETERMINISTIC(&j.on.deterministic),
-        OPTION_TF32(&j.on.tf32),
+        OPTIONS_DEVICE_CHOICE(j.on),
         OPTION_MEMORY(&j.memory),
         OPTION_SET_KEY(&j.set),
     };

@@ -366,10 +366,7 @@ int command_train(int argc, char **argv)
          NULL},
         {OPTION_REAL, "minutes", "M", &s.minutes, "stop after this long; the same command goes on (no limit)",
          NULL},
-        OPTION_DEVICE(&s.on.id),
-        OPTION_THREADS(&s.on.threads),
-        OPTION_DETERMINISTIC(&s.on.deterministic),
-        OPTION_TF32(&s.on.tf32),
+        OPTIONS_DEVICE_CHOICE(s.on),
         OPTION_MEMORY(&s.memory),
         OPTION_SET_KEY(&s.set),
     };
