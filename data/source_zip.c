@@ -228,8 +228,9 @@ bool sid2_source_zip(sid2_source *source, const char *path, const sid2_dataset_o
     if (!a->zip) {
         zip_error_t cause;
         zip_error_init_with_code(&cause, code);
-        sid2_fail(err, code == ZIP_ER_OPEN || code == ZIP_ER_READ ? SID2_ERR_IO : SID2_ERR_FORMAT,
-                  "%s: %s (cut short or damaged?)", path, zip_error_strerror(&cause));
+        bool io = code == ZIP_ER_OPEN || code == ZIP_ER_READ;
+        sid2_fail(err, io ? SID2_ERR_IO : SID2_ERR_FORMAT, "%s: %s%s", path,
+                  io ? "" : "cut short, damaged or no zip archive: ", zip_error_strerror(&cause));
         zip_error_fini(&cause);
         return false;
     }
