@@ -50,6 +50,7 @@ static void devices_describe_themselves(void **state)
     assert_non_null(strstr(info->detail, "compute capability 9.0"));
     assert_non_null(strstr(info->detail, "deterministic"));
     assert_true(info->bf16 && info->f16 && info->memory == fake.memory);
+    assert_int_equal(info->fast, SID2_BF16); /* what "auto" trains and samples in */
     assert_int_equal(sid2_device_alignment(device), 256);
     assert_true(sid2_device_supports(device, SID2_OP_adam, SID2_BF16));
     assert_false(sid2_device_supports(device, SID2_OP_adam, SID2_F64));
