@@ -162,14 +162,26 @@ struct bias_term {
     }
 };
 
-struct bias_body {
+/* dbias += the sum over all chunks, of which a large batch has a thousand: a warp's lanes have neighbouring
+ * channels, its warps take turns with the chunks. */
+struct bias_totals_kernel {
+    enum { THREADS = 256, WARPS = THREADS / WARP };
     columns c;
     span<float> partials;
     array dbias;
-    SID2_DEVICE void operator()(int64_t, int64_t, int64_t at, bool wide) const
+
+    SID2_DEVICE void operator()() const
     {
-        for (int64_t i = at; i < at + (wide ? 8 : 1); ++i)
-            dbias.set(i, dbias.get(i) + column_total(c, partials, 0, 0, static_cast<int>(i)));
+        SID2_SHARED(float, sums, THREADS);
+        int64_t channel = block_x() * WARP + thread() % WARP;
+        float sum = 0;
+        for (int64_t chunk = thread() / WARP; channel < c.channels && chunk < c.chunks; chunk += WARPS)
+            sum += partials[chunk * 2 * c.channels + channel];
+        sums[thread()] = sum;
+        barrier();
+        if (thread() >= WARP || channel >= c.channels) return;
+        for (int i = 1; i < WARPS; ++i) sum += sums[i * WARP + thread()];
+        dbias.set(channel, dbias.get(channel) + sum);
     }
 };
 
@@ -223,7 +235,7 @@ void by_bias(sid2_own *o)
     columns c = columns_of(o, one);
     span<float> partials = column_partials(o, c);
     launch_columns(o, column_sums<bias_term>{c, bias_term{in(o, 1, "dy")}, partials}, c);
-    launch_each(o, flat_of(o->call->out[1].shape), bias_body{c, partials, out(o, 1, "dbias")});
+    launch(o, bias_totals_kernel{c, partials, out(o, 1, "dbias")}, divide_up(c.channels, WARP));
 }
 
 void by_weight(sid2_own *o)
