@@ -219,18 +219,34 @@ static bool read_launch(sid2_cuda_launch *launch, sid2_error *err)
                      wanted);
 }
 
-/* A library that is there but does not start is as good as absent: the next kernel takes over. */
-static void open_libraries(sid2_cuda_device *d)
+static bool not_started(const char *library, int status, sid2_error *err)
 {
-    char why[100];
-    if (sid2_cublaslt_load(&d->cublaslt, why, sizeof why) &&
-        d->cublaslt.cublasLtCreate(&d->cublaslt.handle) == CUBLAS_STATUS_SUCCESS)
+    return sid2_fail(err, SID2_ERR_DEVICE,
+                     "%s does not start (status %d): parts of several versions, or of several CUDAs? "
+                     "SID2_CUDA_LIBRARIES names the folders to search; 'none' does without, much slower",
+                     library, status);
+}
+
+/* A library that is absent is done without, as `sid2 devices` says; one that is broken is not passed over in
+ * silence. */
+static bool open_libraries(sid2_cuda_device *d, sid2_error *err)
+{
+    char why[100], version[32];
+    if (sid2_cublaslt_load(&d->cublaslt, why, sizeof why)) {
+        cublasStatus_t status = d->cublaslt.cublasLtCreate(&d->cublaslt.handle);
+        if (status != CUBLAS_STATUS_SUCCESS)
+            return not_started(sid2_cublaslt_version(&d->cublaslt, version), (int)status, err);
         d->target.cublaslt = &d->cublaslt;
+    }
 #if SID2_HAVE_CUDNN
-    if (sid2_cudnn_load(&d->cudnn, why, sizeof why) &&
-        d->cudnn.cudnnCreate(&d->cudnn.handle) == CUDNN_STATUS_SUCCESS)
+    if (sid2_cudnn_load(&d->cudnn, why, sizeof why)) {
+        cudnnStatus_t status = d->cudnn.cudnnCreate(&d->cudnn.handle);
+        if (status != CUDNN_STATUS_SUCCESS)
+            return not_started(sid2_cudnn_version(&d->cudnn, version), (int)status, err);
         d->target.cudnn = &d->cudnn;
+    }
 #endif
+    return true;
 }
 
 static void cuda_close(void *self)
@@ -265,9 +281,8 @@ static void *cuda_open(int index, const sid2_device_options *options, sid2_error
            sid2_cuda_check(cudaStreamCreateWithFlags(&d->compute, cudaStreamNonBlocking), "opening the GPU",
                            err) &&
            (d->transfers = sid2_cuda_transfers_create(d->compute, err));
-    if (!good) return cuda_close(d), NULL;
     d->target.capability = capability_of(index);
-    open_libraries(d);
+    if (!good || !open_libraries(d, err)) return cuda_close(d), NULL;
     return d;
 }
 
