@@ -389,11 +389,11 @@ static void draw_unpatchify(maker *m)
 
 /* ---- Attention -------------------------------------------------------------------------------------- */
 
-/* A grid of tokens and heads; the shape is qkv's. Widths are even, as rotation needs. */
-static sid2_shape draw_qkv(maker *m, int64_t *width)
+/* A grid of tokens, and heads of `width`, which is even, as rotation needs; the shape is qkv's. */
+static sid2_shape draw_qkv(maker *m, int64_t width)
 {
     int32_t *grid = m->c->attr.grid;
-    int64_t n = extent(m, 2), heads = extent(m, 4), pairs = extent(m, m->wide > 1 ? 80 : 33);
+    int64_t n = extent(m, 2), heads = extent(m, 4);
     grid[0] = chance(m, 0.3) ? (int32_t)extent(m, 3) : 1;
     grid[1] = (int32_t)extent(m, 9);
     grid[2] = (int32_t)extent(m, 9);
@@ -401,8 +401,7 @@ static sid2_shape draw_qkv(maker *m, int64_t *width)
     m->c->attr.heads = (int32_t)heads;
     m->c->attr.theta = choose(m, 100, 10000, 30);
     m->c->attr.center = chance(m, 0.5);
-    *width = 2 * pairs;
-    int64_t depth = 3 * heads * *width;
+    int64_t depth = 3 * heads * width;
     if (chance(m, 0.5)) return sid2_shape_of(n, grid[0] * grid[1] * grid[2], depth);
     return grid[0] > 1 || chance(m, 0.2) ? sid2_shape_of(n, grid[0], grid[1], grid[2], depth)
                                          : sid2_shape_of(n, grid[1], grid[2], depth);
@@ -410,8 +409,8 @@ static sid2_shape draw_qkv(maker *m, int64_t *width)
 
 static void draw_qk_norm_rope(maker *m)
 {
-    int64_t width;
-    sid2_shape qkv = draw_qkv(m, &width);
+    int64_t width = 2 * extent(m, m->wide > 1 ? 80 : 33);
+    sid2_shape qkv = draw_qkv(m, width);
     double growth = draw_eps(m, width);
     normal(m, 0, m->low, qkv, 0, 1);
     if (maybe_normal(m, 1, SID2_F32, sid2_shape_of(2, width), 1, 0.3))
@@ -421,8 +420,8 @@ static void draw_qk_norm_rope(maker *m)
 
 static void draw_qk_norm_rope_grad(maker *m)
 {
-    int64_t width;
-    sid2_shape qkv = draw_qkv(m, &width);
+    int64_t width = 2 * extent(m, m->wide > 1 ? 80 : 33);
+    sid2_shape qkv = draw_qkv(m, width);
     double growth = draw_eps(m, width), count = (double)(sid2_shape_count(qkv) / width);
     normal(m, 0, m->low, with_last(qkv, last(qkv) / 3 * 2), 0, 1);
     normal(m, 1, m->low, with_last(qkv, last(qkv) / 3), 0, 1);
@@ -433,11 +432,11 @@ static void draw_qk_norm_rope_grad(maker *m)
     for (int i = 1; i < 3; i++) sums(m, i, (int64_t)count, growth * sqrt(count));
 }
 
-/* qk at input `first`, qkv after it. */
+/* qk at input `first`, qkv after it. Of few widths, for GPUs compile their kernels for each. */
 static sid2_shape draw_heads(maker *m, int first)
 {
-    int64_t width;
-    sid2_shape qkv = draw_qkv(m, &width);
+    static const uint8_t widths[] = {2, 4, 6, 10, 16, 24, 32, 34, 40, 48, 64, 66, 128, 160};
+    sid2_shape qkv = draw_qkv(m, widths[between(m, 0, m->wide > 1 ? 13 : 11)]);
     m->c->attr = (sid2_attr){.heads = m->c->attr.heads};
     normal(m, first, m->low, with_last(qkv, last(qkv) / 3 * 2), 0, choose(m, 1, 1, 2));
     normal(m, first + 1, m->low, qkv, 0, 1);

@@ -13,8 +13,7 @@ layout(constant_id = 16) const uint ROWS = 4;
 layout(constant_id = 17) const uint COLUMNS = 4;
 layout(constant_id = 18) const uint SIDE = 1;  // of the kernel
 layout(constant_id = 19) const uint QUADS = 0; // x can be read by fours
-layout(constant_id = 21) const uint LANES = 8; // invocations along the columns
-layout(constant_id = 22) const uint LINES = 1; // and along the rows
+layout(constant_id = 21) const uint LANES = 8; // invocations along the columns, if all; 0: P(7), the rest along the rows
 TEXELS(0, x)
 TEXELS(1, w)
 TENSOR(2, bias)
@@ -34,15 +33,16 @@ void main()
     uint rows = P(0), columns = P(1), ins = P(2);
     int height = int(P(3)), width = int(P(4)), pad = int(SIDE / 2);
     uint step_column = P(5), step_quad = P(6); // within w
-    uint first = (gl_WorkGroupID.y * LINES + gl_LocalInvocationID.x / LANES) * ROWS;
-    uint column = gl_WorkGroupID.x * LANES * COLUMNS + gl_LocalInvocationID.x % LANES;
+    uint me = gl_LocalInvocationID.x, lanes = LANES != 0 ? LANES : P(7);
+    uint first = (gl_WorkGroupID.y * (gl_WorkGroupSize.x / lanes) + (LANES != 0 ? 0 : me / lanes)) * ROWS;
+    uint column = gl_WorkGroupID.x * lanes * COLUMNS + me % lanes;
     if (first >= rows || column >= columns) return;
 
     float sum[ROWS][COLUMNS];
     uint row[ROWS], weight[COLUMNS];
     int line[ROWS], place[ROWS]; // of the pixel in its image
     [[unroll]] for (uint j = 0; j < COLUMNS; j++)
-        weight[j] = min(column + j * LANES, columns - 1) * step_column;
+        weight[j] = min(column + j * lanes, columns - 1) * step_column;
     [[unroll]] for (uint i = 0; i < ROWS; i++) {
         row[i] = min(first + i, rows - 1);
         if (SIDE > 1) {
@@ -75,13 +75,13 @@ void main()
         }
 
     [[unroll]] for (uint j = 0; j < COLUMNS; j++) {
-        uint n = column + j * LANES;
+        uint n = column + j * lanes;
         if (n < columns) {
-            float start = HAS(bias) ? bias(n) : 0;
+            float start = GIVEN(2) ? bias(n) : 0;
             [[unroll]] for (uint i = 0; i < ROWS; i++)
                 if (first + i < rows) {
                     uint at = (first + i) * columns + n;
-                    y_store(at, sum[i][j] + start + (HAS(residual) ? residual(at) : 0));
+                    y_store(at, sum[i][j] + start + (GIVEN(3) ? residual(at) : 0));
                 }
         }
     }

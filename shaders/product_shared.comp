@@ -74,10 +74,10 @@ void main()
     [[unroll]] for (uint j = 0; j < COLUMNS; j++) {
         uint n = column + j * LANES + lane;
         if (n < columns) {
-            float start = HAS(bias) ? bias(n) : 0;
+            float start = GIVEN(2) ? bias(n) : 0;
             [[unroll]] for (uint i = 0; i < ROWS; i++) {
                 uint row = first + i * LINES + line, at = row * columns + n;
-                if (row < rows) y_store(at, sum[i][j] + start + (HAS(residual) ? residual(at) : 0));
+                if (row < rows) y_store(at, sum[i][j] + start + (GIVEN(3) ? residual(at) : 0));
             }
         }
     }

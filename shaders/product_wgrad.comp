@@ -13,8 +13,7 @@ layout(constant_id = 18) const uint SIDE = 1; // of the kernel
 layout(constant_id = 19) const uint QUADS_X = 0;
 layout(constant_id = 20) const uint QUADS_DY = 0;
 layout(constant_id = 21) const uint ADD = 0;
-layout(constant_id = 23) const uint LANES = 8; // invocations along the input channels
-layout(constant_id = 24) const uint LINES = 1; // and along the output channels
+layout(constant_id = 23) const uint LANES = 8; // invocations along the inputs, if all; 0: P(8), the rest along the outputs
 TEXELS(0, x)
 TEXELS(1, dy)
 TENSOR(2, dw)
@@ -38,8 +37,9 @@ void main()
     uint rows = P(0), outs = P(1), ins = P(2), height = P(3), width = P(4), lines = P(5), share = P(6), parts = P(7);
     uint tap = gl_WorkGroupID.z / parts, part = gl_WorkGroupID.z % parts;
     int down = int(tap / SIDE) - int(SIDE / 2), across = int(tap % SIDE) - int(SIDE / 2);
-    uint k0 = (gl_WorkGroupID.x * LANES * INS + gl_LocalInvocationID.x % LANES) * 4;
-    uint o0 = (gl_WorkGroupID.y * LINES + gl_LocalInvocationID.x / LANES) * OUTS * 4;
+    uint me = gl_LocalInvocationID.x, lanes = LANES != 0 ? LANES : P(8);
+    uint k0 = (gl_WorkGroupID.x * lanes * INS + me % lanes) * 4;
+    uint o0 = (gl_WorkGroupID.y * (gl_WorkGroupSize.x / lanes) + (LANES != 0 ? 0 : me / lanes)) * OUTS * 4;
     if (k0 >= ins || o0 >= outs) return;
 
     vec4 sum[OUTS * 4][INS];
@@ -52,7 +52,7 @@ void main()
         end = min(end, rows);
         for (uint row = begin; row < end; row++, under++) {
             vec4 v[INS];
-            [[unroll]] for (uint j = 0; j < INS; j++) v[j] = right(uint(under) * ins, k0 + 4 * j * LANES, ins);
+            [[unroll]] for (uint j = 0; j < INS; j++) v[j] = right(uint(under) * ins, k0 + 4 * j * lanes, ins);
             [[unroll]] for (uint i = 0; i < OUTS; i++) {
                 vec4 d = left(row * outs, o0 + 4 * i, outs);
                 [[unroll]] for (uint j = 0; j < INS; j++) {
@@ -67,7 +67,7 @@ void main()
 
     [[unroll]] for (uint i = 0; i < OUTS * 4; i++)
         [[unroll]] for (uint j = 0; j < INS; j++) {
-            uint o = o0 + i, k = k0 + 4 * j * LANES;
+            uint o = o0 + i, k = k0 + 4 * j * lanes;
             if (o < outs) {
                 uint at = ((part * outs + o) * SIDE * SIDE + tap) * ins;
                 [[unroll]] for (uint e = 0; e < 4; e++)

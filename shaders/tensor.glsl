@@ -5,6 +5,7 @@
 //   vec4  x4(uint i)             elements i .. i+3; the lowering made sure that quads can be loaded
 //   void  x_store(uint i, float v), void x_store4(uint i, vec4 v)
 //   HAS(x)                       false where the call has no such tensor; do not touch it then
+//   GIVEN(b)                     the same of binding b where that is not known to the compiler: letter o in shaders.def
 // TEXELS(b, x) is TENSOR for reading only, and in modules compiled with SID2_TEXELS goes through a texel buffer,
 // which CPU drivers read several times faster: letter t in shaders.def.
 // INTEGERS(b, x) declares a tensor of 32-bit words: uint x(uint i).
@@ -30,6 +31,7 @@ layout(push_constant) uniform sid2_push
 #define P(k) sid2_number[k]
 #define PF(k) uintBitsToFloat(sid2_number[k])
 #define HAS(x) (x##_type != SID2_ABSENT)
+#define GIVEN(b) (sid2_at[b] != 0xffffffffu)
 
 // bf16: round to nearest even; NaN stays NaN.
 uint sid2_to_bf16(float v)

@@ -24,6 +24,7 @@ static image image_of(const sid2_vk_tensor *x, int64_t side)
  * other rows; they stay in one line, for CPU drivers make their vectors along x only. */
 typedef struct grid {
     uint32_t lanes, lines, across, down;
+    uint32_t fixed_lanes; /* as a constant: in registers only the usual case, else 0, for few pipelines */
 } grid;
 
 static grid grid_of(const sid2_vk_tiles *tiles, int64_t rows, int64_t columns, uint32_t each_rows,
@@ -33,6 +34,7 @@ static grid grid_of(const sid2_vk_tiles *tiles, int64_t rows, int64_t columns, u
     for (; !tiles->shared && g.lanes > 1 && g.lanes / 2 * each_columns >= columns; g.lanes /= 2) g.lines *= 2;
     g.across = sid2_vk_ceil_div(columns, g.lanes * each_columns);
     g.down = sid2_vk_ceil_div(rows, g.lines * each_rows);
+    g.fixed_lanes = tiles->shared || g.lines == 1 ? g.lanes : 0;
     return g;
 }
 
@@ -133,10 +135,10 @@ static void product(sid2_vk_lowering *lowering, const sid2_vk_tensor *x, const s
         .local = {tiles->shared ? g.lanes : g.lanes * g.lines, tiles->shared ? g.lines : 1},
         .groups = {g.across, g.down},
         .constant = {tiles->rows, tiles->columns, (uint32_t)im.side,
-                     how->channels % 4 == 0 && sid2_vk_quads(x), tiles->depth, g.lanes, g.lines},
+                     how->channels % 4 == 0 && sid2_vk_quads(x), tiles->depth, g.fixed_lanes, tiles->lines},
         .push = {(uint32_t)rows, (uint32_t)how->columns, (uint32_t)how->channels, (uint32_t)im.height,
                  (uint32_t)im.width, as_is ? (uint32_t)how->step_column : 4,
-                 as_is ? 4 : 4 * (uint32_t)how->columns},
+                 as_is ? 4 : 4 * (uint32_t)how->columns, g.lanes},
         .work = (double)rows * (double)(how->columns * how->channels * taps)};
     sid2_vk_emit(lowering, &d);
 }
@@ -226,8 +228,8 @@ static void weight_gradient(sid2_vk_lowering *lowering, const sid2_vk_call *call
     int64_t lines = (rows + im.width - 1) / im.width;
     blocks b;
     bool matrices = cooperate(lowering, dy, x, outs, ins, &b);
-    grid g = matrices ? (grid){b.lanes, b.lines, sid2_vk_ceil_div(ins, b.lanes * PART),
-                               sid2_vk_ceil_div(outs, b.lines * PART)}
+    grid g = matrices ? (grid){.across = sid2_vk_ceil_div(ins, b.lanes * PART),
+                               .down = sid2_vk_ceil_div(outs, b.lines * PART)}
                       : grid_of(tiles, (outs + 3) / 4, (ins + 3) / 4, tiles->outs, tiles->ins);
     int64_t share = share_of(lowering, lines, g.across * g.down * taps, sid2_vk_count(dw));
     int64_t parts = sid2_vk_ceil_div(lines, share);
@@ -239,9 +241,10 @@ static void weight_gradient(sid2_vk_lowering *lowering, const sid2_vk_call *call
                           .groups = {g.across, g.down, (uint32_t)(taps * parts)},
                           .constant = {tiles->outs, tiles->ins, (uint32_t)im.side,
                                        ins % 4 == 0 && sid2_vk_quads(x), outs % 4 == 0 && sid2_vk_quads(dy),
-                                       parts == 1, 2 * tiles->depth, g.lanes, g.lines},
+                                       parts == 1, 2 * tiles->depth, g.fixed_lanes, tiles->lines},
                           .push = {(uint32_t)rows, (uint32_t)outs, (uint32_t)ins, (uint32_t)im.height,
-                                   (uint32_t)im.width, (uint32_t)lines, (uint32_t)share, (uint32_t)parts},
+                                   (uint32_t)im.width, (uint32_t)lines, (uint32_t)share, (uint32_t)parts,
+                                   g.lanes},
                           .work = (double)rows * (double)(outs * ins * taps)};
     if (matrices) {
         const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
@@ -251,6 +254,8 @@ static void weight_gradient(sid2_vk_lowering *lowering, const sid2_vk_call *call
         d.constant[0] = b.down;
         d.constant[1] = b.across;
         d.constant[6] = CHANNELS;
+        d.constant[7] = b.lanes;
+        d.constant[8] = b.lines;
         d.constant[9] = caps->cooperative.m;
         d.constant[10] = caps->cooperative.n;
         d.constant[11] = caps->cooperative.k;

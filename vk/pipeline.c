@@ -208,7 +208,9 @@ static key key_of(const sid2_vk_device *device, const sid2_vk_dispatch *d)
     key k = {.shader = d->shader, .variant = (uint32_t)choose_variant(device, d)};
     uint32_t *value = k.value;
     for (int i = 0, n = sid2_vk_shader_bindings(d->shader); i < SID2_VK_BINDINGS; i++)
-        *value++ = i < n && sid2_vk_has(&d->tensor[i]) ? d->tensor[i].dtype : SID2_VK_ABSENT;
+        *value++ = i < n && sid2_vk_has(&d->tensor[i])            ? d->tensor[i].dtype
+                   : i < n && shaders[d->shader].access[i] == 'o' ? SID2_F32
+                                                                  : SID2_VK_ABSENT;
     for (int i = 0; i < 3; i++) *value++ = d->local[i] ? d->local[i] : 1;
     memcpy(value, d->constant, sizeof d->constant);
     return k;

@@ -239,9 +239,10 @@ static void record_dispatch(sid2_vk_device *device, const sid2_vk_program *p, si
     const sid2_vk_dispatch *d = &p->records[index].dispatch;
     uint32_t bindings = bindings_of(&p->records[index]), push[SID2_VK_BINDINGS + SID2_VK_PUSH] = {0};
     for (uint32_t i = 0; i < bindings; i++)
-        if (sid2_vk_has(&d->tensor[i]))
-            push[i] = (uint32_t)((d->tensor[i].offset - aligned(device, d->tensor[i].offset)) /
-                                 sid2_dtype_size(d->tensor[i].dtype));
+        push[i] = sid2_vk_has(&d->tensor[i])
+                      ? (uint32_t)((d->tensor[i].offset - aligned(device, d->tensor[i].offset)) /
+                                   sid2_dtype_size(d->tensor[i].dtype))
+                      : UINT32_MAX; /* tensor.glsl's GIVEN asks for it */
     memcpy(push + SID2_VK_BINDINGS, d->push, sizeof d->push);
     VkPipelineLayout layout = sid2_vk_pipeline_layout(device, d);
     vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, p->pipelines[index]);
