@@ -66,9 +66,9 @@ static sid2_tensor group_norm(net *n, sid2_tensor x, const char *path, const cha
     int64_t channels = channels_of(n, x), groups = n->config->model_groups;
     if (groups > channels) groups = channels;
     while (channels % groups) groups--;
-    return sid2_group_norm(n->g, x, vector(n, path, name, ".weight", channels, 1),
-                           vector(n, path, name, ".bias", channels, 0), (int)groups,
-                           (float)n->config->model_norm_eps);
+    sid2_tensor gamma = vector(n, path, name, ".weight", channels, 1);
+    sid2_tensor beta = vector(n, path, name, ".bias", channels, 0);
+    return sid2_group_norm(n->g, x, gamma, beta, (int)groups, (float)n->config->model_norm_eps);
 }
 
 static sid2_tensor rms_norm(net *n, sid2_tensor x, const char *path, const char *name)
