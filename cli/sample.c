@@ -123,13 +123,6 @@ static bool prepare_output(job *j, sid2_error *err)
     j->pixels = malloc(held * j->image_bytes);
     if (!j->pixels) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu images", held);
     if (j->kind == OUTPUT_FOLDER) return sid2_make_directories(j->out, err);
-    char folder[4096];
-    if (!make_path(folder, err, "%s", j->out)) return false;
-    char *slash = strrchr(folder, '/');
-    if (slash && slash != folder) {
-        *slash = 0;
-        if (!sid2_make_directories(folder, err)) return false;
-    }
     if (j->kind != OUTPUT_NPZ) return true;
     j->npz = sid2_npz_open(j->out, size, size, channels, err);
     return j->npz != NULL;

@@ -48,25 +48,62 @@ fail:
     return NULL;
 }
 
-bool sid2_atomic_open(sid2_atomic_file *file, const char *path, sid2_error *err)
+bool sid2_is_stream(const char *path)
 {
-    *file = (sid2_atomic_file){.path = strdup(path), .temporary = malloc(strlen(path) + 40)};
-    if (!file->path || !file->temporary) {
-        sid2_atomic_discard(file);
-        return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
-    }
+    struct stat status;
+    return !stat(path, &status) && (S_ISCHR(status.st_mode) || S_ISFIFO(status.st_mode));
+}
+
+static bool ends_in_slash(const char *path) { return *path && path[strlen(path) - 1] == '/'; }
+
+/* Where the renaming goes: a symbolic link stays, and the file at its end is replaced. */
+static char *find_target(const char *path, sid2_error *err)
+{
+    struct stat status;
+    bool exists = !stat(path, &status), is_folder = exists && S_ISDIR(status.st_mode);
+    if (is_folder || ends_in_slash(path) || (exists && !S_ISREG(status.st_mode)))
+        return sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path,
+                         exists && !is_folder ? "it is neither a file nor a stream" : strerror(EISDIR)),
+               NULL;
+    bool is_link = !lstat(path, &status) && S_ISLNK(status.st_mode);
+    char *target = is_link ? realpath(path, NULL) : strdup(path);
+    if (!target)
+        sid2_fail(err, SID2_ERR_IO, "%s: cannot be written%s: %s", path,
+                  is_link ? " through the symbolic link" : "", strerror(errno));
+    return target;
+}
+
+static bool open_temporary(sid2_atomic_file *file, sid2_error *err)
+{
+    file->temporary = malloc(strlen(file->path) + 40);
+    if (!file->temporary) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", file->path);
     int descriptor = -1;
     for (int attempt = 0; descriptor < 0 && attempt < 100; attempt++) {
-        sprintf(file->temporary, "%s.tmp-%ld-%d", path, (long)getpid(), attempt);
+        sprintf(file->temporary, "%s.tmp-%ld-%d", file->path, (long)getpid(), attempt);
         descriptor = open(file->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (descriptor < 0 && errno != EEXIST) break;
     }
     if (descriptor >= 0) file->stream = fdopen(descriptor, "wb+");
     if (file->stream) return true;
-    sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", file->path, strerror(errno));
     if (descriptor >= 0) {
         close(descriptor);
         unlink(file->temporary);
+    }
+    return false;
+}
+
+bool sid2_atomic_open(sid2_atomic_file *file, const char *path, sid2_error *err)
+{
+    *file = (sid2_atomic_file){0};
+    if (sid2_is_stream(path)) {
+        file->path = strdup(path);
+        file->stream = file->path ? fopen(path, "wbe") : NULL;
+        if (file->stream) return true;
+        sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    } else {
+        file->path = find_target(path, err);
+        if (file->path && sid2_make_parents(file->path, err) && open_temporary(file, err)) return true;
     }
     sid2_atomic_discard(file);
     return false;
@@ -93,18 +130,17 @@ bool sid2_atomic_commit(sid2_atomic_file *file, sid2_error *err)
     errno = 0;
     bool good = !ferror(file->stream);
     good = !fflush(file->stream) && good;
-    good = good && !fsync(fileno(file->stream));
+    good = good && (!file->temporary || !fsync(fileno(file->stream)));
     int cause = errno;
     good = !fclose(file->stream) && good;
     file->stream = NULL;
-    if (good && rename(file->temporary, file->path)) {
+    if (good && file->temporary && rename(file->temporary, file->path)) {
         cause = errno;
         good = false;
     }
-    if (good)
-        flush_folder(file->path);
-    else {
-        unlink(file->temporary);
+    if (good && file->temporary) flush_folder(file->path);
+    if (!good) {
+        if (file->temporary) unlink(file->temporary);
         sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", file->path,
                   cause ? strerror(cause) : "an earlier write failed (disk full?)");
     }
@@ -116,7 +152,7 @@ void sid2_atomic_discard(sid2_atomic_file *file)
 {
     if (file->stream) {
         fclose(file->stream);
-        unlink(file->temporary);
+        if (file->temporary) unlink(file->temporary);
     }
     free(file->path);
     free(file->temporary);
@@ -162,6 +198,22 @@ bool sid2_make_directories(const char *path, sid2_error *err)
     return made;
 }
 
+/* The folder and name of a path, for looking through its siblings. */
+static void split(const char *path, char *folder, size_t size, const char **name)
+{
+    const char *slash = strrchr(path, '/');
+    *name = slash ? slash + 1 : path;
+    snprintf(folder, size, "%.*s", slash ? (int)(slash - path) + (slash == path) : 1, slash ? path : ".");
+}
+
+bool sid2_make_parents(const char *path, sid2_error *err)
+{
+    char folder[4096];
+    const char *name;
+    split(path, folder, sizeof folder, &name);
+    return sid2_is_directory(folder) || sid2_make_directories(folder, err);
+}
+
 static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *place)
 {
     (void)status, (void)kind, (void)place;
@@ -172,14 +224,6 @@ bool sid2_remove_tree(const char *path, sid2_error *err)
 {
     if (!nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) || errno == ENOENT) return true;
     return sid2_fail(err, SID2_ERR_IO, "%s: cannot be removed: %s", path, strerror(errno));
-}
-
-/* The folder and name of a path, for looking through its siblings. */
-static void split(const char *path, char *folder, size_t size, const char **name)
-{
-    const char *slash = strrchr(path, '/');
-    *name = slash ? slash + 1 : path;
-    snprintf(folder, size, "%.*s", slash ? (int)(slash - path) + (slash == path) : 1, slash ? path : ".");
 }
 
 /* Is `suffix` "<process>", of a process that no longer runs? One of our own number is an earlier one's. */
@@ -223,10 +267,7 @@ bool sid2_atomic_directory_open(sid2_atomic_directory *directory, const char *pa
         directory->path[--n] = 0;
     clear_leftovers(directory->path);
     sprintf(directory->temporary, "%s.tmp-%ld", directory->path, (long)getpid());
-    char folder[4096];
-    const char *name;
-    split(directory->path, folder, sizeof folder, &name);
-    if (sid2_make_directories(folder, err)) {
+    if (sid2_make_parents(directory->path, err)) {
         if (!mkdir(directory->temporary, 0777)) return true;
         sid2_fail(err, SID2_ERR_IO, "%s: cannot be made: %s", directory->path, strerror(errno));
     }

@@ -10,12 +10,14 @@
 uint8_t *sid2_file_read(const char *path, size_t limit, size_t *size, sid2_error *err);
 
 /* A file that appears under its name complete or not at all: it is written beside it under a temporary
- * name, flushed to the disk, then renamed over. */
+ * name, flushed to the disk, then renamed over. Its folder is made where missing; a symbolic link stays, and
+ * what it leads to is replaced. A stream (a device, a pipe) is written directly. */
 typedef struct sid2_atomic_file {
-    FILE *stream; /* write here */
-    char *path, *temporary;
+    FILE *stream;           /* write here */
+    char *path, *temporary; /* temporary: NULL for a stream */
 } sid2_atomic_file;
 
+bool sid2_is_stream(const char *path);
 bool sid2_atomic_open(sid2_atomic_file *file, const char *path, sid2_error *err);
 /* Reports every write error since the opening (full disk). Frees in either case. */
 bool sid2_atomic_commit(sid2_atomic_file *file, sid2_error *err);
@@ -26,6 +28,7 @@ bool sid2_file_write(const char *path, const void *bytes, size_t size, sid2_erro
 
 bool sid2_is_directory(const char *path);
 bool sid2_make_directories(const char *path, sid2_error *err); /* like mkdir -p */
+bool sid2_make_parents(const char *path, sid2_error *err);     /* the folder that `path` lies in */
 bool sid2_remove_tree(const char *path, sid2_error *err);      /* absent is fine */
 
 /* A folder that appears under its name complete or not at all. Write files into `temporary`, then commit:

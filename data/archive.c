@@ -12,6 +12,8 @@ struct sid2_archive {
 
 sid2_archive *sid2_archive_open(const char *path, sid2_error *err)
 {
+    if (sid2_is_stream(path)) /* libzip goes back and forth in it */
+        return sid2_fail(err, SID2_ERR_USAGE, "%s: a zip cannot be written to a device or pipe", path), NULL;
     sid2_archive *a = calloc(1, sizeof *a);
     if (!a) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path), NULL;
     if (!sid2_atomic_open(&a->file, path, err)) {

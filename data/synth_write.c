@@ -110,8 +110,9 @@ static bool write_folder(const char *path, int64_t count, int32_t size, uint64_t
     char *folder = malloc(length + 40);
     if (!folder) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
     sprintf(folder, "%.*s.tmp-%ld", (int)length, path, (long)getpid());
-    bool good = !mkdir(folder, 0777) ||
-                sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    bool good = sid2_make_parents(folder, err) &&
+                (!mkdir(folder, 0777) ||
+                 sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno)));
     if (good) {
         good = fill_folder(folder, count, size, seed, pixels, err);
         if (good && rename(folder, path))

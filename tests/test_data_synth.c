@@ -93,7 +93,7 @@ static void test_folder(void **state)
     sid2_error err;
     assert_false(sid2_synth_write(in_folder("tree"), 4, 32, 1, &err));
     assert_non_null(strstr(err.message, "name a new one"));
-    assert_false(sid2_synth_write(in_folder("no/such/place"), 4, 32, 1, &err));
+    assert_false(sid2_synth_write("/proc/no-folder/place", 4, 32, 1, &err));
     assert_int_equal(err.code, SID2_ERR_IO);
     assert_false(sid2_synth_write(in_folder("x"), 0, 32, 1, &err));
     assert_int_equal(files_in_folder(), 1);
@@ -156,7 +156,7 @@ static void test_npz(void **state)
     sid2_npz_discard(npz);
     assert_int_equal(files_in_folder(), before);
     sid2_error err;
-    assert_null(sid2_npz_open(in_folder("no/such/x.npz"), 4, 5, 3, &err));
+    assert_null(sid2_npz_open(in_folder("samples.npz/x.npz"), 4, 5, 3, &err));
     assert_int_equal(err.code, SID2_ERR_IO);
 }
 

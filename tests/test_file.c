@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +129,65 @@ static void full_disk_leaves_the_old_file(void **state)
     free(bytes);
 }
 
+static void expect_kind(const char *name, mode_t kind)
+{
+    struct stat status;
+    assert_int_equal(lstat(at(name), &status), 0);
+    assert_int_equal(status.st_mode & S_IFMT, kind);
+}
+
+static void links_stay(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    size_t size;
+    put(root, "target", "old");
+    assert_int_equal(symlink("target", at("link")), 0);
+    put(root, "link", "new");
+    expect_kind("link", S_IFLNK);
+    uint8_t *bytes = sid2_file_read(at("target"), 100, &size, &err);
+    assert_memory_equal(bytes, "new", 3);
+    free(bytes);
+    assert_int_equal(symlink("nothing", at("dangling")), 0);
+    assert_false(sid2_file_write(at("dangling"), "x", 1, &err));
+    assert_non_null(strstr(err.message, "symbolic link"));
+    expect_kind("dangling", S_IFLNK);
+}
+
+static void streams_are_written_through(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    char got[8] = "";
+    assert_int_equal(mkfifo(at("pipe"), 0666), 0);
+    int reader = open(path, O_RDONLY | O_NONBLOCK);
+    put(root, "pipe", "through");
+    assert_int_equal(read(reader, got, sizeof got), 7);
+    assert_string_equal(got, "through");
+    expect_kind("pipe", S_IFIFO);
+
+    sid2_atomic_file file;
+    signal(SIGPIPE, SIG_IGN);
+    assert_true(sid2_atomic_open(&file, at("pipe"), &err));
+    close(reader);
+    fputs("lost", file.stream);
+    assert_false(sid2_atomic_commit(&file, &err));
+    assert_non_null(strstr(err.message, "Broken pipe"));
+    expect_kind("pipe", S_IFIFO);
+}
+
+static void a_folder_in_the_way_is_an_error(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    sid2_atomic_file file;
+    assert_true(sid2_make_directories(at("folder.png"), &err));
+    assert_false(sid2_atomic_open(&file, at("folder.png"), &err));
+    assert_non_null(strstr(err.message, "Is a directory"));
+    put(root, "made/on/the/way", "x");
+    assert_true(exists("made/on/the/way"));
+}
+
 static void reading_respects_the_limit(void **state)
 {
     (void)state;
@@ -159,8 +219,13 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(makes_and_removes_trees),        cmocka_unit_test(folders_appear_whole),
-        cmocka_unit_test(a_folder_left_aside_comes_back), cmocka_unit_test(full_disk_leaves_the_old_file),
+        cmocka_unit_test(makes_and_removes_trees),
+        cmocka_unit_test(folders_appear_whole),
+        cmocka_unit_test(a_folder_left_aside_comes_back),
+        cmocka_unit_test(full_disk_leaves_the_old_file),
+        cmocka_unit_test(links_stay),
+        cmocka_unit_test(streams_are_written_through),
+        cmocka_unit_test(a_folder_in_the_way_is_an_error),
         cmocka_unit_test(reading_respects_the_limit),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
