@@ -1,6 +1,8 @@
 /* sid2: one program, one subcommand a file. This one finds it. */
 #include "cli.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,12 +91,31 @@ static void limit_spinning(char **argv)
     execv(program, argv); /* where that fails, sid2 runs as it is */
 }
 
-int main(int argc, char **argv)
+/* On a closed descriptor, the next file opened would get what is printed. */
+static void occupy_standard_streams(void)
 {
-    limit_spinning(argv);
-    signal(SIGPIPE, SIG_IGN); /* a reader that went away, a limit on files: errors like any other */
-    signal(SIGXFSZ, SIG_IGN);
-    setlinebuf(stdout);
+    for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; descriptor++)
+        if (fcntl(descriptor, F_GETFD) < 0 && open("/dev/null", O_RDWR) != descriptor) _exit(1);
+}
+
+/* The exit code, given a command's: output that was lost is a failure, except where the reader has gone away.
+ * stdio keeps no cause; another line break meets it again. */
+static int check_output(int code)
+{
+    bool whole = !fflush(stdout) && !ferror(stdout);
+    if (whole || code) return code;
+    clearerr(stdout);
+    errno = 0;
+    putchar('\n');
+    fflush(stdout);
+    if (errno == EPIPE) return code;
+    fprintf(stderr, "sid2: standard output: %s\n",
+            errno ? strerror(errno) : "an earlier write failed (disk full?)");
+    return 1;
+}
+
+static int run(int argc, char **argv)
+{
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         return print_help(), argc < 2 ? 2 : 0;
     if (strcmp(argv[1], "--version") == 0) {
@@ -114,4 +135,14 @@ int main(int argc, char **argv)
         }
     }
     return report_usage("", "unknown command '%s'", argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    occupy_standard_streams();
+    limit_spinning(argv);
+    signal(SIGPIPE, SIG_IGN); /* a reader that went away, a limit on files: errors like any other */
+    signal(SIGXFSZ, SIG_IGN);
+    setlinebuf(stdout);
+    return check_output(run(argc, argv));
 }

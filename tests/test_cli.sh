@@ -69,6 +69,19 @@ expect 2 'nosuch' check --device nosuch
 expect 0 'passed' check --device cpu --op adam --cases 1 --json deep/report.json
 [ -s deep/report.json ] || fail "the folder of sid2 check's report was not made"
 
+echo "== standard streams"
+for arguments in --help 'help --markdown' 'info --preset quickstart' 'info --preset quickstart --json' devices; do
+    read -ra words <<<"$arguments"
+    "$sid2" "${words[@]}" >/dev/full 2>err
+    [ $? -eq 1 ] || fail "sid2 $arguments >/dev/full should end with 1"
+    [ "$(grep -c '^sid2.*standard output: No space' err)" -eq 1 ] || fail "sid2 $arguments >/dev/full: $(cat err)"
+done
+set -o pipefail
+"$sid2" help --markdown | head -n 1 >out || fail "a reader that goes away is no failure"
+set +o pipefail
+"$sid2" data synth --out closed --count 20 <&- >&- 2>&- || fail "sid2 data synth with closed streams"
+expect 0 'pictures   20' data inspect closed
+
 echo "== data"
 expect 0 '200 pictures, 10 classes' data synth --out pictures --count 200
 expect 2 'pictures' data synth --out pictures --count 200
