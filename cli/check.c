@@ -35,9 +35,12 @@ typedef struct job {
     int checks, failures;
     double seconds;
     char system[300];
+    sid2_atomic_file file; /* the report, where it is not printed */
 } job;
 
 /* ---- What is asked for ---- */
+
+static bool prints_report(const job *j) { return j->json_path && strcmp(j->json_path, "-") == 0; }
 
 /* Calls `take` with each word of a list such as "f32,bf16". */
 static bool each_word(const char *list, bool (*take)(job *, const char *word, sid2_error *), job *j,
@@ -90,7 +93,8 @@ static bool prepare(job *j, sid2_error *err)
         snprintf(j->system, sizeof j->system, "%.80s %.120s %.80s", system.sysname, system.release,
                  system.machine);
     return (!j->ops || each_word(j->ops, want_op, j, err)) &&
-           (!j->dtypes || each_word(j->dtypes, want_type, j, err));
+           (!j->dtypes || each_word(j->dtypes, want_type, j, err)) &&
+           (!j->json_path || prints_report(j) || sid2_atomic_open(&j->file, j->json_path, err));
 }
 
 /* ---- Checking ---- */
@@ -184,6 +188,10 @@ static bool check_all(job *j, bool table, sid2_error *err)
             if (!j->type_wanted[t]) continue;
             progress_show(&bar, (double)j->checks / total, "%s %s", sid2_op_name((sid2_op)op),
                           sid2_dtype_name(types[t]));
+            if (interrupted()) {
+                progress_clear(&bar);
+                return sid2_fail(err, SID2_ERR_CANCELLED, "stopped");
+            }
             bool going_on = check(j, (sid2_op)op, t, err);
             j->checks++;
             j->failures += j->found[op][t].state != PASSED;
@@ -237,16 +245,13 @@ static json_t *json_report(const job *j)
                      j->failures == 0, "seconds", j->seconds, "rows", rows);
 }
 
-static bool write_report(const job *j, sid2_error *err)
+static bool write_report(job *j, sid2_error *err)
 {
     json_t *report = json_report(j);
-    bool to_stdout = strcmp(j->json_path, "-") == 0, good = report != NULL;
-    sid2_atomic_file file = {.stream = stdout};
-    if (good && !to_stdout && !sid2_atomic_open(&file, j->json_path, err)) return json_decref(report), false;
-    good = good && json_dumpf(report, file.stream, JSON_INDENT(2)) == 0 && fputc('\n', file.stream) != EOF;
+    FILE *stream = prints_report(j) ? stdout : j->file.stream;
+    bool good = report && json_dumpf(report, stream, JSON_INDENT(2)) == 0 && fputc('\n', stream) != EOF;
     json_decref(report);
-    if (good && !to_stdout) return sid2_atomic_commit(&file, err);
-    if (!to_stdout) sid2_atomic_discard(&file);
+    if (good && stream != stdout) return sid2_atomic_commit(&j->file, err);
     return good || sid2_fail(err, SID2_ERR_IO, "cannot write the report to %s", j->json_path);
 }
 
@@ -277,14 +282,16 @@ int command_check(int argc, char **argv)
     if (code != OPTIONS_RUN) return code;
     if (j.cases < 1 || j.cases > MOST_CASES)
         return report_usage("check", "--cases should be 1 to %d", MOST_CASES);
-    bool table = !j.json_path || strcmp(j.json_path, "-") != 0;
     sid2_error err = {0};
-    bool ready = prepare(&j, &err), good = ready && check_all(&j, table, &err);
-    if (ready && j.json_path) good = write_report(&j, good ? &err : NULL) && good;
+    interrupt_install();
+    bool ready = prepare(&j, &err), good = ready && check_all(&j, !prints_report(&j), &err);
+    if (ready && j.json_path && err.code != SID2_ERR_CANCELLED)
+        good = write_report(&j, good ? &err : NULL) && good;
     if (good && j.failures)
         good = sid2_fail(&err, SID2_ERR_DEVICE, "%d of %d checks failed on %s (%.80s)", j.failures, j.checks,
                          j.info.id, j.info.name);
     sid2_device_close(j.device);
     sid2_device_close(j.reference);
+    sid2_atomic_discard(&j.file);
     return good ? 0 : report_error("check", &err);
 }

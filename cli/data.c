@@ -1,6 +1,7 @@
 /* sid2 data: generate pictures; look at a data set before training on it. */
 #include "cli.h"
 
+#include "image.h"
 #include "loader.h"
 #include "synth.h"
 
@@ -9,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { GRID_PADDING = 2 }; /* of the contact sheet */
 
 static int synth(int argc, char **argv)
 {
@@ -128,18 +131,25 @@ static int inspect(int argc, char **argv)
     size_t image_bytes = (size_t)(size * size * channels);
     uint8_t *sheet = keep < 100000 ? malloc((size_t)keep * image_bytes + 1) : NULL;
     statistics s = {0};
+    sid2_grid_size whole;
+    sid2_atomic_file file = {0};
     bool good =
-        sheet ? read_all(data, &s, sheet, keep, &bar, &err)
-              : sid2_fail(&err, SID2_ERR_MEMORY, "out of memory for a sheet of %" PRId64 " pictures", keep);
+        sheet || sid2_fail(&err, SID2_ERR_MEMORY, "out of memory for a sheet of %" PRId64 " pictures", keep);
+    if (good && out)
+        good = sid2_image_grid_size(&whole, (int32_t)keep, (int32_t)size, (int32_t)size, 0, GRID_PADDING,
+                                    &err) &&
+               sid2_atomic_open(&file, out, &err);
+    good = good && read_all(data, &s, sheet, keep, &bar, &err);
     if (good) print_statistics(data, &s);
     if (good && out) {
         sid2_image grid = {0};
         good = sid2_image_grid(&grid, sheet, (int32_t)keep, (int32_t)size, (int32_t)size, (int32_t)channels,
-                               0, 2, 255, &err) &&
-               sid2_png_write(out, &grid, NULL, 0, &err);
+                               0, GRID_PADDING, 255, &err) &&
+               sid2_png_finish(&file, &grid, NULL, 0, &err);
         sid2_image_free(&grid);
         if (good) printf("sheet      %s\n", out);
     }
+    sid2_atomic_discard(&file);
     free(sheet);
     sid2_dataset_close(data);
     return good ? 0 : report_error("data inspect", &err);

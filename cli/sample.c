@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_SEEDS = 10000000, MAX_TEXTS = 12 };
+enum { MAX_SEEDS = 10000000, MAX_TEXTS = 12, GRID_PADDING = 2 };
 
 typedef enum output_kind { OUTPUT_FOLDER, OUTPUT_GRID, OUTPUT_NPZ } output_kind;
 
@@ -35,6 +35,7 @@ typedef struct job {
     size_t image_bytes;
     output_kind kind;
     sid2_npz *npz;
+    sid2_atomic_file grid;
 
     progress bar;
     size_t done;               /* images of finished batches */
@@ -115,15 +116,17 @@ static bool prepare_output(job *j, sid2_error *err)
     j->kind = ends_with(j->out, ".png")   ? OUTPUT_GRID
               : ends_with(j->out, ".npz") ? OUTPUT_NPZ
                                           : OUTPUT_FOLDER;
+    sid2_grid_size whole;
+    if ((size_t)j->columns > j->count) j->columns = (int64_t)j->count;
     if (j->kind == OUTPUT_GRID &&
-        (double)j->count * (size + 2) * (size + 2) > 0.9 * (double)SID2_IMAGE_MAX_PIXELS)
-        return sid2_fail(err, SID2_ERR_USAGE,
-                         "%zu images are too many for one grid: give --out a folder or x.npz", j->count);
+        !sid2_image_grid_size(&whole, (int32_t)j->count, size, size, (int32_t)j->columns, GRID_PADDING, err))
+        return sid2_fail(err, SID2_ERR_USAGE, "%s: change --columns, or give --out a folder or x.npz",
+                         err->message);
     size_t held = j->kind == OUTPUT_GRID ? j->count : (size_t)config_int(j->config, "sample.batch");
     j->pixels = malloc(held * j->image_bytes);
     if (!j->pixels) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu images", held);
     if (j->kind == OUTPUT_FOLDER) return sid2_make_directories(j->out, err);
-    if (j->kind != OUTPUT_NPZ) return true;
+    if (j->kind == OUTPUT_GRID) return sid2_atomic_open(&j->grid, j->out, err);
     j->npz = sid2_npz_open(j->out, size, size, channels, err);
     return j->npz != NULL;
 }
@@ -208,8 +211,8 @@ static bool write_grid(job *j, sid2_error *err)
     describe(j, &texts, j->seeds_text, classes);
     sid2_image grid = {0};
     bool good = sid2_image_grid(&grid, j->pixels, (int32_t)j->count, size, size, channels,
-                                (int32_t)j->columns, 2, 255, err) &&
-                sid2_png_write(j->out, &grid, texts.item, texts.count, err);
+                                (int32_t)j->columns, GRID_PADDING, 255, err) &&
+                sid2_png_finish(&j->grid, &grid, texts.item, texts.count, err);
     sid2_image_free(&grid);
     return good;
 }
@@ -295,6 +298,7 @@ int command_sample(int argc, char **argv)
     code = good ? 0 : err.code == SID2_ERR_CANCELLED ? 1 : report_error("sample", &err);
 
     if (j.npz) sid2_npz_discard(j.npz);
+    sid2_atomic_discard(&j.grid);
     sid2_sampler_destroy(j.sampler);
     sid2_device_close(j.device);
     sid2_config_destroy(j.config);

@@ -120,10 +120,9 @@ bool sid2_image_convert(sid2_image *image, int32_t channels, sid2_error *err)
     return true;
 }
 
-bool sid2_image_grid(sid2_image *grid, const uint8_t *pixels, int32_t count, int32_t height, int32_t width,
-                     int32_t channels, int32_t columns, int32_t padding, uint8_t background, sid2_error *err)
+bool sid2_image_grid_size(sid2_grid_size *size, int32_t count, int32_t height, int32_t width, int32_t columns,
+                          int32_t padding, sid2_error *err)
 {
-    *grid = (sid2_image){0};
     if (count < 1 || padding < 0 || columns < 0)
         return sid2_fail(err, SID2_ERR_USAGE,
                          "a grid of %d pictures in %d columns, padding %d, is impossible", count, columns,
@@ -133,14 +132,29 @@ bool sid2_image_grid(sid2_image *grid, const uint8_t *pixels, int32_t count, int
     int32_t rows = (count + columns - 1) / columns;
     int64_t full_width = (int64_t)columns * ((int64_t)width + padding) + padding;
     int64_t full_height = (int64_t)rows * ((int64_t)height + padding) + padding;
-    if (full_width > INT32_MAX || full_height > INT32_MAX)
-        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "a grid of %d pictures is too large", count);
-    if (!sid2_image_alloc(grid, (int32_t)full_width, (int32_t)full_height, channels, err)) return false;
-    size_t row = (size_t)width * (size_t)channels, stride = (size_t)full_width * (size_t)channels;
-    memset(grid->pixels, background, stride * (size_t)full_height);
+    if (full_width > SID2_IMAGE_MAX_SIDE || full_height > SID2_IMAGE_MAX_SIDE ||
+        full_width * full_height > SID2_IMAGE_MAX_PIXELS)
+        return sid2_fail(
+            err, SID2_ERR_USAGE,
+            "a grid of %d pictures in %d columns is %lldx%lld pixels, more than a picture may be", count,
+            columns, (long long)full_width, (long long)full_height);
+    *size = (sid2_grid_size){columns, (int32_t)full_width, (int32_t)full_height};
+    return true;
+}
+
+bool sid2_image_grid(sid2_image *grid, const uint8_t *pixels, int32_t count, int32_t height, int32_t width,
+                     int32_t channels, int32_t columns, int32_t padding, uint8_t background, sid2_error *err)
+{
+    *grid = (sid2_image){0};
+    sid2_grid_size size;
+    if (!sid2_image_grid_size(&size, count, height, width, columns, padding, err) ||
+        !sid2_image_alloc(grid, size.width, size.height, channels, err))
+        return false;
+    size_t row = (size_t)width * (size_t)channels, stride = (size_t)size.width * (size_t)channels;
+    memset(grid->pixels, background, stride * (size_t)size.height);
     for (int32_t i = 0; i < count; i++) {
-        size_t left = (size_t)(padding + i % columns * (width + padding));
-        size_t top = (size_t)(padding + i / columns * (height + padding));
+        size_t left = (size_t)(padding + i % size.columns * (width + padding));
+        size_t top = (size_t)(padding + i / size.columns * (height + padding));
         for (int32_t y = 0; y < height; y++)
             memcpy(grid->pixels + (top + (size_t)y) * stride + left * (size_t)channels,
                    pixels + ((size_t)i * (size_t)height + (size_t)y) * row, row);

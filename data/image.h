@@ -7,6 +7,7 @@
 #define SID2_IMAGE_H
 
 #include "base.h"
+#include "file.h"
 
 typedef struct sid2_image {
     int32_t width, height, channels; /* channels: 1 grey, 3 RGB */
@@ -39,6 +40,9 @@ bool sid2_png_encode(const sid2_image *image, const sid2_png_text *text, size_t 
 /* To a file, which appears complete or not at all. */
 bool sid2_png_write(const char *path, const sid2_image *image, const sid2_png_text *text, size_t text_count,
                     sid2_error *err);
+/* The same to a file that is open already, which is committed, or discarded on failure. */
+bool sid2_png_finish(sid2_atomic_file *file, const sid2_image *image, const sid2_png_text *text,
+                     size_t text_count, sid2_error *err);
 /* All text chunks of a PNG file, to be freed with sid2_png_text_free. */
 bool sid2_png_read_text(const char *path, sid2_png_text **text, size_t *count, sid2_error *err);
 void sid2_png_text_free(sid2_png_text *text, size_t count);
@@ -47,5 +51,12 @@ void sid2_png_text_free(sid2_png_text *text, size_t count);
  * nearly square), `padding` pixels of `background` between and around them. */
 bool sid2_image_grid(sid2_image *grid, const uint8_t *pixels, int32_t count, int32_t height, int32_t width,
                      int32_t channels, int32_t columns, int32_t padding, uint8_t background, sid2_error *err);
+/* How many columns and pixels that grid has; an error where no picture may be so large. */
+typedef struct sid2_grid_size {
+    int32_t columns, width, height;
+} sid2_grid_size;
+
+bool sid2_image_grid_size(sid2_grid_size *size, int32_t count, int32_t height, int32_t width, int32_t columns,
+                          int32_t padding, sid2_error *err);
 
 #endif

@@ -229,15 +229,26 @@ bool sid2_png_encode(const sid2_image *image, const sid2_png_text *text, size_t 
     return true;
 }
 
-bool sid2_png_write(const char *path, const sid2_image *image, const sid2_png_text *text, size_t text_count,
-                    sid2_error *err)
+bool sid2_png_finish(sid2_atomic_file *file, const sid2_image *image, const sid2_png_text *text,
+                     size_t text_count, sid2_error *err)
 {
     uint8_t *bytes;
     size_t size;
-    if (!sid2_png_encode(image, text, text_count, &bytes, &size, err)) return false;
-    bool good = sid2_file_write(path, bytes, size, err);
-    free(bytes);
+    bool good = sid2_png_encode(image, text, text_count, &bytes, &size, err);
+    if (good) {
+        fwrite(bytes, 1, size, file->stream);
+        good = sid2_atomic_commit(file, err);
+        free(bytes);
+    }
+    sid2_atomic_discard(file);
     return good;
+}
+
+bool sid2_png_write(const char *path, const sid2_image *image, const sid2_png_text *text, size_t text_count,
+                    sid2_error *err)
+{
+    sid2_atomic_file file;
+    return sid2_atomic_open(&file, path, err) && sid2_png_finish(&file, image, text, text_count, err);
 }
 
 bool sid2_png_read_text(const char *path, sid2_png_text **text, size_t *count, sid2_error *err)

@@ -67,6 +67,7 @@ expect 2 'should be of f32' check --device cpu --dtype f8
 expect 2 'cases should be 1' check --device cpu --cases 0
 expect 2 'nosuch' check --device nosuch
 expect 0 'passed' check --device cpu --op adam --cases 1 --json deep/report.json
+expect 1 'deep: cannot be written: Is a directory' check --device cpu --json deep
 [ -s deep/report.json ] || fail "the folder of sid2 check's report was not made"
 
 echo "== standard streams"
@@ -89,6 +90,7 @@ expect 0 '20 pictures' data synth --out few.zip --count 20
 expect 0 'pictures   200' data inspect pictures --out sheet.png
 [ "$(head -c 4 sheet.png | tail -c 3)" = PNG ] || fail "sheet.png is no PNG"
 expect 1 'nowhere' data inspect nowhere
+expect 1 'deep: cannot be written: Is a directory' data inspect pictures --out deep
 mkdir empty
 expect 1 'empty' data inspect empty
 cp -r pictures broken
@@ -168,6 +170,9 @@ expect 2 'sample.steps' sample run --steps 0 --out no.png
 expect 2 'sample.sampler' sample run --sampler euler --out no.png
 expect 1 'nowhere' sample nowhere --out no.png
 [ ! -e no.png ] || fail "a refused request wrote something"
+mkdir folder.png
+expect 1 'folder.png: cannot be written: Is a directory' sample run --steps 100000 --out folder.png
+expect 2 'change --columns' sample run --seeds 0-65535 --steps 100000 --columns 65536 --out no.png
 expect 1 'no-folder\|cannot' sample run --seeds 0 --steps 2 --out /proc/no-folder/x.png
 cp -r run/checkpoints/step-00000012 cut
 truncate -s -100 cut/ema.safetensors

@@ -244,6 +244,10 @@ static void test_grid(void **state)
     assert_int_equal(grid.width, 9);
     sid2_image_free(&grid);
     assert_false(sid2_image_grid(&grid, pixels, 0, 2, 3, 1, 0, 0, 0, NULL));
+    sid2_grid_size size;
+    assert_true(sid2_image_grid_size(&size, 65500, 1, 1, 65500, 0, NULL));
+    assert_false(sid2_image_grid_size(&size, 65501, 1, 1, 65501, 0, NULL));
+    assert_false(sid2_image_grid_size(&size, 1 << 14, 100, 100, 0, 0, NULL));
 }
 
 int main(void)
