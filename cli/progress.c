@@ -1,5 +1,8 @@
 #include "progress.h"
 
+#include "file.h"
+
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -102,19 +105,38 @@ void progress_clear(progress *p)
 
 /* ---- Signals ---- */
 
-static volatile sig_atomic_t stop_asked;
+static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP};
+enum { STOP_SIGNALS = sizeof stop_signals / sizeof stop_signals[0] };
 
+static volatile sig_atomic_t stop_asked;
+static volatile double asked_at;
+
+/* A closing terminal and `timeout` send several at once: only one that comes later shows impatience. */
 static void on_signal(int number)
 {
-    stop_asked = 1;
-    signal(number, SIG_DFL);
+    int kept = errno;
+    if (!stop_asked) {
+        asked_at = clock_seconds();
+        stop_asked = 1;
+    } else if (clock_seconds() - asked_at >= 1) {
+        static const char line[] = "\nsid2: ended at once, on the second signal\n";
+        sid2_atomic_abandon();
+        if (write(STDERR_FILENO, line, sizeof line - 1) < 0) errno = 0; /* nowhere to tell */
+        signal(number, SIG_DFL);
+        raise(number); /* as soon as this returns */
+    }
+    errno = kept;
 }
 
 void interrupt_install(void)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, before;
+    for (int i = 0; i < STOP_SIGNALS; i++) sigaddset(&action.sa_mask, stop_signals[i]);
+    for (int i = 0; i < STOP_SIGNALS; i++) {
+        bool nohup = stop_signals[i] == SIGHUP && sigaction(SIGHUP, NULL, &before) == 0 &&
+                     before.sa_handler == SIG_IGN;
+        if (!nohup) sigaction(stop_signals[i], &action, NULL);
+    }
 }
 
 bool interrupted(void) { return stop_asked; }

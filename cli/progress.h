@@ -28,7 +28,8 @@ const char *text_rate(double rate, char text[32]);
 /* "950", "32.7 K", "1.2 M", "3.4 G" */
 const char *text_count(double number, char text[32]);
 
-/* Ctrl-C and SIGTERM: the first sets a flag, so that a command ends in order; the second kills. */
+/* Ctrl-C, SIGTERM, SIGHUP (unless nohup ignores it): the first sets a flag, so that a command ends in order;
+ * another one, a second or more later, kills. */
 void interrupt_install(void);
 bool interrupted(void);
 

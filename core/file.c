@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -48,6 +49,28 @@ fail:
     return NULL;
 }
 
+/* The temporaries there are now; more than fit are not remembered. Without locks, as a signal handler reads
+ * it. */
+enum { MOST_TEMPORARIES = 16 };
+static _Atomic(char *) temporaries[MOST_TEMPORARIES];
+
+/* Puts `now` where `before` stood. */
+static void exchange_temporary(char *before, char *now)
+{
+    for (int i = 0; i < MOST_TEMPORARIES; i++) {
+        char *expected = before;
+        if (atomic_compare_exchange_strong(&temporaries[i], &expected, now)) return;
+    }
+}
+
+void sid2_atomic_abandon(void)
+{
+    for (int i = 0; i < MOST_TEMPORARIES; i++) {
+        const char *temporary = atomic_exchange(&temporaries[i], NULL);
+        if (temporary) unlink(temporary);
+    }
+}
+
 bool sid2_is_stream(const char *path)
 {
     struct stat status;
@@ -84,7 +107,10 @@ static bool open_temporary(sid2_atomic_file *file, sid2_error *err)
         if (descriptor < 0 && errno != EEXIST) break;
     }
     if (descriptor >= 0) file->stream = fdopen(descriptor, "wb+");
-    if (file->stream) return true;
+    if (file->stream) {
+        exchange_temporary(NULL, file->temporary);
+        return true;
+    }
     sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", file->path, strerror(errno));
     if (descriptor >= 0) {
         close(descriptor);
@@ -154,6 +180,7 @@ void sid2_atomic_discard(sid2_atomic_file *file)
         fclose(file->stream);
         if (file->temporary) unlink(file->temporary);
     }
+    if (file->temporary) exchange_temporary(file->temporary, NULL);
     free(file->path);
     free(file->temporary);
     *file = (sid2_atomic_file){0};

@@ -22,6 +22,8 @@ bool sid2_atomic_open(sid2_atomic_file *file, const char *path, sid2_error *err)
 /* Reports every write error since the opening (full disk). Frees in either case. */
 bool sid2_atomic_commit(sid2_atomic_file *file, sid2_error *err);
 void sid2_atomic_discard(sid2_atomic_file *file); /* also after a commit, where it does nothing */
+/* Removes what is written so far of every open file. For the signal handler of a process that ends there. */
+void sid2_atomic_abandon(void);
 
 /* The same for bytes in memory. */
 bool sid2_file_write(const char *path, const void *bytes, size_t size, sid2_error *err);

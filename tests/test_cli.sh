@@ -148,7 +148,8 @@ for _ in $(seq 300); do
     [ -s stopped/stats.jsonl ] && break
     sleep 0.1
 done
-kill -INT "$job"
+kill -HUP "$job"
+kill -TERM "$job" # both at once, as some terminals do: one request
 wait "$job"
 [ $? -eq 1 ] || fail "an interrupted training should end with 1"
 grep -q 'goes on from here' out || fail "an interrupted training should say how to go on"
@@ -187,6 +188,17 @@ wait "$job"
 [ $? -eq 1 ] || fail "an interrupted sampling should end with 1"
 grep -q 'stopped; nothing was written' err || fail "an interrupted sampling should say so: $(cat err)"
 [ -z "$(find . -maxdepth 1 -name 'no*')" ] || fail "an interrupted sampling left something behind"
+mkfifo pipe.png # which nobody reads: a sampling that cannot end in order
+"$sid2" sample run --out pipe.png >/dev/null 2>err &
+job=$!
+sleep 1
+kill -INT "$job"
+kill -TERM "$job"
+sleep 1.2
+kill -TERM "$job" || fail "two signals at once should be one request"
+wait "$job"
+[ $? -eq 143 ] || fail "a later signal should end the program"
+grep -q 'ended at once' err || fail "a later signal should be answered with a line: $(cat err)"
 
 echo "== no room"
 (

@@ -188,6 +188,21 @@ static void a_folder_in_the_way_is_an_error(void **state)
     assert_true(exists("made/on/the/way"));
 }
 
+static void abandoned_files_are_removed(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    sid2_atomic_file first, second;
+    assert_true(sid2_atomic_open(&first, at("first"), &err));
+    assert_true(sid2_atomic_open(&second, at("second"), &err));
+    assert_true(sid2_atomic_commit(&first, &err));
+    assert_int_equal(access(second.temporary, F_OK), 0);
+    sid2_atomic_abandon();
+    assert_int_equal(access(second.temporary, F_OK), -1);
+    assert_true(exists("first"));
+    sid2_atomic_discard(&second);
+}
+
 static void reading_respects_the_limit(void **state)
 {
     (void)state;
@@ -226,6 +241,7 @@ int main(void)
         cmocka_unit_test(links_stay),
         cmocka_unit_test(streams_are_written_through),
         cmocka_unit_test(a_folder_in_the_way_is_an_error),
+        cmocka_unit_test(abandoned_files_are_removed),
         cmocka_unit_test(reading_respects_the_limit),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
