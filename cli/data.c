@@ -31,10 +31,11 @@ static int synth(int argc, char **argv)
     if (size < 8 || size > 4096) return report_usage("data synth", "--size should be 8 to 4096");
     sid2_error err = {0};
     double began = clock_seconds();
-    if (!sid2_synth_write(out, count, (int32_t)size, (uint64_t)seed, &err))
+    interrupt_install();
+    if (!sid2_synth_write(out, count, (int32_t)size, (uint64_t)seed, interrupted, &err))
         return report_error("data synth", &err);
     printf("%" PRId64 " pictures, %d classes, %" PRId64 "x%" PRId64 ", in %.1f s: %s\n", count,
-           SID2_SYNTH_CLASSES, size, size, clock_seconds() - began, out);
+           sid2_synth_classes(count), size, size, clock_seconds() - began, out);
     return 0;
 }
 

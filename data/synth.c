@@ -525,6 +525,11 @@ const char *sid2_synth_class_name(int32_t label)
 
 int32_t sid2_synth_label(uint64_t index) { return (int32_t)(index % SID2_SYNTH_CLASSES); }
 
+int32_t sid2_synth_classes(int64_t count)
+{
+    return count < SID2_SYNTH_CLASSES ? (int32_t)count : SID2_SYNTH_CLASSES;
+}
+
 bool sid2_synth_render(uint64_t seed, uint64_t index, int32_t size, uint8_t *pixels, sid2_error *err)
 {
     enum { FINE = 128 }; /* details are made for at least this many pixels */

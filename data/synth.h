@@ -12,12 +12,15 @@
 
 const char *sid2_synth_class_name(int32_t label);
 int32_t sid2_synth_label(uint64_t index);
+int32_t sid2_synth_classes(int64_t count); /* of the first `count` pictures */
 
 /* Writes size x size x 3 to `pixels`. Thread-safe. */
 bool sid2_synth_render(uint64_t seed, uint64_t index, int32_t size, uint8_t *pixels, sid2_error *err);
 
 /* Writes pictures 0 .. count-1 as PNG: a zip in EDM layout if `path` ends in ".zip", else a new folder with
- * one sub-folder for each class. It appears complete or not at all. */
-bool sid2_synth_write(const char *path, int64_t count, int32_t size, uint64_t seed, sid2_error *err);
+ * one sub-folder for each class that occurs. It appears complete or not at all, and replaces nothing. `stop`
+ * (may be NULL) is asked before each picture; once true, the writing ends with SID2_ERR_CANCELLED. */
+bool sid2_synth_write(const char *path, int64_t count, int32_t size, uint64_t seed, bool (*stop)(void),
+                      sid2_error *err);
 
 #endif

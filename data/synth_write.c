@@ -15,11 +15,20 @@
 
 enum { MAX_COUNT = 10000000 };
 
-static bool encode(uint64_t seed, int64_t index, int32_t size, uint8_t *pixels, uint8_t **bytes,
-                   size_t *length, sid2_error *err)
+typedef struct job {
+    const char *path;
+    int64_t count;
+    int32_t size;
+    uint64_t seed;
+    bool (*stop)(void);
+    uint8_t *pixels; /* of one picture */
+} job;
+
+static bool encode(const job *j, int64_t index, uint8_t **bytes, size_t *length, sid2_error *err)
 {
-    sid2_image image = {size, size, 3, pixels};
-    return sid2_synth_render(seed, (uint64_t)index, size, pixels, err) &&
+    if (j->stop && j->stop()) return sid2_fail(err, SID2_ERR_CANCELLED, "stopped; nothing was written");
+    sid2_image image = {j->size, j->size, 3, j->pixels};
+    return sid2_synth_render(j->seed, (uint64_t)index, j->size, j->pixels, err) &&
            sid2_png_encode(&image, NULL, 0, bytes, length, err);
 }
 
@@ -38,7 +47,7 @@ static bool add_labels(sid2_archive *archive, int64_t count, sid2_error *err)
         member_name(name, i);
         json_array_append_new(labels, json_pack("[si]", name, sid2_synth_label((uint64_t)i)));
     }
-    for (int32_t k = 0; k < SID2_SYNTH_CLASSES; k++)
+    for (int32_t k = 0; k < sid2_synth_classes(count); k++)
         json_array_append_new(names, json_string(sid2_synth_class_name(k)));
     json_object_set_new(root, "labels", labels);
     json_object_set_new(root, "names", names);
@@ -48,21 +57,20 @@ static bool add_labels(sid2_archive *archive, int64_t count, sid2_error *err)
     return sid2_archive_add_bytes(archive, "dataset.json", text, strlen(text), err);
 }
 
-static bool write_zip(const char *path, int64_t count, int32_t size, uint64_t seed, uint8_t *pixels,
-                      sid2_error *err)
+static bool write_zip(const job *j, sid2_error *err)
 {
-    sid2_archive *archive = sid2_archive_open(path, err);
+    sid2_archive *archive = sid2_archive_open(j->path, err);
     if (!archive) return false;
     bool good = true;
-    for (int64_t i = 0; good && i < count; i++) {
+    for (int64_t i = 0; good && i < j->count; i++) {
         char name[64];
         uint8_t *bytes;
         size_t length;
         member_name(name, i);
-        good = encode(seed, i, size, pixels, &bytes, &length, err) &&
-               sid2_archive_add_bytes(archive, name, bytes, length, err);
+        good =
+            encode(j, i, &bytes, &length, err) && sid2_archive_add_bytes(archive, name, bytes, length, err);
     }
-    if (good && add_labels(archive, count, err)) return sid2_archive_commit(archive, err);
+    if (good && add_labels(archive, j->count, err)) return sid2_archive_commit(archive, err);
     sid2_archive_discard(archive);
     return false;
 }
@@ -81,30 +89,29 @@ static bool write_file(const char *path, const uint8_t *bytes, size_t length, si
     return good || sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(cause));
 }
 
-static bool fill_folder(const char *folder, int64_t count, int32_t size, uint64_t seed, uint8_t *pixels,
-                        sid2_error *err)
+static bool fill_folder(const job *j, const char *folder, sid2_error *err)
 {
     char *path = malloc(strlen(folder) + 64);
     bool good = path || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", folder);
-    for (int32_t k = 0; good && k < SID2_SYNTH_CLASSES && k < count; k++) {
+    for (int32_t k = 0; good && k < sid2_synth_classes(j->count); k++) {
         sprintf(path, "%s/%s", folder, sid2_synth_class_name(k));
         if (mkdir(path, 0777)) good = sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
     }
-    for (int64_t i = 0; good && i < count; i++) {
+    for (int64_t i = 0; good && i < j->count; i++) {
         uint8_t *bytes = NULL;
         size_t length;
         const char *name = sid2_synth_class_name(sid2_synth_label((uint64_t)i));
         sprintf(path, "%s/%s/%08lld.png", folder, name, (long long)i);
-        good = encode(seed, i, size, pixels, &bytes, &length, err) && write_file(path, bytes, length, err);
+        good = encode(j, i, &bytes, &length, err) && write_file(path, bytes, length, err);
         free(bytes);
     }
     free(path);
     return good;
 }
 
-static bool write_folder(const char *path, int64_t count, int32_t size, uint64_t seed, uint8_t *pixels,
-                         sid2_error *err)
+static bool write_folder(const job *j, sid2_error *err)
 {
+    const char *path = j->path;
     size_t length = strlen(path);
     while (length > 1 && path[length - 1] == '/') length--;
     char *folder = malloc(length + 40);
@@ -114,7 +121,7 @@ static bool write_folder(const char *path, int64_t count, int32_t size, uint64_t
                 (!mkdir(folder, 0777) ||
                  sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno)));
     if (good) {
-        good = fill_folder(folder, count, size, seed, pixels, err);
+        good = fill_folder(j, folder, err);
         if (good && rename(folder, path))
             good = sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path,
                              errno == ENOTEMPTY || errno == EEXIST ? "the folder exists and is not empty"
@@ -125,7 +132,8 @@ static bool write_folder(const char *path, int64_t count, int32_t size, uint64_t
     return good;
 }
 
-bool sid2_synth_write(const char *path, int64_t count, int32_t size, uint64_t seed, sid2_error *err)
+bool sid2_synth_write(const char *path, int64_t count, int32_t size, uint64_t seed, bool (*stop)(void),
+                      sid2_error *err)
 {
     if (count < 1 || count > MAX_COUNT)
         return sid2_fail(err, SID2_ERR_USAGE, "%lld pictures: ask for 1 to %d", (long long)count, MAX_COUNT);
@@ -133,14 +141,14 @@ bool sid2_synth_write(const char *path, int64_t count, int32_t size, uint64_t se
         return sid2_fail(err, SID2_ERR_USAGE, "picture size %d is outside 1..%d", size, SID2_SYNTH_MAX_SIZE);
     size_t length = strlen(path);
     bool is_zip = length > 4 && !strcasecmp(path + length - 4, ".zip");
-    /* An existing folder is said before the work, not after; the renaming would refuse it too. */
+    /* What exists is said before the work, not after; the renaming of a folder would refuse it too. */
     struct stat status;
-    if (!is_zip && !stat(path, &status) && rmdir(path))
-        return sid2_fail(err, SID2_ERR_USAGE, "%s: exists and is not an empty folder; name a new one", path);
-    uint8_t *pixels = malloc((size_t)size * (size_t)size * 3);
-    if (!pixels) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for a picture of %dx%d", size, size);
-    bool good = is_zip ? write_zip(path, count, size, seed, pixels, err)
-                       : write_folder(path, count, size, seed, pixels, err);
-    free(pixels);
+    if (!lstat(path, &status) && (is_zip || rmdir(path)))
+        return sid2_fail(err, SID2_ERR_USAGE, "%s: exists%s; name a new one", path,
+                         is_zip ? "" : " and is not an empty folder");
+    const job j = {path, count, size, seed, stop, malloc((size_t)size * (size_t)size * 3)};
+    if (!j.pixels) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for a picture of %dx%d", size, size);
+    bool good = is_zip ? write_zip(&j, err) : write_folder(&j, err);
+    free(j.pixels);
     return good;
 }

@@ -87,6 +87,21 @@ echo "== data"
 expect 0 '200 pictures, 10 classes' data synth --out pictures --count 200
 expect 2 'pictures' data synth --out pictures --count 200
 expect 0 '20 pictures' data synth --out few.zip --count 20
+expect 2 'few.zip: exists; name a new one' data synth --out few.zip --count 20
+for out in three three.zip; do
+    expect 0 '3 pictures, 3 classes' data synth --out $out --count 3
+    expect 0 'classes    3' data inspect $out
+done
+for out in stopped-synth stopped-synth.zip; do
+    "$sid2" data synth --out $out --count 1000000 --size 128 >/dev/null 2>err &
+    job=$!
+    sleep 0.5
+    kill -TERM "$job"
+    wait "$job"
+    [ $? -eq 1 ] || fail "an interrupted sid2 data synth should end with 1"
+    grep -q 'stopped; nothing was written' err || fail "an interrupted sid2 data synth should say so: $(cat err)"
+    [ -z "$(find . -maxdepth 1 -name 'stopped-synth*')" ] || fail "an interrupted sid2 data synth left something"
+done
 expect 0 'pictures   200' data inspect pictures --out sheet.png
 [ "$(head -c 4 sheet.png | tail -c 3)" = PNG ] || fail "sheet.png is no PNG"
 expect 1 'nowhere' data inspect nowhere

@@ -64,7 +64,7 @@ static void test_pictures_are_fixed(void **state)
 static void check_written(const char *path)
 {
     sid2_error err = {0};
-    assert_true(sid2_synth_write(path, 40, 32, 1, &err));
+    assert_true(sid2_synth_write(path, 40, 32, 1, NULL, &err));
     sid2_dataset *dataset = sid2_dataset_open(path, (sid2_dataset_options){.size = 32}, &err);
     if (!dataset) print_error("%s\n", err.message);
     assert_non_null(dataset);
@@ -91,18 +91,40 @@ static void test_folder(void **state)
     (void)state;
     check_written(in_folder("tree/"));
     sid2_error err;
-    assert_false(sid2_synth_write(in_folder("tree"), 4, 32, 1, &err));
+    assert_false(sid2_synth_write(in_folder("tree"), 4, 32, 1, NULL, &err));
     assert_non_null(strstr(err.message, "name a new one"));
-    assert_false(sid2_synth_write("/proc/no-folder/place", 4, 32, 1, &err));
+    assert_false(sid2_synth_write("/proc/no-folder/place", 4, 32, 1, NULL, &err));
     assert_int_equal(err.code, SID2_ERR_IO);
-    assert_false(sid2_synth_write(in_folder("x"), 0, 32, 1, &err));
+    assert_false(sid2_synth_write(in_folder("x"), 0, 32, 1, NULL, &err));
     assert_int_equal(files_in_folder(), 1);
 }
+
+static int asked;
+
+static bool at_the_third(void) { return ++asked == 3; }
 
 static void test_zip(void **state)
 {
     (void)state;
     check_written(in_folder("set.zip"));
+    sid2_error err;
+    assert_false(sid2_synth_write(in_folder("set.zip"), 4, 32, 1, NULL, &err));
+    assert_non_null(strstr(err.message, "name a new one"));
+}
+
+static void test_stopping(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"stopped.zip", "stopped"};
+    int before = files_in_folder();
+    for (int i = 0; i < 2; i++) {
+        sid2_error err = {0};
+        asked = 0;
+        assert_false(sid2_synth_write(in_folder(names[i]), 40, 32, 1, at_the_third, &err));
+        assert_int_equal(err.code, SID2_ERR_CANCELLED);
+        assert_int_equal(asked, 3);
+    }
+    assert_int_equal(files_in_folder(), before);
 }
 
 static void write_npz(const char *path, int64_t count, bool labelled)
@@ -173,8 +195,8 @@ static void test_full_disk(void **state)
     sid2_error zip = {0}, tree = {0}, npz = {0};
     static uint8_t pixels[64 * 64 * 3 * 16];
     setrlimit(RLIMIT_FSIZE, &small);
-    bool wrote_zip = sid2_synth_write(in_folder("full.zip"), 100, 32, 1, &zip);
-    bool wrote_tree = sid2_synth_write(in_folder("full"), 3, 256, 1, &tree);
+    bool wrote_zip = sid2_synth_write(in_folder("full.zip"), 100, 32, 1, NULL, &zip);
+    bool wrote_tree = sid2_synth_write(in_folder("full"), 3, 256, 1, NULL, &tree);
     sid2_npz *archive = sid2_npz_open(in_folder("full.npz"), 64, 64, 3, NULL);
     bool wrote_npz = sid2_npz_append(archive, pixels, NULL, 16, &npz);
     if (wrote_npz)
@@ -212,6 +234,7 @@ int main(void)
         cmocka_unit_test(test_pictures_are_fixed),
         cmocka_unit_test(test_folder),
         cmocka_unit_test(test_zip),
+        cmocka_unit_test(test_stopping),
         cmocka_unit_test(test_npz),
         cmocka_unit_test(test_full_disk),
     };
