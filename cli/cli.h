@@ -72,7 +72,7 @@ const char *config_text(const sid2_config *config, const char *key, char text[25
 
 /* Whether `path` names a preset; else it should be a file or folder. */
 bool is_preset(const char *name);
-bool ends_with(const char *text, const char *end);
+bool ends_with(const char *text, const char *end); /* in either case */
 /* Formats a path; false (with an error) where it does not fit. */
 bool make_path(char path[4096], sid2_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

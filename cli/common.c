@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 const sid2_backend *const backends[] = {
     &sid2_backend_cpu,
@@ -66,7 +67,7 @@ bool is_preset(const char *name)
 bool ends_with(const char *text, const char *end)
 {
     size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && strcmp(text + length - tail, end) == 0;
+    return length >= tail && strcasecmp(text + length - tail, end) == 0;
 }
 
 bool make_path(char path[4096], sid2_error *err, const char *format, ...)

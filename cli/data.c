@@ -39,12 +39,15 @@ static int synth(int argc, char **argv)
     return 0;
 }
 
+enum { MAX_SHOWN = 100000 };
+
 typedef struct statistics {
-    int64_t pictures, per_class[1000];
+    int64_t pictures, turned, per_class[1000]; /* readable ones */
     double sum[3], squares[3];
 } statistics;
 
-/* Reads every picture once; keeps the first `keep` of a shuffled order for the contact sheet. */
+/* Reads every picture once; keeps the first `keep` readable ones of a shuffled order for the contact sheet.
+ */
 static bool read_all(sid2_dataset *data, statistics *s, uint8_t *sheet, int64_t keep, progress *bar,
                      sid2_error *err)
 {
@@ -56,21 +59,22 @@ static bool read_all(sid2_dataset *data, statistics *s, uint8_t *sheet, int64_t 
     progress_begin(bar);
     bool good = true;
     for (int64_t i = 0; i < count && good; i++) {
-        int32_t label = -1;
+        sid2_finding found;
         int64_t place = sid2_shuffle(0, 0, i, count);
-        good = !interrupted() ? sid2_dataset_get(data, place, false, pixels, &label, err)
+        good = !interrupted() ? sid2_dataset_inspect(data, place, pixels, &found, err)
                               : sid2_fail(err, SID2_ERR_CANCELLED, "stopped");
-        if (!good) break;
+        if (i % 64 == 0)
+            progress_show(bar, (double)i / (double)count, "%" PRId64 " of %" PRId64 " pictures", i, count);
+        if (!good || !found.is_readable) continue;
         for (size_t p = 0; p < bytes; p++) {
             double value = pixels[p];
             s->sum[p % (size_t)channels] += value;
             s->squares[p % (size_t)channels] += value * value;
         }
-        if (label >= 0 && label < 1000) s->per_class[label]++;
-        if (i < keep) memcpy(sheet + (size_t)i * bytes, pixels, bytes);
+        if (found.label >= 0 && found.label < 1000) s->per_class[found.label]++;
+        if (s->pictures < keep) memcpy(sheet + (size_t)s->pictures * bytes, pixels, bytes);
         s->pictures++;
-        if (i % 64 == 0)
-            progress_show(bar, (double)i / (double)count, "%" PRId64 " of %" PRId64 " pictures", i, count);
+        s->turned += found.is_turned;
     }
     progress_clear(bar);
     free(pixels);
@@ -82,8 +86,8 @@ static void print_statistics(sid2_dataset *data, const statistics *s)
     int channels = sid2_dataset_channels(data), size = sid2_dataset_size(data);
     double values = (double)s->pictures * size * size;
     int64_t broken = sid2_dataset_broken(data);
-    printf("pictures   %" PRId64 " (%s), read at %dx%d, %s", s->pictures - broken, sid2_dataset_kind(data),
-           size, size, channels == 1 ? "grey" : "colour");
+    printf("pictures   %" PRId64 " (%s), read at %dx%d, %s", s->pictures, sid2_dataset_kind(data), size, size,
+           channels == 1 ? "grey" : "colour");
     if (broken) printf("; %" PRId64 " more were broken", broken);
     printf("\nmean      ");
     for (int c = 0; c < channels; c++) printf(" %.4f", s->sum[c] / values);
@@ -97,6 +101,12 @@ static void print_statistics(sid2_dataset *data, const statistics *s)
     for (int k = 0; k < classes && k < 40; k++)
         printf("  %4d %8" PRId64 "  %s\n", k, s->per_class[k], sid2_dataset_class_name(data, k));
     if (classes > 40) printf("  ... and %d more\n", classes - 40);
+    if (s->turned)
+        printf(
+            "turned     %" PRId64
+            " carry an EXIF rotation, ignored as in published evaluations; `mogrify -auto-orient` on a copy "
+            "of the files turns them upright\n",
+            s->turned);
 }
 
 static int inspect(int argc, char **argv)
@@ -117,6 +127,10 @@ static int inspect(int argc, char **argv)
     if (code != OPTIONS_RUN) return code;
     if (size < 4 || size > 4096) return report_usage("data inspect", "--size should be 4 to 4096");
     if (channels != 1 && channels != 3) return report_usage("data inspect", "--channels should be 1 or 3");
+    if (shown < 1 || shown > MAX_SHOWN)
+        return report_usage("data inspect", "--shown should be 1 to %d", MAX_SHOWN);
+    if (out && !ends_with(out, ".png"))
+        return report_usage("data inspect", "--out '%s' should end in .png", out);
     interrupt_install();
     sid2_error err = {0};
     progress bar = {0};
@@ -130,22 +144,27 @@ static int inspect(int argc, char **argv)
     if (!data) return report_error("data inspect", &err);
     int64_t count = sid2_dataset_count(data), keep = !out ? 0 : shown < count ? shown : count;
     size_t image_bytes = (size_t)(size * size * channels);
-    uint8_t *sheet = keep < 100000 ? malloc((size_t)keep * image_bytes + 1) : NULL;
+    double side = ceil(sqrt((double)keep)) * (double)(size + GRID_PADDING) + GRID_PADDING;
+    uint8_t *sheet = NULL;
     statistics s = {0};
-    sid2_grid_size whole;
     sid2_atomic_file file = {0};
-    bool good =
-        sheet || sid2_fail(&err, SID2_ERR_MEMORY, "out of memory for a sheet of %" PRId64 " pictures", keep);
-    if (good && out)
-        good = sid2_image_grid_size(&whole, (int32_t)keep, (int32_t)size, (int32_t)size, 0, GRID_PADDING,
-                                    &err) &&
-               sid2_atomic_open(&file, out, &err);
+    bool good = true;
+    if (side * side > (double)SID2_IMAGE_MAX_PIXELS)
+        good = sid2_fail(&err, SID2_ERR_USAGE,
+                         "a sheet of %" PRId64 " pictures of %" PRId64 "x%" PRId64
+                         " is too large: give a lower --shown or --size",
+                         keep, size, size);
+    else if (!(sheet = malloc((size_t)keep * image_bytes + 1)))
+        good = sid2_fail(&err, SID2_ERR_MEMORY, "out of memory for a sheet of %" PRId64 " pictures", keep);
+    else if (out)
+        good = sid2_atomic_open(&file, out, &err);
     good = good && read_all(data, &s, sheet, keep, &bar, &err);
     if (good) print_statistics(data, &s);
     if (good && out) {
         sid2_image grid = {0};
-        good = sid2_image_grid(&grid, sheet, (int32_t)keep, (int32_t)size, (int32_t)size, (int32_t)channels,
-                               0, GRID_PADDING, 255, &err) &&
+        int32_t tiles = (int32_t)(s.pictures < keep ? s.pictures : keep);
+        good = sid2_image_grid(&grid, sheet, tiles, (int32_t)size, (int32_t)size, (int32_t)channels, 0,
+                               GRID_PADDING, 255, &err) &&
                sid2_png_finish(&file, &grid, NULL, 0, &err);
         sid2_image_free(&grid);
         if (good) printf("sheet      %s\n", out);

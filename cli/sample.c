@@ -186,7 +186,7 @@ static bool keep_batch(job *j, const uint8_t *pixels, size_t first, size_t count
         if (j->labels[i] >= 0) snprintf(class, sizeof class, "%d", j->labels[i]);
         text_list texts;
         describe(j, &texts, seed, class);
-        sid2_image image = {size, size, channels, (uint8_t *)pixels};
+        sid2_image image = {.width = size, .height = size, .channels = channels, .pixels = (uint8_t *)pixels};
         if (!make_path(path, err, "%s/%06" PRIu64 ".png", j->out, j->seeds[i]) ||
             !sid2_png_write(path, &image, texts.item, texts.count, err))
             return false;

@@ -185,12 +185,13 @@ static void pad_digit(uint8_t *pixels, const sid2_image *image)
         memcpy(pixels + (y + DIGIT_MARGIN) * stride + margin, image->pixels + y * row, row);
 }
 
-static bool decode(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, sid2_error *err)
+static bool decode(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, bool *is_turned, sid2_error *err)
 {
     sid2_source *source = &dataset->source;
     int32_t size = dataset->options.size;
     sid2_image image;
     if (!source->load(source, picture, &image, err)) return false;
+    *is_turned = image.is_turned;
     bool good = sid2_image_convert(&image, dataset->options.channels, err);
     if (good && source->is_digits && size == DIGIT_SIDE + 2 * DIGIT_MARGIN)
         pad_digit(pixels, &image);
@@ -228,7 +229,7 @@ static bool fetch(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, sid2_
     }
     if (state == BROKEN) return sid2_fail(err, SID2_ERR_FORMAT, "broken, as reported before");
     bool fills = place && state == UNKNOWN && atomic_compare_exchange_strong(known, &state, BUSY);
-    bool good = decode(dataset, picture, pixels, err);
+    bool is_turned, good = decode(dataset, picture, pixels, &is_turned, err);
     if (fills && good) memcpy(place, pixels, dataset->picture_bytes);
     if (fills && (good || err->code == SID2_ERR_MEMORY))
         atomic_store_explicit(known, good ? CACHED : UNKNOWN, memory_order_release);
@@ -249,12 +250,17 @@ static void mirror(uint8_t *pixels, int32_t size, int32_t channels)
     }
 }
 
+static bool exists(const sid2_dataset *dataset, int64_t index, sid2_error *err)
+{
+    return (index >= 0 && index < dataset->count) ||
+           sid2_fail(err, SID2_ERR_USAGE, "picture %lld of %lld does not exist", (long long)index,
+                     (long long)dataset->count);
+}
+
 bool sid2_dataset_get(sid2_dataset *dataset, int64_t index, bool flip, uint8_t *pixels, int32_t *label,
                       sid2_error *err)
 {
-    if (index < 0 || index >= dataset->count)
-        return sid2_fail(err, SID2_ERR_USAGE, "picture %lld of %lld does not exist", (long long)index,
-                         (long long)dataset->count);
+    if (!exists(dataset, index, err)) return false;
     for (int64_t step = 0; step < dataset->count; step++) {
         int64_t picture = picture_number(dataset, (index + step) % dataset->count);
         sid2_error cause = {0};
@@ -268,4 +274,18 @@ bool sid2_dataset_get(sid2_dataset *dataset, int64_t index, bool flip, uint8_t *
     }
     return sid2_fail(err, SID2_ERR_FORMAT, "none of the %lld pictures can be read",
                      (long long)dataset->count);
+}
+
+bool sid2_dataset_inspect(sid2_dataset *dataset, int64_t index, uint8_t *pixels, sid2_finding *finding,
+                          sid2_error *err)
+{
+    if (!exists(dataset, index, err)) return false;
+    int64_t picture = picture_number(dataset, index);
+    sid2_error cause = {0};
+    *finding = (sid2_finding){.label = dataset->source.labels[picture]};
+    finding->is_readable = decode(dataset, picture, pixels, &finding->is_turned, &cause);
+    if (finding->is_readable) return true;
+    if (cause.code == SID2_ERR_MEMORY) return sid2_fail(err, cause.code, "%s", cause.message);
+    mark_broken(dataset, picture, cause.message);
+    return true;
 }

@@ -17,7 +17,7 @@ bool sid2_image_alloc(sid2_image *image, int32_t width, int32_t height, int32_t 
     uint8_t *pixels = malloc((size_t)width * (size_t)height * (size_t)channels);
     if (!pixels)
         return sid2_fail(err, SID2_ERR_MEMORY, "no memory for a picture of %dx%d pixels", width, height);
-    *image = (sid2_image){width, height, channels, pixels};
+    *image = (sid2_image){.width = width, .height = height, .channels = channels, .pixels = pixels};
     return true;
 }
 
@@ -74,6 +74,34 @@ static bool decode_jpeg(tjhandle jpeg, sid2_image *image, const uint8_t *bytes, 
     return true;
 }
 
+/* EXIF is a TIFF file in the APP1 segment; its first directory holds the orientation: 1 upright, 2 to 8 the
+ * other ways to lay a rectangle. */
+static bool is_exif_turned(const uint8_t *tiff, size_t size)
+{
+    if (size < 8 || (memcmp(tiff, "II*", 4) && memcmp(tiff, "MM\0*", 4))) return false;
+    bool big = tiff[0] == 'M';
+#define U16(at) (big ? (uint32_t)tiff[at] << 8 | tiff[(at) + 1] : (uint32_t)tiff[(at) + 1] << 8 | tiff[at])
+    size_t at = big ? (size_t)U16(4) << 16 | U16(6) : (size_t)U16(6) << 16 | U16(4);
+    if (at > size - 2) return false;
+    uint32_t entries = U16(at);
+    for (at += 2; entries-- && at + 12 <= size; at += 12)
+        if (U16(at) == 0x0112) return U16(at + 8) >= 2 && U16(at + 8) <= 8;
+#undef U16
+    return false;
+}
+
+static bool is_jpeg_turned(const uint8_t *bytes, size_t size)
+{
+    for (size_t at = 2, length; at + 4 <= size && bytes[at] == 0xff && bytes[at + 1] != 0xda;
+         at += 2 + length) {
+        length = (size_t)bytes[at + 2] << 8 | bytes[at + 3];
+        if (length > size - at - 2) break;
+        if (bytes[at + 1] == 0xe1 && length > 8 && !memcmp(bytes + at + 4, "Exif\0", 6))
+            return is_exif_turned(bytes + at + 10, length - 8);
+    }
+    return false;
+}
+
 bool sid2_image_decode(sid2_image *image, const void *bytes, size_t size, const char *name, sid2_error *err)
 {
     *image = (sid2_image){0};
@@ -86,6 +114,7 @@ bool sid2_image_decode(sid2_image *image, const void *bytes, size_t size, const 
     if (!jpeg) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for a JPEG decoder", name);
     bool good = decode_jpeg(jpeg, image, bytes, (unsigned long)size, name, err);
     tjDestroy(jpeg);
+    if (good) image->is_turned = is_jpeg_turned(bytes, size);
     if (!good) sid2_image_free(image);
     return good;
 }

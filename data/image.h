@@ -2,7 +2,7 @@
  *
  * Every format becomes 8-bit grey or RGB: 16 bits are rounded to 8, palettes expanded, transparency laid
  * on white, CMYK multiplied out. Colour profiles, gamma and EXIF rotation are ignored, as Pillow does and
- * as published FID references were made. */
+ * as published FID references were made; `is_turned` tells of the last. */
 #ifndef SID2_IMAGE_H
 #define SID2_IMAGE_H
 
@@ -12,6 +12,7 @@
 typedef struct sid2_image {
     int32_t width, height, channels; /* channels: 1 grey, 3 RGB */
     uint8_t *pixels;                 /* height x width x channels; from malloc */
+    bool is_turned;                  /* a JPEG whose EXIF asks to show it rotated or mirrored: not done */
 } sid2_image;
 
 #define SID2_IMAGE_MAX_SIDE   65500

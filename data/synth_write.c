@@ -27,7 +27,7 @@ typedef struct job {
 static bool encode(const job *j, int64_t index, uint8_t **bytes, size_t *length, sid2_error *err)
 {
     if (j->stop && j->stop()) return sid2_fail(err, SID2_ERR_CANCELLED, "stopped; nothing was written");
-    sid2_image image = {j->size, j->size, 3, j->pixels};
+    sid2_image image = {.width = j->size, .height = j->size, .channels = 3, .pixels = j->pixels};
     return sid2_synth_render(j->seed, (uint64_t)index, j->size, j->pixels, err) &&
            sid2_png_encode(&image, NULL, 0, bytes, length, err);
 }

@@ -112,6 +112,10 @@ cp -r pictures broken
 echo garbage >"$(find broken -name '*.png' | sort | head -n 1)"
 expect 0 'pictures   199 .*1 more were broken' data inspect broken
 [ "$(grep -c 'left out' err)" -eq 1 ] || fail "a broken picture is named once"
+[ "$(awk '/^ +[0-9]+ +[0-9]/ { n += $2 } END { print n }' out)" -eq 199 ] || fail "the classes count a broken picture"
+expect 2 'shown should be 1' data inspect pictures --out no.png --shown 0
+expect 2 'should end in .png' data inspect pictures --out no.jpg
+expect 2 'lower --shown or --size' data inspect pictures --out no.png --size 4096
 
 echo "== info"
 expect 0 'multiply-adds' info --preset imagenet128-2

@@ -166,6 +166,14 @@ static void test_broken_pictures(void **state)
         assert_int_equal(s.count, 4);
         assert_int_equal(sid2_dataset_broken(d), 4);
         assert_non_null(strstr(s.last, "5.jpg|"));
+        for (int i = 0; i < 6; i++) { /* nothing stands in where one looks */
+            uint8_t pixels[8 * 8 * 3];
+            sid2_finding found;
+            assert_true(sid2_dataset_inspect(d, i, pixels, &found, NULL));
+            assert_int_equal(found.is_readable, i == 1 || i == 4);
+            if (found.is_readable) assert_int_equal(pixels[0], i);
+        }
+        assert_int_equal(sid2_dataset_broken(d), 4);
         sid2_dataset_close(d);
     }
     skips s = {0};

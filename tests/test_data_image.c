@@ -90,6 +90,37 @@ static void test_decodes_every_kind(void **state)
     }
 }
 
+/* The first JPEG with an EXIF segment put behind its start, of every orientation, either byte order and cut
+ * short. The pixels are the same in every case. */
+static void test_tells_of_exif_rotation(void **state)
+{
+    (void)state;
+    static const uint8_t exif[2][36] = {
+        {0xff, 0xe1, 0,    34, 'E', 'x', 'i', 'f', 0, 0, 'I', 'I', '*', 0, 8, 0, 0, 0,
+         1,    0,    0x12, 1,  3,   0,   1,   0,   0, 0, 0,   0,   0,   0, 0, 0, 0, 0},
+        {0xff, 0xe1, 0, 34,   'E', 'x', 'i', 'f', 0, 0, 'M', 'M', 0, '*', 0, 0, 0, 8,
+         0,    1,    1, 0x12, 0,   3,   0,   0,   0, 1, 0,   0,   0, 0,   0, 0, 0, 0}};
+    int jpeg = 0;
+    while (!strstr(pictures[jpeg].name, ".jpg")) jpeg++;
+    size_t size = pictures[jpeg].size;
+    uint8_t *copy = malloc(size + 36);
+    for (int trial = 0; trial < 2 * 10 + 36; trial++) {
+        int big = trial % 2, orientation = trial < 20 ? trial / 2 : 6, room = trial < 20 ? 36 : trial - 20;
+        if (room == 3) continue; /* half a length: no JPEG at all */
+        memcpy(copy, pictures[jpeg].bytes, 2);
+        memcpy(copy + 2, exif[big], 36);
+        copy[2 + 28 + big] = (uint8_t)orientation;
+        if (room >= 4) copy[5] = (uint8_t)(room - 2);
+        if (room < 4) room = 0;
+        memcpy(copy + 2 + room, pictures[jpeg].bytes + 2, size - 2);
+        sid2_image image;
+        assert_true(sid2_image_decode(&image, copy, size + (size_t)room, "turned", NULL));
+        assert_int_equal(image.is_turned, room >= 32 && orientation >= 2 && orientation <= 8);
+        sid2_image_free(&image);
+    }
+    free(copy);
+}
+
 static void test_refuses_truncated_files(void **state)
 {
     (void)state;
@@ -254,6 +285,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decodes_every_kind),
+        cmocka_unit_test(test_tells_of_exif_rotation),
         cmocka_unit_test(test_refuses_truncated_files),
         cmocka_unit_test(test_survives_damage),
         cmocka_unit_test(test_refuses_bombs),
