@@ -184,6 +184,19 @@ static bool wanted(const char *list, const char *word)
     return false;
 }
 
+/* Whether `list` names nothing but words of `all`, and at least one. */
+static bool is_list_of(const char *list, const char *all)
+{
+    for (;; list++) {
+        char word[16];
+        size_t length = strcspn(list, ",");
+        snprintf(word, sizeof word, "%.*s", (int)length, list);
+        if (!length || length >= sizeof word || !wanted(all, word)) return false;
+        list += length;
+        if (!*list) return true;
+    }
+}
+
 static bool compare_all(const job *j, sid2_error *err)
 {
     static const char *const modes[] = {"train", "sample"}, *const dtypes[] = {"f32", "bf16"};
@@ -367,11 +380,12 @@ static bool prepare(job *j, sid2_error *err)
 
 int command_bench(int argc, char **argv)
 {
+    static const char all_rows[] = "train,sample,ops";
     job j = {.preset = "fashion-mnist",
              .on.id = "auto",
              .python = "python3",
              .dtypes = "f32,bf16",
-             .rows = "train,sample,ops",
+             .rows = all_rows,
              .rounds = 5,
              .seconds = 1};
     const option_row rows[] = {
@@ -401,7 +415,11 @@ int command_bench(int argc, char **argv)
         return report_usage("bench", "--against '%s' should be pytorch", j.against);
     if (j.rounds < 1 || j.rounds > MAX_ROUNDS)
         return report_usage("bench", "--rounds should be 1 to %d", MAX_ROUNDS);
-    if (!wanted(j.dtypes, "f32") && !wanted(j.dtypes, "bf16"))
+    if (j.compile && !j.against)
+        return report_usage("bench", "--compile is for PyTorch's side: give --against pytorch too");
+    if (!is_list_of(j.rows, all_rows))
+        return report_usage("bench", "--rows '%s' should be of %s", j.rows, all_rows);
+    if (!is_list_of(j.dtypes, "f32,bf16"))
         return report_usage("bench", "--dtype '%s' should be f32, bf16 or f32,bf16", j.dtypes);
     sid2_error err = {0};
     bool good = prepare(&j, &err);

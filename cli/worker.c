@@ -51,7 +51,8 @@ bool worker_start(worker *w, const char *const *command, const json_t *request, 
 bool worker_ask(worker *w, const char *question, char *answer, size_t size, sid2_error *err)
 {
     fprintf(w->in, "%s\n", question);
-    if (fflush(w->in) || !fgets(answer, (int)size, w->out))
+    fflush(w->in); /* in vain where the process has ended; it may still have left an answer */
+    if (!fgets(answer, (int)size, w->out))
         return sid2_fail(err, SID2_ERR_DEVICE, "the process that measures ended without an answer");
     answer[strcspn(answer, "\n")] = 0;
     if (strncmp(answer, "error ", 6) == 0) return sid2_fail(err, SID2_ERR_DEVICE, "%s", answer + 6);

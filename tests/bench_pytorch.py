@@ -38,8 +38,12 @@ import resource
 import sys
 import time
 
-import torch
-import torch.nn.functional as F
+try:
+    import torch
+    import torch.nn.functional as F
+except ImportError as cause:
+    print(f"error {sys.executable} has no PyTorch ({cause}): name a Python that has it with --python", flush=True)
+    sys.exit(1)
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "golden"))
 import uvit  # noqa: E402

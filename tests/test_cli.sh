@@ -50,6 +50,9 @@ expect 2 'model.nonsense' info --preset quickstart --set model.nonsense=1
 expect 2 'either PATH or --preset' info
 expect 2 'nosuch' info --preset nosuch
 expect 2 'should be pytorch' bench --against tensorflow
+expect 2 'rows .* should be of train' bench --rows train,x
+expect 2 'dtype .* should be f32' bench --dtype f32,f8
+expect 2 'give --against' bench --compile
 for page in markdown:options operators:operators; do
     "$sid2" help "--${page%:*}" >page.md || fail "sid2 help --${page%:*}"
     diff -u "$source/docs/${page#*:}.md" page.md || fail "docs/${page#*:}.md is not what sid2 help --${page%:*} prints"
