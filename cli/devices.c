@@ -25,12 +25,15 @@ int command_devices(int argc, char **argv)
                              argc, argv);
     if (code != OPTIONS_RUN) return code;
     const sid2_device_options options = {.threads = (int)(threads < 1024 ? threads : 1024)};
+    sid2_device_info usual;
+    if (!sid2_device_find(backends, backend_count, "auto", &options, &usual, NULL)) usual.id[0] = 0;
     for (int b = 0; b < backend_count; b++) {
         for (int i = 0; i < backends[b]->count(); i++) {
             sid2_device_info info;
             if (!backends[b]->describe(i, &options, &info)) continue;
             char memory[32];
-            printf("%-12s%s\n", info.id, info.name);
+            printf("%-12s%s%s\n", info.id, info.name,
+                   strcmp(info.id, usual.id) ? "" : "  <- used where no --device is given");
             if (info.memory)
                 printf("%12s%s of memory, f32%s%s\n", "", text_bytes((double)info.memory, memory),
                        info.bf16 ? ", bf16" : "", info.f16 ? ", f16" : "");

@@ -47,14 +47,16 @@ static bool explain(const sid2_backend *const *backends, int count, const char *
     return false;
 }
 
-sid2_device *sid2_device_open(const sid2_backend *const *backends, int backend_count, const char *id,
-                              const sid2_device_options *options, sid2_error *err)
+typedef struct choice {
+    const sid2_backend *backend;
+    int index;
+    sid2_device_info info;
+} choice;
+
+static bool choose(const sid2_backend *const *backends, int backend_count, const char *id,
+                   const sid2_device_options *options, choice *chosen, sid2_error *err)
 {
-    const sid2_device_options defaults = {0};
-    if (!options) options = &defaults;
-    const sid2_backend *best_backend = NULL;
-    sid2_device_info best_info = {0};
-    int best = 0, best_index = 0;
+    int best = 0;
     char known[256] = "";
     /* An exact id ends the search, so that asking for the CPU does not wake the GPUs' drivers. */
     for (int b = 0; b < backend_count && best < EXACT; b++)
@@ -64,23 +66,40 @@ sid2_device *sid2_device_open(const sid2_backend *const *backends, int backend_c
             size_t used = strlen(known);
             snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", info.id);
             int score = match(&info, id);
-            if (score > best) best = score, best_backend = backends[b], best_info = info, best_index = i;
+            if (score > best) best = score, *chosen = (choice){backends[b], i, info};
         }
     char why[200];
     if (!best && explain(backends, backend_count, id, why))
-        return sid2_fail(err, SID2_ERR_DEVICE, "no device '%s'. %s", id, why), NULL;
-    if (!best) return sid2_fail(err, SID2_ERR_USAGE, "no device '%s'; there are: auto, %s", id, known), NULL;
+        return sid2_fail(err, SID2_ERR_DEVICE, "no device '%s'. %s", id, why);
+    return best || sid2_fail(err, SID2_ERR_USAGE, "no device '%s'; there are: auto, %s", id, known);
+}
 
+bool sid2_device_find(const sid2_backend *const *backends, int backend_count, const char *id,
+                      const sid2_device_options *options, sid2_device_info *info, sid2_error *err)
+{
+    choice chosen;
+    if (!choose(backends, backend_count, id, options, &chosen, err)) return false;
+    *info = chosen.info;
+    return true;
+}
+
+sid2_device *sid2_device_open(const sid2_backend *const *backends, int backend_count, const char *id,
+                              const sid2_device_options *options, sid2_error *err)
+{
+    const sid2_device_options defaults = {0};
+    if (!options) options = &defaults;
+    choice chosen;
+    if (!choose(backends, backend_count, id, options, &chosen, err)) return NULL;
     sid2_device *device = calloc(1, sizeof *device);
     if (!device)
-        return sid2_fail(err, SID2_ERR_MEMORY, "out of memory opening device %s", best_info.id), NULL;
-    *device = (sid2_device){.backend = best_backend, .info = best_info};
-    device->self = best_backend->open(best_index, options, err);
+        return sid2_fail(err, SID2_ERR_MEMORY, "out of memory opening device %s", chosen.info.id), NULL;
+    *device = (sid2_device){.backend = chosen.backend, .info = chosen.info};
+    device->self = chosen.backend->open(chosen.index, options, err);
     if (!device->self) {
         free(device);
         return NULL;
     }
-    best_backend->describe(best_index, options, &device->info); /* some is known only now */
+    chosen.backend->describe(chosen.index, options, &device->info); /* some is known only now */
     return device;
 }
 

@@ -84,6 +84,9 @@ typedef struct sid2_backend {
 /* Finds `id` ("auto", "cpu", "reference", "vulkan:1", or part of a device's name) among the backends. */
 sid2_device *sid2_device_open(const sid2_backend *const *backends, int backend_count, const char *id,
                               const sid2_device_options *options, sid2_error *err);
+/* The same without opening it. */
+bool sid2_device_find(const sid2_backend *const *backends, int backend_count, const char *id,
+                      const sid2_device_options *options, sid2_device_info *info, sid2_error *err);
 void sid2_device_close(sid2_device *device);
 const sid2_device_info *sid2_device_describe(const sid2_device *device);
 bool sid2_device_supports(const sid2_device *device, sid2_op op, sid2_dtype compute);

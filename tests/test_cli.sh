@@ -58,6 +58,8 @@ for page in markdown:options operators:operators; do
     diff -u "$source/docs/${page#*:}.md" page.md || fail "docs/${page#*:}.md is not what sid2 help --${page%:*} prints"
 done
 
+[ "$("$sid2" devices | grep -c '<- used')" -eq 1 ] || fail "sid2 devices marks one device"
+
 echo "== check"
 expect 0 'all 2 checks passed' check --device cpu --op add,linear --dtype f32 --cases 2
 expect 0 '^linear  *0\.[0-9]*  *0\.[0-9]*  *pass' check --device cpu --op linear --dtype f32,bf16 --cases 2
