@@ -275,11 +275,11 @@ static const key_row *find_key(const char *name, sid2_error *err)
         int distance = whole < bare ? whole : bare;
         if (distance < least) least = distance, nearest = i;
     }
-    if (least <= (int)strlen(name) / 3 + 1)
+    if (least <= 2 && 3 * least <= (int)strlen(name))
         return sid2_fail(err, SID2_ERR_USAGE, "unknown key '%s'; did you mean '%s'?", name,
                          keys[nearest].name),
                NULL;
-    return sid2_fail(err, SID2_ERR_USAGE, "unknown key '%s'; `sid2 train --help` lists all", name), NULL;
+    return sid2_fail(err, SID2_ERR_USAGE, "unknown key '%s'; `sid2 help --markdown` lists all", name), NULL;
 }
 
 static bool set_key(sid2_config *config, const char *name, const char *value, sid2_error *err)
