@@ -47,6 +47,8 @@ static bool explain(const sid2_backend *const *backends, int count, const char *
     return false;
 }
 
+static const sid2_device_options defaults;
+
 typedef struct choice {
     const sid2_backend *backend;
     int index;
@@ -78,7 +80,7 @@ bool sid2_device_find(const sid2_backend *const *backends, int backend_count, co
                       const sid2_device_options *options, sid2_device_info *info, sid2_error *err)
 {
     choice chosen;
-    if (!choose(backends, backend_count, id, options, &chosen, err)) return false;
+    if (!choose(backends, backend_count, id, options ? options : &defaults, &chosen, err)) return false;
     *info = chosen.info;
     return true;
 }
@@ -86,7 +88,6 @@ bool sid2_device_find(const sid2_backend *const *backends, int backend_count, co
 sid2_device *sid2_device_open(const sid2_backend *const *backends, int backend_count, const char *id,
                               const sid2_device_options *options, sid2_error *err)
 {
-    const sid2_device_options defaults = {0};
     if (!options) options = &defaults;
     choice chosen;
     if (!choose(backends, backend_count, id, options, &chosen, err)) return NULL;
