@@ -157,7 +157,9 @@ static const char *take_value(const option_row *row, const char *value)
         return NULL;
     }
     case OPTION_BYTES: return parse_bytes(value, row->target) ? NULL : "a size such as 8GiB or 500M";
-    case OPTION_KEY: return add_assignment(row->target, row->key, value) ? NULL : "a shorter value";
+    case OPTION_KEY:
+        if (!*value) return "a value that is not empty";
+        return add_assignment(row->target, row->key, value) ? NULL : "a shorter value";
     case OPTION_SET:
         if (!strchr(value, '=')) return "key=value";
         return add_assignment(row->target, NULL, value) ? NULL : "fewer or shorter settings";
@@ -228,30 +230,42 @@ bool options_apply(sid2_config *config, const assignments *set, sid2_error *err)
     return true;
 }
 
-uint64_t *parse_ranges(const char *text, size_t limit, size_t *count, sid2_error *err)
+/* The number at *at, which moves behind it; else why there is none ("": no digits). */
+static const char *take_number(const char **at, uint64_t *number)
+{
+    char *end;
+    if (**at == '-') return "a number is negative";
+    if (**at < '0' || **at > '9') return "";
+    errno = 0;
+    *number = strtoull(*at, &end, 10);
+    *at = end;
+    return errno ? "a number is 2^64 or more" : NULL;
+}
+
+uint64_t *parse_ranges(const char *option, const char *text, size_t limit, size_t *count, sid2_error *err)
 {
     uint64_t *numbers = NULL;
     size_t capacity = 0;
     *count = 0;
     for (const char *at = text;; at++) {
-        char *end;
-        errno = 0;
-        uint64_t first = strtoull(at, &end, 10), last = first;
-        bool good = end != at && *at >= '0' && *at <= '9' && !errno;
-        if (good && *end == '-') {
-            at = end + 1;
-            last = strtoull(at, &end, 10);
-            good = end != at && *at >= '0' && *at <= '9' && !errno && last >= first;
-        }
-        if (!good || (*end && *end != ',')) {
+        uint64_t first, last;
+        const char *wrong = take_number(&at, &first);
+        last = first;
+        if (!wrong && *at == '-') at++, wrong = take_number(&at, &last);
+        if (!wrong && last < first) wrong = "a range is reversed";
+        if (!wrong && *at && *at != ',') wrong = "";
+        if (wrong) {
             free(numbers);
-            return sid2_fail(err, SID2_ERR_USAGE, "'%s' should be numbers and ranges, such as 0-63,100",
-                             text),
+            return sid2_fail(err, SID2_ERR_USAGE,
+                             "--%s '%.60s' should be numbers and ranges, such as 3 or 0-5,9%s%s", option,
+                             text, *wrong ? ": " : "", wrong),
                    NULL;
         }
         if (last - first >= limit - *count) {
             free(numbers);
-            return sid2_fail(err, SID2_ERR_USAGE, "'%s' names more than %zu numbers", text, limit), NULL;
+            return sid2_fail(err, SID2_ERR_USAGE, "--%s '%.60s' names more than %zu numbers", option, text,
+                             limit),
+                   NULL;
         }
         size_t wanted = *count + (size_t)(last - first) + 1;
         if (wanted > capacity) {
@@ -267,7 +281,6 @@ uint64_t *parse_ranges(const char *text, size_t limit, size_t *count, sid2_error
             numbers[(*count)++] = n;
             if (n == last) break;
         }
-        at = end;
         if (!*at) return numbers;
     }
 }

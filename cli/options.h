@@ -51,8 +51,8 @@ bool options_apply(sid2_config *config, const assignments *set, sid2_error *err)
 int report_error(const char *command, const sid2_error *err);
 int report_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* "0-63,100" to numbers, in order. The caller frees. */
-uint64_t *parse_ranges(const char *text, size_t limit, size_t *count, sid2_error *err);
+/* "0-63,100", the value of `option` (for messages), to numbers, in order. The caller frees. */
+uint64_t *parse_ranges(const char *option, const char *text, size_t limit, size_t *count, sid2_error *err);
 
 /* While set, --help prints the Markdown of docs/options.md. */
 extern bool options_markdown;

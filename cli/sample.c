@@ -92,7 +92,7 @@ static bool prepare_labels(job *j, sid2_error *err)
     int classes = sid2_config_classes(j->config);
     if (j->class_text) {
         if (!classes) return sid2_fail(err, SID2_ERR_USAGE, "%s has no classes: leave --class away", j->path);
-        j->classes = parse_ranges(j->class_text, 1000000, &j->class_count, err);
+        j->classes = parse_ranges("class", j->class_text, 1000000, &j->class_count, err);
         if (!j->classes) return false;
         for (size_t i = 0; i < j->class_count; i++)
             if (j->classes[i] >= (uint64_t)classes)
@@ -105,17 +105,48 @@ static bool prepare_labels(job *j, sid2_error *err)
     return true;
 }
 
+static bool choose_kind(job *j, sid2_error *err)
+{
+    static const char *const foreign[] = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"};
+    for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++)
+        if (ends_with(j->out, foreign[i]))
+            return sid2_fail(err, SID2_ERR_USAGE, "--out '%s' should be x.png, x.npz or a folder", j->out);
+    j->kind = ends_with(j->out, ".png")   ? OUTPUT_GRID
+              : ends_with(j->out, ".npz") ? OUTPUT_NPZ
+                                          : OUTPUT_FOLDER;
+    return true;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* In a folder a seed is a file. */
+static bool check_repeats(const job *j, sid2_error *err)
+{
+    uint64_t *sorted = malloc(j->count * sizeof *sorted);
+    if (!sorted) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu seeds", j->count);
+    memcpy(sorted, j->seeds, j->count * sizeof *sorted);
+    qsort(sorted, j->count, sizeof *sorted, by_number);
+    bool good = true;
+    for (size_t i = 1; i < j->count && good; i++)
+        good = sorted[i] != sorted[i - 1] ||
+               sid2_fail(err, SID2_ERR_USAGE,
+                         "--seeds names %" PRIu64
+                         " twice, and a folder has one file a seed: name it once, or "
+                         "give --out x.png or x.npz",
+                         sorted[i]);
+    free(sorted);
+    return good;
+}
+
 /* Everything that can be wrong with the output is found before the long work, not after. */
 static bool prepare_output(job *j, sid2_error *err)
 {
     int size = sid2_config_image_size(j->config), channels = sid2_config_image_channels(j->config);
     j->image_bytes = (size_t)size * (size_t)size * (size_t)channels;
-    if (channels != 1 && channels != 3)
-        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s makes images of %d channels; PNG takes 1 or 3",
-                         j->path, channels);
-    j->kind = ends_with(j->out, ".png")   ? OUTPUT_GRID
-              : ends_with(j->out, ".npz") ? OUTPUT_NPZ
-                                          : OUTPUT_FOLDER;
     sid2_grid_size whole;
     if ((size_t)j->columns > j->count) j->columns = (int64_t)j->count;
     if (j->kind == OUTPUT_GRID &&
@@ -139,8 +170,10 @@ static bool prepare(job *j, sid2_error *err)
         !sid2_checkpoint_config(j->directory, j->config, err) || !options_apply(j->config, &j->set, err) ||
         !sid2_config_check(j->config, err))
         return false;
-    j->seeds = parse_ranges(j->seeds_text, MAX_SEEDS, &j->count, err);
-    if (!j->seeds || !prepare_labels(j, err)) return false;
+    j->seeds = parse_ranges("seeds", j->seeds_text, MAX_SEEDS, &j->count, err);
+    if (!j->seeds || !choose_kind(j, err)) return false;
+    if (j->kind == OUTPUT_FOLDER && !check_repeats(j, err)) return false;
+    if (!prepare_labels(j, err)) return false;
     if (j->count < (size_t)config_int(j->config, "sample.batch")) {
         char batch[64]; /* a larger one would compute images that nobody asked for */
         snprintf(batch, sizeof batch, "sample.batch=%zu", j->count);
@@ -242,7 +275,8 @@ static void print_result(const job *j, double seconds)
 {
     char spent[32], rate[32];
     printf("%zu images in %s (%s images/s): %s%s\n", j->count, text_time(seconds, spent),
-           text_rate((double)j->count / seconds, rate), j->out, j->kind == OUTPUT_FOLDER ? "/" : "");
+           text_rate((double)j->count / seconds, rate), j->out,
+           j->kind == OUTPUT_FOLDER && !ends_with(j->out, "/") ? "/" : "");
     double steps = config_real(j->config, "sample.steps");
     if (config_real(j->config, "sample.guidance") != 1 && j->full)
         printf("guidance took the conditional network alone for %.0f of %.0f steps: %.0f %% of the cost\n",

@@ -190,7 +190,15 @@ expect 0 '100 % of the cost' sample run --seeds 0 --steps 6 --guidance 2 --inter
 expect 0 'grid.png' sample run --seeds 0-8 --steps 2 --sampler dpm2m --out deep/grid.png
 expect 0 'x.npz' sample run --seeds 0-8 --steps 2 --sampler ddim --out x.npz
 expect 2 'class 10 is out of range' sample run --class 10 --out no.png
-expect 2 'numbers and ranges' sample run --seeds 5-1 --out no.png
+expect 2 'seeds .*reversed' sample run --seeds 5-1 --out no.png
+expect 2 'seeds .*2^64' sample run --seeds 18446744073709551616 --out no.png
+expect 2 'class .*negative' sample run --class -1 --out no.png
+expect 2 'seeds .*numbers and ranges' sample run --seeds 1, --out no.png
+expect 2 'steps .*not empty' sample run --steps '' --out no.png
+expect 2 'names 3 twice' sample run --seeds 3,3 --out no
+expect 2 'should be x.png, x.npz or a folder' sample run --seeds 3 --out no.JPG
+expect 0 'grid.PNG' sample run --seeds 3,3 --steps 2 --class 0,1 --out grid.PNG
+[ -f grid.PNG ] || fail "grid.PNG is a file"
 expect 2 'sample.steps' sample run --steps 0 --out no.png
 expect 2 'sample.sampler' sample run --sampler euler --out no.png
 expect 1 'nowhere' sample nowhere --out no.png
