@@ -476,6 +476,9 @@ bool sid2_config_check(const sid2_config *c, sid2_error *err)
     if (c->model_blocks.count != levels)
         return sid2_fail(err, SID2_ERR_USAGE, "model.blocks: %d entries, but model.channels has %d levels",
                          c->model_blocks.count, levels);
+    if (c->model_image_channels != 1 && c->model_image_channels != 3)
+        return sid2_fail(err, SID2_ERR_USAGE, "model.image_channels = %d: pictures have 1 or 3",
+                         (int)c->model_image_channels);
     if (c->model_depth.count != 1 && c->model_depth.count != levels - 1)
         return sid2_fail(err, SID2_ERR_USAGE,
                          "model.depth: %d entries; expected 1 or %d, one for each level but the last",

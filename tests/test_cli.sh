@@ -124,6 +124,7 @@ expect 2 'lower --shown or --size' data inspect pictures --out no.png --size 409
 
 echo "== info"
 expect 0 'multiply-adds' info --preset imagenet128-2
+expect 2 'have 1 or 3' info --preset quickstart --set model.image_channels=2
 expect 0 '"block_multiply_adds"' info --preset imagenet128-2 --json
 expect 0 'most is alive here' info --preset quickstart --plan
 expect 1 'at least' info --preset imagenet128-2 --memory 1MiB

@@ -107,11 +107,17 @@ static void contradictions_are_found(void **state)
 {
     (void)state;
     static const char *const bad[][2] = {
-        {"model.blocks=res,res", "model.blocks"},     {"model.depth=1,2,3", "model.depth"},
-        {"model.dropout=0,0.1", "model.dropout"},     {"model.image_size=30", "model.image_size"},
-        {"model.head_dim=48", "model.head_dim"},      {"model.head_dim=2", "head_dim"},
-        {"schedule.logsnr_min=11", "logsnr_min"},     {"train.microbatch=5", "train.microbatch"},
-        {"train.microbatch=128", "train.microbatch"}, {"schedule.low=4096", "schedule.low"},
+        {"model.image_channels=2", "have 1 or 3"},
+        {"model.blocks=res,res", "model.blocks"},
+        {"model.depth=1,2,3", "model.depth"},
+        {"model.dropout=0,0.1", "model.dropout"},
+        {"model.image_size=30", "model.image_size"},
+        {"model.head_dim=48", "model.head_dim"},
+        {"model.head_dim=2", "head_dim"},
+        {"schedule.logsnr_min=11", "logsnr_min"},
+        {"train.microbatch=5", "train.microbatch"},
+        {"train.microbatch=128", "train.microbatch"},
+        {"schedule.low=4096", "schedule.low"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         sid2_config *c = sid2_config_create();
