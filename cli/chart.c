@@ -95,7 +95,7 @@ static void write_axes(FILE *page, const chart *c, const axis *x, const axis *y)
         for (double value = ceil(y->low / step) * step; value <= y->high; value += step)
             write_y_tick(page, y, value);
     }
-    double step = nice_step(x->high - x->low, 6);
+    double step = fmax(1, nice_step(x->high - x->low, 6)); /* of training steps there are no halves */
     for (double value = ceil(x->low / step) * step; value <= x->high + step * 1e-9; value += step) {
         fprintf(page, "<text class=tick x=%.1f y=%d text-anchor=middle>", x_pixel(x, value),
                 HEIGHT - BOTTOM + 17);
@@ -110,7 +110,7 @@ static void write_axes(FILE *page, const chart *c, const axis *x, const axis *y)
 static void write_series(FILE *page, const chart *c, const chart_series *s, const axis *x, const axis *y)
 {
     int stride = (s->count + MAX_POINTS - 1) / MAX_POINTS;
-    fprintf(page, "<polyline class='%s' points='", s->style);
+    fprintf(page, "<polyline class='%s%s' points='", s->style, s->count == 1 ? " dot" : "");
     for (int first = 0; first < s->count; first += stride) {
         double sum_x = 0, sum_y = 0;
         int taken = 0;
@@ -120,7 +120,8 @@ static void write_series(FILE *page, const chart *c, const chart_series *s, cons
             sum_y += s->y[i];
             taken++;
         }
-        if (taken) fprintf(page, "%.1f,%.1f ", x_pixel(x, sum_x / taken), y_pixel(y, sum_y / taken));
+        for (int i = 0; taken && i < (s->count == 1 ? 2 : 1); i++) /* twice: a line of no length, a dot */
+            fprintf(page, "%.1f,%.1f ", x_pixel(x, sum_x / taken), y_pixel(y, sum_y / taken));
     }
     fputs("' />", page);
 }
@@ -131,7 +132,8 @@ void chart_write(FILE *page, const chart *c)
     find_ranges(c, &x, &y);
     fprintf(page, "<figure class=chart><figcaption>%s<span class=legend>", c->title);
     for (int s = 0; s < c->series_count; s++)
-        if (c->series[s].name) fprintf(page, "<i class='%s'></i>%s", c->series[s].style, c->series[s].name);
+        if (c->series[s].name)
+            fprintf(page, "<span><i class='%s'></i>%s</span> ", c->series[s].style, c->series[s].name);
     fprintf(page, "</span></figcaption><svg viewBox='0 0 %d %d' role=img aria-label='%s'>", WIDTH, HEIGHT,
             c->title);
     write_axes(page, c, &x, &y);
