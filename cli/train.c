@@ -100,7 +100,8 @@ static bool prepare_data(session *s, sid2_error *err)
     if (!s->data || !prepare_classes(s, err)) return false;
     if (known && images != sid2_dataset_count(s->data))
         return sid2_fail(err, SID2_ERR_USAGE,
-                         "%s was begun on %" PRId64 " images, %s has %" PRId64 ": the order would change",
+                         "%s was begun on %" PRId64 " images to train on, %s now has %" PRId64
+                         ": the pictures or train.holdout changed; undo that, or give --out another folder",
                          s->out, images, s->data_path, sid2_dataset_count(s->data));
     return true;
 }
