@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -59,7 +60,19 @@ const char *text_count(double number, char text[32])
 
 void progress_begin(progress *p)
 {
-    *p = (progress){.terminal = isatty(STDERR_FILENO) == 1, .began = clock_seconds()};
+    const char *kind = getenv("TERM");
+    bool dumb = kind && strcmp(kind, "dumb") == 0; /* knows no control sequences */
+    *p = (progress){.terminal = isatty(STDERR_FILENO) == 1 && !dumb, .began = clock_seconds()};
+}
+
+/* Where a line is too long, its parts go from the second on: first and last say most. */
+static void shorten(char *text, int room)
+{
+    for (char *second, *third; (int)strlen(text) > room; memmove(second, third, strlen(third) + 1)) {
+        second = strstr(text, ", ");
+        third = second ? strstr(second + 2, ", ") : NULL;
+        if (!third) return;
+    }
 }
 
 void progress_show(progress *p, double fraction, const char *format, ...)
@@ -81,6 +94,7 @@ void progress_show(progress *p, double fraction, const char *format, ...)
     }
     struct winsize size = {0};
     int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
+    shorten(text, columns - 8);
     int width = columns - (int)strlen(text) - 10;
     if (width > 30) width = 30;
     static const char *const part[] = {" ", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};

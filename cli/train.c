@@ -224,7 +224,7 @@ static void show(session *s, const sid2_train_stats *now)
     double stepping = clock_seconds() - s->began - s->aside;
     double per_step = stepping / (double)(now->step - s->first_step);
     progress_show(&s->bar, (double)now->step / (double)s->steps,
-                  "step %" PRIu64 "/%" PRIu64 "  loss %.4f  %s images/s  %s left", now->step, s->steps,
+                  "step %" PRIu64 "/%" PRIu64 ", loss %.4f, %s images/s, %s left", now->step, s->steps,
                   s->loss, text_rate(config_real(s->config, "train.batch") / per_step, rate),
                   text_time(per_step * (double)(s->steps - now->step), left));
 }
