@@ -131,12 +131,26 @@ static int by_data(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
+/* The high bytes of a true length are zero. */
+static bool is_text(const uint8_t bytes[8])
+{
+    for (int i = 0; i < 8; i++)
+        if (bytes[i] < '\t' || bytes[i] > '~') return false;
+    return true;
+}
+
 static bool parse(sid2_safetensors *file, const char *path, sid2_error *err)
 {
     const uint8_t *bytes = file->map;
     uint64_t length = 0;
     if (file->size < 8)
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: too short to be a safetensors file", path);
+    if (is_text(bytes)) {
+        bool pointer = !memcmp(bytes, "version ", 8);
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: %s", path,
+                         pointer ? "a git-lfs pointer in place of the weights: git lfs pull fetches them"
+                                 : "text, no safetensors file");
+    }
     for (int i = 7; i >= 0; i--) length = length << 8 | bytes[i];
     if (length > HEADER_LIMIT || length > file->size - 8)
         return sid2_fail(err, SID2_ERR_FORMAT,

@@ -211,6 +211,8 @@ expect 1 'no-folder\|cannot' sample run --seeds 0 --steps 2 --out /proc/no-folde
 cp -r run/checkpoints/step-00000012 cut
 truncate -s -100 cut/ema.safetensors
 expect 1 'ema.safetensors' sample cut --out no.png
+printf 'version https://git-lfs.github.com/spec/v1\nsize 5\n' >cut/ema.safetensors
+expect 1 'git lfs pull' sample cut --out no.png
 rm cut/ema.safetensors
 expect 1 'cut' sample cut --out no.png
 "$sid2" sample run --seeds 0-63 --steps 100000 --out no.png >/dev/null 2>err &
