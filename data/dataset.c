@@ -210,8 +210,8 @@ static void mark_broken(sid2_dataset *dataset, int64_t picture, const char *mess
     char *name = picture_name(dataset, picture);
     if (name) sid2_plain_line(name); /* as it stands in the message */
     size_t length = name ? strlen(name) : 0;
-    if (length && !strncmp(message, name, length) && !strncmp(message + length, ": ", 2))
-        message += length + 2;
+    const char *known = length ? strstr(message, name) : NULL; /* by itself or with its folder */
+    if (known && !strncmp(known + length, ": ", 2)) message = known + length + 2;
     pthread_mutex_lock(&dataset->report);
     dataset->options.on_skip(dataset->options.user, name ? name : "?", message);
     pthread_mutex_unlock(&dataset->report);

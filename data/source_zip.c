@@ -20,6 +20,9 @@ static uint8_t *read_member(archive *a, zip_uint64_t entry, const char *name, si
     zip_stat_t status;
     if (zip_stat_index(a->zip, entry, 0, &status) || !(status.valid & ZIP_STAT_SIZE))
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: %s", name, zip_strerror(a->zip)), NULL;
+    if (status.valid & ZIP_STAT_ENCRYPTION_METHOD && status.encryption_method != ZIP_EM_NONE)
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: encrypted: pack the archive without a password", name),
+               NULL;
     if (status.size > SID2_IMAGE_MAX_FILE)
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: too large (%llu bytes)", name,
                          (unsigned long long)status.size),

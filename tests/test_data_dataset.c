@@ -228,6 +228,21 @@ static void write_zip(const char *path, const char *const *names, int count, con
 
 static const char *const pair[] = {"00000/b.png", "00000/a.png"};
 
+static void test_encrypted_zip(void **state)
+{
+    (void)state;
+    zip_t *zip = zip_open(in_folder("secret.zip"), ZIP_CREATE | ZIP_TRUNCATE, NULL);
+    assert_non_null(zip);
+    zip_int64_t entry =
+        zip_file_add(zip, "dataset.json", zip_source_buffer(zip, "{\"labels\": null}", 16, 0), 0);
+    size_t size;
+    uint8_t *bytes = png_of(9, 7, 1, &size);
+    zip_file_add(zip, "a.png", zip_source_buffer(zip, bytes, size, 1), 0);
+    bool able = !zip_file_set_encryption(zip, (zip_uint64_t)entry, ZIP_EM_AES_128, "word");
+    assert_int_equal(zip_close(zip), 0);
+    if (able) expect_failure(in_folder("secret.zip"), (sid2_dataset_options){0}, "dataset.json: encrypted");
+}
+
 static void test_zip(void **state)
 {
     (void)state;
@@ -631,10 +646,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_folder),        cmocka_unit_test(test_broken_pictures),
         cmocka_unit_test(test_folder_errors), cmocka_unit_test(test_zip),
-        cmocka_unit_test(test_zip_errors),    cmocka_unit_test(test_damaged_zip),
-        cmocka_unit_test(test_cifar),         cmocka_unit_test(test_idx),
-        cmocka_unit_test(test_holdout),       cmocka_unit_test(test_shuffle),
-        cmocka_unit_test(test_stream),        cmocka_unit_test(test_loader_error),
+        cmocka_unit_test(test_encrypted_zip), cmocka_unit_test(test_zip_errors),
+        cmocka_unit_test(test_damaged_zip),   cmocka_unit_test(test_cifar),
+        cmocka_unit_test(test_idx),           cmocka_unit_test(test_holdout),
+        cmocka_unit_test(test_shuffle),       cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_loader_error),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
