@@ -126,14 +126,12 @@ static int run(int argc, char **argv)
         if (argc == 3 && strcmp(argv[2], "--markdown") == 0) return print_reference();
         if (argc == 3 && strcmp(argv[2], "--operators") == 0) return print_operators();
         if (argc == 2) return print_help(), 0;
+        static char help[] = "--help"; /* "help X" is "X --help" */
+        memmove(argv + 1, argv + 2, (size_t)(argc - 2) * sizeof *argv);
+        argv[argc - 1] = help;
     }
-    for (int i = 0; i < COMMAND_COUNT; i++) {
+    for (int i = 0; i < COMMAND_COUNT; i++)
         if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
-        if (argc == 3 && strcmp(argv[1], "help") == 0 && strcmp(argv[2], commands[i].name) == 0) {
-            char help[] = "--help";
-            return commands[i].run(2, (char *[]){argv[2], help, NULL});
-        }
-    }
     return report_usage("", "unknown command '%s'", argv[1]);
 }
 

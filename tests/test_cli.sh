@@ -39,6 +39,8 @@ for command in train sample info eval report 'data synth' 'data inspect' devices
     expect 2 'unknown option' "${words[@]}" --no-such-option
 done
 expect 2 "unknown command 'tarin'" tarin
+expect 2 "unknown command 'foo'" help foo
+expect 0 'Usage: sid2 data synth' help data synth
 expect 2 'CHECKPOINT is missing' sample
 expect 2 'needs a value' sample x --seeds
 expect 2 'unexpected argument' sample x y
