@@ -33,6 +33,7 @@ static bool load_images(job *j, sid2_error *err)
 {
     double holdout = config_real(j->config, "train.holdout");
     int size = sid2_config_image_size(j->config), channels = sid2_config_image_channels(j->config);
+    int classes = sid2_config_classes(j->config);
     bool part = !j->all && holdout > 0;
     j->data = sid2_dataset_open(j->data_path,
                                 (sid2_dataset_options){.size = size,
@@ -57,9 +58,9 @@ static bool load_images(job *j, sid2_error *err)
         int64_t index = sid2_shuffle(0, 0, i, available); /* a folder comes class by class */
         if (!sid2_dataset_get(j->data, index, false, j->pixels + (size_t)i * bytes, &j->labels[i], err))
             return false;
-        if (j->labels[i] >= sid2_config_classes(j->config))
+        if (classes && j->labels[i] >= classes)
             return sid2_fail(err, SID2_ERR_USAGE, "%s has a class %d, the model only %d classes",
-                             j->data_path, j->labels[i], sid2_config_classes(j->config));
+                             j->data_path, j->labels[i], classes);
     }
     return true;
 }

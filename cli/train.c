@@ -64,18 +64,23 @@ static bool prepare_config(session *s, sid2_error *err)
     return options_apply(s->config, &s->set, err);
 }
 
-/* The data decides how many classes the model has, unless --set does. */
+/* The data decides how many classes the model has, unless --set does, or the run that goes on. Without
+ * classes there is nothing to guide by, whatever the preset says. */
 static bool prepare_classes(session *s, sid2_error *err)
 {
-    int classes = sid2_dataset_classes(s->data), wanted = sid2_config_classes(s->config);
-    if (!is_set(&s->set, "model.classes") && classes != wanted) {
+    int classes = sid2_dataset_classes(s->data);
+    bool given = is_set(&s->set, "model.classes") || (s->resuming && !s->preset);
+    if (!given) {
         char text[64];
         snprintf(text, sizeof text, "model.classes=%d", classes);
         if (!sid2_config_set(s->config, text, err)) return false;
-    } else if (classes > wanted && wanted > 0) {
+    }
+    int wanted = sid2_config_classes(s->config);
+    if (!wanted && !is_set(&s->set, "sample.guidance"))
+        return sid2_config_set(s->config, "sample.guidance=1", err);
+    if (wanted && classes > wanted)
         return sid2_fail(err, SID2_ERR_USAGE, "%s has %d classes, model.classes is %d", s->data_path, classes,
                          wanted);
-    }
     return true;
 }
 

@@ -85,7 +85,8 @@ typedef struct sid2_train_stats {
 sid2_trainer *sid2_trainer_create(sid2_device *device, const sid2_config *config, size_t memory,
                                   sid2_error *err);
 void sid2_trainer_destroy(sid2_trainer *trainer);
-/* One optimizer step on train.batch images in the data order's sequence; label -1 means none. */
+/* One optimizer step on train.batch images in the data order's sequence; label -1 means none. A model without
+ * classes looks at no label. */
 bool sid2_trainer_step(sid2_trainer *trainer, const uint8_t *pixels, const int32_t *labels,
                        sid2_train_stats *stats, sid2_error *err);
 /* Writes / restores everything (weights, Adam, EMA, step): resuming is bit-identical. `directory` appears

@@ -235,6 +235,7 @@ bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *la
     if (t->broken)
         return sid2_fail(err, SID2_ERR_USAGE, "training stopped at step %llu; resume from a checkpoint",
                          (unsigned long long)t->steps + 1);
+    if (!t->config.model_classes) labels = NULL;
     if (!check_labels(&t->config, labels, err)) return false;
     int batch = (int)t->config.train_batch;
     t->broken = true; /* until the step is whole */

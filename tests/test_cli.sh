@@ -149,6 +149,24 @@ expect 2 'train.batch=8, not 4' train "${small[@]}" --out run --set train.batch=
 expect 0 'done at step 12' train "${small[@]}" --out run --set train.steps=12
 [ "$(wc -l <run/stats.jsonl)" -eq 6 ] || fail "six lines of statistics"
 
+echo "== without classes"
+mkdir plain
+find pictures -name '*.png' | head -n 40 | while read -r picture; do cp "$picture" "plain/$(echo "$picture" | tr / -)"; done
+expect 0 'done at step 2' train "${small[@]}" --out classless --set model.classes=0 --set train.steps=2
+expect 0 'done at step 3' train --out classless --device cpu --threads 2 --set train.steps=3
+expect 0 'mean over all levels' eval classless --data pictures --levels 1 --images 4
+expect 2 'cannot be guided' train "${small[@]}" --out guided --set model.classes=0 --set sample.guidance=2
+for steps in 2 3; do
+    expect 0 "done at step $steps" train "${small[@]}" --data plain --out unlabelled --set model.classes=0 --set train.steps=$steps
+done
+expect 0 'mean over all levels' eval unlabelled --data plain --all --levels 1 --images 4
+for run in classless unlabelled; do
+    expect 0 '2 images' sample "$run" --seeds 0-1 --steps 2 --out plain.png
+    expect 2 'leave --class away' sample "$run" --class 0 --out no.png
+    expect 2 'cannot be guided' sample "$run" --guidance 2 --out no.png
+    expect 0 'parameters' info "$run"
+done
+
 echo "== resuming gives the same weights, to the bit"
 expect 0 'done at step 12' train "${small[@]}" --out straight --set train.steps=12
 [ "$("$sid2" info run --hash)" = "$("$sid2" info straight --hash)" ] || fail "resumed and straight weights differ"

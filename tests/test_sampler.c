@@ -173,7 +173,7 @@ static void a_model_without_classes(void **state)
     int32_t labels[8];
     make_images(pixels, labels, 8, BYTES, CLASSES, 0);
     must(sid2_trainer_step(t, pixels, NULL, NULL, &err));
-    assert_false(sid2_trainer_step(t, pixels, labels, NULL, &err));
+    must(sid2_trainer_step(t, pixels, labels, NULL, &err)); /* labels of nothing */
     sid2_sampler *s = sid2_sampler_create(device, config, 0, &err);
     must(s);
     must(sid2_sampler_load_trainer(s, t, &err));
