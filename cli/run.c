@@ -14,13 +14,58 @@
 
 #include "file.h"
 
-bool run_exists(const char *path)
+/* ---- The folder ---- */
+
+/* What no run has. Of its files there may also be "config.ini.tmp-1234". */
+static int is_foreign(const struct dirent *entry)
 {
-    char config[4096];
-    return make_path(config, NULL, "%s/config.ini", path) && access(config, F_OK) == 0;
+    static const char *const own[] = {"config.ini", "run.json",    "stats.jsonl", "report.html",
+                                      "samples",    "checkpoints", "lock"};
+    const char *name = entry->d_name;
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        size_t length = strlen(own[i]);
+        if (strncmp(name, own[i], length) == 0 && (!name[length] || name[length] == '.')) return 0;
+    }
+    return name[0] != '.';
 }
 
-/* ---- The folder ---- */
+bool run_examine(const char *path, char checkpoint[4096], sid2_error *err)
+{
+    struct dirent **entries;
+    sid2_error none = {0};
+    bool found = sid2_checkpoint_find(path, checkpoint, 4096, &none);
+    if (found && strcmp(path, checkpoint) == 0)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "%s is a checkpoint, no run: give it to --from, and --out a new folder", path);
+    if (found) return true;
+    checkpoint[0] = 0;
+    int count = scandir(path, &entries, is_foreign, NULL);
+    if (count < 0 && errno == ENOENT) return true;
+    if (count < 0)
+        return sid2_fail(err, SID2_ERR_IO, "%s cannot be a run's folder: %s", path, strerror(errno));
+    if (count > 0)
+        sid2_fail(err, SID2_ERR_USAGE, "%s is no run and holds %s: give --out a new folder", path,
+                  entries[0]->d_name);
+    for (int i = 0; i < count; i++) free(entries[i]);
+    free(entries);
+    return count == 0;
+}
+
+bool run_check_data(const char *path, const char *data, sid2_error *err)
+{
+    char place[4096];
+    if (!make_path(place, err, "%s", path)) return false;
+    char *whole = NULL, *folder = realpath(data, NULL), *slash;
+    while (!(whole = realpath(place, NULL)) && (slash = strrchr(place, '/'))) *slash = 0;
+    if (!whole) whole = realpath(".", NULL);
+    size_t length = folder ? strlen(folder) : 0;
+    bool inside =
+        length && whole && strncmp(whole, folder, length) == 0 && (whole[length] == '/' || !whole[length]);
+    free(whole);
+    free(folder);
+    return !inside || sid2_fail(err, SID2_ERR_USAGE, "%s lies in the data %s: give --out a folder elsewhere",
+                                path, data);
+}
 
 bool run_open(run *r, const char *path, sid2_error *err)
 {
@@ -48,36 +93,64 @@ void run_close(run *r)
 
 /* ---- Configuration ---- */
 
-/* Keys that say how long and what to show, not what is trained. */
+/* Keys that say how long, how fast and what to show; not what a checkpoint's numbers mean. */
 static bool may_change(const char *key)
 {
-    static const char *const free_keys[] = {
-        "train.steps",        "train.microbatch",   "train.checkpoint_every", "train.keep",
-        "train.sample_every", "train.sample_count", "train.sample_steps",     "train.log_every"};
+    static const char *const free_keys[] = {"train.steps",        "train.microbatch",
+                                            "train.arena",        "train.learning_rate",
+                                            "train.warmup",       "train.clip",
+                                            "train.ema",          "train.ema_rampup",
+                                            "train.label_drop",   "train.checkpoint_every",
+                                            "train.keep",         "train.sample_every",
+                                            "train.sample_count", "train.sample_steps",
+                                            "train.log_every"};
     if (strncmp(key, "sample.", 7) == 0 || strncmp(key, "eval.", 5) == 0) return true;
     for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++)
         if (strcmp(key, free_keys[i]) == 0) return true;
     return false;
 }
 
+static sid2_config *load_config(const char *path, sid2_error *err)
+{
+    sid2_config *saved = sid2_config_create();
+    if (!saved) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
+    if (sid2_checkpoint_config(path, saved, err)) return saved;
+    sid2_config_destroy(saved);
+    return NULL;
+}
+
+/* The next key from *index on whose values differ, with both. */
+static bool next_change(const sid2_config *a, const sid2_config *b, int *index, sid2_config_key *key,
+                        char before[256], char now[256])
+{
+    while (sid2_config_key_at((*index)++, key))
+        if (strcmp(config_text(a, key->name, before), config_text(b, key->name, now)) != 0) return true;
+    return false;
+}
+
 bool run_check_config(const char *path, const sid2_config *config, sid2_error *err)
 {
-    char file[4096];
-    sid2_config *saved = sid2_config_create();
-    if (!saved) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    bool good = make_path(file, err, "%s/config.ini", path) && sid2_config_load(saved, file, err);
+    char before[256], now[256];
     sid2_config_key key;
-    for (int i = 0; good && sid2_config_key_at(i, &key); i++) {
-        char before[256], now[256];
-        config_text(saved, key.name, before);
-        config_text(config, key.name, now);
-        if (strcmp(before, now) != 0 && !may_change(key.name))
+    sid2_config *saved = load_config(path, err);
+    bool good = saved != NULL;
+    for (int i = 0; good && next_change(saved, config, &i, &key, before, now);)
+        if (!may_change(key.name))
             good = sid2_fail(err, SID2_ERR_USAGE,
                              "%s was begun with %s=%s, not %s: leave it so, or give --out another folder",
                              path, key.name, before, now);
-    }
     sid2_config_destroy(saved);
     return good;
+}
+
+void run_print_changes(const char *path, const sid2_config *config)
+{
+    char before[256], now[256];
+    sid2_config_key key;
+    sid2_config *saved = load_config(path, NULL);
+    for (int i = 0; saved && next_change(saved, config, &i, &key, before, now);)
+        fprintf(stderr, "changed  %s=%s, was %s\n", key.name, now, before);
+    sid2_config_destroy(saved);
 }
 
 bool run_save_config(const run *r, const sid2_config *config, sid2_error *err)

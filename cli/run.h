@@ -27,12 +27,17 @@ typedef struct run_line {
     size_t memory; /* peak resident bytes of the process */
 } run_line;
 
-bool run_exists(const char *path); /* has a config.ini */
+/* What --out names: a run to go on with, or a place for a new one. A start that left no checkpoint binds
+ * nobody. Refuses a folder of anything else. `checkpoint`: the newest one, or "" where a training begins. */
+bool run_examine(const char *path, char checkpoint[4096], sid2_error *err);
+/* Refuses a place in the data, where the run's pictures would become data. */
+bool run_check_data(const char *path, const char *data, sid2_error *err);
 /* Creates the folder where needed and keeps every other trainer out of it. */
 bool run_open(run *r, const char *path, sid2_error *err);
 void run_close(run *r);
-/* Refuses a configuration that would not continue the saved one, naming the first key that differs. */
+/* Refuses a configuration that would not continue the saved one, naming the first key that may not differ. */
 bool run_check_config(const char *path, const sid2_config *config, sid2_error *err);
+void run_print_changes(const char *path, const sid2_config *config); /* the others, one a line */
 bool run_save_config(const run *r, const sid2_config *config, sid2_error *err);
 
 /* What run.json keeps. */

@@ -18,6 +18,7 @@ typedef struct session {
     assignments set;
 
     bool resuming;
+    char checkpoint[4096]; /* to go on from */
     char saved_data[4096];
     sid2_config *config;
     sid2_device *device;
@@ -48,15 +49,14 @@ static bool is_set(const assignments *set, const char *key)
 
 static bool prepare_config(session *s, sid2_error *err)
 {
-    char saved[4096];
     s->config = sid2_config_create();
     if (!s->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    s->resuming = run_exists(s->out);
+    if (!run_examine(s->out, s->checkpoint, err)) return false;
+    s->resuming = s->checkpoint[0];
     if (s->preset) {
         if (!sid2_config_preset(s->config, s->preset, err)) return false;
     } else if (s->resuming) {
-        if (!make_path(saved, err, "%s/config.ini", s->out) || !sid2_config_load(s->config, saved, err))
-            return false;
+        if (!sid2_checkpoint_config(s->out, s->config, err)) return false;
     } else {
         return sid2_fail(err, SID2_ERR_USAGE,
                          "--preset is missing: a preset's name (sid2 --help lists them) or a file");
@@ -103,6 +103,8 @@ static bool prepare_data(session *s, sid2_error *err)
                                                        .user = &s->bar},
                                 err);
     if (!s->data || !prepare_classes(s, err)) return false;
+    bool folder = strcmp(sid2_dataset_kind(s->data), "folder") == 0;
+    if (folder && !s->resuming && !run_check_data(s->out, s->data_path, err)) return false;
     if (known && images != sid2_dataset_count(s->data))
         return sid2_fail(err, SID2_ERR_USAGE,
                          "%s was begun on %" PRId64 " images to train on, %s now has %" PRId64
@@ -113,18 +115,14 @@ static bool prepare_data(session *s, sid2_error *err)
 
 static bool prepare_state(session *s, sid2_error *err)
 {
-    char checkpoint[4096];
     if (s->resuming) {
-        sid2_error none = {0};
-        if (sid2_checkpoint_find(s->out, checkpoint, sizeof checkpoint, &none)) {
-            if (!sid2_trainer_resume(s->trainer, checkpoint, err)) return false;
-            fprintf(stderr, "resuming %s\n", checkpoint);
-        }
+        if (!sid2_trainer_resume(s->trainer, s->checkpoint, err)) return false;
+        fprintf(stderr, "resuming %s\n", s->checkpoint);
     } else if (s->from) {
-        if (!sid2_checkpoint_find(s->from, checkpoint, sizeof checkpoint, err) ||
-            !sid2_trainer_warm_start(s->trainer, checkpoint, err))
+        if (!sid2_checkpoint_find(s->from, s->checkpoint, sizeof s->checkpoint, err) ||
+            !sid2_trainer_warm_start(s->trainer, s->checkpoint, err))
             return false;
-        fprintf(stderr, "starting from the weights of %s\n", checkpoint);
+        fprintf(stderr, "starting from the weights of %s\n", s->checkpoint);
     }
     return true;
 }
@@ -155,7 +153,10 @@ static bool prepare(session *s, sid2_error *err)
     if (s->resuming && !run_check_config(s->out, s->config, err)) return false;
     s->trainer = sid2_trainer_create(s->device, s->config, s->memory, err);
     if (!s->trainer) return false;
-    if (!run_open(&s->run, s->out, err) || !prepare_state(s, err)) return false;
+    /* A run that goes on is locked before it is read; a new one gets its folder last. */
+    if ((s->resuming && !run_open(&s->run, s->out, err)) || !prepare_state(s, err) ||
+        (!s->resuming && !run_open(&s->run, s->out, err)))
+        return false;
     print_plan(s);
     s->steps = (uint64_t)config_int(s->config, "train.steps");
     s->first_step = sid2_trainer_steps(s->trainer);
@@ -166,6 +167,7 @@ static bool prepare(session *s, sid2_error *err)
                                                        .first_sample = sid2_trainer_images(s->trainer),
                                                        .flip = config_yes(s->config, "train.flip")},
                                  err);
+    if (s->loader && s->resuming) run_print_changes(s->out, s->config);
     return s->loader && run_open_stats(&s->run, s->first_step, err) &&
            run_save_config(&s->run, s->config, err) &&
            run_save_facts(&s->run, s->data_path, sid2_dataset_count(s->data),

@@ -250,8 +250,8 @@ bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *la
     for (int i = 0; i < batch; i++) loss += t->loss[i];
     if (!isfinite(loss) || !isfinite(norm))
         return sid2_fail(err, SID2_ERR_DEVICE,
-                         "step %llu: the %s is not finite; resume from the last checkpoint with a lower "
-                         "train.learning_rate or a longer train.warmup",
+                         "step %llu: the %s is not finite; with a lower train.learning_rate or a longer "
+                         "train.warmup, go on from the last checkpoint, or anew where there is none",
                          (unsigned long long)t->steps + 1, isfinite(loss) ? "gradient" : "loss");
     t->broken = false;
     t->steps++;

@@ -149,6 +149,20 @@ expect 2 'train.batch=8, not 4' train "${small[@]}" --out run --set train.batch=
 expect 0 'done at step 12' train "${small[@]}" --out run --set train.steps=12
 [ "$(wc -l <run/stats.jsonl)" -eq 6 ] || fail "six lines of statistics"
 
+echo "== what may change, and what --out may be"
+expect 1 'not finite; with a lower train.learning_rate' train "${small[@]}" --out diverged --set train.learning_rate=1 \
+    --set train.warmup=0 --set train.clip=1e30 --set train.eps=0 --set train.precision=bf16 --set train.steps=1000
+expect 0 'done at step 2' train "${small[@]}" --out diverged --set train.steps=2 --set train.batch=4
+expect 0 'changed  train.learning_rate=0.0001, was 0.0015' train "${small[@]}" --out diverged --set train.batch=4 \
+    --set train.steps=3 --set train.learning_rate=1e-4
+grep -q 'learning_rate = 0.0001' diverged/config.ini || fail "the run's config.ini keeps the old learning rate"
+expect 1 'nowhere' train "${small[@]}" --out new --from nowhere
+[ ! -e new ] || fail "a refused start left its folder behind"
+expect 2 'lies in the data' train "${small[@]}" --out pictures/new
+expect 2 'is no run and holds' train "${small[@]}" --out pictures
+expect 2 'is a checkpoint, no run' train "${small[@]}" --out run/checkpoints/step-00000012
+expect 1 'Not a directory' train "${small[@]}" --out sheet.png
+
 echo "== without classes"
 mkdir plain
 find pictures -name '*.png' | head -n 40 | while read -r picture; do cp "$picture" "plain/$(echo "$picture" | tr / -)"; done
