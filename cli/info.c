@@ -103,7 +103,10 @@ static bool print_plan(const job *j, sid2_error *err)
     enum { ALIGNMENT = 64 };
     sid2_training training;
     if (!sid2_training_plan(j->config, j->memory, ALIGNMENT, &training, err)) return false;
-    sid2_plan *plan = sid2_plan_create(training.step, ALIGNMENT, err);
+    const sid2_memory_report need = {
+        .state = training.state, .arena = training.arena, .microbatch = training.microbatch};
+    bool fits = sid2_training_fits(&need, j->memory, err);
+    sid2_plan *plan = fits ? sid2_plan_create(training.step, ALIGNMENT, err) : NULL;
     if (plan) {
         char arena[32];
         printf("training step of %d images: %" PRId32 " nodes, one arena of %s\n\n", training.microbatch,
@@ -162,7 +165,8 @@ int command_info(int argc, char **argv)
         {OPTION_FLAG, "json", NULL, &j.json, "print JSON", NULL},
         {OPTION_FLAG, "plan", NULL, &j.plan,
          "print every node of the training step, and where its result lies in memory", NULL},
-        {OPTION_BYTES, "memory", "SIZE", &j.memory, "plan training within this limit, such as 8GiB (none)",
+        {OPTION_BYTES, "memory", "SIZE", &j.memory,
+         "plan training within this limit, such as 8GiB, beside which a device has its own workspace (none)",
          NULL},
         OPTION_SET_KEY(&j.set),
     };

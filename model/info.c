@@ -73,6 +73,10 @@ bool sid2_model_describe(const sid2_config *config, size_t memory, sid2_model_in
     sid2_sampling sampling;
     if (!sid2_config_check(config, err) || !describe_network(config, info, err) ||
         !sid2_training_plan(config, memory, PLANNED_ALIGNMENT, &training, err) ||
+        !sid2_training_fits(&(sid2_memory_report){.state = training.state,
+                                                  .arena = training.arena,
+                                                  .microbatch = training.microbatch},
+                            memory, err) ||
         !sid2_sampling_plan(config, memory, PLANNED_ALIGNMENT, &sampling, err)) {
         sid2_graph_destroy(training.step);
         sid2_model_info_clear(info);

@@ -113,8 +113,8 @@ static bool build(sid2_sampler *s, size_t memory, sid2_error *err)
         if (!memory || held <= memory) return true;
         if (s->batch == 1)
             return sid2_fail(err, SID2_ERR_MEMORY,
-                             "sampling one image at a time needs %.1f MiB, more than the %.1f MiB allowed",
-                             (double)held / (1 << 20), (double)memory / (1 << 20));
+                             "sampling one image at a time needs %zu MiB, more than the %g MiB allowed",
+                             (held >> 20) + 1, (double)memory / (1 << 20));
         clear(s);
     }
 }

@@ -26,8 +26,7 @@ typedef struct sid2_sampling {
     size_t state, arena;
 } sid2_sampling;
 
-/* The largest batch up to sample.batch that fits in `memory` (0: no limit); the error tells what one image
- * needs. */
+/* The largest batch up to sample.batch that fits in `memory` (0: no limit), at least 1. */
 bool sid2_sampling_plan(const sid2_config *config, size_t memory, size_t alignment, sid2_sampling *sampling,
                         sid2_error *err);
 

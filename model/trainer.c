@@ -34,44 +34,45 @@ static sid2_program *compile(sid2_trainer *t, sid2_error *err)
     return t->step ? t->update = sid2_buffers_program(&t->buffers, t->update_graph, err) : NULL;
 }
 
-/* Plans and compiles. What the backend needs beside the plan is known only then, so a limit may take a second
- * round. A GPU's memory is there to be filled with images, four fifths of it, which leaves room to sample
- * beside the training; train.arena is about the caches of a CPU. */
+static void dismantle(sid2_trainer *t)
+{
+    sid2_program_destroy(t->step);
+    sid2_program_destroy(t->update);
+    sid2_buffers_clear(&t->buffers);
+    sid2_graph_destroy(t->training.step);
+    sid2_graph_destroy(t->update_graph);
+    t->step = t->update = NULL;
+    t->training.step = t->update_graph = NULL;
+}
+
+/* Plans and compiles. What the backend needs beside the plan is known only then, so a limit may take further
+ * rounds, the last with the least that there is. A GPU's memory is there to be filled with images, four
+ * fifths of it, which leaves room to sample beside the training; train.arena is about the caches of a CPU. */
 static bool build(sid2_trainer *t, sid2_device *device, size_t memory, sid2_error *err)
 {
-    size_t aside = 0;
+    const sid2_device_info *info = sid2_device_describe(device);
     sid2_config config = t->config;
-    if (sid2_device_describe(device)->own_memory) {
+    if (info->own_memory) {
         config.train_arena = 0;
-        if (!memory) memory = sid2_device_describe(device)->memory / 5 * 4;
+        if (!memory) memory = info->memory / 5 * 4;
     }
-    for (int round = 0; round < 3; round++) {
-        if (memory && aside >= memory)
-            return sid2_fail(err, SID2_ERR_MEMORY,
-                             "training does not fit: the device's own workspace takes %zu MiB", aside >> 20);
-        if (!sid2_training_plan(&config, memory ? memory - aside : 0, sid2_device_alignment(device),
-                                &t->training, err))
-            return false;
-        const sid2_graph *g = t->training.step;
-        t->update_graph = sid2_update_graph(g->compute, g->param_elements, err);
-        t->buffers.device = device;
+    t->buffers.device = device;
+    for (size_t round = 0, room = memory;; round++) {
+        sid2_training *plan = &t->training;
+        if (!sid2_training_plan(&config, room, sid2_device_alignment(device), plan, err)) return false;
+        bool least = memory && plan->state + plan->arena > room;
+        sid2_memory_report need = {
+            .state = plan->state, .arena = plan->arena, .microbatch = plan->microbatch};
+        if (least && info->memory && !sid2_training_fits(&need, info->memory, NULL))
+            return sid2_training_fits(&need, memory, err); /* not even to be compiled */
+        t->update_graph = sid2_update_graph(plan->step->compute, plan->step->param_elements, err);
         if (!t->update_graph || !compile(t, err)) return false;
-        sid2_memory_report report = sid2_trainer_memory(t);
-        if (!memory || report.state + report.arena + report.workspace <= memory) return true;
-        aside = report.workspace;
-        if (round < 2) {
-            sid2_program_destroy(t->step);
-            sid2_program_destroy(t->update);
-            sid2_buffers_clear(&t->buffers);
-            sid2_graph_destroy(t->training.step);
-            sid2_graph_destroy(t->update_graph);
-            t->step = t->update = NULL;
-            t->training.step = t->update_graph = NULL;
-        }
+        need = sid2_trainer_memory(t);
+        if (sid2_training_fits(&need, memory, least ? err : NULL)) return true;
+        if (least) return false;
+        dismantle(t);
+        room = round < 2 && need.workspace < memory ? memory - need.workspace : 1;
     }
-    return sid2_fail(err, SID2_ERR_MEMORY,
-                     "training does not fit in %zu MiB with the device's own workspace of %zu MiB",
-                     memory >> 20, aside >> 20);
 }
 
 static bool start(sid2_trainer *t, sid2_error *err)
@@ -115,11 +116,7 @@ sid2_trainer *sid2_trainer_create(sid2_device *device, const sid2_config *config
 void sid2_trainer_destroy(sid2_trainer *t)
 {
     if (!t) return;
-    sid2_program_destroy(t->step);
-    sid2_program_destroy(t->update);
-    sid2_buffers_clear(&t->buffers);
-    sid2_graph_destroy(t->training.step);
-    sid2_graph_destroy(t->update_graph);
+    dismantle(t);
     free(t->host);
     free(t->loss);
     free(t->logsnr);

@@ -64,25 +64,37 @@ static bool try_microbatch(const sid2_config *config, int64_t n, size_t alignmen
     return drop(t);
 }
 
-static double mib(size_t bytes) { return (double)bytes / (1 << 20); }
-
-/* Recomputes blocks until the step fits. */
-static bool squeeze(sid2_training *t, size_t memory, size_t alignment, sid2_error *err)
+/* Recomputes blocks until the step fits, or as many as make it smallest. */
+static bool squeeze(const sid2_config *config, sid2_training *t, size_t memory, size_t alignment,
+                    sid2_error *err)
 {
     if (!memory || t->state + t->arena <= memory) return true;
-    size_t least = t->arena;
-    int chosen = memory > t->state ? sid2_graph_fit(t->step, memory - t->state, &least)
-                                   : sid2_graph_fit(t->step, 0, &least);
-    if (chosen < 0)
-        return sid2_fail(
-            err, SID2_ERR_MEMORY,
-            "training needs at least %.0f MiB (%.0f for the state, %.0f for %d image%s at a time), more than "
-            "the %.0f MiB allowed: raise the limit or make the model smaller",
-            mib(t->state + least) + 1, mib(t->state), mib(least), t->microbatch,
-            t->microbatch == 1 ? "" : "s", mib(memory));
+    size_t least;
+    int chosen = sid2_graph_fit(t->step, memory > t->state ? memory - t->state : 0, &least);
+    if (chosen < 0) { /* the tries have changed the graph */
+        drop(t);
+        if (!try_microbatch(config, t->microbatch, alignment, t, err)) return false;
+        chosen = sid2_graph_fit(t->step, least, &least);
+    }
+    if (chosen < 0) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory planning the training");
     t->recomputed = chosen;
     t->arena = arena_of(t->step, alignment, err);
     return t->arena != SIZE_MAX;
+}
+
+static size_t mib_up(size_t bytes) { return (bytes + (1 << 20) - 1) >> 20; }
+
+bool sid2_training_fits(const sid2_memory_report *m, size_t memory, sid2_error *err)
+{
+    size_t all = m->state + m->arena + m->workspace;
+    if (!memory || all <= memory) return true;
+    return sid2_fail(
+        err, SID2_ERR_MEMORY,
+        "training needs at least %zu MiB (%zu for the state, %zu for %d image%s at a time, %zu for "
+        "the device's workspace), more than the %g MiB allowed: raise the limit or make the model "
+        "smaller",
+        mib_up(all), mib_up(m->state), mib_up(m->arena), m->microbatch, m->microbatch == 1 ? "" : "s",
+        mib_up(m->workspace), (double)memory / (1 << 20));
 }
 
 bool sid2_training_plan(const sid2_config *config, size_t memory, size_t alignment, sid2_training *best,
@@ -104,7 +116,7 @@ bool sid2_training_plan(const sid2_config *config, size_t memory, size_t alignme
         if (!good) break;
         *best = next;
     }
-    return squeeze(best, memory, alignment, err) || drop(best);
+    return squeeze(config, best, memory, alignment, err) || drop(best);
 }
 
 sid2_graph *sid2_update_graph(sid2_dtype compute, int64_t elements, sid2_error *err)

@@ -124,6 +124,14 @@ expect 2 'shown should be 1' data inspect pictures --out no.png --shown 0
 expect 2 'should end in .png' data inspect pictures --out no.jpg
 expect 2 'lower --shown or --size' data inspect pictures --out no.png --size 4096
 
+# needs ARGUMENTS...: a limit that is refused names one that works.
+needs() {
+    expect 1 'more than the 0.5 MiB allowed' "$@" --memory 512K
+    local least
+    least=$(sed -n 's/.* needs \(at least \)\?\([0-9]*\) MiB.*/\2/p' err)
+    expect 0 . "$@" --memory "${least}MiB"
+}
+
 echo "== info"
 expect 0 'multiply-adds' info --preset imagenet128-2
 expect 2 'have 1 or 3' info --preset quickstart --set model.image_channels=2
@@ -268,6 +276,9 @@ kill -TERM "$job" || fail "two signals at once should be one request"
 wait "$job"
 [ $? -eq 143 ] || fail "a later signal should end the program"
 grep -q 'ended at once' err || fail "a later signal should be answered with a line: $(cat err)"
+
+needs sample run --seeds 0-1 --steps 2 --out small.png
+needs train "${small[@]}" --out little --set train.steps=1
 
 echo "== no room"
 (
