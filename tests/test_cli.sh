@@ -112,7 +112,8 @@ done
 expect 0 'pictures   200' data inspect pictures --out sheet.png
 [ "$(head -c 4 sheet.png | tail -c 3)" = PNG ] || fail "sheet.png is no PNG"
 expect 1 'nowhere' data inspect nowhere
-expect 1 'deep: cannot be written: Is a directory' data inspect pictures --out deep
+mkdir taken.png
+expect 1 'taken.png: cannot be written: Is a directory' data inspect pictures --out taken.png
 mkdir empty
 expect 1 'empty' data inspect empty
 cp -r pictures broken
