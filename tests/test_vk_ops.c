@@ -2,9 +2,9 @@
  *
  *     test_vk_ops [cases] [operator] [dtype] [device]
  *
- * cases ($SID2_VK_CASES; 100) each, of one operator or "all", one of f32, bf16, f16 or "all", on the devices
- * whose name or driver holds `device` ($SID2_VK_DEVICE; all), with block sizes $SID2_VK_BLOCKS (as without
- * it). 77 where there is none. */
+ * cases ($SID2_VK_CASES; 100) each, of one operator or "all", one of f32, bf16, f16 or "all" ($SID2_VK_TYPE),
+ * on the devices whose name or driver holds `device` ($SID2_VK_DEVICE; all), with block sizes $SID2_VK_BLOCKS
+ * (as without it). 77 where there is none. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +24,7 @@ int main(int argc, char **argv)
                              : cases  ? atoi(cases)
                                       : 100,
                     .op = argc > 2 ? argv[2] : NULL,
-                    .dtype = argc > 3 ? argv[3] : NULL};
+                    .dtype = argc > 3 ? argv[3] : getenv("SID2_VK_TYPE")};
     int devices = 0, failures = 0;
     for (int i = 0; i < sid2_backend_vk.count(); i++) {
         sid2_device_info info;

@@ -19,7 +19,12 @@ function(sid2_vulkan_test name environment)
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 7200 ENVIRONMENT "${environment}")
 endfunction()
 
-set_tests_properties(test_vk_ops PROPERTIES TIMEOUT 7200 COST 1000 ENVIRONMENT "SID2_VK_CASES=${SID2_VK_CASES}")
+# The longest tests by far, for CPU drivers compile every pipeline: a process for each type, the first to begin.
+math(EXPR fewer_cases "(${SID2_VK_CASES} + 4) / 5")
+sid2_vulkan_test(test_vk_ops_f16 "SID2_VK_CASES=${SID2_VK_CASES};SID2_VK_TYPE=f16" test_vk_ops)
+sid2_vulkan_test(test_vk_ops_bf16 "SID2_VK_CASES=${fewer_cases};SID2_VK_TYPE=bf16" test_vk_ops)
+set_tests_properties(test_vk_ops PROPERTIES TIMEOUT 7200 ENVIRONMENT "SID2_VK_CASES=${SID2_VK_CASES};SID2_VK_TYPE=f32")
+set_tests_properties(test_vk_ops test_vk_ops_f16 test_vk_ops_bf16 PROPERTIES COST 1000)
 # The shaders that a real GPU would take, on whatever is here.
 sid2_vulkan_test(test_vk_ops_as_gpu "SID2_VK_AS_GPU=1;SID2_VK_CASES=20" test_vk_ops)
 if(SWIFTSHADER_ICD)
