@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "config.h"
 #include "file.h"
 #include "safetensors.h"
 #include "trainer.h"
@@ -214,7 +215,7 @@ bool sid2_checkpoint_find(const char *path, char *found, size_t size, sid2_error
 bool sid2_checkpoint_config(const char *directory, sid2_config *config, sid2_error *err)
 {
     char path[PATH_SIZE];
-    return sid2_config_load(config, join(path, directory, "config.ini"), err) &&
+    return sid2_config_load_whole(config, join(path, directory, "config.ini"), err) &&
            sid2_config_check(config, err);
 }
 

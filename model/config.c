@@ -346,6 +346,7 @@ bool sid2_config_key_at(int index, sid2_config_key *key)
 
 typedef struct reader {
     sid2_config *config;
+    bool given[KEY_COUNT];
     sid2_error error;
     bool failed;
 } reader;
@@ -354,8 +355,13 @@ static int on_pair(void *user, const char *section, const char *name, const char
 {
     reader *r = user;
     char full[128];
+    if (r->failed) return 0; /* libinih may go on */
     snprintf(full, sizeof full, "%s%s%s", section, *section ? "." : "", name);
-    if (!r->failed && !set_key(r->config, full, value, &r->error)) r->failed = true;
+    const key_row *key = find_key(full, &r->error);
+    bool *given = key ? &r->given[key - keys] : NULL;
+    if (given && *given) sid2_fail(&r->error, SID2_ERR_USAGE, "%s is given twice", full);
+    r->failed = !given || *given || !set_key(r->config, full, value, &r->error);
+    if (given) *given = true;
     return !r->failed;
 }
 
@@ -370,7 +376,20 @@ static bool finish(sid2_config *config, const reader *r, int result, const char 
     return true;
 }
 
-bool sid2_config_load(sid2_config *config, const char *path, sid2_error *err)
+/* Without one of these nobody knows what the weights mean. */
+static bool is_whole(const reader *r, const char *path, sid2_error *err)
+{
+    for (int i = 0; i < KEY_COUNT; i++) {
+        bool needed = strcmp(keys[i].section, "model") == 0 || strcmp(keys[i].section, "schedule") == 0;
+        if (needed && !r->given[i])
+            return sid2_fail(err, SID2_ERR_FORMAT,
+                             "%s: %s is missing: the file is cut short or not of a checkpoint", path,
+                             keys[i].name);
+    }
+    return true;
+}
+
+static bool load(sid2_config *config, const char *path, bool whole, sid2_error *err)
 {
     FILE *file = fopen(path, "r");
     if (!file) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
@@ -380,7 +399,18 @@ bool sid2_config_load(sid2_config *config, const char *path, sid2_error *err)
     bool broken = ferror(file);
     fclose(file);
     if (broken) return sid2_fail(err, SID2_ERR_IO, "%s: cannot be read (is it a folder?)", path);
+    if (!result && whole && !is_whole(&r, path, err)) return false;
     return finish(config, &r, result, path, err);
+}
+
+bool sid2_config_load(sid2_config *config, const char *path, sid2_error *err)
+{
+    return load(config, path, false, err);
+}
+
+bool sid2_config_load_whole(sid2_config *config, const char *path, sid2_error *err)
+{
+    return load(config, path, true, err);
 }
 
 const char *sid2_preset_name(int index)

@@ -49,6 +49,8 @@ enum {
 enum { SID2_PRECISION_AUTO, SID2_PRECISION_BF16, SID2_PRECISION_F32, SID2_PRECISION_F16 };
 enum { SID2_SAMPLER_DDPM, SID2_SAMPLER_DDIM, SID2_SAMPLER_DPM2M };
 
+/* Of a checkpoint: no key of model and schedule may be missing. */
+bool sid2_config_load_whole(sid2_config *config, const char *path, sid2_error *err);
 int sid2_config_levels(const sid2_config *config);
 /* Per-level lists, with one entry standing for all. */
 int64_t sid2_config_depth(const sid2_config *config, int level);

@@ -1,5 +1,6 @@
 #include "weights.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,7 +86,12 @@ static bool load_param(const sid2_safetensors *file, const char *path, const sid
     if (entry->dtype != SID2_F32 && entry->dtype != SID2_BF16 && entry->dtype != SID2_F16)
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' is %s; expected F32, BF16 or F16", path, name,
                          entry->type_name);
-    read_entry(entry, part->flat + param->offset);
+    float *values = part->flat + param->offset;
+    read_entry(entry, values);
+    for (int64_t i = 0; i < sid2_shape_count(param->shape); i++)
+        if (!isfinite(values[i]))
+            return sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' holds a value that is not finite", path,
+                             name);
     return true;
 }
 
