@@ -255,6 +255,23 @@ bool run_checkpoint_path(const run *r, uint64_t step, char path[4096], sid2_erro
 
 static int is_checkpoint(const struct dirent *entry) { return strncmp(entry->d_name, "step-", 5) == 0; }
 
+bool run_older_checkpoint(const run *r, const char *checkpoint, char older[4096])
+{
+    char folder[4096], path[4096];
+    struct dirent **entries;
+    if (!make_path(folder, NULL, "%s/checkpoints", r->path)) return false;
+    int count = scandir(folder, &entries, is_checkpoint, alphasort);
+    bool found = false, passed = false;
+    for (int i = count - 1; i >= 0; i--) {
+        found = found || (passed && make_path(path, NULL, "%s/%s", folder, entries[i]->d_name) &&
+                          sid2_checkpoint_find(path, older, 4096, NULL));
+        passed = passed || ends_with(checkpoint, entries[i]->d_name);
+        free(entries[i]);
+    }
+    if (count >= 0) free(entries);
+    return found;
+}
+
 bool run_prune(const run *r, int64_t keep, sid2_error *err)
 {
     char folder[4096], path[4096];

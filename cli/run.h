@@ -49,6 +49,8 @@ bool run_open_stats(run *r, uint64_t step, sid2_error *err);
 bool run_write_stats(run *r, const run_line *line, sid2_error *err);
 
 bool run_checkpoint_path(const run *r, uint64_t step, char path[4096], sid2_error *err);
+/* The newest whole checkpoint before this one; false where there is none. */
+bool run_older_checkpoint(const run *r, const char *checkpoint, char older[4096]);
 /* Removes all but the newest `keep` checkpoints (0: none is removed). */
 bool run_prune(const run *r, int64_t keep, sid2_error *err);
 

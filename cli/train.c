@@ -113,10 +113,21 @@ static bool prepare_data(session *s, sid2_error *err)
     return true;
 }
 
+/* A damaged checkpoint is no end where an older one lies beside it. */
+static bool advise_older(const session *s, sid2_error *err)
+{
+    char older[4096];
+    sid2_error cause = *err;
+    bool damaged = cause.code == SID2_ERR_FORMAT || cause.code == SID2_ERR_IO;
+    if (!damaged || !run_older_checkpoint(&s->run, s->checkpoint, older)) return false;
+    return sid2_fail(err, cause.code, "%s; remove %s to go on from %s", cause.message, s->checkpoint,
+                     strrchr(older, '/') + 1);
+}
+
 static bool prepare_state(session *s, sid2_error *err)
 {
     if (s->resuming) {
-        if (!sid2_trainer_resume(s->trainer, s->checkpoint, err)) return false;
+        if (!sid2_trainer_resume(s->trainer, s->checkpoint, err)) return advise_older(s, err);
         fprintf(stderr, "resuming %s\n", s->checkpoint);
     } else if (s->from) {
         if (!sid2_checkpoint_find(s->from, s->checkpoint, sizeof s->checkpoint, err) ||
@@ -208,6 +219,7 @@ static void gather(session *s, const sid2_train_stats *now)
 static bool write_line(session *s, const sid2_train_stats *now, sid2_error *err)
 {
     run_line *line = &s->line;
+    if (!s->line_steps) return true; /* the last one ended here */
     double seconds = clock_seconds() - s->line_began - (s->aside - s->line_aside);
     line->step = now->step;
     line->images = now->images;
@@ -326,14 +338,16 @@ static bool train(session *s, sid2_error *err)
         show(s, &now);
         bool timed_out = s->minutes > 0 && clock_seconds() - s->began > 60 * s->minutes;
         last = now.step >= s->steps || timed_out || interrupted();
-        if ((last || due(s, "train.log_every", now.step)) && !write_line(s, &now, err)) return false;
+        /* A line ends with every checkpoint too: what goes on from there begins its next one there. */
+        bool keep = last || due(s, "train.checkpoint_every", now.step);
+        if ((keep || due(s, "train.log_every", now.step)) && !write_line(s, &now, err)) return false;
         double paused = clock_seconds();
-        if ((last || due(s, "train.checkpoint_every", now.step)) && !save(s, err)) return false;
+        if (keep && !save(s, err)) return false;
         bool grid = config_int(s->config, "train.sample_every") && !interrupted();
         if (grid && (last || due(s, "train.sample_every", now.step))) sample(s, now.step);
         if (!last && interrupted()) { /* while the grid was drawn */
             last = true;
-            if (!save(s, err)) return false;
+            if (!keep && (!write_line(s, &now, err) || !save(s, err))) return false;
         }
         s->aside += clock_seconds() - paused;
     }

@@ -172,6 +172,12 @@ expect 2 'is no run and holds' train "${small[@]}" --out pictures
 expect 2 'is a checkpoint, no run' train "${small[@]}" --out run/checkpoints/step-00000012
 expect 1 'Not a directory' train "${small[@]}" --out sheet.png
 
+cp -r run damaged
+truncate -s -100 damaged/checkpoints/step-00000012/weights.safetensors
+expect 1 'remove damaged/checkpoints/step-00000012 to go on from step-00000008' train "${small[@]}" --out damaged --set train.steps=14
+rm -r damaged/checkpoints/step-00000012
+expect 0 'done at step 14' train "${small[@]}" --out damaged --set train.steps=14
+
 echo "== without classes"
 mkdir plain
 find pictures -name '*.png' | head -n 40 | while read -r picture; do cp "$picture" "plain/$(echo "$picture" | tr / -)"; done
@@ -197,19 +203,22 @@ expect 0 'done at step 12' train "${small[@]}" --out other --set train.steps=12 
 [ "$("$sid2" info run --hash)" != "$("$sid2" info other --hash)" ] || fail "another seed gives the same weights"
 
 echo "== killed and interrupted"
-"$sid2" train "${small[@]}" --out killed --set train.steps=100000 --set train.checkpoint_every=2 >/dev/null 2>&1 &
+third=(--set train.checkpoint_every=3) # not in step with train.log_every
+"$sid2" train "${small[@]}" --out killed "${third[@]}" --set train.steps=100000 >/dev/null 2>&1 &
 job=$!
 for _ in $(seq 300); do
-    [ -e killed/checkpoints/step-00000004 ] && break
+    [ -e killed/checkpoints/step-00000003 ] && break
     sleep 0.1
 done
 expect 2 'in use by another' train "${small[@]}" --out killed --set train.steps=100000
 kill -KILL "$job"
 wait "$job" 2>/dev/null
 step=$("$sid2" info killed --json | sed -n 's/.*step-0*\([0-9]*\)",*/\1/p')
-expect 0 'done at step' train "${small[@]}" --out killed --set train.steps=$((step + 3))
-expect 0 'done at step' train "${small[@]}" --out straight2 --set train.steps=$((step + 3))
+expect 0 'done at step' train "${small[@]}" --out killed "${third[@]}" --set train.steps=$((step + 3))
+expect 0 'done at step' train "${small[@]}" --out straight2 "${third[@]}" --set train.steps=$((step + 3))
 [ "$("$sid2" info killed --hash)" = "$("$sid2" info straight2 --hash)" ] || fail "weights differ after a kill"
+losses() { sed 's/, "images_per_s.*by_logsnr/, by_logsnr/' "$1/stats.jsonl"; }
+diff <(losses killed) <(losses straight2) >differences || fail "statistics differ after a kill: $(cat differences)"
 "$sid2" train "${small[@]}" --out stopped --set train.steps=100000 >out 2>err &
 job=$!
 for _ in $(seq 300); do
@@ -258,6 +267,19 @@ printf 'version https://git-lfs.github.com/spec/v1\nsize 5\n' >cut/ema.safetenso
 expect 1 'git lfs pull' sample cut --out no.png
 rm cut/ema.safetensors
 expect 1 'cut' sample cut --out no.png
+cp -r run/checkpoints/step-00000012 nan
+printf '\377\377\377\177' | dd of=nan/ema.safetensors bs=1 seek=$(($(wc -c <nan/ema.safetensors) - 4)) conv=notrunc 2>/dev/null
+expect 1 'holds a value that is not finite' sample nan --out no.png
+expect 1 'holds a value that is not finite' eval nan --data pictures --levels 1 --images 1
+rm -r nan
+cp run/checkpoints/step-00000012/ema.safetensors cut
+config=run/checkpoints/step-00000012/config.ini
+grep -v '^qk_norm' "$config" >cut/config.ini
+expect 1 'cut/config.ini: model.qk_norm is missing' sample cut --out no.png
+sed '/logsnr_min =/q' "$config" >cut/config.ini
+expect 1 'cut/config.ini: schedule.logsnr_max is missing' sample cut --out no.png
+sed 's/^patch = .*/&\n&/' "$config" >cut/config.ini
+expect 2 'cut/config.ini:[0-9]*: model.patch is given twice' sample cut --out no.png
 "$sid2" sample run --seeds 0-63 --steps 100000 --out no.png >/dev/null 2>err &
 job=$!
 sleep 1
