@@ -79,15 +79,16 @@ static int print_operators(void)
 }
 
 /* The threads of OpenMP wait for each other by spinning, for milliseconds: fine on an idle machine, ruinous
- * where anything else runs besides (30 times slower, measured). libgomp reads its variables when it is
- * loaded, before main, hence once around. Whoever has set them knows better. */
+ * where anything else runs besides (30 times slower, measured). A hundred turns lose nothing that could be
+ * measured on an idle machine; two thousand still cost a busy one most of its speed. libgomp reads its
+ * variables when it is loaded, before main, hence once around. Whoever has set them knows better. */
 static void limit_spinning(char **argv)
 {
     char program[4096];
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
     if (length <= 0 || getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
     program[length] = 0;
-    setenv("GOMP_SPINCOUNT", "2000", 1);
+    setenv("GOMP_SPINCOUNT", "100", 1);
     execv(program, argv); /* where that fails, sid2 runs as it is */
 }
 
