@@ -70,6 +70,8 @@ double config_real(const sid2_config *config, const char *key);
 bool config_yes(const sid2_config *config, const char *key);
 const char *config_text(const sid2_config *config, const char *key, char text[256]);
 
+enum { GRID_PADDING = 2 }; /* pixels around the pictures of a grid */
+
 /* Whether `path` names a preset; else it should be a file or folder. */
 bool is_preset(const char *name);
 bool ends_with(const char *text, const char *end); /* in either case */

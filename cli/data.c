@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GRID_PADDING = 2 }; /* of the contact sheet */
-
 static int synth(int argc, char **argv)
 {
     const char *out = NULL;
@@ -144,16 +142,14 @@ static int inspect(int argc, char **argv)
     if (!data) return report_error("data inspect", &err);
     int64_t count = sid2_dataset_count(data), keep = !out ? 0 : shown < count ? shown : count;
     size_t image_bytes = (size_t)(size * size * channels);
-    double side = ceil(sqrt((double)keep)) * (double)(size + GRID_PADDING) + GRID_PADDING;
     uint8_t *sheet = NULL;
     statistics s = {0};
     sid2_atomic_file file = {0};
+    sid2_grid_size whole;
     bool good = true;
-    if (side * side > (double)SID2_IMAGE_MAX_PIXELS)
-        good = sid2_fail(&err, SID2_ERR_USAGE,
-                         "a sheet of %" PRId64 " pictures of %" PRId64 "x%" PRId64
-                         " is too large: give a lower --shown or --size",
-                         keep, size, size);
+    if (out &&
+        !sid2_image_grid_size(&whole, (int32_t)keep, (int32_t)size, (int32_t)size, 0, GRID_PADDING, &err))
+        good = sid2_fail(&err, SID2_ERR_USAGE, "%s: give a lower --shown or --size", err.message);
     else if (!(sheet = malloc((size_t)keep * image_bytes + 1)))
         good = sid2_fail(&err, SID2_ERR_MEMORY, "out of memory for a sheet of %" PRId64 " pictures", keep);
     else if (out)

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_SEEDS = 10000000, MAX_TEXTS = 12, GRID_PADDING = 2 };
+enum { MAX_SEEDS = 10000000, MAX_TEXTS = 12 };
 
 typedef enum output_kind { OUTPUT_FOLDER, OUTPUT_GRID, OUTPUT_NPZ } output_kind;
 

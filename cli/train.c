@@ -277,7 +277,7 @@ static bool draw(session *s, sid2_sampler *sampler, uint64_t step, sid2_error *e
     }
     int columns = classes >= 4 && classes <= 16 && count >= classes ? classes : 0;
     good = good && sid2_sampler_run(sampler, seeds, labels, count, pixels, on_sample_step, s, err) &&
-           sid2_image_grid(&grid, pixels, count, size, size, channels, columns, 2, 255, err) &&
+           sid2_image_grid(&grid, pixels, count, size, size, channels, columns, GRID_PADDING, 255, err) &&
            make_path(path, err, "%s/samples/step-%08" PRIu64 ".png", s->run.path, step) &&
            sid2_png_write(path, &grid, NULL, 0, err);
     sid2_image_free(&grid);
