@@ -90,6 +90,14 @@ set +o pipefail
 "$sid2" data synth --out closed --count 20 <&- >&- 2>&- || fail "sid2 data synth with closed streams"
 expect 0 'pictures   20' data inspect closed
 
+# ends_in_order WHAT NAME JOB: a job that got a signal ends with 1, says so in err, and leaves no NAME*.
+ends_in_order() {
+    wait "$3"
+    [ $? -eq 1 ] || fail "an interrupted $1 should end with 1"
+    grep -q 'stopped; nothing was written' err || fail "an interrupted $1 should say so: $(cat err)"
+    [ -z "$(find . -maxdepth 1 -name "$2*")" ] || fail "an interrupted $1 left something behind"
+}
+
 echo "== data"
 expect 0 '200 pictures, 10 classes' data synth --out pictures --count 200
 expect 2 'pictures' data synth --out pictures --count 200
@@ -104,10 +112,7 @@ for out in stopped-synth stopped-synth.zip; do
     job=$!
     sleep 0.5
     kill -TERM "$job"
-    wait "$job"
-    [ $? -eq 1 ] || fail "an interrupted sid2 data synth should end with 1"
-    grep -q 'stopped; nothing was written' err || fail "an interrupted sid2 data synth should say so: $(cat err)"
-    [ -z "$(find . -maxdepth 1 -name 'stopped-synth*')" ] || fail "an interrupted sid2 data synth left something"
+    ends_in_order 'sid2 data synth' stopped-synth "$job"
 done
 expect 0 'pictures   200' data inspect pictures --out sheet.png
 [ "$(head -c 4 sheet.png | tail -c 3)" = PNG ] || fail "sheet.png is no PNG"
@@ -284,10 +289,7 @@ expect 2 'cut/config.ini:[0-9]*: model.patch is given twice' sample cut --out no
 job=$!
 sleep 1
 kill -INT "$job"
-wait "$job"
-[ $? -eq 1 ] || fail "an interrupted sampling should end with 1"
-grep -q 'stopped; nothing was written' err || fail "an interrupted sampling should say so: $(cat err)"
-[ -z "$(find . -maxdepth 1 -name 'no*')" ] || fail "an interrupted sampling left something behind"
+ends_in_order sampling no. "$job"
 mkfifo pipe.png # which nobody reads: a sampling that cannot end in order
 "$sid2" sample run --out pipe.png >/dev/null 2>err &
 job=$!
