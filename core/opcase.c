@@ -407,9 +407,16 @@ static sid2_shape draw_qkv(maker *m, int64_t width)
                                          : sid2_shape_of(n, grid[1], grid[2], depth);
 }
 
+/* Even; often as models have it, which kernels may read in long runs; in wide cases also very wide. */
+static int64_t draw_head_width(maker *m)
+{
+    if (m->wide > 1 && chance(m, 0.2)) return 576;
+    return chance(m, 0.3) ? 32 << between(m, 0, 2) : 2 * extent(m, m->wide > 1 ? 80 : 33);
+}
+
 static void draw_qk_norm_rope(maker *m)
 {
-    int64_t width = 2 * extent(m, m->wide > 1 ? 80 : 33);
+    int64_t width = draw_head_width(m);
     sid2_shape qkv = draw_qkv(m, width);
     double growth = draw_eps(m, width);
     normal(m, 0, m->low, qkv, 0, 1);
@@ -420,7 +427,7 @@ static void draw_qk_norm_rope(maker *m)
 
 static void draw_qk_norm_rope_grad(maker *m)
 {
-    int64_t width = 2 * extent(m, m->wide > 1 ? 80 : 33);
+    int64_t width = draw_head_width(m);
     sid2_shape qkv = draw_qkv(m, width);
     double growth = draw_eps(m, width), count = (double)(sid2_shape_count(qkv) / width);
     normal(m, 0, m->low, with_last(qkv, last(qkv) / 3 * 2), 0, 1);

@@ -115,14 +115,52 @@ inline exec::span<float> column_partials(sid2_own *o, const columns &c)
     return exec::scratch<float>(o, c.samples * c.chunks * 2 * c.channels, "partials");
 }
 
-/* The sum over a sample's chunks. */
-SID2_DEVICE float column_total(const columns &c, const exec::span<float> &partials, int64_t sample, int which,
-                               int channel)
+/* Sums of a block's threads as lanes x levels: a lane has a column, the levels take turns with its rows. The
+ * sum over x[first + row stride], in the threads of level 0, where `inside`. All threads of the block must
+ * come. */
+template <int THREADS>
+SID2_DEVICE float lane_sum(const exec::span<float> &x, int64_t first, int64_t stride, int rows, bool inside,
+                           int lanes)
 {
+    SID2_SHARED(float, parts, THREADS);
     float sum = 0;
-    for (int chunk = 0; chunk < c.chunks; ++chunk)
-        sum += partials[((sample * c.chunks + chunk) * 2 + which) * c.channels + channel];
+    if (!inside) rows = 0;
+    for (int row = exec::thread() / lanes; row < rows; row += THREADS / lanes) sum += x[first + row * stride];
+    parts[exec::thread()] = sum;
+    exec::barrier();
+    for (int at = exec::thread() + lanes; at < THREADS && exec::thread() < lanes; at += lanes)
+        sum += parts[at];
+    exec::barrier(); /* `parts` may be wanted again */
     return sum;
+}
+
+/* Partial sums to be added: sets x rows x stride numbers, of which the first `columns` of a row count. */
+struct partial_sums {
+    exec::span<float> data;
+    int64_t sets;
+    int rows, columns, stride;
+};
+
+/* finish(set, column, sum over rows). There may be a thousand rows of a hundred columns: many threads for
+ * each. */
+template <class Finish> struct add_partials {
+    enum { THREADS = 1024 };
+    partial_sums p;
+    Finish finish;
+
+    SID2_DEVICE void operator()() const
+    {
+        int column = static_cast<int>(exec::block_y()) * exec::WARP + exec::thread() % exec::WARP;
+        int64_t set = exec::block_x();
+        float sum = lane_sum<THREADS>(p.data, set * p.rows * p.stride + column, p.stride, p.rows,
+                                      column < p.columns, exec::WARP);
+        if (exec::thread() < exec::WARP && column < p.columns) finish(set, column, sum);
+    }
+};
+
+template <class Finish> void launch_add(sid2_own *o, const partial_sums &p, const Finish &finish)
+{
+    exec::launch(o, add_partials<Finish>{p, finish}, p.sets, exec::divide_up(p.columns, exec::WARP));
 }
 
 #endif

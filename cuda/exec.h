@@ -113,6 +113,20 @@ template <class T> struct span {
     SID2_HOST_DEVICE explicit operator bool() const { return data != nullptr; }
 };
 
+/* Eight words from i on, which is a multiple of four. */
+SID2_DEVICE void get_eight(const span<float> &x, int64_t i, float v[8])
+{
+#ifdef __CUDACC__
+    const float4 *from = reinterpret_cast<const float4 *>(x.data + i);
+    float4 low = from[0], high = from[1];
+    v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
+    v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
+#else
+    if (i % 4) emulator::fault("%s[%lld .. + 7] is not aligned", x.name, static_cast<long long>(i));
+    for (int e = 0; e < 8; ++e) v[e] = x[i + e];
+#endif
+}
+
 /* Eight elements on their way, as they lie in memory; so several loads can be under way before the first is
  * waited for. */
 struct raw {

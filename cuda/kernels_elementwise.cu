@@ -78,17 +78,12 @@ struct film_term {
     }
 };
 
-struct film_totals_body {
-    columns c;
-    span<float> partials;
+struct film_finish {
+    int width; /* of film: 2 C */
     array dfilm;
-    SID2_DEVICE void operator()(int64_t, int64_t, int64_t at, bool wide) const
+    SID2_DEVICE void operator()(int64_t sample, int i, float sum) const
     {
-        for (int64_t i = at; i < at + (wide ? 8 : 1); ++i) {
-            int channel = static_cast<int>(i % (2 * c.channels));
-            dfilm.set(i, column_total(c, partials, i / (2 * c.channels), channel / c.channels,
-                                      channel % c.channels));
-        }
+        dfilm.set(sample * width + i, sum);
     }
 };
 
@@ -167,7 +162,8 @@ extern "C" void sid2_own_activation_grad(sid2_own *o)
     if (dfilm) { /* before dx, which may lie over dy or x */
         span<float> partials = column_partials(o, c);
         launch_columns(o, column_sums<film_term>{c, film_term{kind, dy, x}, partials}, c);
-        launch_each(o, flat_of(o->call->out[1].shape), film_totals_body{c, partials, dfilm});
+        launch_add(o, partial_sums{partials, c.samples, c.chunks, 2 * c.channels, 2 * c.channels},
+                   film_finish{2 * c.channels, dfilm});
     }
     if (film)
         launch_columns(o, film_kernel{c, kind, dy, x, film, dx}, c);

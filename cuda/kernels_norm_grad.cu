@@ -83,12 +83,12 @@ struct sums_term {
     }
 };
 
-/* A block for each sample and group: P and Q, dfilm, and the group's means of dn and dn n. Rows: one group of
- * all channels, whose means nobody reads. */
+/* P and Q, dfilm, and the means of dn and dn n over a group: a block for each sample and group; or, where
+ * means are by row and nobody reads these, for each sample and a few channels. */
 struct sample_totals_kernel {
-    enum { THREADS = 128 };
+    enum { THREADS = 256 };
     columns c;
-    int groups;
+    int groups, width; /* of a sample; channels of each but the last */
     affine a;
     span<float> partials, totals /* [sample][2][C] */, means /* [sample][group][2] */;
     array dfilm;
@@ -96,21 +96,26 @@ struct sample_totals_kernel {
     SID2_DEVICE void operator()() const
     {
         int64_t sample = block_x() / groups;
-        int group = static_cast<int>(block_x() % groups), width = c.channels / groups;
+        int first = static_cast<int>(block_x() % groups) * width, lanes = 1;
+        int end = first + width < c.channels ? first + width : c.channels;
+        while (lanes < WARP && lanes < width) lanes *= 2;
         float sum = 0, dot = 0;
-        for (int i = thread(); i < width; i += THREADS) {
-            int channel = group * width + i;
-            float p = column_total(c, partials, sample, 0, channel);
-            float q = column_total(c, partials, sample, 1, channel);
-            float gamma = a.gamma.get(channel);
-            float scale = a.film ? 1.0f + a.film.get(sample * 2 * c.channels + channel) : 1.0f;
-            totals.set(sample * 2 * c.channels + channel, scale * p);
-            totals.set((sample * 2 + 1) * c.channels + channel, scale * q);
+        for (int begin = first; begin < end; begin += lanes) {
+            int channel = begin + thread() % lanes;
+            int64_t at = sample * 2 * c.channels + channel,
+                    from = sample * c.chunks * 2 * c.channels + channel;
+            bool inside = channel < end;
+            float p = lane_sum<THREADS>(partials, from, 2 * c.channels, c.chunks, inside, lanes);
+            float q = lane_sum<THREADS>(partials, from + c.channels, 2 * c.channels, c.chunks, inside, lanes);
+            if (thread() >= lanes || !inside) continue;
+            float gamma = a.gamma.get(channel), scale = a.film ? 1.0f + a.film.get(at) : 1.0f;
+            totals.set(at, scale * p);
+            totals.set(at + c.channels, scale * q);
             sum += gamma * scale * p;
             dot += gamma * scale * q;
             if (!dfilm) continue;
-            dfilm.set(sample * 2 * c.channels + channel, gamma * q + (a.beta ? a.beta.get(channel) * p : 0));
-            dfilm.set((sample * 2 + 1) * c.channels + channel, p);
+            dfilm.set(at, gamma * q + (a.beta ? a.beta.get(channel) * p : 0));
+            dfilm.set(at + c.channels, p);
         }
         sum = block_sum<THREADS>(sum);
         dot = block_sum<THREADS>(dot);
@@ -121,24 +126,16 @@ struct sample_totals_kernel {
     }
 };
 
-/* dgamma and dbeta, by channel. */
-struct add_totals_kernel {
-    enum { THREADS = 128 };
-    columns c;
-    span<float> totals;
+/* i: of P, then Q. */
+struct affine_finish {
+    int channels;
     array dgamma, dbeta; /* either may be absent */
 
-    SID2_DEVICE void operator()() const
+    SID2_DEVICE void operator()(int64_t, int i, float sum) const
     {
-        int64_t channel = block_x() * THREADS + thread();
-        if (channel >= c.channels) return;
-        float p = 0, q = 0;
-        for (int64_t sample = 0; sample < c.samples; ++sample) {
-            p += totals[sample * 2 * c.channels + channel];
-            q += totals[(sample * 2 + 1) * c.channels + channel];
-        }
-        if (dbeta) dbeta.set(channel, dbeta.get(channel) + p);
-        if (dgamma) dgamma.set(channel, dgamma.get(channel) + q);
+        const array &to = i < channels ? dbeta : dgamma;
+        int channel = i < channels ? i : i - channels;
+        if (to) to.set(channel, to.get(channel) + sum);
     }
 };
 
@@ -254,7 +251,9 @@ request sums(sid2_own *o, int groups)
     r.residual = in(o, 6, "residual");
     r.dx = out(o, 0, "dx");
     r.stats = words<float>(call->in[2], "stats");
-    int64_t totals_count = r.c.samples * 2 * r.c.channels, sets = groups ? groups : 1;
+    int64_t totals_count = r.c.samples * 2 * r.c.channels;
+    int width = groups ? r.c.channels / groups : WARP,
+        sets = static_cast<int>(divide_up(r.c.channels, width));
     span<float> partials = column_partials(o, r.c), totals = scratch<float>(o, totals_count, "totals");
     r.means = scratch<float>(o, r.c.samples * sets * 2, "means");
     sums_term term = {};
@@ -264,12 +263,10 @@ request sums(sid2_own *o, int groups)
     term.stats = r.stats;
     term.groups = groups;
     launch_columns(o, column_sums<sums_term>{r.c, term, partials}, r.c);
-    launch(
-        o,
-        sample_totals_kernel{r.c, static_cast<int>(sets), r.a, partials, totals, r.means, out(o, 3, "dfilm")},
-        r.c.samples * sets);
-    launch(o, add_totals_kernel{r.c, totals, out(o, 1, "dgamma"), out(o, 2, "dbeta")},
-           divide_up(r.c.channels, add_totals_kernel::THREADS));
+    launch(o, sample_totals_kernel{r.c, sets, width, r.a, partials, totals, r.means, out(o, 3, "dfilm")},
+           r.c.samples * sets);
+    launch_add(o, partial_sums{totals, 1, static_cast<int>(r.c.samples), 2 * r.c.channels, 2 * r.c.channels},
+               affine_finish{r.c.channels, out(o, 1, "dgamma"), out(o, 2, "dbeta")});
     return r;
 }
 } // namespace

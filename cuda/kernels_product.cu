@@ -162,25 +162,10 @@ struct bias_term {
     }
 };
 
-/* dbias += the sum over all chunks, of which a large batch has a thousand: a warp's lanes have neighbouring
- * channels, its warps take turns with the chunks. */
-struct bias_totals_kernel {
-    enum { THREADS = 256, WARPS = THREADS / WARP };
-    columns c;
-    span<float> partials;
+struct bias_finish {
     array dbias;
-
-    SID2_DEVICE void operator()() const
+    SID2_DEVICE void operator()(int64_t, int channel, float sum) const
     {
-        SID2_SHARED(float, sums, THREADS);
-        int64_t channel = block_x() * WARP + thread() % WARP;
-        float sum = 0;
-        for (int64_t chunk = thread() / WARP; channel < c.channels && chunk < c.chunks; chunk += WARPS)
-            sum += partials[chunk * 2 * c.channels + channel];
-        sums[thread()] = sum;
-        barrier();
-        if (thread() >= WARP || channel >= c.channels) return;
-        for (int i = 1; i < WARPS; ++i) sum += sums[i * WARP + thread()];
         dbias.set(channel, dbias.get(channel) + sum);
     }
 };
@@ -235,7 +220,8 @@ void by_bias(sid2_own *o)
     columns c = columns_of(o, one);
     span<float> partials = column_partials(o, c);
     launch_columns(o, column_sums<bias_term>{c, bias_term{in(o, 1, "dy")}, partials}, c);
-    launch(o, bias_totals_kernel{c, partials, out(o, 1, "dbias")}, divide_up(c.channels, WARP));
+    launch_add(o, partial_sums{partials, 1, c.chunks, c.channels, 2 * c.channels},
+               bias_finish{out(o, 1, "dbias")});
 }
 
 void by_weight(sid2_own *o)
