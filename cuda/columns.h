@@ -141,26 +141,30 @@ struct partial_sums {
     int rows, columns, stride;
 };
 
-/* finish(set, column, sum over rows). There may be a thousand rows of a hundred columns: many threads for
- * each. */
+/* finish(set, column, sum over rows). There may be a thousand rows of a hundred columns, or ten of a million:
+ * a block's threads are shared out so that each adds about eight numbers, in runs of 32 bytes or more. */
 template <class Finish> struct add_partials {
-    enum { THREADS = 1024 };
+    enum { THREADS = 256, LEAST = 8 };
     partial_sums p;
+    int lanes;
     Finish finish;
 
     SID2_DEVICE void operator()() const
     {
-        int column = static_cast<int>(exec::block_y()) * exec::WARP + exec::thread() % exec::WARP;
+        int column = static_cast<int>(exec::block_y()) * lanes + exec::thread() % lanes;
         int64_t set = exec::block_x();
         float sum = lane_sum<THREADS>(p.data, set * p.rows * p.stride + column, p.stride, p.rows,
-                                      column < p.columns, exec::WARP);
-        if (exec::thread() < exec::WARP && column < p.columns) finish(set, column, sum);
+                                      column < p.columns, lanes);
+        if (exec::thread() < lanes && column < p.columns) finish(set, column, sum);
     }
 };
 
 template <class Finish> void launch_add(sid2_own *o, const partial_sums &p, const Finish &finish)
 {
-    exec::launch(o, add_partials<Finish>{p, finish}, p.sets, exec::divide_up(p.columns, exec::WARP));
+    typedef add_partials<Finish> kernel;
+    int lanes = kernel::THREADS;
+    while (lanes > kernel::LEAST && p.rows * lanes > 8 * kernel::THREADS) lanes /= 2;
+    exec::launch(o, kernel{p, lanes, finish}, p.sets, exec::divide_up(p.columns, lanes));
 }
 
 #endif

@@ -342,23 +342,26 @@ SID2_DEVICE float inverse_root(float x)
 /* 1 / (1 + exp(-x)). The quotient's fast form gives 0 where the divisor is huge, as it should here. */
 SID2_DEVICE float sigmoid(float x) { return fast_divide(1.0f, 1.0f + fast_exp(-x)); }
 
-SID2_DEVICE float act(sid2_act kind, float x)
+/* Eight at once, so that the kind is asked once. */
+SID2_DEVICE void act(sid2_act kind, float v[8])
 {
-    if (kind == SID2_ACT_SILU) return x * sigmoid(x);
-    if (kind == SID2_ACT_GELU) return 0.5f * x * erfcf(-x * 0.70710678f);
-    return x;
+    if (kind == SID2_ACT_SILU)
+        for (int e = 0; e < 8; ++e) v[e] *= sigmoid(v[e]);
+    else if (kind == SID2_ACT_GELU)
+        for (int e = 0; e < 8; ++e) v[e] *= 0.5f * erfcf(-v[e] * 0.70710678f);
 }
 
-/* The derivative of act. */
-SID2_DEVICE float act_slope(sid2_act kind, float x)
+/* g times the derivative of act at x. */
+SID2_DEVICE void act_grad(sid2_act kind, const float x[8], float g[8])
 {
-    if (kind == SID2_ACT_SILU) {
-        float s = sigmoid(x);
-        return s * (1.0f + x * (1.0f - s));
-    }
-    if (kind == SID2_ACT_GELU)
-        return 0.5f * erfcf(-x * 0.70710678f) + x * fast_exp(-0.5f * x * x) * 0.39894228f;
-    return 1.0f;
+    if (kind == SID2_ACT_SILU)
+        for (int e = 0; e < 8; ++e) {
+            float s = sigmoid(x[e]);
+            g[e] *= s * (1.0f + x[e] * (1.0f - s));
+        }
+    else if (kind == SID2_ACT_GELU)
+        for (int e = 0; e < 8; ++e)
+            g[e] *= 0.5f * erfcf(-x[e] * 0.70710678f) + x[e] * fast_exp(-0.5f * x[e] * x[e]) * 0.39894228f;
 }
 
 /* ---- On the host: arguments, scratch, launching ---- */

@@ -13,7 +13,7 @@ struct activation_body {
     {
         float v[8];
         x.get(at, wide, v);
-        for (int e = 0; e < 8; ++e) v[e] = act(kind, v[e]);
+        act(kind, v);
         y.set(at, wide, v);
     }
 };
@@ -27,8 +27,8 @@ struct activation_grad_body {
         float g[8], v[8];
         dy.unpack(raw_dy, g);
         x.unpack(raw_x, v);
-        for (int e = 0; e < 8; ++e) v[e] = g[e] * act_slope(kind, v[e]);
-        dx.set(at, wide, v);
+        act_grad(kind, v, g);
+        dx.set(at, wide, g);
     }
 };
 
@@ -52,9 +52,13 @@ struct film_kernel {
             if (dy) raw_dy = dy.fetch(at, c.wide);
             x.unpack(raw_x, v);
             if (dy) dy.unpack(raw_dy, g);
-            for (int e = 0; e < 8; ++e)
-                v[e] = dy ? g[e] * (1.0f + scale[e]) * act_slope(kind, v[e])
-                          : act(kind, v[e]) * (1.0f + scale[e]) + shift[e];
+            if (dy) {
+                act_grad(kind, v, g);
+                for (int e = 0; e < 8; ++e) v[e] = g[e] * (1.0f + scale[e]);
+            } else {
+                act(kind, v);
+                for (int e = 0; e < 8; ++e) v[e] = v[e] * (1.0f + scale[e]) + shift[e];
+            }
             to.set(at, c.wide, v);
         }
     }
@@ -71,8 +75,9 @@ struct film_term {
         float g[8], v[8];
         dy.unpack(raw_dy, g);
         x.unpack(raw_x, v);
+        act(kind, v);
         for (int e = 0; e < 8; ++e) {
-            first[e] += g[e] * act(kind, v[e]);
+            first[e] += g[e] * v[e];
             second[e] += g[e];
         }
     }

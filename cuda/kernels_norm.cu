@@ -142,7 +142,8 @@ struct group_apply_kernel {
         for (int row = mine.row; row < mine.rows; row += c.depth) {
             int64_t at = (mine.sample * c.rows + row) * c.channels + mine.channel;
             x.get(at, c.wide, v);
-            for (int e = 0; e < 8; ++e) v[e] = act(kind, a[e] * (v[e] - mean[e]) + b[e]);
+            for (int e = 0; e < 8; ++e) v[e] = a[e] * (v[e] - mean[e]) + b[e];
+            act(kind, v);
             y.set(at, c.wide, v);
         }
     }
@@ -199,7 +200,7 @@ struct row_norm_kernel {
                 film.get((sample * 2 + 1) * channels + i, wide, shift);
                 for (int e = 0; e < 8; ++e) v[e] = v[e] * (1.0f + scale[e]) + shift[e];
             }
-            for (int e = 0; e < 8; ++e) v[e] = act(kind, v[e]);
+            act(kind, v);
             y.set(row * channels + i, wide, v);
         }
     }

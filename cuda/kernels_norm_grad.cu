@@ -42,10 +42,12 @@ struct affine_vector {
         a.film.get((sample * 2 + 1) * a.channels + channel, wide, v);
         for (int e = 0; e < 8; ++e) offset[e] += v[e];
     }
-    /* du of dy. */
-    SID2_DEVICE float before_act(sid2_act kind, int e, float dy, float n) const
+    /* dy becomes du. */
+    SID2_DEVICE void before_act(sid2_act kind, const float n[8], float dy[8]) const
     {
-        return dy * act_slope(kind, n * gain[e] + offset[e]);
+        float u[8];
+        for (int e = 0; e < 8; ++e) u[e] = n[e] * gain[e] + offset[e];
+        act_grad(kind, u, dy);
     }
 };
 
@@ -74,11 +76,12 @@ struct sums_term {
         float row_mean = groups ? 0 : stats[row * 2], row_rstd = groups ? 0 : stats[row * 2 + 1];
         dy.unpack(raw_dy, g);
         x.unpack(raw_x, v);
+        for (int e = 0; e < 8; ++e)
+            v[e] = (v[e] - (groups ? mean[e] : row_mean)) * (groups ? rstd[e] : row_rstd);
+        known.before_act(a.kind, v, g);
         for (int e = 0; e < 8; ++e) {
-            float n = (v[e] - (groups ? mean[e] : row_mean)) * (groups ? rstd[e] : row_rstd);
-            float du = known.before_act(a.kind, e, g[e], n);
-            first[e] += du;
-            second[e] += du * n;
+            first[e] += g[e];
+            second[e] += g[e] * v[e];
         }
     }
 };
@@ -167,11 +170,10 @@ struct group_dx_kernel {
             if (residual) residual.get(at, c.wide, more);
             dy.unpack(raw_dy, g);
             x.unpack(raw_x, v);
-            for (int e = 0; e < 8; ++e) {
-                float n = (v[e] - mean[e]) * rstd[e];
-                float dn = known.before_act(a.kind, e, g[e], n) * known.gain[e];
-                v[e] = rstd[e] * (dn - sum[e] - n * dot[e]) + more[e];
-            }
+            for (int e = 0; e < 8; ++e) v[e] = (v[e] - mean[e]) * rstd[e];
+            known.before_act(a.kind, v, g);
+            for (int e = 0; e < 8; ++e)
+                v[e] = rstd[e] * (g[e] * known.gain[e] - sum[e] - v[e] * dot[e]) + more[e];
             dx.set(at, c.wide, v);
         }
     }
@@ -203,10 +205,9 @@ struct row_dx_kernel {
         known.read(a, row / c.rows, i, c.wide);
         dy.unpack(raw_dy, dn);
         x.unpack(raw_x, n);
-        for (int e = 0; e < 8; ++e) {
-            n[e] = (n[e] - mean) * rstd;
-            dn[e] = known.before_act(a.kind, e, dn[e], n[e]) * known.gain[e];
-        }
+        for (int e = 0; e < 8; ++e) n[e] = (n[e] - mean) * rstd;
+        known.before_act(a.kind, n, dn);
+        for (int e = 0; e < 8; ++e) dn[e] *= known.gain[e];
     }
 
     SID2_DEVICE void one(int64_t row, int first) const
