@@ -20,8 +20,10 @@ typedef struct fake_cuda {
     size_t memory;        /* of a device */
     int fail_after;       /* kernels until one breaks the context for good; -1: never */
     bool capture_refused; /* capturing does not work */
+    size_t cudnn;         /* its version; 0: not found */
     /* Counted. */
     int kernels, products, bias_gradients, captures, graph_launches, allocations;
+    int engines[5], descriptors; /* of cuDNN: runs of each of fake_cudnn.c's engines */
     size_t allocated;
 } fake_cuda;
 extern fake_cuda fake;

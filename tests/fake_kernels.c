@@ -1,31 +1,11 @@
-/* The other tables of the CUDA backend for its tests: no cuDNN, and "own" kernels that are the reference's.
- */
+/* "Own" kernels for the CUDA backend's tests: the reference's. */
 #include "fake_cuda.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../cpu/kernel.h"
 #include "../cuda/kernel.h"
-#include "../cuda/libraries.h"
-
-bool sid2_cudnn_load(sid2_cudnn *cudnn, char *why, size_t size)
-{
-    *cudnn = (sid2_cudnn){0};
-    snprintf(why, size, "libcudnn.so.9 not found");
-    return false;
-}
-
-const char *sid2_cudnn_version(const sid2_cudnn *cudnn, char text[32])
-{
-    (void)cudnn;
-    return strcpy(text, "");
-}
-
-#if SID2_HAVE_CUDNN
-void sid2_cudnn_forget(sid2_cudnn *cudnn) { (void)cudnn; }
-#endif
 
 static void compute(void *argument)
 {
@@ -71,7 +51,6 @@ static bool run(sid2_cuda_call *call, void *stream, sid2_error *err)
            sid2_fail(err, SID2_ERR_DEVICE, "an illegal memory access was encountered");
 }
 
-const sid2_cuda_kernel sid2_cuda_cudnn[SID2_OP_COUNT];
 const sid2_cuda_kernel sid2_cuda_own[SID2_OP_COUNT] = {
 #define OP(name, inputs, outputs, attributes, gradient, formula)                                             \
     {.run = run, .prepare = prepare, .release = release},

@@ -1,6 +1,6 @@
-/* The CUDA backend without a GPU: devices, transfers, programs and matrix products over a CUDA runtime and a
- * cublasLt that run on the host (fake_cuda.h, fake_cublaslt.c), with the reference's kernels as own kernels.
- */
+/* The CUDA backend without a GPU: devices, transfers, programs, matrix products, convolutions and attention
+ * over a CUDA runtime, a cublasLt and a cuDNN that run on the host (fake_cuda.h, fake_cublaslt.c,
+ * fake_cudnn.c), with the reference's kernels as own kernels. */
 #include "model_support.h"
 
 #include "../cuda/cuda_backend.h"
@@ -33,6 +33,7 @@ static int teardown(void **state)
     (void)state;
     assert_int_equal(fake.allocations, 0);
     assert_int_equal(fake.allocated, 0);
+    assert_int_equal(fake.descriptors, 0);
     return 0;
 }
 
@@ -197,6 +198,50 @@ static void products_agree_with_the_reference(void **state)
         fake.bias_gradients = 0;
         sid2_device_close(device);
     }
+    sid2_device_close(reference);
+}
+
+/* What cuDNN is asked for is the operator; and engines whose notes or workspace forbid them are left alone.
+ */
+static void convolutions_and_attention_agree_with_the_reference(void **state)
+{
+    (void)state;
+#if !SID2_HAVE_CUDNN
+    skip();
+#endif
+    enum { CASES = 60 };
+    static const sid2_op ops[] = {SID2_OP_conv2d, SID2_OP_conv2d_dgrad, SID2_OP_conv2d_wgrad,
+                                  SID2_OP_attention, SID2_OP_attention_grad};
+    static const sid2_dtype dtypes[] = {SID2_F32, SID2_BF16, SID2_F16};
+    fake.cudnn = 91900;
+    sid2_device *reference = open_on("reference", (sid2_device_options){0});
+    for (int how = 0; how < 4; how++) {
+        bool deterministic = how % 2, tf32 = how / 2;
+        sid2_device *device =
+            open_on("cuda:0", (sid2_device_options){.deterministic = deterministic, .tf32 = tf32});
+        assert_non_null(strstr(sid2_device_describe(device)->driver, "fake cuDNN"));
+        for (int o = 0; o < 5; o++)
+            for (int d = 0; d < 3; d++) {
+                memset(fake.engines, 0, sizeof fake.engines);
+                check_op(device, reference, ops[o], dtypes[d], CASES);
+                int runs = 0;
+                for (int e = 0; e < 5; e++) runs += fake.engines[e];
+                if (o < 3) assert_int_equal(runs, CASES);
+                if (o >= 3) assert_in_range(runs, d ? CASES / 4 : 0, d ? CASES : 0);
+                assert_int_equal(fake.engines[0] + fake.engines[2], 0); /* loses digits; wants too much */
+                if (deterministic) assert_int_equal(fake.engines[1], 0);
+                if (d == 0 && !tf32) assert_int_equal(fake.engines[3], 0);
+                if (d && !deterministic) assert_true(fake.engines[1] > 0);
+                if (d) assert_true(fake.engines[3] > 0 && fake.engines[4] > 0);
+            }
+        sid2_device_close(device);
+    }
+    fake.cudnn = 91000; /* whose attention has a wrong gradient */
+    sid2_device *device = open_cuda();
+    memset(fake.engines, 0, sizeof fake.engines);
+    check_op(device, reference, SID2_OP_attention_grad, SID2_BF16, CASES);
+    for (int e = 0; e < 5; e++) assert_int_equal(fake.engines[e], 0);
+    sid2_device_close(device);
     sid2_device_close(reference);
 }
 
@@ -368,21 +413,25 @@ static void training_agrees(void **state)
     static uint8_t pixels[BATCH * BYTES];
     static int32_t labels[BATCH];
     sid2_config *config = TINY("model.dropout=0.1");
-    sid2_device *devices[] = {open_on("reference", (sid2_device_options){0}), open_cuda()};
-    sid2_trainer *t[2];
-    for (int d = 0; d < 2; d++) must(t[d] = sid2_trainer_create(devices[d], config, 0, &err));
+    sid2_device *devices[] = {open_on("reference", (sid2_device_options){0}), open_cuda(), NULL};
+    fake.cudnn = 91900;
+    devices[2] = open_cuda();
+    sid2_trainer *t[3];
+    for (int d = 0; d < 3; d++) must(t[d] = sid2_trainer_create(devices[d], config, 0, &err));
     for (int step = 0; step < STEPS; step++) {
-        sid2_train_stats stats[2];
+        sid2_train_stats stats[3];
         make_images(pixels, labels, BATCH, BYTES, 3, (uint64_t)step * BATCH);
-        for (int d = 0; d < 2; d++) must(sid2_trainer_step(t[d], pixels, labels, &stats[d], &err));
-        assert_true(fabs(stats[0].loss - stats[1].loss) < 1e-5 * stats[0].loss);
-        assert_true(fabs(stats[0].grad_norm - stats[1].grad_norm) < 1e-4 * stats[0].grad_norm);
-        for (int i = 0; i < BATCH; i++)
-            assert_true(fabsf(stats[0].sample_loss[i] - stats[1].sample_loss[i]) <
-                        1e-4f * stats[0].sample_loss[i]);
+        for (int d = 0; d < 3; d++) must(sid2_trainer_step(t[d], pixels, labels, &stats[d], &err));
+        for (int d = 1; d < 3; d++) {
+            assert_true(fabs(stats[0].loss - stats[d].loss) < 1e-5 * stats[0].loss);
+            assert_true(fabs(stats[0].grad_norm - stats[d].grad_norm) < 1e-4 * stats[0].grad_norm);
+            for (int i = 0; i < BATCH; i++)
+                assert_true(fabsf(stats[0].sample_loss[i] - stats[d].sample_loss[i]) <
+                            1e-4f * stats[0].sample_loss[i]);
+        }
     }
-    assert_true(fake.captures >= 2 && fake.graph_launches >= 2 * STEPS - 1);
-    for (int d = 0; d < 2; d++) {
+    assert_true(fake.captures >= 4 && fake.graph_launches >= 4 * STEPS - 2);
+    for (int d = 0; d < 3; d++) {
         sid2_trainer_destroy(t[d]);
         sid2_device_close(devices[d]);
     }
@@ -398,6 +447,7 @@ int main(void)
         TEST(memory_that_is_not_there_is_counted),
         TEST(transfers_keep_their_order),
         TEST(products_agree_with_the_reference),
+        TEST(convolutions_and_attention_agree_with_the_reference),
         TEST(every_operator_runs),
         TEST(launches_agree),
         TEST(what_cannot_be_captured_still_runs),
