@@ -28,6 +28,25 @@ struct moments {
     }
 };
 
+/* Sums around the first numbers seen, of eight channels. */
+struct running {
+    float origin[8], sum[8], square[8];
+    int count;
+
+    SID2_DEVICE void add(const array &x, const raw &r)
+    {
+        float v[8];
+        x.unpack(r, v);
+        for (int e = 0; e < 8; ++e) {
+            if (count == 0) origin[e] = v[e];
+            float d = v[e] - origin[e];
+            sum[e] += d;
+            square[e] += d * d;
+        }
+        ++count;
+    }
+};
+
 struct group_partials_kernel {
     enum { THREADS = columns::THREADS };
     columns c;
@@ -39,22 +58,19 @@ struct group_partials_kernel {
         SID2_SHARED(float, means, 8 * THREADS);
         SID2_SHARED(float, squares, 8 * THREADS);
         column mine(c);
-        float origin[8], sum[8] = {}, square[8] = {};
-        int count = 0;
-        for (int row = mine.row; row < mine.rows; row += c.depth, ++count) {
-            float v[8];
-            x.get((mine.sample * c.rows + row) * c.channels + mine.channel, c.wide, v);
-            for (int e = 0; e < 8; ++e) {
-                if (count == 0) origin[e] = v[e];
-                float d = v[e] - origin[e];
-                sum[e] += d;
-                square[e] += d * d;
-            }
+        running own = {};
+        for (int row = mine.row; row < mine.rows; row += 2 * c.depth) {
+            int64_t at = (mine.sample * c.rows + row) * c.channels + mine.channel;
+            bool two = row + c.depth < mine.rows; /* both are loaded before the first is looked at */
+            raw here = x.fetch(at, c.wide), next = {};
+            if (two) next = x.fetch(at + static_cast<int64_t>(c.depth) * c.channels, c.wide);
+            own.add(x, here);
+            if (two) own.add(x, next);
         }
         for (int e = 0; e < 8; ++e) {
-            float mean = count ? sum[e] / static_cast<float>(count) : 0;
-            means[e * THREADS + thread()] = count ? origin[e] + mean : 0;
-            squares[e * THREADS + thread()] = count ? fmaxf(square[e] - sum[e] * mean, 0) : 0;
+            float mean = own.count ? own.sum[e] / static_cast<float>(own.count) : 0;
+            means[e * THREADS + thread()] = own.origin[e] + mean;
+            squares[e * THREADS + thread()] = fmaxf(own.square[e] - own.sum[e] * mean, 0);
         }
         barrier();
         for (int i = thread(); i < c.width() * c.lanes; i += THREADS) {
