@@ -79,7 +79,10 @@ static bool prepare(job *j, sid2_error *err)
     j->device = open_device(&j->on, err);
     if (!j->device) return false;
     sid2_config_settle_sample(j->config, j->device);
+    progress_begin(&j->bar);
+    progress_wait(&j->bar, "preparing the device");
     j->sampler = sid2_sampler_create(j->device, j->config, j->memory, err);
+    progress_clear(&j->bar);
     return j->sampler && sid2_sampler_load(j->sampler, j->directory, !j->raw, err) &&
            sid2_checkpoint_digest(j->directory, j->digest, err);
 }

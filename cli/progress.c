@@ -111,6 +111,14 @@ void progress_show(progress *p, double fraction, const char *format, ...)
     p->shown = true;
 }
 
+void progress_wait(progress *p, const char *what)
+{
+    if (!p->terminal) return;
+    fprintf(stderr, "\r\033[K%s ..", what);
+    fflush(stderr);
+    p->shown = true;
+}
+
 void progress_clear(progress *p)
 {
     if (p->shown) fputs("\r\033[K", stderr);

@@ -15,6 +15,8 @@ void progress_begin(progress *p);
 /* Redraws, at most ten times a second (every ten seconds where not a terminal). fraction: 0..1. */
 void progress_show(progress *p, double fraction, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* On a terminal, a line for what takes an unknown time; until the bar is shown or cleared. */
+void progress_wait(progress *p, const char *what);
 /* Clears the bar, so that a line can be printed. */
 void progress_clear(progress *p);
 

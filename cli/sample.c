@@ -182,7 +182,10 @@ static bool prepare(job *j, sid2_error *err)
     j->device = open_device(&j->on, err);
     if (!j->device) return false;
     sid2_config_settle_sample(j->config, j->device);
+    progress_begin(&j->bar);
+    progress_wait(&j->bar, "preparing the device");
     j->sampler = sid2_sampler_create(j->device, j->config, j->memory, err);
+    progress_clear(&j->bar);
     return j->sampler && sid2_sampler_load(j->sampler, j->directory, !j->raw, err) &&
            sid2_checkpoint_digest(j->directory, j->digest, err) && prepare_output(j, err);
 }
@@ -274,8 +277,8 @@ static bool work(job *j, sid2_error *err)
 static void print_result(const job *j, double seconds)
 {
     char spent[32], rate[32];
-    printf("%zu images in %s (%s images/s): %s%s\n", j->count, text_time(seconds, spent),
-           text_rate((double)j->count / seconds, rate), j->out,
+    printf("%zu image%s in %s (%s images/s): %s%s\n", j->count, j->count == 1 ? "" : "s",
+           text_time(seconds, spent), text_rate((double)j->count / seconds, rate), j->out,
            j->kind == OUTPUT_FOLDER && !ends_with(j->out, "/") ? "/" : "");
     double steps = config_real(j->config, "sample.steps");
     if (config_real(j->config, "sample.guidance") != 1 && j->full)

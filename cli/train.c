@@ -162,7 +162,10 @@ static bool prepare(session *s, sid2_error *err)
     if (!s->device) return false;
     sid2_config_settle_train(s->config, s->device);
     if (s->resuming && !run_check_config(s->out, s->config, err)) return false;
+    progress_begin(&s->bar);
+    progress_wait(&s->bar, "preparing the device");
     s->trainer = sid2_trainer_create(s->device, s->config, s->memory, err);
+    progress_clear(&s->bar);
     if (!s->trainer) return false;
     /* A run that goes on is locked before it is read; a new one gets its folder last. */
     if ((s->resuming && !run_open(&s->run, s->out, err)) || !prepare_state(s, err) ||
