@@ -13,15 +13,16 @@ typedef struct sid2_buffer sid2_buffer;
 typedef struct sid2_program sid2_program;
 
 typedef struct sid2_device_info {
-    char name[128];   /* "AMD EPYC, 2 threads, AVX-512" */
-    char id[32];      /* what --device takes: "cpu", "reference", "vulkan:0" */
-    char driver[128]; /* library or driver and version */
-    char detail[256]; /* the variants in use */
-    size_t memory;    /* bytes it can use, 0 if unknown */
-    bool own_memory;  /* not the host's: there to be filled */
-    bool bf16, f16;   /* compute types it takes, beside f32 */
-    sid2_dtype fast;  /* the one it is fastest in */
-    int rank;         /* preference for "auto": the largest wins */
+    char name[128];         /* "AMD EPYC, 2 threads, AVX-512" */
+    char id[32];            /* what --device takes: "cpu", "reference", "vulkan:0" */
+    char driver[128];       /* library or driver and version */
+    char detail[256];       /* the variants in use */
+    size_t memory;          /* bytes it can use, 0 if unknown */
+    bool own_memory;        /* not the host's: there to be filled */
+    bool bf16, f16;         /* compute types it takes, beside f32 */
+    sid2_dtype fast;        /* the one it is fastest in */
+    bool rounds_conv_wgrad; /* 16-bit convolutions: their weight gradient has that type before it is added */
+    int rank;               /* preference for "auto": the largest wins */
 } sid2_device_info;
 
 typedef struct sid2_device_options {

@@ -278,27 +278,30 @@ static double rounding(sid2_dtype dtype)
 }
 
 /* Roundings of intermediate numbers to a 16-bit type that a device may do: probabilities in attention, as
- * matrix units take them. */
-static double inner_roundings(const sid2_opcase *c)
+ * matrix units take them; and what it says of itself. */
+static double inner_roundings(const sid2_opcase *c, int output, const sid2_device_info *device)
 {
     switch (c->op) {
     case SID2_OP_attention: return 2 * rounding(c->in[0].type.dtype);
     case SID2_OP_attention_grad: return 4 * rounding(c->in[0].type.dtype);
     case SID2_OP_linear: /* cublasLt takes a bias in the output's type only */
     case SID2_OP_conv2d: return present(c->in[2].type) ? rounding(c->out[0].dtype) : 0;
+    case SID2_OP_conv2d_wgrad:
+        return output == 0 && device->rounds_conv_wgrad ? rounding(c->in[0].type.dtype) : 0;
     default: return 0;
     }
 }
 
-/* How far an element may be from what is expected; see opcheck.h. */
-static double allowance(const sid2_opcase *c, int output, double expected, double rms)
+/* How far an element may be from what is expected; see opcheck.h. before: what it was added to. */
+static double allowance(const sid2_opcase *c, int output, const sid2_device_info *device, double expected,
+                        double before, double rms)
 {
     if (c->out[output].dtype == SID2_U8)
         return 1; /* a level next door, where a rounding falls the other way */
     double size = fabs(expected) + rms, sum = 8 * 0x1p-24 * sqrt(1 + (double)c->length[output]);
-    double inner = inner_roundings(c);
+    double inner = inner_roundings(c, output, device) * (size + fabs(before));
     double smallest = c->out[output].dtype == SID2_F16 ? 0x1p-25 : 0; /* half of what f16 can tell from 0 */
-    return size * (rounding(c->out[output].dtype) + inner) + (size + c->magnitude[output]) * sum + smallest;
+    return size * rounding(c->out[output].dtype) + inner + (size + c->magnitude[output]) * sum + smallest;
 }
 
 static void describe_failure(const sid2_opcase *c, const sid2_op_info *info, int number, const char *what,
@@ -313,8 +316,8 @@ static void describe_failure(const sid2_opcase *c, const sid2_op_info *info, int
                              sid2_shape_text(c->in[i].type.shape, text), c->alias[0] == i ? "=" : "");
 }
 
-static void compare(const sid2_opcase *c, const sid2_op_info *info, const numbers *n, int number, bool intact,
-                    sid2_opcheck_result *result)
+static void compare(const sid2_opcase *c, const sid2_op_info *info, const sid2_device_info *device,
+                    const numbers *n, int number, bool intact, sid2_opcheck_result *result)
 {
     bool failed = !intact;
     char what[120] = "memory beside a tensor, or an input, was overwritten";
@@ -326,7 +329,8 @@ static void compare(const sid2_opcase *c, const sid2_op_info *info, const number
         double rms = sqrt(squares / (double)(count ? count : 1));
         for (int64_t i = 0; i < count; i++) {
             double got = n->got[o][i], expected = n->expected[o][i], error = fabs(got - expected);
-            double allowed = allowance(c, o, expected, rms);
+            double before = n->initial[o] ? n->initial[o][i] : 0;
+            double allowed = allowance(c, o, device, expected, before, rms);
             if (isnan(error)) error = INFINITY;
             if (error / allowed > result->worst) result->worst = error / allowed;
             if (error <= allowed || failed) continue;
@@ -351,7 +355,7 @@ static bool run_case(sid2_device *device, sid2_device *reference, sid2_op op, si
               run_forward(reference, &c, &n, err) && make_call(&c, &n, false, &tested, err) &&
               make_call(&c, &n, true, &arbiter, err) && execute(device, &tested, &intact, err) &&
               execute(reference, &arbiter, NULL, err);
-    if (ok) compare(&c, &info, &n, number, intact, result);
+    if (ok) compare(&c, &info, sid2_device_describe(device), &n, number, intact, result);
     release(&n);
     return ok;
 }

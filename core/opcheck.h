@@ -6,7 +6,9 @@
  *
  *     size * (rounding of the output's type
  *             + for attention in a 16-bit type: a few roundings of the probabilities to that type
- *             + for a product with a bias: a rounding of that to the output's type)
+ *             + for a product with a bias: a rounding of that to the output's type
+ *             + for the weight gradient of a 16-bit convolution, on devices that say so: one to that type,
+ *               also of what it is added to)
  *     + (size + magnitude of the terms it is summed from) * 8 * 2^-24 * sqrt(1 + number of terms)
  *
  * and one level in a picture of bytes.

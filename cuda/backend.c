@@ -164,8 +164,8 @@ static bool cuda_missing(int line, char text[200])
     return false;
 }
 
-/* "driver 13.0, runtime 13.0, cublasLt 13.1.0, cuDNN 9.19.0" */
-static void describe_driver(char *text, size_t size)
+/* "driver 13.0, runtime 13.0, cublasLt 13.1.0, cuDNN 9.19.0". Whether there is a cuDNN. */
+static bool describe_driver(char *text, size_t size)
 {
     char part[64], why[100];
     int driver = 0;
@@ -181,6 +181,7 @@ static void describe_driver(char *text, size_t size)
     loaded = sid2_cudnn_load(&cudnn, why, sizeof why);
     strncat(text, ", ", size - strlen(text) - 1);
     strncat(text, loaded ? sid2_cudnn_version(&cudnn, part) : "no cuDNN", size - strlen(text) - 1);
+    return loaded;
 }
 
 static bool cuda_describe(int index, const sid2_device_options *options, sid2_device_info *info)
@@ -197,7 +198,8 @@ static bool cuda_describe(int index, const sid2_device_options *options, sid2_de
                                .rank = 1000 - index};
     snprintf(info->name, sizeof info->name, "%.100s", properties.name);
     snprintf(info->id, sizeof info->id, "cuda:%d", index);
-    describe_driver(info->driver, sizeof info->driver);
+    bool cudnn = describe_driver(info->driver, sizeof info->driver);
+    info->rounds_conv_wgrad = cudnn && sid2_cudnn_rounds_wgrad(capability);
     snprintf(info->detail, sizeof info->detail, "compute capability %d.%d, %d multiprocessors%s%s",
              properties.major, properties.minor, properties.multiProcessorCount,
              options && options->deterministic ? ", deterministic" : "",

@@ -14,7 +14,7 @@
  * one that is the same in every run is wanted, the own kernel sums it.
  *
  * The heuristic is asked once for each shape, and only for algorithms that keep partial sums in f32. */
-#include "kernel.h"
+#include "helper.h"
 #include "libraries.h"
 
 #include <stdlib.h>
@@ -39,12 +39,6 @@ typedef struct sid2_cublaslt_choice {
     size_t workspace;
 } choice;
 
-/* A call of an own kernel before or after the product. */
-typedef struct helper {
-    sid2_cuda_call call;
-    const sid2_cuda_kernel *kernel; /* NULL: none */
-} helper;
-
 typedef struct state {
     request asked;
     const void *a, *b, *c; /* D is the call's output 0 */
@@ -54,7 +48,7 @@ typedef struct state {
     size_t workspace;
     void *bias; /* of the epilogue; NULL: at vector_at in scratch */
     size_t vector_at;
-    helper before, after;
+    sid2_cuda_helper before, after; /* the bias in D's type; the bias gradient */
 } state;
 
 static size_t aligned(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
@@ -230,37 +224,6 @@ static bool choose(sid2_cublaslt *lt, const request *q, const state *s, choice *
     return true;
 }
 
-/* ---- Own kernels before and after ---- */
-
-static bool prepare_helper(helper *h, const sid2_cuda_call *call, sid2_op op, sid2_error *err)
-{
-    const sid2_cuda_kernel *kernel = &sid2_cuda_own[op];
-    h->call.op = op;
-    h->call.target = call->target;
-    if (!kernel->run) return sid2_fail(err, SID2_ERR_UNSUPPORTED, "no own %s to help", sid2_op_name(op));
-    if (kernel->prepare && !kernel->prepare(&h->call, err)) return false;
-    h->kernel = kernel;
-    return true;
-}
-
-static bool run_helper(helper *h, const sid2_cuda_call *call, void *stream, sid2_error *err)
-{
-    if (!h->kernel) return true;
-    h->call.scratch = call->scratch;
-    return h->kernel->run(&h->call, stream, err);
-}
-
-static void release_helper(helper *h)
-{
-    if (h->kernel && h->kernel->release) h->kernel->release(&h->call);
-}
-
-static sid2_cuda_tensor vector(void *data, sid2_dtype dtype, int64_t n)
-{
-    /* In scratch, whose address is known only when running: until then one as well aligned. */
-    return (sid2_cuda_tensor){data ? data : (void *)(uintptr_t)ALIGNMENT, dtype, sid2_shape_of(n)};
-}
-
 /* ---- The kernel ---- */
 
 static void release(sid2_cuda_call *call)
@@ -268,8 +231,8 @@ static void release(sid2_cuda_call *call)
     state *s = call->state;
     if (!s) return;
     free_descriptors(call->target->cublaslt, s);
-    release_helper(&s->before);
-    release_helper(&s->after);
+    sid2_cuda_helper_release(&s->before);
+    sid2_cuda_helper_release(&s->after);
     free(s);
     call->state = NULL;
 }
@@ -296,34 +259,17 @@ static bool plan_bias(sid2_cuda_call *call, state *s, const roles *r, sid2_error
         s->bias = r->bias->data;
         return true;
     }
-    static const sid2_attr to[] = {[SID2_F32] = {.dtype = SID2_F32},
-                                   [SID2_BF16] = {.dtype = SID2_BF16},
-                                   [SID2_F16] = {.dtype = SID2_F16}};
-    s->before.call.attr = &to[r->d->dtype];
-    s->before.call.in[0] = *r->bias;
-    s->before.call.out[0] = vector(NULL, r->d->dtype, s->asked.m);
-    return prepare_helper(&s->before, call, SID2_OP_cast, err);
+    return sid2_cuda_helper_cast(&s->before, call, r->bias, r->d->dtype, err);
 }
 
 /* dbias by the product's epilogue and an addition, or by the own kernel alone. */
 static bool plan_bias_gradient(sid2_cuda_call *call, state *s, const roles *r, sid2_error *err)
 {
-    static const sid2_attr plainly = {.scale = 1};
     s->asked.epilogue = CUBLASLT_EPILOGUE_BGRADB;
-    if (!call->target->deterministic && r->dbias->dtype == r->d->dtype && plan(call, s, NULL)) {
-        s->after.call.attr = &plainly;
-        s->after.call.in[0] = s->after.call.out[0] = *r->dbias;
-        s->after.call.in[1] = vector(NULL, r->dbias->dtype, s->asked.n);
-        return prepare_helper(&s->after, call, SID2_OP_add, err);
-    }
+    if (!call->target->deterministic && r->dbias->dtype == r->d->dtype && plan(call, s, NULL))
+        return sid2_cuda_helper_add(&s->after, call, r->dbias, r->dbias->dtype, err);
     s->asked.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-    s->after.call.attr = call->attr;
-    s->after.call.in[0] = call->in[0];
-    s->after.call.in[1] = call->in[1];
-    s->after.call.out[0] = call->out[0];
-    s->after.call.out[0].data = NULL;
-    s->after.call.out[1] = call->out[1];
-    return plan(call, s, err) && prepare_helper(&s->after, call, call->op, err);
+    return plan(call, s, err) && sid2_cuda_helper_bias_gradient(&s->after, call, err);
 }
 
 static bool prepare(sid2_cuda_call *call, sid2_error *err)
@@ -364,13 +310,13 @@ static bool run(sid2_cuda_call *call, void *stream, sid2_error *err)
         if (!SET_MATMUL(lt, s->matmul, BIAS_POINTER, vector_place))
             return sid2_fail(err, SID2_ERR_DEVICE, "cublasLt refused a bias");
     }
-    if (!run_helper(&s->before, call, stream, err)) return false;
+    if (!sid2_cuda_helper_run(&s->before, call, stream, err)) return false;
     cublasStatus_t status = lt->cublasLtMatmul(
         lt->handle, s->matmul, &one, s->a, s->layout_a, s->b, s->layout_b, &beta, s->c, s->layout_d,
         call->out[0].data, s->layout_d, &s->algorithm, call->scratch, s->workspace, stream);
     if (status != CUBLAS_STATUS_SUCCESS)
         return sid2_fail(err, SID2_ERR_DEVICE, "cublasLt failed with status %d", (int)status);
-    return run_helper(&s->after, call, stream, err);
+    return sid2_cuda_helper_run(&s->after, call, stream, err);
 }
 
 #define PRODUCT                                                                                              \

@@ -1,21 +1,27 @@
 /* Convolutions and their gradients, NHWC. A call may be f32, bf16 or f16 throughout; biases and weight
  * gradients are f32.
  *
- * Which graph is asked for decides how good an engine there is:
- * - bias and residual: the convolution, + residual, + bias, in this order, for so the ready-made engines want
- * it;
+ * Which graph is asked for decides how good an engine there is. The ready-made ones use what matrix units a
+ * GPU has; those that cuDNN compiles for a graph are, for convolutions, of Ampere's kind on Hopper too
+ * (cuDNN 9.19), where that is about half the speed. So:
+ * - bias and residual: the convolution, + residual, + bias, in this order, and the bias in x's type, to which
+ * an own kernel rounds it;
  * - residual alone: the convolution adds to y (beta = 1), where the residual mostly lies already;
- * - weight gradient of 16-bit tensors: no engine writes f32, but the compiled ones take `+ dw` in f32 behind
- * the product, which is what is wanted: no digit is lost, and nothing to be done after. */
+ * - weight gradient of 16-bit tensors: no ready-made engine writes f32. On Hopper and its like the product is
+ *   written in 16 bits, rounded once, and an own kernel adds it to dw. Elsewhere a compiled engine is as
+ * fast, adds dw in f32 behind the product, and no digit is lost. */
 #include "cudnn_graph.h"
+#include "helper.h"
 
 #include <cuda_runtime_api.h>
 #include <stdlib.h>
 
-/* What a prepared call of this file keeps. */
+/* What a prepared call of this file keeps. Scratch: the plan's workspace or a helper's, then, at tensor_at,
+ * what a helper casts or adds: the bias or the weight gradient in 16 bits. */
 typedef struct conv_state {
     const sid2_cudnn_plan *plan;
-    sid2_cuda_call bias; /* weight gradient: the own kernel's call that adds the bias gradient alone */
+    sid2_cuda_helper cast, add, bias_gradient;
+    size_t tensor_at;
 } conv_state;
 
 /* Images of any leading dimensions as N, H, W, C. */
@@ -46,8 +52,30 @@ static bool prepare(sid2_cuda_call *call, const sid2_cudnn_graph *g, sid2_error 
     if (!state) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for a prepared call");
     state->plan = plan;
     call->state = state;
-    call->scratch_bytes = plan->workspace;
     return true;
+}
+
+/* Lays out the scratch, once the helpers are prepared; good: whether they could be. */
+static bool finish(sid2_cuda_call *call, const sid2_cuda_tensor *in_scratch, bool good)
+{
+    conv_state *state = call->state;
+    const sid2_cuda_helper *helpers[] = {&state->cast, &state->add, &state->bias_gradient};
+    size_t shared = state->plan->workspace;
+    if (!good) return sid2_cudnn_release_conv(call), false;
+    for (int i = 0; i < 3; ++i)
+        if (helpers[i]->call.scratch_bytes > shared) shared = helpers[i]->call.scratch_bytes;
+    state->tensor_at = (shared + 255) / 256 * 256;
+    call->scratch_bytes = state->tensor_at;
+    if (in_scratch)
+        call->scratch_bytes +=
+            (size_t)sid2_shape_count(in_scratch->shape) * sid2_dtype_size(in_scratch->dtype);
+    return true;
+}
+
+static void *tensor_in_scratch(const sid2_cuda_call *call)
+{
+    const conv_state *state = call->state;
+    return (char *)call->scratch + state->tensor_at;
 }
 
 static bool same_types(const sid2_cuda_call *call, sid2_error *err)
@@ -73,9 +101,9 @@ bool sid2_cudnn_prepare_conv(sid2_cuda_call *call, sid2_error *err)
     sid2_cudnn_tensor y = add_image(&g, SID2_CUDNN_MEMORY, dtype, out);
     if (!bias || !bias->data) {
         sid2_cudnn_add_step(&g, verb, residual->data ? SID2_CUDNN_ADDED : SID2_CUDNN_WRITTEN, x, w, y);
-        return prepare(call, &g, err);
+        return prepare(call, &g, err) && finish(call, NULL, true);
     }
-    sid2_cudnn_tensor b = add_image(&g, SID2_CUDNN_MEMORY, SID2_F32, vector);
+    sid2_cudnn_tensor b = add_image(&g, SID2_CUDNN_MEMORY, dtype, vector);
     sid2_cudnn_tensor sum = add_image(&g, SID2_CUDNN_VIRTUAL, SID2_F32, out);
     sid2_cudnn_add_step(&g, verb, SID2_CUDNN_WRITTEN, x, w, sum);
     if (residual->data) {
@@ -85,15 +113,23 @@ bool sid2_cudnn_prepare_conv(sid2_cuda_call *call, sid2_error *err)
         sum = more;
     }
     sid2_cudnn_add_step(&g, SID2_CUDNN_POINTWISE, CUDNN_POINTWISE_ADD, sum, b, y);
-    return prepare(call, &g, err);
+    if (!prepare(call, &g, err)) return false;
+    if (bias->dtype == dtype) return finish(call, NULL, true);
+    conv_state *state = call->state;
+    bool good = sid2_cuda_helper_cast(&state->cast, call, bias, dtype, err);
+    return finish(call, &state->cast.call.out[0], good);
 }
 
 bool sid2_cudnn_run_conv(sid2_cuda_call *call, void *stream, sid2_error *err)
 {
-    const conv_state *state = call->state;
+    conv_state *state = call->state;
     bool forward = call->op == SID2_OP_conv2d;
     void *bias = forward ? call->in[2].data : NULL, *residual = call->in[forward ? 3 : 2].data;
     void *y = call->out[0].data;
+    if (state->cast.kernel) {
+        bias = state->cast.call.out[0].data = tensor_in_scratch(call);
+        if (!sid2_cuda_helper_run(&state->cast, call, stream, err)) return false;
+    }
     /* By index, in the order in which prepare added them. */
     void *const pointers[SID2_CUDNN_TENSORS] = {call->in[0].data, call->in[1].data, y, bias, NULL, residual};
     if (!bias && residual && residual != y) {
@@ -104,18 +140,18 @@ bool sid2_cudnn_run_conv(sid2_cuda_call *call, void *stream, sid2_error *err)
     return sid2_cudnn_execute(call->target, state->plan, pointers, call->scratch, stream, err);
 }
 
-/* x, dy -> dw+ f32, dbias+ f32? */
-bool sid2_cudnn_prepare_wgrad(sid2_cuda_call *call, sid2_error *err)
+/* The product as it is, in x's type; or dw + product, in f32. */
+static bool prepare_product(sid2_cuda_call *call, bool rounded, sid2_error *err)
 {
     sid2_dtype dtype = call->in[0].dtype;
-    if (!same_types(call, err)) return false;
-    if (!call->out[0].data) return sid2_fail(err, SID2_ERR_UNSUPPORTED, "not a weight gradient");
     extent filter = extent_of(call->out[0].shape);
     sid2_cudnn_graph g = {.kernel = filter.h, .f32 = dtype == SID2_F32};
     sid2_cudnn_tensor x = add_image(&g, SID2_CUDNN_MEMORY, dtype, extent_of(call->in[0].shape));
     sid2_cudnn_tensor dy = add_image(&g, SID2_CUDNN_MEMORY, dtype, extent_of(call->in[1].shape));
-    sid2_cudnn_tensor dw = add_image(&g, SID2_CUDNN_MEMORY, SID2_F32, filter);
-    if (dtype == SID2_F32) {
+    sid2_cudnn_tensor dw = add_image(&g, SID2_CUDNN_MEMORY, rounded ? dtype : SID2_F32, filter);
+    if (rounded) {
+        sid2_cudnn_add_step(&g, SID2_CUDNN_WGRAD, SID2_CUDNN_WRITTEN, x, dy, dw);
+    } else if (dtype == SID2_F32) {
         sid2_cudnn_add_step(&g, SID2_CUDNN_WGRAD, SID2_CUDNN_ADDED, x, dy, dw);
     } else {
         sid2_cudnn_tensor before = add_image(&g, SID2_CUDNN_MEMORY, SID2_F32, filter);
@@ -123,36 +159,42 @@ bool sid2_cudnn_prepare_wgrad(sid2_cuda_call *call, sid2_error *err)
         sid2_cudnn_add_step(&g, SID2_CUDNN_WGRAD, SID2_CUDNN_WRITTEN, x, dy, product);
         sid2_cudnn_add_step(&g, SID2_CUDNN_POINTWISE, CUDNN_POINTWISE_ADD, product, before, dw);
     }
-    if (!prepare(call, &g, err)) return false;
-    if (!call->out[1].data) return true;
+    return prepare(call, &g, err);
+}
 
-    const sid2_cuda_kernel *own = &sid2_cuda_own[call->op];
+/* x, dy -> dw+ f32, dbias+ f32? */
+bool sid2_cudnn_prepare_wgrad(sid2_cuda_call *call, sid2_error *err)
+{
+    sid2_dtype dtype = call->in[0].dtype;
+    if (!same_types(call, err)) return false;
+    if (!call->out[0].data) return sid2_fail(err, SID2_ERR_UNSUPPORTED, "not a weight gradient");
+    bool rounded = dtype != SID2_F32 && sid2_cudnn_rounds_wgrad(call->target->capability) &&
+                   prepare_product(call, true, NULL);
+    if (!rounded && !prepare_product(call, false, err)) return false;
     conv_state *state = call->state;
-    state->bias = *call;
-    state->bias.out[0].data = NULL;
-    state->bias.state = NULL;
-    state->bias.scratch_bytes = 0;
-    if (own->prepare && !own->prepare(&state->bias, err)) return sid2_cudnn_release_conv(call), false;
-    if (state->bias.scratch_bytes > call->scratch_bytes) call->scratch_bytes = state->bias.scratch_bytes;
-    return true;
+    bool good = !rounded || sid2_cuda_helper_add(&state->add, call, &call->out[0], dtype, err);
+    good = good && (!call->out[1].data || sid2_cuda_helper_bias_gradient(&state->bias_gradient, call, err));
+    return finish(call, rounded ? &state->add.call.in[1] : NULL, good);
 }
 
 bool sid2_cudnn_run_wgrad(sid2_cuda_call *call, void *stream, sid2_error *err)
 {
     conv_state *state = call->state;
     void *dw = call->out[0].data;
+    if (state->add.kernel) dw = state->add.call.in[1].data = tensor_in_scratch(call);
     void *const pointers[SID2_CUDNN_TENSORS] = {call->in[0].data, call->in[1].data, dw, dw};
-    if (!sid2_cudnn_execute(call->target, state->plan, pointers, call->scratch, stream, err)) return false;
-    if (!call->out[1].data) return true;
-    state->bias.scratch = call->scratch;
-    return sid2_cuda_own[call->op].run(&state->bias, stream, err);
+    return sid2_cudnn_execute(call->target, state->plan, pointers, call->scratch, stream, err) &&
+           sid2_cuda_helper_run(&state->add, call, stream, err) &&
+           sid2_cuda_helper_run(&state->bias_gradient, call, stream, err);
 }
 
 void sid2_cudnn_release_conv(sid2_cuda_call *call)
 {
     conv_state *state = call->state;
-    const sid2_cuda_kernel *own = &sid2_cuda_own[call->op];
-    if (state && state->bias.target && own->release) own->release(&state->bias);
+    if (!state) return;
+    sid2_cuda_helper_release(&state->cast);
+    sid2_cuda_helper_release(&state->add);
+    sid2_cuda_helper_release(&state->bias_gradient);
     free(state);
     call->state = NULL;
 }

@@ -6,7 +6,7 @@
 #define COUNT_OF(array) ((int64_t)(sizeof(array) / sizeof *(array)))
 
 /* Engines that want more are passed over; all but fallbacks want far less. */
-static const int64_t workspace_limit = (int64_t)1 << 30;
+static const int64_t workspace_limit = (int64_t)2 << 30;
 
 /* ---- Writing a graph ---- */
 
@@ -283,6 +283,7 @@ static bool engine_allowed(maker *m, cudnnBackendDescriptor_t config)
 {
     cudnnBackendDescriptor_t engine = create(m, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
     cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+    cudnnBackendBehaviorNote_t behavior[CUDNN_BEHAVIOR_NOTE_TYPE_COUNT];
     int64_t count = 0;
     if (!engine ||
         m->api->cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR,
@@ -295,6 +296,12 @@ static bool engine_allowed(maker *m, cudnnBackendDescriptor_t config)
         return false;
     for (int64_t i = 0; i < count && i < COUNT_OF(notes); ++i)
         if (!allowed(m->plan, notes[i])) return false;
+    m->plan->compiled = false;
+    if (m->api->cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE,
+                                         COUNT_OF(behavior), &count, behavior) != CUDNN_STATUS_SUCCESS)
+        return true;
+    for (int64_t i = 0; i < count && i < COUNT_OF(behavior); ++i)
+        if (behavior[i] == CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION) m->plan->compiled = true;
     return true;
 }
 

@@ -66,6 +66,7 @@ typedef struct sid2_cudnn_plan {
     cudnnBackendDescriptor_t made; /* NULL: no engine can do it */
     size_t workspace;
     int64_t engine;
+    bool compiled; /* for this graph, by cuDNN; else ready-made */
 } sid2_cudnn_plan;
 
 /* The plan for this graph; cuDNN's to free. False with SID2_ERR_UNSUPPORTED where no engine can do it. */

@@ -54,6 +54,9 @@ typedef struct sid2_cublaslt {
     int choice_count, choice_capacity;
 } sid2_cublaslt;
 
+/* Whether weight gradients of 16-bit convolutions are taken from cuDNN in 16 bits: see cudnn_conv.c. */
+static inline bool sid2_cudnn_rounds_wgrad(int capability) { return capability >= 90 && capability < 120; }
+
 #if SID2_HAVE_CUDNN
 /* What sid2_cuda_target.cudnn points to. */
 typedef struct sid2_cudnn {

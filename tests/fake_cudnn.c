@@ -215,8 +215,9 @@ static cudnnStatus_t get_attribute(cudnnBackendDescriptor_t const made, cudnnBac
                                                                       : CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
         *count = d->engine != HUGE_SCRATCH && d->engine != PLAIN;
         break;
+    case CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE: *count = 0; break;
     case CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE:
-        *(int64_t *)to = d->engine == HUGE_SCRATCH ? (int64_t)2 << 30 : 1000 + d->engine;
+        *(int64_t *)to = d->engine == HUGE_SCRATCH ? (int64_t)3 << 30 : 1000 + d->engine;
         break;
     default: return CUDNN_STATUS_BAD_PARAM;
     }

@@ -6,7 +6,6 @@
  * deterministic mode), a preset's name (else all). */
 #include <stdio.h>
 
-#include "kernel.h"
 #include "libraries.h"
 
 #if !SID2_HAVE_CUDNN
@@ -23,6 +22,7 @@ int main(void)
 #include <time.h>
 
 #include "config.h"
+#include "cudnn_graph.h"
 #include "sampling.h"
 #include "sid2.h"
 #include "training.h"
@@ -187,6 +187,21 @@ static bool try_call(const sid2_cuda_target *target, const wanted *w, size_t *mo
     return made || own;
 }
 
+/* On Hopper, what cuDNN compiles for a convolution is of Ampere's kind, at half the speed: there all must be
+ * ready-made. Returns those that are not. */
+static int count_compiled(const sid2_cudnn *cudnn, const paper_device *paper)
+{
+    int compiled = 0;
+    for (const sid2_cudnn_plan *p = cudnn->plans; p; p = p->next) {
+        if (!p->compiled || p->graph.steps[0].verb > SID2_CUDNN_WGRAD || paper->capability != 90) continue;
+        const int64_t *dim = p->graph.tensors[0].dim;
+        printf("sm_90: a compiled engine for a convolution of %d x %d x %d x %d\n", (int)dim[0], (int)dim[2],
+               (int)dim[3], (int)dim[1]);
+        compiled++;
+    }
+    return compiled;
+}
+
 static int run(const paper_device *paper, int index, bool all, bool deterministic)
 {
     static sid2_cudnn cudnn;
@@ -214,6 +229,7 @@ static int run(const paper_device *paper, int index, bool all, bool deterministi
         }
     printf("sm_%d%s: %d of %d calls, %d without a plan; the most scratch %.1f MiB\n\n", paper->capability,
            deterministic ? ", deterministic" : "", tried, call_count, failed, (double)most / (1 << 20));
+    failed += count_compiled(&cudnn, paper);
     sid2_cudnn_forget(&cudnn);
     cudnn.cudnnBackendDestroyDescriptor(cudnn.device);
     return failed != 0;

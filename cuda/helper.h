@@ -1,0 +1,27 @@
+/* An own kernel that does, before or after a library's, what that leaves to be done. */
+#ifndef SID2_CUDA_HELPER_H
+#define SID2_CUDA_HELPER_H
+
+#include "kernel.h"
+
+typedef struct sid2_cuda_helper {
+    sid2_cuda_call call;            /* call.scratch_bytes: wanted of the scratch, shared with the library */
+    const sid2_cuda_kernel *kernel; /* NULL: none, and running does nothing */
+} sid2_cuda_helper;
+
+/* Each prepares a helper of `call`. What lies in scratch gets its address before running: */
+/* call.out[0], there = `from` in another type. */
+bool sid2_cuda_helper_cast(sid2_cuda_helper *helper, const sid2_cuda_call *call, const sid2_cuda_tensor *from,
+                           sid2_dtype to, sid2_error *err);
+/* `to` += call.in[1], there. */
+bool sid2_cuda_helper_add(sid2_cuda_helper *helper, const sid2_cuda_call *call, const sid2_cuda_tensor *to,
+                          sid2_dtype more, sid2_error *err);
+/* The bias gradient alone of `call`, a weight gradient. */
+bool sid2_cuda_helper_bias_gradient(sid2_cuda_helper *helper, const sid2_cuda_call *call, sid2_error *err);
+
+/* Enqueues, with the scratch of `call`. */
+bool sid2_cuda_helper_run(sid2_cuda_helper *helper, const sid2_cuda_call *call, void *stream,
+                          sid2_error *err);
+void sid2_cuda_helper_release(sid2_cuda_helper *helper);
+
+#endif
