@@ -9,9 +9,9 @@
  * rows
  *
  * A residual is C with beta = 1; so is dw, which is added to. Bias and bias gradient are epilogues. The bias
- * must have D's type, so before a 16-bit product it is rounded to that, in scratch. The bias gradient
- * replaces what it is written over, so it goes to scratch and is added; where cublasLt has no such kernel, or
- * one that is the same in every run is wanted, the own kernel sums it.
+ * must have D's type: parameters are kept in the compute type too, any other bias is rounded in scratch. The
+ * bias gradient replaces what it is written over, so it goes to scratch and is added; where cublasLt has no
+ * such kernel, or one that is the same in every run is wanted, the own kernel sums it.
  *
  * The heuristic is asked once for each shape, and only for algorithms that keep partial sums in f32. */
 #include "helper.h"
@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORKSPACE = 32 << 20, ALIGNMENT = 256, CANDIDATES = 4 };
+enum { WORKSPACE = 32 << 20, ALIGNMENT = 256, BIAS_ALIGNMENT = 16, CANDIDATES = 4 };
 
 /* What is asked, as cublasLt sees it; compared as bytes, so all of it is set. */
 typedef struct request {
@@ -252,14 +252,14 @@ static bool plan(sid2_cuda_call *call, state *s, sid2_error *err)
     return sid2_fail(err, SID2_ERR_UNSUPPORTED, "cublasLt has no kernel for it");
 }
 
-/* The bias in D's type, as aligned as the heuristic was told: as it is, or by way of scratch. */
+/* The bias in D's type: as it is, as it is kept in that type, or rounded to it in scratch. */
 static bool plan_bias(sid2_cuda_call *call, state *s, const roles *r, sid2_error *err)
 {
-    if (r->bias->dtype == r->d->dtype && (uintptr_t)r->bias->data % ALIGNMENT == 0) {
-        s->bias = r->bias->data;
-        return true;
-    }
-    return sid2_cuda_helper_cast(&s->before, call, r->bias, r->d->dtype, err);
+    s->bias = r->bias->dtype == r->d->dtype                       ? r->bias->data
+              : r->bias->low && r->bias->low_dtype == r->d->dtype ? r->bias->low
+                                                                  : NULL;
+    if ((uintptr_t)s->bias % BIAS_ALIGNMENT) s->bias = NULL;
+    return s->bias || sid2_cuda_helper_cast(&s->before, call, r->bias, r->d->dtype, err);
 }
 
 /* dbias by the product's epilogue and an addition, or by the own kernel alone. */

@@ -2,14 +2,13 @@
  * gradients are f32.
  *
  * Which graph is asked for decides how good an engine there is. The ready-made ones use what matrix units a
- * GPU has; those that cuDNN compiles for a graph are, for convolutions, of Ampere's kind on Hopper too
- * (cuDNN 9.19), where that is about half the speed. So:
- * - bias and residual: the convolution, + residual, + bias, in this order, and the bias in x's type, to which
- * an own kernel rounds it;
+ * GPU has; those that cuDNN compiles for a graph are, for convolutions, of Ampere's kind on Hopper too (cuDNN
+ * 9.19), where that is about half the speed. So:
+ * - bias and residual: the convolution, + residual, + bias, in this order, and the bias in x's type;
  * - residual alone: the convolution adds to y (beta = 1), where the residual mostly lies already;
- * - weight gradient of 16-bit tensors: no ready-made engine writes f32. On Hopper and its like the product is
- *   written in 16 bits, rounded once, and an own kernel adds it to dw. Elsewhere a compiled engine is as
- * fast, adds dw in f32 behind the product, and no digit is lost. */
+ * - weight gradient of 16-bit tensors: no ready-made engine writes f32. On Hopper and its like the product
+ *   is written in 16 bits, rounded once, and an own kernel adds it to dw. Elsewhere a compiled engine is as
+ *   fast, adds dw in f32 behind the product, and no digit is lost. */
 #include "cudnn_graph.h"
 #include "helper.h"
 
@@ -21,6 +20,7 @@
 typedef struct conv_state {
     const sid2_cudnn_plan *plan;
     sid2_cuda_helper cast, add, bias_gradient;
+    void *bias; /* in x's type; NULL: cast, in scratch */
     size_t tensor_at;
 } conv_state;
 
@@ -114,8 +114,9 @@ bool sid2_cudnn_prepare_conv(sid2_cuda_call *call, sid2_error *err)
     }
     sid2_cudnn_add_step(&g, SID2_CUDNN_POINTWISE, CUDNN_POINTWISE_ADD, sum, b, y);
     if (!prepare(call, &g, err)) return false;
-    if (bias->dtype == dtype) return finish(call, NULL, true);
     conv_state *state = call->state;
+    state->bias = bias->dtype == dtype ? bias->data : bias->low_dtype == dtype ? bias->low : NULL;
+    if (state->bias) return finish(call, NULL, true);
     bool good = sid2_cuda_helper_cast(&state->cast, call, bias, dtype, err);
     return finish(call, &state->cast.call.out[0], good);
 }
@@ -124,7 +125,7 @@ bool sid2_cudnn_run_conv(sid2_cuda_call *call, void *stream, sid2_error *err)
 {
     conv_state *state = call->state;
     bool forward = call->op == SID2_OP_conv2d;
-    void *bias = forward ? call->in[2].data : NULL, *residual = call->in[forward ? 3 : 2].data;
+    void *bias = state->bias, *residual = call->in[forward ? 3 : 2].data;
     void *y = call->out[0].data;
     if (state->cast.kernel) {
         bias = state->cast.call.out[0].data = tensor_in_scratch(call);

@@ -14,7 +14,7 @@ static bool prepare(sid2_cuda_helper *helper, const sid2_cuda_call *call, sid2_o
 /* Until its address is known, one as well aligned. */
 static sid2_cuda_tensor in_scratch(sid2_dtype dtype, sid2_shape shape)
 {
-    return (sid2_cuda_tensor){(void *)(uintptr_t)256, dtype, shape};
+    return (sid2_cuda_tensor){.data = (void *)(uintptr_t)256, .dtype = dtype, .shape = shape};
 }
 
 bool sid2_cuda_helper_cast(sid2_cuda_helper *helper, const sid2_cuda_call *call, const sid2_cuda_tensor *from,

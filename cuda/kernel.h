@@ -15,6 +15,9 @@ typedef struct sid2_cuda_tensor {
     void *data; /* device memory; NULL: absent */
     sid2_dtype dtype;
     sid2_shape shape;
+    void *low; /* of a parameter: the same numbers in the compute type, low_dtype, where both are kept; or
+                  NULL */
+    sid2_dtype low_dtype;
 } sid2_cuda_tensor;
 
 /* What kernels may know of the device. */

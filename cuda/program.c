@@ -40,7 +40,13 @@ static sid2_cuda_tensor bind(const binder *b, sid2_tensor tensor)
     const sid2_tensor_info *info = &b->graph->tensors[tensor];
     sid2_place place = sid2_plan_place(b->plan, b->graph, tensor);
     char *memory = place.external == SID2_NONE ? b->arena : b->externals[place.external]->handle;
-    return (sid2_cuda_tensor){.dtype = info->dtype, .shape = info->shape, .data = memory + place.offset};
+    sid2_cuda_tensor t = {.dtype = info->dtype, .shape = info->shape, .data = memory + place.offset};
+    sid2_tensor low = b->graph->weights_low;
+    if (info->base == b->graph->weights && low != info->base && b->externals[low]) {
+        t.low_dtype = b->graph->tensors[low].dtype;
+        t.low = (char *)b->externals[low]->handle + (size_t)info->offset * sid2_dtype_size(t.low_dtype);
+    }
+    return t;
 }
 
 /* Prepares the call on the first table that takes it. */

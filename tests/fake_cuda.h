@@ -22,7 +22,7 @@ typedef struct fake_cuda {
     bool capture_refused; /* capturing does not work */
     size_t cudnn;         /* its version; 0: not found */
     /* Counted. */
-    int kernels, products, bias_gradients, captures, graph_launches, allocations;
+    int kernels, casts, products, bias_gradients, captures, graph_launches, allocations;
     int engines[5], descriptors; /* of cuDNN: runs of each of fake_cudnn.c's engines */
     size_t allocated;
 } fake_cuda;

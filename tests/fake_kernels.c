@@ -26,6 +26,7 @@ static void compute(void *argument)
     free(unwanted);
     memset(call->scratch, 0xff, call->scratch_bytes);
     fake.kernels++;
+    fake.casts += call->op == SID2_OP_cast;
 }
 
 /* Wants scratch and remembers something, so that both are exercised. */

@@ -195,7 +195,9 @@ template <fault_kind KIND> int expect(const char *words)
     enum { COUNT = 2 * faulty_kernel<KIND>::THREADS };
     alignas(16) float x[COUNT] = {}, y[COUNT];
     for (int i = 0; i < COUNT; i++) x[i] = static_cast<float>(i);
-    sid2_cuda_tensor tensor = {x, SID2_F32, {1, {COUNT}}};
+    sid2_cuda_tensor tensor = sid2_cuda_tensor();
+    tensor.data = x;
+    tensor.shape = {1, {COUNT}};
     sid2_error err = sid2_error();
     sid2_own o = sid2_own();
     faulty_kernel<KIND> k = {exec::array_of(tensor, "x"), exec::array()};

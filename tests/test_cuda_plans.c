@@ -82,7 +82,7 @@ static sid2_cuda_tensor tensor_of(const sid2_graph *g, sid2_tensor t)
 {
     if (t == SID2_NONE) return (sid2_cuda_tensor){0};
     sid2_type type = sid2_graph_type(g, t);
-    return (sid2_cuda_tensor){(void *)256, type.dtype, type.shape};
+    return (sid2_cuda_tensor){.data = (void *)256, .dtype = type.dtype, .shape = type.shape};
 }
 
 static bool same(const wanted *a, const wanted *b)
