@@ -9,11 +9,11 @@ typedef struct sid2_cuda_helper {
     const sid2_cuda_kernel *kernel; /* NULL: none, and running does nothing */
 } sid2_cuda_helper;
 
-/* Each prepares a helper of `call`. What lies in scratch gets its address before running: */
-/* call.out[0], there = `from` in another type. */
+/* These prepare a helper of `call`; a tensor in scratch gets its address before the helper runs.
+ * Its call.out[0], in scratch = `from` in another type. */
 bool sid2_cuda_helper_cast(sid2_cuda_helper *helper, const sid2_cuda_call *call, const sid2_cuda_tensor *from,
                            sid2_dtype to, sid2_error *err);
-/* `to` += call.in[1], there. */
+/* `to` += its call.in[1], in scratch. */
 bool sid2_cuda_helper_add(sid2_cuda_helper *helper, const sid2_cuda_call *call, const sid2_cuda_tensor *to,
                           sid2_dtype more, sid2_error *err);
 /* The bias gradient alone of `call`, a weight gradient. */
