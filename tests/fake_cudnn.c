@@ -190,7 +190,6 @@ static cudnnStatus_t finalize(cudnnBackendDescriptor_t made)
 static cudnnStatus_t get_attribute(cudnnBackendDescriptor_t const made, cudnnBackendAttributeName_t name,
                                    cudnnBackendAttributeType_t type, int64_t most, int64_t *count, void *to)
 {
-    static const int proposed[] = {WINOGRAD, ANY_ORDER, HUGE_SCRATCH, TENSOR_CORES, PLAIN};
     const descriptor *d = of(made);
     (void)type;
     *count = 1;
@@ -198,12 +197,12 @@ static cudnnStatus_t get_attribute(cudnnBackendDescriptor_t const made, cudnnBac
     case CUDNN_ATTR_ENGINEHEUR_RESULTS: {
         bool fallback = word(d, CUDNN_ATTR_ENGINEHEUR_MODE) == CUDNN_HEUR_MODE_FALLBACK;
         bool few = channels(d->graph) % 4 == 0; /* then the first mode knows nothing that may be taken */
-        int first = fallback ? 4 : 0, end = few && !fallback ? 1 : 5;
+        int first = fallback ? PLAIN : WINOGRAD, last = few && !fallback ? WINOGRAD : PLAIN;
         *count = 0;
-        for (int i = first; i < end && *count < most; i++) {
+        for (int engine = first; engine <= last && *count < most; engine++) {
             descriptor *config = of(((cudnnBackendDescriptor_t *)to)[(*count)++]);
             config->graph = d->graph;
-            config->engine = proposed[i];
+            config->engine = engine;
         }
         return CUDNN_STATUS_SUCCESS;
     }
