@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORKSPACE = 32 << 20, ALIGNMENT = 256, BIAS_ALIGNMENT = 16, CANDIDATES = 4 };
+enum { WORKSPACE = 32 << 20, ALIGNMENT = 256, CANDIDATES = 4 };
 
 /* What is asked, as cublasLt sees it; compared as bytes, so all of it is set. */
 typedef struct request {
@@ -255,10 +255,7 @@ static bool plan(sid2_cuda_call *call, state *s, sid2_error *err)
 /* The bias in D's type: as it is, as it is kept in that type, or rounded to it in scratch. */
 static bool plan_bias(sid2_cuda_call *call, state *s, const roles *r, sid2_error *err)
 {
-    s->bias = r->bias->dtype == r->d->dtype                       ? r->bias->data
-              : r->bias->low && r->bias->low_dtype == r->d->dtype ? r->bias->low
-                                                                  : NULL;
-    if ((uintptr_t)s->bias % BIAS_ALIGNMENT) s->bias = NULL;
+    s->bias = sid2_cuda_helper_kept(r->bias, r->d->dtype);
     return s->bias || sid2_cuda_helper_cast(&s->before, call, r->bias, r->d->dtype, err);
 }
 

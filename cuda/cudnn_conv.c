@@ -3,12 +3,12 @@
  *
  * Which graph is asked for decides how good an engine there is. The ready-made ones use what matrix units a
  * GPU has; those that cuDNN compiles for a graph are, for convolutions, of Ampere's kind on Hopper too (cuDNN
- * 9.19), where that is about half the speed. So:
+ * 9.19), and leave Hopper's own matrix instructions idle. So:
  * - bias and residual: the convolution, + residual, + bias, in this order, and the bias in x's type;
  * - residual alone: the convolution adds to y (beta = 1), where the residual mostly lies already;
  * - weight gradient of 16-bit tensors: no ready-made engine writes f32. On Hopper and its like the product
- *   is written in 16 bits, rounded once, and an own kernel adds it to dw. Elsewhere a compiled engine is as
- *   fast, adds dw in f32 behind the product, and no digit is lost. */
+ *   is written in 16 bits, rounded once, and an own kernel adds it to dw. Elsewhere a compiled engine has
+ *   the same instructions, adds dw in f32 behind the product, and no digit is lost. */
 #include "cudnn_graph.h"
 #include "helper.h"
 
@@ -115,7 +115,7 @@ bool sid2_cudnn_prepare_conv(sid2_cuda_call *call, sid2_error *err)
     sid2_cudnn_add_step(&g, SID2_CUDNN_POINTWISE, CUDNN_POINTWISE_ADD, sum, b, y);
     if (!prepare(call, &g, err)) return false;
     conv_state *state = call->state;
-    state->bias = bias->dtype == dtype ? bias->data : bias->low_dtype == dtype ? bias->low : NULL;
+    state->bias = sid2_cuda_helper_kept(bias, dtype);
     if (state->bias) return finish(call, NULL, true);
     bool good = sid2_cuda_helper_cast(&state->cast, call, bias, dtype, err);
     return finish(call, &state->cast.call.out[0], good);

@@ -11,6 +11,12 @@ static bool prepare(sid2_cuda_helper *helper, const sid2_cuda_call *call, sid2_o
     return true;
 }
 
+void *sid2_cuda_helper_kept(const sid2_cuda_tensor *tensor, sid2_dtype dtype)
+{
+    void *kept = tensor->dtype == dtype ? tensor->data : tensor->low_dtype == dtype ? tensor->low : NULL;
+    return (uintptr_t)kept % 16 ? NULL : kept;
+}
+
 /* Until its address is known, one as well aligned. */
 static sid2_cuda_tensor in_scratch(sid2_dtype dtype, sid2_shape shape)
 {

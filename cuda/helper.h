@@ -9,6 +9,9 @@ typedef struct sid2_cuda_helper {
     const sid2_cuda_kernel *kernel; /* NULL: none, and running does nothing */
 } sid2_cuda_helper;
 
+/* A tensor's numbers in a type, where they are kept in it, on 16 bytes; else NULL. */
+void *sid2_cuda_helper_kept(const sid2_cuda_tensor *tensor, sid2_dtype dtype);
+
 /* These prepare a helper of `call`; a tensor in scratch gets its address before the helper runs.
  * Its call.out[0], in scratch = `from` in another type. */
 bool sid2_cuda_helper_cast(sid2_cuda_helper *helper, const sid2_cuda_call *call, const sid2_cuda_tensor *from,

@@ -17,8 +17,8 @@ struct heads {
     int count, width;
     int turning[SID2_ROTARY_AXES]; /* elements that turn by an axis */
     int32_t grid[3];
-    bool center, wide;       /* wide: a thread's pairs are two runs of elements */
-    float eps, share_of_one; /* share: of an element in a head's mean */
+    bool center, wide; /* wide: a thread's pairs are two runs of elements */
+    float eps, inverse_width;
     span<float> gamma, beta; /* [2, width] */
     span<float> table;       /* [position][2: cos, sin][pair] */
     int lanes;               /* threads of a head: a power of two */
@@ -227,7 +227,7 @@ template <int PAIRS> struct lane {
         float mean = 0, squares = 0;
         if (h.center) {
             for (int e = 0; e < PAIRS; ++e) mean += v->a[e] + v->b[e];
-            mean = sum(mean) * h.share_of_one;
+            mean = sum(mean) * h.inverse_width;
         }
         for (int e = 0; e < PAIRS; ++e) {
             float centre = (WIDE ? have > 0 : e < have) ? mean : 0;
@@ -235,7 +235,7 @@ template <int PAIRS> struct lane {
             v->b[e] -= centre;
             squares += v->a[e] * v->a[e] + v->b[e] * v->b[e];
         }
-        float rstd = inverse_root(sum(squares) * h.share_of_one + h.eps);
+        float rstd = inverse_root(sum(squares) * h.inverse_width + h.eps);
         for (int e = 0; e < PAIRS; ++e) {
             v->a[e] *= rstd;
             v->b[e] *= rstd;
@@ -354,8 +354,8 @@ template <int PAIRS> struct backward_kernel {
                 mean += g->a[e] + g->b[e];
                 dot += g->a[e] * n.a[e] + g->b[e] * n.b[e];
             }
-            mean = h.center ? me.sum(mean) * h.share_of_one : 0;
-            dot = me.sum(dot) * h.share_of_one;
+            mean = h.center ? me.sum(mean) * h.inverse_width : 0;
+            dot = me.sum(dot) * h.inverse_width;
             for (int e = 0; e < PAIRS; ++e) {
                 g->a[e] = rstd * (g->a[e] - mean - n.a[e] * dot);
                 g->b[e] = rstd * (g->b[e] - mean - n.b[e] * dot);
@@ -414,14 +414,12 @@ struct grid {
  * the heads are spread as well. */
 grid share_out(const sid2_own *o, heads *h)
 {
-    h->lanes = 1;
-    while (h->lanes * h->pairs_of_thread() < h->pairs()) h->lanes *= 2;
     int64_t wanted = 8 * int64_t(o->call->target->multiprocessors);
-    int64_t blocks = divide_up(h->all, most(1, h->groups()));
+    int64_t blocks = divide_up(h->all, h->groups());
     int64_t spread = most(1, least(wanted / (2 * blocks), h->count));
     h->walk = static_cast<int>(divide_up(h->count, spread));
     h->share = h->groups() * divide_up(2 * blocks, wanted);
-    grid g = {divide_up(h->all, most(1, h->share)), divide_up(h->count, h->walk)};
+    grid g = {divide_up(h->all, h->share), divide_up(h->count, h->walk)};
     return g;
 }
 
@@ -447,16 +445,18 @@ heads prepare(sid2_own *o, int qkv, int gamma, grid *blocks)
     h.wide = h.wide && turn == h.width;
     h.center = attr->center != 0;
     h.eps = attr->eps;
-    h.share_of_one = 1 / static_cast<float>(h.width);
+    h.inverse_width = 1 / static_cast<float>(h.width);
     h.gamma = words<float>(o->call->in[gamma], "gamma");
     h.beta = words<float>(o->call->in[gamma + 1], "beta");
-    *blocks = share_out(o, &h);
+    h.lanes = 1;
+    while (h.lanes * h.pairs_of_thread() < h.pairs()) h.lanes *= 2;
     if (h.lanes > THREADS_OF_BLOCK) {
         o->good = sid2_fail(o->err, SID2_ERR_UNSUPPORTED,
                             "a head of %d elements is more than the %d that CUDA's kernel takes", h.width,
                             2 * h.pairs_of_thread() * THREADS_OF_BLOCK);
         return h;
     }
+    *blocks = share_out(o, &h);
     int positions = static_cast<int>(most(h.grid[0], most(h.grid[1], h.grid[2])));
     int64_t entries = static_cast<int64_t>(positions) * h.pairs();
     h.table = scratch<float>(o, entries * 2, "table");
@@ -467,7 +467,7 @@ heads prepare(sid2_own *o, int qkv, int gamma, grid *blocks)
 
 extern "C" void sid2_own_qk_norm_rope(sid2_own *o)
 {
-    grid blocks;
+    grid blocks = {};
     heads h = prepare(o, 0, 1, &blocks);
     array qkv = in(o, 0, "qkv"), qk = out(o, 0, "qk");
     if (h.wide)
@@ -478,7 +478,7 @@ extern "C" void sid2_own_qk_norm_rope(sid2_own *o)
 
 extern "C" void sid2_own_qk_norm_rope_grad(sid2_own *o)
 {
-    grid blocks;
+    grid blocks = {};
     heads h = prepare(o, 2, 3, &blocks);
     array dqk = in(o, 0, "dqk"), dv = in(o, 1, "dv"), qkv = in(o, 2, "qkv"), dqkv = out(o, 0, "dqkv");
     array dgamma = out(o, 1, "dgamma"), dbeta = out(o, 2, "dbeta");

@@ -220,6 +220,26 @@ int check_faults()
            expect<WRITTEN_TWICE>("was also written by thread") + expect<READ_ACROSS>("of the grid wrote it");
 }
 
+/* A head that no block can hold is refused, when the call is prepared. */
+int check_limits()
+{
+    sid2_attr attr = sid2_attr();
+    attr.heads = attr.grid[0] = attr.grid[1] = attr.grid[2] = 1;
+    sid2_cuda_call call = sid2_cuda_call();
+    sid2_error err = sid2_error();
+    float nothing = 0;
+    call.op = SID2_OP_qk_norm_rope;
+    call.attr = &attr;
+    call.target = &target;
+    call.in[0].data = call.out[0].data = &nothing;
+    call.in[0].shape = {3, {1, 1, 3 * 4096}};
+    call.out[0].shape = {3, {1, 1, 2 * 4096}};
+    bool right = !sid2_cuda_own[call.op].prepare(&call, &err) && err.code == SID2_ERR_UNSUPPORTED &&
+                 strstr(err.message, "a head of 4096 elements");
+    if (!right) printf("FAILED: a head of 4096 elements: '%s'\n", err.message);
+    return !right;
+}
+
 } // namespace
 
 int main(int argc, char **argv)
@@ -233,5 +253,5 @@ int main(int argc, char **argv)
     test.op = argc > 2 ? argv[2] : nullptr;
     test.dtype = argc > 3 ? argv[3] : nullptr;
     order = argc > 4 ? strtoull(argv[4], nullptr, 10) : 0;
-    return check_faults() + op_test_run(&test) != 0;
+    return check_faults() + check_limits() + op_test_run(&test) != 0;
 }

@@ -187,8 +187,8 @@ static bool try_call(const sid2_cuda_target *target, const wanted *w, size_t *mo
     return made || own;
 }
 
-/* On Hopper, what cuDNN compiles for a convolution is of Ampere's kind, at half the speed: there all must be
- * ready-made. Returns those that are not. */
+/* On Hopper, what cuDNN compiles for a convolution is of Ampere's kind: there all must be ready-made. Returns
+ * those that are not. */
 static int count_compiled(const sid2_cudnn *cudnn, const paper_device *paper)
 {
     int compiled = 0;
