@@ -154,26 +154,26 @@ static bool compare(const job *j, const char *name, const char *dtype, const cha
 {
     worker side[2] = {0};
     double seconds[2], mib[2][2];
-    bool good = request && start_sid2(j, &side[0], request, err) &&
-                worker_start(&side[1], (const char *const[]){j->python, j->script, NULL}, request, err);
-    if (good && fabs(side[0].parameters - side[1].parameters) > 0.01 * side[1].parameters)
-        good = sid2_fail(err, SID2_ERR_INTERNAL, "the models differ: %.0f parameters here, %.0f in PyTorch",
-                         side[0].parameters, side[1].parameters);
-    good = good && measure(j, side, 2, seconds, err);
-    if (good && unit) good = ask_memory(&side[0], mib[0], err) && ask_memory(&side[1], mib[1], err);
-    if (good && unit) {
+    bool ok = request && start_sid2(j, &side[0], request, err) &&
+              worker_start(&side[1], (const char *const[]){j->python, j->script, NULL}, request, err);
+    if (ok && fabs(side[0].parameters - side[1].parameters) > 0.01 * side[1].parameters)
+        ok = sid2_fail(err, SID2_ERR_INTERNAL, "the models differ: %.0f parameters here, %.0f in PyTorch",
+                       side[0].parameters, side[1].parameters);
+    ok = ok && measure(j, side, 2, seconds, err);
+    if (ok && unit) ok = ask_memory(&side[0], mib[0], err) && ask_memory(&side[1], mib[1], err);
+    if (ok && unit) {
         double ours = (double)j->batch / seconds[0], theirs = (double)j->batch / seconds[1];
         print_row(name, dtype, unit, ours, theirs, ours / theirs);
         print_row("  peak memory", dtype, "MiB", mib[0][0], mib[1][0], mib[0][0] / mib[1][0]);
         print_row("  ... without the program", dtype, "MiB", mib[0][0] - mib[0][1], mib[1][0] - mib[1][1],
                   (mib[0][0] - mib[0][1]) / (mib[1][0] - mib[1][1]));
-    } else if (good) {
+    } else if (ok) {
         print_row(name, dtype, "steps/s", 1 / seconds[0], 1 / seconds[1], seconds[1] / seconds[0]);
     }
     worker_stop(&side[0]);
     worker_stop(&side[1]);
     json_decref(request);
-    return good;
+    return ok;
 }
 
 static bool wanted(const char *list, const char *word)
@@ -201,22 +201,22 @@ static bool compare_all(const job *j, sid2_error *err)
 {
     static const char *const modes[] = {"train", "sample"}, *const dtypes[] = {"f32", "bf16"};
     printf("%-36s %-5s %-9s %10s %10s %8s\n", "", "", "", "sid2", "PyTorch", "ratio");
-    bool good = true;
+    bool ok = true;
     for (int m = 0; m < 2; m++) {
-        for (int d = 0; d < 2 && good; d++) {
+        for (int d = 0; d < 2 && ok; d++) {
             char name[64];
             snprintf(name, sizeof name, "%s, batch %lld", modes[m], (long long)j->batch);
             if (wanted(j->dtypes, dtypes[d]) && wanted(j->rows, modes[m]))
-                good = compare(j, name, dtypes[d], m ? "evals/s" : "images/s",
-                               request_model(j, modes[m], dtypes[d]), err);
+                ok = compare(j, name, dtypes[d], m ? "evals/s" : "images/s",
+                             request_model(j, modes[m], dtypes[d]), err);
         }
     }
     for (size_t i = 0; i < OPERATORS && wanted(j->rows, "ops"); i++)
-        for (int d = 0; d < 2 && good; d++)
+        for (int d = 0; d < 2 && ok; d++)
             if (wanted(j->dtypes, dtypes[d]))
-                good = compare(j, operators[i].name, dtypes[d], NULL,
-                               request_operator(j, operators[i].fields, dtypes[d]), err);
-    return good;
+                ok = compare(j, operators[i].name, dtypes[d], NULL,
+                             request_operator(j, operators[i].fields, dtypes[d]), err);
+    return ok;
 }
 
 /* ---- Alone ---- */
@@ -226,20 +226,20 @@ static bool compare_all(const job *j, sid2_error *err)
 static bool measure_peak(const job *j, const char *dtype, int *side, double *peak, sid2_error *err)
 {
     static const int sides[] = {2048, 4096};
-    bool good = true;
+    bool ok = true;
     double seconds = 0;
-    for (int i = 0; good && i < 2 && seconds < 2e-3; i++) {
+    for (int i = 0; ok && i < 2 && seconds < 2e-3; i++) {
         worker w = {0};
         char fields[80];
         snprintf(fields, sizeof fields, "{\"op\": \"linear\", \"shape\": [%d, %d], \"out\": %d}", sides[i],
                  sides[i], sides[i]);
         json_t *request = request_operator(j, fields, dtype);
-        good = start_sid2(j, &w, request, err) && measure(j, &w, 1, &seconds, err);
-        if (good) *side = sides[i], *peak = 3 * pow(sides[i], 3) / seconds;
+        ok = start_sid2(j, &w, request, err) && measure(j, &w, 1, &seconds, err);
+        if (ok) *side = sides[i], *peak = 3 * pow(sides[i], 3) / seconds;
         worker_stop(&w);
         json_decref(request);
     }
-    return good;
+    return ok;
 }
 
 static double number(const json_t *row, size_t i) { return json_number_value(json_array_get(row, i)); }
@@ -269,19 +269,19 @@ static json_t *ask_profile(const job *j, json_t *request, double *mib, sid2_erro
     worker w = {0};
     int64_t steps;
     int count = 0;
-    bool good = (reply || sid2_fail(err, SID2_ERR_MEMORY, "out of memory")) &&
-                start_sid2(j, &w, request, err) && calibrate(j, &w, &steps, err);
-    if (good) snprintf(question, sizeof question, "profile %lld", (long long)steps);
-    while (good && count < j->rounds) {
-        good = worker_ask(&w, question, reply, ANSWER_SIZE, err) &&
-               ((rounds[count] = json_loads(reply, 0, NULL)) ||
-                sid2_fail(err, SID2_ERR_FORMAT, "the profile cannot be read"));
-        count += good;
+    bool ok = (reply || sid2_fail(err, SID2_ERR_MEMORY, "out of memory")) &&
+              start_sid2(j, &w, request, err) && calibrate(j, &w, &steps, err);
+    if (ok) snprintf(question, sizeof question, "profile %lld", (long long)steps);
+    while (ok && count < j->rounds) {
+        ok = worker_ask(&w, question, reply, ANSWER_SIZE, err) &&
+             ((rounds[count] = json_loads(reply, 0, NULL)) ||
+              sid2_fail(err, SID2_ERR_FORMAT, "the profile cannot be read"));
+        count += ok;
     }
-    good = good && ask_memory(&w, mib, err);
+    ok = ok && ask_memory(&w, mib, err);
     qsort(rounds, (size_t)count, sizeof rounds[0], by_whole);
     for (int i = 0; i < count; i++)
-        if (good && i == count / 2)
+        if (ok && i == count / 2)
             profile = rounds[i];
         else
             json_decref(rounds[i]);
@@ -422,12 +422,12 @@ int command_bench(int argc, char **argv)
     if (!is_list_of(j.dtypes, "f32,bf16"))
         return report_usage("bench", "--dtype '%s' should be f32, bf16 or f32,bf16", j.dtypes);
     sid2_error err = {0};
-    bool good = prepare(&j, &err);
-    if (good && j.against)
-        good = compare_all(&j, &err);
-    else if (good)
-        good = (!wanted(j.dtypes, "f32") || profile_dtype(&j, "f32", &err)) &&
-               (!wanted(j.dtypes, "bf16") || profile_dtype(&j, "bf16", &err));
+    bool ok = prepare(&j, &err);
+    if (ok && j.against)
+        ok = compare_all(&j, &err);
+    else if (ok)
+        ok = (!wanted(j.dtypes, "f32") || profile_dtype(&j, "f32", &err)) &&
+             (!wanted(j.dtypes, "bf16") || profile_dtype(&j, "bf16", &err));
     sid2_config_destroy(j.config);
-    return good ? 0 : report_error("bench", &err);
+    return ok ? 0 : report_error("bench", &err);
 }

@@ -144,16 +144,16 @@ static void print_head(const job *j)
 
 static void print_row(const job *j, sid2_op op)
 {
-    bool good = true;
+    bool ok = true;
     printf("%-20s", sid2_op_name(op));
     for (int t = 0; t < TYPES; t++) {
         const finding *f = &j->found[op][t];
         if (!j->type_wanted[t]) continue;
         f->state == PASSED ? printf("%9.3f", f->result.worst)
                            : printf("%9s", f->state == MISSING ? "missing" : "FAIL");
-        good = good && f->state == PASSED;
+        ok = ok && f->state == PASSED;
     }
-    puts(good ? "   pass" : "   FAIL");
+    puts(ok ? "   pass" : "   FAIL");
 }
 
 static void print_failures(const job *j)
@@ -249,10 +249,10 @@ static bool write_report(job *j, sid2_error *err)
 {
     json_t *report = json_report(j);
     FILE *stream = prints_report(j) ? stdout : j->file.stream;
-    bool good = report && json_dumpf(report, stream, JSON_INDENT(2)) == 0 && fputc('\n', stream) != EOF;
+    bool ok = report && json_dumpf(report, stream, JSON_INDENT(2)) == 0 && fputc('\n', stream) != EOF;
     json_decref(report);
-    if (good && stream != stdout) return sid2_atomic_commit(&j->file, err);
-    return good || sid2_fail(err, SID2_ERR_IO, "cannot write the report to %s", j->json_path);
+    if (ok && stream != stdout) return sid2_atomic_commit(&j->file, err);
+    return ok || sid2_fail(err, SID2_ERR_IO, "cannot write the report to %s", j->json_path);
 }
 
 int command_check(int argc, char **argv)
@@ -284,14 +284,13 @@ int command_check(int argc, char **argv)
         return report_usage("check", "--cases should be 1 to %d", MOST_CASES);
     sid2_error err = {0};
     interrupt_install();
-    bool ready = prepare(&j, &err), good = ready && check_all(&j, !prints_report(&j), &err);
-    if (ready && j.json_path && err.code != SID2_ERR_CANCELLED)
-        good = write_report(&j, good ? &err : NULL) && good;
-    if (good && j.failures)
-        good = sid2_fail(&err, SID2_ERR_DEVICE, "%d of %d checks failed on %s (%.80s)", j.failures, j.checks,
-                         j.info.id, j.info.name);
+    bool ready = prepare(&j, &err), ok = ready && check_all(&j, !prints_report(&j), &err);
+    if (ready && j.json_path && err.code != SID2_ERR_CANCELLED) ok = write_report(&j, ok ? &err : NULL) && ok;
+    if (ok && j.failures)
+        ok = sid2_fail(&err, SID2_ERR_DEVICE, "%d of %d checks failed on %s (%.80s)", j.failures, j.checks,
+                       j.info.id, j.info.name);
     sid2_device_close(j.device);
     sid2_device_close(j.reference);
     sid2_atomic_discard(&j.file);
-    return good ? 0 : report_error("check", &err);
+    return ok ? 0 : report_error("check", &err);
 }

@@ -44,8 +44,7 @@ typedef struct statistics {
     double sum[3], squares[3];
 } statistics;
 
-/* Reads every picture once; keeps the first `keep` readable ones of a shuffled order for the contact sheet.
- */
+/* Reads every picture once; keeps the first `keep` readable ones of a shuffled order for the contact sheet. */
 static bool read_all(sid2_dataset *data, statistics *s, uint8_t *sheet, int64_t keep, progress *bar,
                      sid2_error *err)
 {
@@ -55,15 +54,15 @@ static bool read_all(sid2_dataset *data, statistics *s, uint8_t *sheet, int64_t 
     uint8_t *pixels = malloc(bytes);
     if (!pixels) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     progress_begin(bar);
-    bool good = true;
-    for (int64_t i = 0; i < count && good; i++) {
+    bool ok = true;
+    for (int64_t i = 0; i < count && ok; i++) {
         sid2_finding found;
         int64_t place = sid2_shuffle(0, 0, i, count);
-        good = !interrupted() ? sid2_dataset_inspect(data, place, pixels, &found, err)
-                              : sid2_fail(err, SID2_ERR_CANCELLED, "stopped");
+        ok = !interrupted() ? sid2_dataset_inspect(data, place, pixels, &found, err)
+                            : sid2_fail(err, SID2_ERR_CANCELLED, "stopped");
         if (i % 64 == 0)
             progress_show(bar, (double)i / (double)count, "%" PRId64 " of %" PRId64 " pictures", i, count);
-        if (!good || !found.is_readable) continue;
+        if (!ok || !found.is_readable) continue;
         for (size_t p = 0; p < bytes; p++) {
             double value = pixels[p];
             s->sum[p % (size_t)channels] += value;
@@ -76,7 +75,7 @@ static bool read_all(sid2_dataset *data, statistics *s, uint8_t *sheet, int64_t 
     }
     progress_clear(bar);
     free(pixels);
-    return good;
+    return ok;
 }
 
 static void print_statistics(sid2_dataset *data, const statistics *s)
@@ -146,29 +145,29 @@ static int inspect(int argc, char **argv)
     statistics s = {0};
     sid2_atomic_file file = {0};
     sid2_grid_size whole;
-    bool good = true;
+    bool ok = true;
     if (out &&
         !sid2_image_grid_size(&whole, (int32_t)keep, (int32_t)size, (int32_t)size, 0, GRID_PADDING, &err))
-        good = sid2_fail(&err, SID2_ERR_USAGE, "%s: give a lower --shown or --size", err.message);
+        ok = sid2_fail(&err, SID2_ERR_USAGE, "%s: give a lower --shown or --size", err.message);
     else if (!(sheet = malloc((size_t)keep * image_bytes + 1)))
-        good = sid2_fail(&err, SID2_ERR_MEMORY, "out of memory for a sheet of %" PRId64 " pictures", keep);
+        ok = sid2_fail(&err, SID2_ERR_MEMORY, "out of memory for a sheet of %" PRId64 " pictures", keep);
     else if (out)
-        good = sid2_atomic_open(&file, out, &err);
-    good = good && read_all(data, &s, sheet, keep, &bar, &err);
-    if (good) print_statistics(data, &s);
-    if (good && out) {
+        ok = sid2_atomic_open(&file, out, &err);
+    ok = ok && read_all(data, &s, sheet, keep, &bar, &err);
+    if (ok) print_statistics(data, &s);
+    if (ok && out) {
         sid2_image grid = {0};
         int32_t tiles = (int32_t)(s.pictures < keep ? s.pictures : keep);
-        good = sid2_image_grid(&grid, sheet, tiles, (int32_t)size, (int32_t)size, (int32_t)channels, 0,
-                               GRID_PADDING, 255, &err) &&
-               sid2_png_finish(&file, &grid, NULL, 0, &err);
+        ok = sid2_image_grid(&grid, sheet, tiles, (int32_t)size, (int32_t)size, (int32_t)channels, 0,
+                             GRID_PADDING, 255, &err) &&
+             sid2_png_finish(&file, &grid, NULL, 0, &err);
         sid2_image_free(&grid);
-        if (good) printf("sheet      %s\n", out);
+        if (ok) printf("sheet      %s\n", out);
     }
     sid2_atomic_discard(&file);
     free(sheet);
     sid2_dataset_close(data);
-    return good ? 0 : report_error("data inspect", &err);
+    return ok ? 0 : report_error("data inspect", &err);
 }
 
 int command_data(int argc, char **argv)

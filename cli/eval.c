@@ -93,16 +93,16 @@ static bool work(job *j, sid2_error *err)
     progress_begin(&j->bar);
     size_t bytes = (size_t)sid2_config_image_size(j->config) * (size_t)sid2_config_image_size(j->config) *
                    (size_t)sid2_config_image_channels(j->config);
-    bool good = true;
-    for (int level = 0; level < j->levels && good; level++) {
+    bool ok = true;
+    for (int level = 0; level < j->levels && ok; level++) {
         sid2_eval_point *sum = &j->points[level];
-        for (int first = 0; first < j->count && good; first += CHUNK) {
+        for (int first = 0; first < j->count && ok; first += CHUNK) {
             int count = j->count - first < CHUNK ? j->count - first : CHUNK;
             sid2_eval_point point = {0};
-            good = interrupted() ? sid2_fail(err, SID2_ERR_CANCELLED, "stopped")
-                                 : sid2_sampler_evaluate(j->sampler, j->pixels + (size_t)first * bytes,
-                                                         j->labels + first, count, (level + 0.5) / j->levels,
-                                                         (uint64_t)first, &point, err);
+            ok = interrupted()
+                     ? sid2_fail(err, SID2_ERR_CANCELLED, "stopped")
+                     : sid2_sampler_evaluate(j->sampler, j->pixels + (size_t)first * bytes, j->labels + first,
+                                             count, (level + 0.5) / j->levels, (uint64_t)first, &point, err);
             double share = (double)count / j->count;
             sum->logsnr = point.logsnr;
             sum->x_mse += share * point.x_mse;
@@ -114,7 +114,7 @@ static bool work(job *j, sid2_error *err)
         }
     }
     progress_clear(&j->bar);
-    return good;
+    return ok;
 }
 
 static double mean_weighted(const job *j)
@@ -148,10 +148,10 @@ static bool print_json(const job *j, sid2_error *err)
     }
     json_t *all = json_pack("{s:s, s:s, s:i, s:f, s:o}", "checkpoint", j->digest, "data", j->data_path,
                             "images", j->count, "loss", mean_weighted(j), "levels", levels);
-    bool good = all && json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(8)) == 0;
-    if (good) putchar('\n');
+    bool ok = all && json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(8)) == 0;
+    if (ok) putchar('\n');
     json_decref(all);
-    return good || sid2_fail(err, SID2_ERR_IO, "cannot write the result as JSON");
+    return ok || sid2_fail(err, SID2_ERR_IO, "cannot write the result as JSON");
 }
 
 int command_eval(int argc, char **argv)
@@ -179,12 +179,12 @@ int command_eval(int argc, char **argv)
     if (!j.data_path) return report_usage("eval", "--data is missing");
     sid2_error err = {0};
     interrupt_install();
-    bool good = prepare(&j, &err) && work(&j, &err);
-    if (good && j.json)
-        good = print_json(&j, &err);
-    else if (good)
+    bool ok = prepare(&j, &err) && work(&j, &err);
+    if (ok && j.json)
+        ok = print_json(&j, &err);
+    else if (ok)
         print_table(&j);
-    code = good ? 0 : report_error("eval", &err);
+    code = ok ? 0 : report_error("eval", &err);
     sid2_sampler_destroy(j.sampler);
     sid2_device_close(j.device);
     sid2_dataset_close(j.data);

@@ -77,8 +77,7 @@ static void print_info(const job *j)
     puts("           (a device's own workspace comes on top; sid2 train prints it)");
 }
 
-/* Every node of the training step in order, with where its first output lies and how much is alive around it.
- */
+/* Every node of the training step in order, with where its first output lies and how much is alive around it. */
 static void print_nodes(const sid2_graph *g, const sid2_plan *plan)
 {
     static const char *const phases[] = {"", "backward", "again"};
@@ -113,10 +112,10 @@ static bool print_plan(const job *j, sid2_error *err)
                training.step->node_count, text_bytes((double)plan->arena_bytes, arena));
         print_nodes(training.step, plan);
     }
-    bool good = plan != NULL;
+    bool ok = plan != NULL;
     sid2_plan_destroy(plan);
     sid2_graph_destroy(training.step);
-    return good;
+    return ok;
 }
 
 static bool print_json(const job *j, sid2_error *err)
@@ -149,10 +148,10 @@ static bool print_json(const job *j, sid2_error *err)
         json_object_set_new(all, "checkpoint", json_string(j->directory));
         json_object_set_new(all, "hash", json_string(j->digest));
     }
-    bool good = all && json_dumpf(all, stdout, JSON_INDENT(2)) == 0;
-    if (good) putchar('\n');
+    bool ok = all && json_dumpf(all, stdout, JSON_INDENT(2)) == 0;
+    if (ok) putchar('\n');
     json_decref(all);
-    return good || sid2_fail(err, SID2_ERR_IO, "cannot write the facts as JSON");
+    return ok || sid2_fail(err, SID2_ERR_IO, "cannot write the facts as JSON");
 }
 
 int command_info(int argc, char **argv)
@@ -176,19 +175,19 @@ int command_info(int argc, char **argv)
     if (code != OPTIONS_RUN) return code;
     if (!j.path == !j.preset) return report_usage("info", "give either PATH or --preset");
     sid2_error err = {0};
-    bool good = prepare(&j, &err);
-    if (good && j.hash)
+    bool ok = prepare(&j, &err);
+    if (ok && j.hash)
         puts(j.digest);
-    else if (good && j.plan)
-        good = print_plan(&j, &err);
-    else if (good) {
-        good = sid2_model_describe(j.config, j.memory, &j.info, &err);
-        if (good && j.json)
-            good = print_json(&j, &err);
-        else if (good)
+    else if (ok && j.plan)
+        ok = print_plan(&j, &err);
+    else if (ok) {
+        ok = sid2_model_describe(j.config, j.memory, &j.info, &err);
+        if (ok && j.json)
+            ok = print_json(&j, &err);
+        else if (ok)
             print_info(&j);
     }
     sid2_model_info_clear(&j.info);
     sid2_config_destroy(j.config);
-    return good ? 0 : report_error("info", &err);
+    return ok ? 0 : report_error("info", &err);
 }

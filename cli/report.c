@@ -63,8 +63,7 @@ static void read_levels(history *h, int row, const json_t *bins)
     for (int level = 0; level < LEVELS; level++) {
         double before = row ? h->by_level[level][row - 1] : NAN,
                mean = images[level] > 0 ? sum[level] / images[level] : before;
-        /* A line holds few images of a level; an average over the last ten or so lines is what one can read.
-         */
+        /* A line holds few images of a level; an average over the last ten or so lines is what one can read. */
         h->by_level[level][row] = isnan(before) ? mean : before + 0.1 * (mean - before);
     }
 }
@@ -78,12 +77,12 @@ static bool read_stats(const char *run_path, history *h, sid2_error *err)
         return sid2_fail(err, SID2_ERR_IO, "%s is no run of sid2 train: it has no stats.jsonl", run_path);
     char *line = NULL;
     size_t size = 0;
-    bool good = true;
-    while (good && getline(&line, &size, file) > 0) {
+    bool ok = true;
+    while (ok && getline(&line, &size, file) > 0) {
         json_t *entry = json_loads(line, 0, NULL);
         if (json_is_object(entry) && isfinite(number(entry, "step"))) {
-            good = grow(h) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %s", path);
-            if (good) {
+            ok = grow(h) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %s", path);
+            if (ok) {
                 h->step[h->count] = number(entry, "step");
                 h->loss[h->count] = number(entry, "loss");
                 h->speed[h->count] = number(entry, "images_per_s");
@@ -98,8 +97,8 @@ static bool read_stats(const char *run_path, history *h, sid2_error *err)
     }
     free(line);
     fclose(file);
-    if (good && !h->count) return sid2_fail(err, SID2_ERR_FORMAT, "%s has no statistics yet", path);
-    return good;
+    if (ok && !h->count) return sid2_fail(err, SID2_ERR_FORMAT, "%s has no statistics yet", path);
+    return ok;
 }
 
 static void free_history(history *h)
@@ -197,15 +196,15 @@ static bool write_samples(FILE *page, const char *run_path, sid2_error *err)
     if (count <= 0) return true;
     fputs("<h2>Samples over time</h2><figure class=samples id=samples>", page);
     int kept = count < MAX_GRIDS ? count : MAX_GRIDS;
-    bool good = true;
-    for (int i = 0; i < kept && good; i++) {
+    bool ok = true;
+    for (int i = 0; i < kept && ok; i++) {
         const char *name = entries[kept < 2 ? 0 : (int)((int64_t)i * (count - 1) / (kept - 1))]->d_name;
         size_t size;
         uint8_t *bytes = make_path(path, err, "%s/%s", folder, name)
                              ? sid2_file_read(path, (size_t)64 << 20, &size, err)
                              : NULL;
-        good = bytes != NULL;
-        if (!good) break;
+        ok = bytes != NULL;
+        if (!ok) break;
         fprintf(page,
                 "<div><figcaption>step %lu</figcaption><img alt='samples at step %lu' "
                 "src='data:image/png;base64,",
@@ -225,7 +224,7 @@ static bool write_samples(FILE *page, const char *run_path, sid2_error *err)
             page);
     for (int i = 0; i < count; i++) free(entries[i]);
     free(entries);
-    return good;
+    return ok;
 }
 
 static void write_charts(FILE *page, const history *h)
@@ -251,9 +250,9 @@ static bool write_config(FILE *page, const char *run_path, sid2_error *err)
 {
     char path[4096], value[256];
     sid2_config *config = sid2_config_create();
-    bool good =
+    bool ok =
         config && make_path(path, err, "%s/config.ini", run_path) && sid2_config_load(config, path, err);
-    if (good) {
+    if (ok) {
         fputs("<h2>Configuration</h2>", page);
         sid2_config_key key;
         char section[32] = "";
@@ -270,7 +269,7 @@ static bool write_config(FILE *page, const char *run_path, sid2_error *err)
         fputs("</table></details>", page);
     }
     sid2_config_destroy(config);
-    return good;
+    return ok;
 }
 
 static bool write_page(const char *run_path, const char *out, const history *h, sid2_error *err)
@@ -278,15 +277,15 @@ static bool write_page(const char *run_path, const char *out, const history *h, 
     sid2_atomic_file file;
     if (!sid2_atomic_open(&file, out, err)) return false;
     write_head(file.stream, run_path, h);
-    bool good = write_samples(file.stream, run_path, err);
-    if (good) write_charts(file.stream, h);
-    good = good && write_config(file.stream, run_path, err);
-    if (good) {
+    bool ok = write_samples(file.stream, run_path, err);
+    if (ok) write_charts(file.stream, h);
+    ok = ok && write_config(file.stream, run_path, err);
+    if (ok) {
         fputs("<p class=sub>made by sid2 " SID2_VERSION "</p></main></html>\n", file.stream);
-        good = sid2_atomic_commit(&file, err);
+        ok = sid2_atomic_commit(&file, err);
     }
     sid2_atomic_discard(&file);
-    return good;
+    return ok;
 }
 
 int command_report(int argc, char **argv)
@@ -303,13 +302,13 @@ int command_report(int argc, char **argv)
     sid2_error err = {0};
     history h = {0};
     char page[4096];
-    bool good = (out ? make_path(page, &err, "%s", out) : make_path(page, &err, "%s/report.html", path)) &&
-                read_stats(path, &h, &err);
-    if (good) {
+    bool ok = (out ? make_path(page, &err, "%s", out) : make_path(page, &err, "%s/report.html", path)) &&
+              read_stats(path, &h, &err);
+    if (ok) {
         chart_smooth(h.loss, h.count, h.smooth);
-        good = write_page(path, page, &h, &err);
+        ok = write_page(path, page, &h, &err);
     }
-    if (good) printf("%s\n", page);
+    if (ok) printf("%s\n", page);
     free_history(&h);
-    return good ? 0 : report_error("report", &err);
+    return ok ? 0 : report_error("report", &err);
 }

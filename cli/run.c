@@ -133,14 +133,14 @@ bool run_check_config(const char *path, const sid2_config *config, sid2_error *e
     char before[256], now[256];
     sid2_config_key key;
     sid2_config *saved = load_config(path, err);
-    bool good = saved != NULL;
-    for (int i = 0; good && next_change(saved, config, &i, &key, before, now);)
+    bool ok = saved != NULL;
+    for (int i = 0; ok && next_change(saved, config, &i, &key, before, now);)
         if (!may_change(key.name))
-            good = sid2_fail(err, SID2_ERR_USAGE,
-                             "%s was begun with %s=%s, not %s: leave it so, or give --out another folder",
-                             path, key.name, before, now);
+            ok = sid2_fail(err, SID2_ERR_USAGE,
+                           "%s was begun with %s=%s, not %s: leave it so, or give --out another folder", path,
+                           key.name, before, now);
     sid2_config_destroy(saved);
-    return good;
+    return ok;
 }
 
 void run_print_changes(const char *path, const sid2_config *config)
@@ -167,13 +167,13 @@ bool run_save_facts(const run *r, const char *data, int64_t images, const char *
     json_t *facts = json_pack("{s:s, s:I, s:s, s:s}", "data", whole ? whole : data, "images",
                               (json_int_t)images, "device", device, "version", "sid2 " SID2_VERSION);
     char *text = facts ? json_dumps(facts, JSON_INDENT(2)) : NULL;
-    bool good =
+    bool ok =
         text ? make_path(file, err, "%s/run.json", r->path) && sid2_file_write(file, text, strlen(text), err)
              : sid2_fail(err, SID2_ERR_IO, "cannot describe the run: the path %s is not UTF-8", data);
     free(text);
     free(whole);
     json_decref(facts);
-    return good;
+    return ok;
 }
 
 bool run_load_facts(const char *path, char data[4096], int64_t *images, char device[160])
@@ -279,7 +279,7 @@ bool run_prune(const run *r, int64_t keep, sid2_error *err)
     if (!make_path(folder, err, "%s/checkpoints", r->path)) return false;
     int count = scandir(folder, &entries, is_checkpoint, alphasort);
     if (count < 0) return sid2_fail(err, SID2_ERR_IO, "cannot read %s: %s", folder, strerror(errno));
-    bool good = true;
+    bool ok = true;
     int64_t kept = 0;
     for (int i = count - 1; i >= 0; i--) {
         const char *number = entries[i]->d_name + 5;
@@ -287,10 +287,10 @@ bool run_prune(const run *r, int64_t keep, sid2_error *err)
         if (whole && (!keep || kept < keep))
             kept++;
         else
-            good = good && make_path(path, err, "%s/%s", folder, entries[i]->d_name) &&
-                   sid2_remove_tree(path, err);
+            ok = ok && make_path(path, err, "%s/%s", folder, entries[i]->d_name) &&
+                 sid2_remove_tree(path, err);
         free(entries[i]);
     }
     free(entries);
-    return good;
+    return ok;
 }

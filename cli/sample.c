@@ -130,16 +130,16 @@ static bool check_repeats(const job *j, sid2_error *err)
     if (!sorted) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu seeds", j->count);
     memcpy(sorted, j->seeds, j->count * sizeof *sorted);
     qsort(sorted, j->count, sizeof *sorted, by_number);
-    bool good = true;
-    for (size_t i = 1; i < j->count && good; i++)
-        good = sorted[i] != sorted[i - 1] ||
-               sid2_fail(err, SID2_ERR_USAGE,
-                         "--seeds names %" PRIu64
-                         " twice, and a folder has one file a seed: name it once, or "
-                         "give --out x.png or x.npz",
-                         sorted[i]);
+    bool ok = true;
+    for (size_t i = 1; i < j->count && ok; i++)
+        ok = sorted[i] != sorted[i - 1] ||
+             sid2_fail(err, SID2_ERR_USAGE,
+                       "--seeds names %" PRIu64
+                       " twice, and a folder has one file a seed: name it once, or "
+                       "give --out x.png or x.npz",
+                       sorted[i]);
     free(sorted);
-    return good;
+    return ok;
 }
 
 /* Everything that can be wrong with the output is found before the long work, not after. */
@@ -246,11 +246,11 @@ static bool write_grid(job *j, sid2_error *err)
     text_list texts;
     describe(j, &texts, j->seeds_text, classes);
     sid2_image grid = {0};
-    bool good = sid2_image_grid(&grid, j->pixels, (int32_t)j->count, size, size, channels,
-                                (int32_t)j->columns, GRID_PADDING, 255, err) &&
-                sid2_png_finish(&j->grid, &grid, texts.item, texts.count, err);
+    bool ok = sid2_image_grid(&grid, j->pixels, (int32_t)j->count, size, size, channels, (int32_t)j->columns,
+                              GRID_PADDING, 255, err) &&
+              sid2_png_finish(&j->grid, &grid, texts.item, texts.count, err);
     sid2_image_free(&grid);
-    return good;
+    return ok;
 }
 
 static bool work(job *j, sid2_error *err)
@@ -320,19 +320,19 @@ int command_sample(int argc, char **argv)
 
     sid2_error err = {0};
     interrupt_install();
-    bool good = prepare(&j, &err);
+    bool ok = prepare(&j, &err);
     double began = clock_seconds();
-    if (good) {
+    if (ok) {
         fprintf(stderr, "%s on %s\n", j.directory, sid2_device_describe(j.device)->name);
-        good = work(&j, &err);
+        ok = work(&j, &err);
         progress_clear(&j.bar);
     }
-    if (good)
+    if (ok)
         print_result(&j, clock_seconds() - began);
     else if (err.code == SID2_ERR_CANCELLED)
         fprintf(stderr, "sid2 sample: stopped; %s\n",
                 j.kind == OUTPUT_FOLDER ? "the images so far are whole" : "nothing was written");
-    code = good ? 0 : err.code == SID2_ERR_CANCELLED ? 1 : report_error("sample", &err);
+    code = ok ? 0 : err.code == SID2_ERR_CANCELLED ? 1 : report_error("sample", &err);
 
     if (j.npz) sid2_npz_discard(j.npz);
     sid2_atomic_discard(&j.grid);

@@ -235,9 +235,9 @@ static bool write_line(session *s, const sid2_train_stats *now, sid2_error *err)
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     line->memory = (size_t)usage.ru_maxrss * 1024;
-    bool good = run_write_stats(&s->run, line, err);
+    bool ok = run_write_stats(&s->run, line, err);
     begin_line(s);
-    return good;
+    return ok;
 }
 
 static void show(session *s, const sid2_train_stats *now)
@@ -272,22 +272,22 @@ static bool draw(session *s, sid2_sampler *sampler, uint64_t step, sid2_error *e
     uint8_t *pixels = malloc((size_t)count * (size_t)size * (size_t)size * (size_t)channels);
     sid2_image grid = {0};
     char path[4096];
-    bool good = seeds && labels && pixels;
-    if (!good) sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d samples", count);
-    for (int i = 0; good && i < count; i++) {
+    bool ok = seeds && labels && pixels;
+    if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d samples", count);
+    for (int i = 0; ok && i < count; i++) {
         seeds[i] = (uint64_t)i;
         labels[i] = classes ? i % classes : -1;
     }
     int columns = classes >= 4 && classes <= 16 && count >= classes ? classes : 0;
-    good = good && sid2_sampler_run(sampler, seeds, labels, count, pixels, on_sample_step, s, err) &&
-           sid2_image_grid(&grid, pixels, count, size, size, channels, columns, GRID_PADDING, 255, err) &&
-           make_path(path, err, "%s/samples/step-%08" PRIu64 ".png", s->run.path, step) &&
-           sid2_png_write(path, &grid, NULL, 0, err);
+    ok = ok && sid2_sampler_run(sampler, seeds, labels, count, pixels, on_sample_step, s, err) &&
+         sid2_image_grid(&grid, pixels, count, size, size, channels, columns, GRID_PADDING, 255, err) &&
+         make_path(path, err, "%s/samples/step-%08" PRIu64 ".png", s->run.path, step) &&
+         sid2_png_write(path, &grid, NULL, 0, err);
     sid2_image_free(&grid);
     free(seeds);
     free(labels);
     free(pixels);
-    return good;
+    return ok;
 }
 
 /* A grid that cannot be drawn is worth a line, not the end of the training. */
@@ -301,12 +301,12 @@ static void sample(session *s, uint64_t step)
     size_t held = m.state + m.arena + m.workspace, room = s->memory > held ? s->memory - held : 1;
     sid2_sampler *sampler = NULL;
     if (config) sid2_config_settle_sample(config, s->device);
-    bool good = config && sid2_config_set(config, steps, &err) &&
-                (sampler = sid2_sampler_create(s->device, config, s->memory ? room : 0, &err)) &&
-                sid2_sampler_load_trainer(sampler, s->trainer, &err) && draw(s, sampler, step, &err);
+    bool ok = config && sid2_config_set(config, steps, &err) &&
+              (sampler = sid2_sampler_create(s->device, config, s->memory ? room : 0, &err)) &&
+              sid2_sampler_load_trainer(sampler, s->trainer, &err) && draw(s, sampler, step, &err);
     sid2_sampler_destroy(sampler);
     sid2_config_destroy(config);
-    if (good || err.code == SID2_ERR_CANCELLED) return;
+    if (ok || err.code == SID2_ERR_CANCELLED) return;
     progress_clear(&s->bar);
     fprintf(stderr, "no sample grid at step %" PRIu64 ": %s\n", step, err.message);
 }
@@ -405,9 +405,9 @@ int command_train(int argc, char **argv)
     sid2_error err = {0};
     interrupt_install();
     progress_begin(&s.bar);
-    bool good = prepare(&s, &err) && (s.first_step >= s.steps || train(&s, &err));
+    bool ok = prepare(&s, &err) && (s.first_step >= s.steps || train(&s, &err));
     progress_clear(&s.bar);
-    code = good ? finish(&s) : report_error("train", &err);
+    code = ok ? finish(&s) : report_error("train", &err);
     sid2_loader_close(s.loader);
     sid2_trainer_destroy(s.trainer);
     sid2_device_close(s.device);

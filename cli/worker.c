@@ -38,14 +38,14 @@ bool worker_start(worker *w, const char *const *command, const json_t *request, 
     w->in = fdopen(to[1], "w");
     w->out = fdopen(from[0], "r");
     char *line = json_dumps(request, JSON_COMPACT), answer[512];
-    bool good = w->process > 0 && w->in && w->out && line;
-    if (!good) sid2_fail(err, SID2_ERR_IO, "cannot start %s", command[0]);
-    good = good && worker_ask(w, line, answer, sizeof answer, err);
+    bool ok = w->process > 0 && w->in && w->out && line;
+    if (!ok) sid2_fail(err, SID2_ERR_IO, "cannot start %s", command[0]);
+    ok = ok && worker_ask(w, line, answer, sizeof answer, err);
     free(line);
-    if (good && sscanf(answer, "ready %63s %lf", w->version, &w->parameters) != 2)
-        good = sid2_fail(err, SID2_ERR_FORMAT, "%s answered '%.80s'", command[0], answer);
-    if (!good) worker_stop(w);
-    return good;
+    if (ok && sscanf(answer, "ready %63s %lf", w->version, &w->parameters) != 2)
+        ok = sid2_fail(err, SID2_ERR_FORMAT, "%s answered '%.80s'", command[0], answer);
+    if (!ok) worker_stop(w);
+    return ok;
 }
 
 bool worker_ask(worker *w, const char *question, char *answer, size_t size, sid2_error *err)
@@ -146,10 +146,10 @@ static bool configure(bench *b, const json_t *request, const char *dtype, sid2_e
     const char *key;
     json_t *value;
     b->config = sid2_config_create();
-    bool good = b->config || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    json_object_foreach(json_object_get(request, "config"), key, value) good =
-        good && set_key(b->config, key, json_string_value(value), err);
-    return good && set_number(b->config, "train.batch", b->batch, err) &&
+    bool ok = b->config || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    json_object_foreach(json_object_get(request, "config"), key, value) ok =
+        ok && set_key(b->config, key, json_string_value(value), err);
+    return ok && set_number(b->config, "train.batch", b->batch, err) &&
            set_number(b->config, "sample.batch", b->batch, err) &&
            set_number(b->config, "sample.steps", WORKER_SAMPLER_STEPS, err) &&
            set_key(b->config, "train.precision", dtype, err) &&
@@ -165,14 +165,14 @@ static bool save_fresh(const bench *b, const json_t *request, const char *folder
     if (process == 0) {
         sid2_device *device = open_asked(request, err);
         sid2_config *config = sid2_config_clone(b->config);
-        bool good = device && config && set_key(config, "train.batch", "1", err);
-        sid2_trainer *trainer = good ? sid2_trainer_create(device, config, 0, err) : NULL;
-        good = trainer && sid2_trainer_save(trainer, folder, err);
-        if (!good) printf("error %s\n", err->message), fflush(stdout);
-        _exit(good ? 0 : 1);
+        bool ok = device && config && set_key(config, "train.batch", "1", err);
+        sid2_trainer *trainer = ok ? sid2_trainer_create(device, config, 0, err) : NULL;
+        ok = trainer && sid2_trainer_save(trainer, folder, err);
+        if (!ok) printf("error %s\n", err->message), fflush(stdout);
+        _exit(ok ? 0 : 1);
     }
-    bool good = process > 0 && waitpid(process, &status, 0) == process && status == 0;
-    return good || sid2_fail(err, SID2_ERR_DEVICE, "cannot make weights to sample from");
+    bool ok = process > 0 && waitpid(process, &status, 0) == process && status == 0;
+    return ok || sid2_fail(err, SID2_ERR_DEVICE, "cannot make weights to sample from");
 }
 
 static bool start_sampler(bench *b, const json_t *request, sid2_error *err)
@@ -181,11 +181,11 @@ static bool start_sampler(bench *b, const json_t *request, sid2_error *err)
     if (!mkdtemp(root))
         return sid2_fail(err, SID2_ERR_IO, "cannot make a folder in /tmp: %s", strerror(errno));
     snprintf(folder, sizeof folder, "%s/fresh", root);
-    bool good = save_fresh(b, request, folder, err) && start_device(b, request, err) &&
-                (b->sampler = sid2_sampler_create(b->device, b->config, 0, err)) &&
-                sid2_sampler_load(b->sampler, folder, true, err);
+    bool ok = save_fresh(b, request, folder, err) && start_device(b, request, err) &&
+              (b->sampler = sid2_sampler_create(b->device, b->config, 0, err)) &&
+              sid2_sampler_load(b->sampler, folder, true, err);
     sid2_remove_tree(root, NULL);
-    return good;
+    return ok;
 }
 
 static bool start_model(bench *b, const json_t *request, const char *mode, const char *dtype, sid2_error *err)
@@ -259,9 +259,9 @@ static bool fill(sid2_buffer *buffer, sid2_dtype dtype, size_t count, sid2_error
         else
             ((uint16_t *)values)[i] = sid2_f32_to_bf16(value);
     }
-    bool good = sid2_buffer_upload(buffer, 0, values, count * size, err);
+    bool ok = sid2_buffer_upload(buffer, 0, values, count * size, err);
     free(values);
-    return good;
+    return ok;
 }
 
 static bool start_operator(bench *b, const json_t *request, const char *dtype, sid2_error *err)
@@ -298,10 +298,10 @@ static bool start(bench *b, const json_t *request, sid2_error *err)
     const char *dtype = json_string_value(json_object_get(request, "dtype"));
     b->batch = (int)integer(request, "batch");
     if (!mode || !dtype) return sid2_fail(err, SID2_ERR_FORMAT, "the request is incomplete");
-    bool good = strcmp(mode, "op") == 0
-                    ? start_device(b, request, err) && start_operator(b, request, dtype, err)
-                    : start_model(b, request, mode, dtype, err);
-    return good && bench_run(b, 1, err);
+    bool ok = strcmp(mode, "op") == 0
+                  ? start_device(b, request, err) && start_operator(b, request, dtype, err)
+                  : start_model(b, request, mode, dtype, err);
+    return ok && bench_run(b, 1, err);
 }
 
 static void stop(bench *b)
@@ -343,12 +343,12 @@ static bool profile(bench *b, int64_t steps, sid2_error *err)
     if (!before) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     memcpy(before, times, size);
     double began = clock_seconds();
-    bool good = bench_run(b, steps, err);
+    bool ok = bench_run(b, steps, err);
     double seconds = (clock_seconds() - began) / (double)steps;
     struct {
         double runs, seconds, multiply_adds, bytes;
     } sums[SID2_OP_COUNT] = {0};
-    for (int32_t n = 0; n < g->node_count && good; n++) {
+    for (int32_t n = 0; n < g->node_count && ok; n++) {
         sid2_cost cost = sid2_graph_node_cost(g, &g->nodes[n]);
         double runs = (double)(times[n].runs - before[n].runs) / (double)steps;
         sid2_op op = g->nodes[n].op;
@@ -358,7 +358,7 @@ static bool profile(bench *b, int64_t steps, sid2_error *err)
         sums[op].bytes += cost.bytes * runs;
     }
     free(before);
-    if (!good) return false;
+    if (!ok) return false;
     printf("{\"seconds\": %.9g, \"nodes\": [", seconds);
     const char *comma = "";
     for (int op = 0; op < SID2_OP_COUNT; op++) {
@@ -402,17 +402,17 @@ int worker_serve(void)
     bench b = {0};
     double baseline = resident_mib();
     json_t *request = getline(&line, &size, stdin) > 0 ? json_loads(line, 0, NULL) : NULL;
-    bool good =
+    bool ok =
         request ? start(&b, request, &err) : sid2_fail(&err, SID2_ERR_FORMAT, "the request is not JSON");
-    if (good) printf("ready " SID2_VERSION " %.0f\n", b.parameters);
-    while (good && getline(&line, &size, stdin) > 0) {
+    if (ok) printf("ready " SID2_VERSION " %.0f\n", b.parameters);
+    while (ok && getline(&line, &size, stdin) > 0) {
         line[strcspn(line, "\n")] = 0;
         if (strcmp(line, "quit") == 0) break;
-        good = answer(&b, line, baseline, &err);
+        ok = answer(&b, line, baseline, &err);
     }
-    if (!good) printf("error %s\n", err.message);
+    if (!ok) printf("error %s\n", err.message);
     json_decref(request);
     free(line);
     stop(&b);
-    return good ? 0 : 1;
+    return ok ? 0 : 1;
 }

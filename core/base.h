@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- Errors --------------------------------------------------------------------------------------
+/* ---- Errors ----
  * A function that can fail returns bool (or a pointer) and takes a `sid2_error *` last. On failure it
  * returns false (NULL) and fills the error with one line that names the thing at fault and the cause.
  * The library never prints, exits or aborts. `err` may be NULL where the caller does not care. */
@@ -36,7 +36,7 @@ bool sid2_fail(sid2_error *err, sid2_code code, const char *format, ...)
  * Messages of sid2_fail are so already. Returns `text`. */
 char *sid2_plain_line(char *text);
 
-/* ---- Element types ------------------------------------------------------------------------------- */
+/* ---- Element types ---- */
 typedef enum sid2_dtype {
     SID2_F32,
     SID2_BF16,
@@ -56,7 +56,7 @@ uint16_t sid2_f32_to_bf16(float value); /* round to nearest even; NaN stays NaN 
 float sid2_f16_to_f32(uint16_t bits);
 uint16_t sid2_f32_to_f16(float value); /* round to nearest even; overflow to infinity */
 
-/* ---- Shapes --------------------------------------------------------------------------------------- */
+/* ---- Shapes ---- */
 #define SID2_MAX_RANK 5
 
 typedef struct sid2_shape {

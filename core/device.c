@@ -21,8 +21,7 @@ struct sid2_program {
     int written_count;
 };
 
-/* ---- Devices
- * ------------------------------------------------------------------------------------------------- */
+/* ---- Devices ---- */
 
 enum { EXACT = 1 << 20 };
 
@@ -121,8 +120,7 @@ bool sid2_device_supports(const sid2_device *device, sid2_op op, sid2_dtype comp
 size_t sid2_device_alignment(const sid2_device *device) { return device->backend->alignment(device->self); }
 size_t sid2_device_used(const sid2_device *device) { return device->used; }
 
-/* ---- Buffers
- * ------------------------------------------------------------------------------------------------- */
+/* ---- Buffers ---- */
 
 sid2_buffer *sid2_buffer_create(sid2_device *device, size_t bytes, sid2_error *err)
 {
@@ -177,8 +175,7 @@ bool sid2_buffer_download_later(const sid2_buffer *buffer, size_t offset, void *
            device->backend->download_later(device->self, buffer->handle, offset, to, bytes, err);
 }
 
-/* ---- Programs
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Programs ---- */
 
 static sid2_buffer *bound(const sid2_binding *bindings, int count, const char *name)
 {

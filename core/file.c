@@ -154,24 +154,24 @@ static void flush_folder(const char *path)
 bool sid2_atomic_commit(sid2_atomic_file *file, sid2_error *err)
 {
     errno = 0;
-    bool good = !ferror(file->stream);
-    good = !fflush(file->stream) && good;
-    good = good && (!file->temporary || !fsync(fileno(file->stream)));
+    bool ok = !ferror(file->stream);
+    ok = !fflush(file->stream) && ok;
+    ok = ok && (!file->temporary || !fsync(fileno(file->stream)));
     int cause = errno;
-    good = !fclose(file->stream) && good;
+    ok = !fclose(file->stream) && ok;
     file->stream = NULL;
-    if (good && file->temporary && rename(file->temporary, file->path)) {
+    if (ok && file->temporary && rename(file->temporary, file->path)) {
         cause = errno;
-        good = false;
+        ok = false;
     }
-    if (good && file->temporary) flush_folder(file->path);
-    if (!good) {
+    if (ok && file->temporary) flush_folder(file->path);
+    if (!ok) {
         if (file->temporary) unlink(file->temporary);
         sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", file->path,
                   cause ? strerror(cause) : "an earlier write failed (disk full?)");
     }
     sid2_atomic_discard(file);
-    return good;
+    return ok;
 }
 
 void sid2_atomic_discard(sid2_atomic_file *file)
@@ -317,14 +317,14 @@ static int flush_entry(const char *path, const struct stat *status, int kind, st
 bool sid2_atomic_directory_commit(sid2_atomic_directory *directory, sid2_error *err)
 {
     char *old = malloc(strlen(directory->path) + 40);
-    bool good = old && !nftw(directory->temporary, flush_entry, 16, FTW_DEPTH | FTW_PHYS);
+    bool ok = old && !nftw(directory->temporary, flush_entry, 16, FTW_DEPTH | FTW_PHYS);
     bool replaced = false;
-    if (good) {
+    if (ok) {
         sprintf(old, "%s.old-%ld", directory->path, (long)getpid());
         replaced = !rename(directory->path, old);
-        good = (replaced || errno == ENOENT) && !rename(directory->temporary, directory->path);
+        ok = (replaced || errno == ENOENT) && !rename(directory->temporary, directory->path);
     }
-    if (!good) {
+    if (!ok) {
         sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", directory->path, strerror(errno));
         if (replaced) rename(old, directory->path);
     } else {
@@ -335,7 +335,7 @@ bool sid2_atomic_directory_commit(sid2_atomic_directory *directory, sid2_error *
     }
     free(old);
     sid2_atomic_directory_discard(directory);
-    return good;
+    return ok;
 }
 
 void sid2_atomic_directory_discard(sid2_atomic_directory *directory)

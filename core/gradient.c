@@ -87,8 +87,7 @@ static sid2_tensor emit_to(const reverse *r, sid2_op op, sid2_attr attr, const s
     return out[0];
 }
 
-/* ---- Rules
- * ------------------------------------------------------------------------------------------------- */
+/* ---- Rules ---- */
 
 /* linear and conv2d differ only in their gradient operators. */
 static void grad_product(const reverse *r, sid2_op dgrad, sid2_op wgrad)
@@ -223,8 +222,7 @@ static void grad_none(const reverse *r)
     sid2_fail(&r->g->error, SID2_ERR_INTERNAL, "operator %s has no gradient", sid2_op_name(r->node.op));
 }
 
-/* ---- The pass
- * ---------------------------------------------------------------------------------------------- */
+/* ---- The pass ---- */
 
 void sid2_graph_backward(sid2_graph *g, sid2_tensor loss, sid2_tensor dloss)
 {

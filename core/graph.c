@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Storage ----------------------------------------------------------------------------------------------
- */
+/* ---- Storage ---- */
 
 sid2_graph *sid2_graph_create(sid2_dtype compute)
 {
@@ -62,8 +61,7 @@ static sid2_tensor add_tensor(sid2_graph *g, sid2_tensor_info info)
     return g->tensor_count++;
 }
 
-/* ---- Leaves
- * ------------------------------------------------------------------------------------------------- */
+/* ---- Leaves ---- */
 
 static sid2_tensor add_external(sid2_graph *g, const char *name, sid2_dtype dtype, sid2_shape shape,
                                 bool grad)
@@ -138,8 +136,7 @@ sid2_tensor sid2_graph_param(sid2_graph *g, const char *name, sid2_shape shape, 
 void sid2_graph_begin_segment(sid2_graph *g) { g->segment = g->segment_count++; }
 void sid2_graph_end_segment(sid2_graph *g) { g->segment = -1; }
 
-/* ---- Nodes
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Nodes ---- */
 
 sid2_type sid2_graph_type(const sid2_graph *g, sid2_tensor t)
 {
@@ -245,8 +242,7 @@ sid2_cost sid2_graph_node_cost(const sid2_graph *g, const sid2_node *node)
     return sid2_op_cost(node->op, &node->attr, in, out);
 }
 
-/* ---- Builders
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Builders ---- */
 
 #define EMIT(op, attr, ...)                                                                                  \
     sid2_graph_emit(g, SID2_OP_##op, attr, (sid2_tensor[]){__VA_ARGS__},                                     \

@@ -136,8 +136,7 @@ sid2_tensor sid2_diffusion_loss(sid2_graph *g, sid2_tensor v, sid2_tensor z, sid
 /* ---- Passes ---- */
 /* Merges norm+FiLM+activation, activation+FiLM, and additions into the operator that can take them. */
 void sid2_graph_fuse(sid2_graph *g);
-/* Appends the backward pass of `loss` given its gradient `dloss`. Parameter gradients are added to `grads`.
- */
+/* Appends the backward pass of `loss` given its gradient `dloss`. Parameter gradients are added to `grads`. */
 void sid2_graph_backward(sid2_graph *g, sid2_tensor loss, sid2_tensor dloss);
 /* The gradient of a variable after the backward pass, or SID2_NONE. */
 sid2_tensor sid2_graph_grad(const sid2_graph *g, sid2_tensor tensor);

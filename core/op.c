@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* ---- The table, parsed -------------------------------------------------------------------------------- */
+/* ---- The table, parsed ---- */
 
 static const struct {
     const char *name, *inputs, *outputs, *attributes, *formula;
@@ -43,8 +43,7 @@ sid2_op_info sid2_op_describe(sid2_op op)
 
 const char *sid2_op_name(sid2_op op) { return rows[op].name; }
 
-/* ---- Shape rules ----------------------------------------------------------------------------------------
- */
+/* ---- Shape rules ---- */
 
 typedef struct rule {
     const sid2_attr *attr;
@@ -434,8 +433,7 @@ bool sid2_op_infer(sid2_op op, const sid2_attr *attr, const sid2_type in[], sid2
                      shapes);
 }
 
-/* ---- Cost rules -----------------------------------------------------------------------------------------
- */
+/* ---- Cost rules ---- */
 
 static double macs(sid2_op op, const sid2_type in[], const sid2_type out[])
 {

@@ -2,7 +2,7 @@
 
 #include "normal.h"
 
-/* ---- Drawing ---------------------------------------------------------------------------------------- */
+/* ---- Drawing ---- */
 
 enum { STREAM = 0x6f70 }; /* apart from the model's own, SID2_PURPOSE_... */
 
@@ -106,7 +106,7 @@ static float choose(maker *m, float a, float b, float c)
     return of[between(m, 0, 2)];
 }
 
-/* ---- Matrix products and convolutions --------------------------------------------------------------- */
+/* ---- Matrix products and convolutions ---- */
 
 static void draw_linear(maker *m)
 {
@@ -186,7 +186,7 @@ static void draw_conv2d_wgrad(maker *m)
     for (int i = 0; i < 2; i++) sums(m, i, rows_of(c.x), sqrt((double)rows_of(c.x)));
 }
 
-/* ---- Norms ------------------------------------------------------------------------------------------ */
+/* ---- Norms ---- */
 
 /* A variance over few elements may be tiny by chance, and its inverse then amplifies all rounding: such sets
  * get a larger eps. Returns how much errors can grow. */
@@ -285,7 +285,7 @@ static void draw_row_norm_grad(maker *m)
     fill(m, 2, SID2_F32, sid2_shape_of(rows_of(x), 2), SID2_FILL_FORWARD, 1, 0);
 }
 
-/* ---- Elementwise ------------------------------------------------------------------------------------ */
+/* ---- Elementwise ---- */
 
 static sid2_shape draw_any(maker *m, int rank) { return shape_of(m, rank, 100, channels(m, 160)); }
 
@@ -347,7 +347,7 @@ static void draw_dropout(maker *m)
     draw_keys(m, 1, x.dim[0]);
 }
 
-/* ---- Resampling ------------------------------------------------------------------------------------- */
+/* ---- Resampling ---- */
 
 static sid2_shape draw_image(maker *m, int64_t cell, int64_t depth)
 {
@@ -387,7 +387,7 @@ static void draw_unpatchify(maker *m)
     normal(m, 0, m->low, draw_image(m, 1, p * p * channels(m, 20)), 0, 1);
 }
 
-/* ---- Attention -------------------------------------------------------------------------------------- */
+/* ---- Attention ---- */
 
 /* A grid of tokens, and heads of `width`, which is even, as rotation needs; the shape is qkv's. */
 static sid2_shape draw_qkv(maker *m, int64_t width)
@@ -470,7 +470,7 @@ static void draw_attention_grad(maker *m)
     for (int i = 0; i < 2; i++) sums(m, i, tokens + last(y) / heads, 4);
 }
 
-/* ---- Conditioning ----------------------------------------------------------------------------------- */
+/* ---- Conditioning ---- */
 
 static void draw_embedding(maker *m)
 {
@@ -497,7 +497,7 @@ static void draw_sinusoid(maker *m)
     sums(m, 0, 1, 1000); /* the angle itself is rounded */
 }
 
-/* ---- Random numbers and images ---------------------------------------------------------------------- */
+/* ---- Random numbers and images ---- */
 
 static void draw_random(maker *m)
 {
@@ -515,7 +515,7 @@ static void draw_image_to_float(maker *m)
 
 static void draw_float_to_image(maker *m) { normal(m, 0, SID2_F32, draw_image(m, 1, extent(m, 4)), 0, 0.7); }
 
-/* ---- Diffusion -------------------------------------------------------------------------------------- */
+/* ---- Diffusion ---- */
 
 static void per_sample(maker *m, int i, sid2_shape x, double low, double high)
 {
@@ -561,7 +561,7 @@ static void draw_sampler_step(maker *m)
     for (int i = 0; i < 2; i++) sums(m, i, 1, 4);
 }
 
-/* ---- Optimizer -------------------------------------------------------------------------------------- */
+/* ---- Optimizer ---- */
 
 static void draw_global_norm(maker *m)
 {
@@ -584,7 +584,7 @@ static void draw_adam(maker *m)
     for (int i = 0; i < 5; i++) sums(m, i, 4, 4);
 }
 
-/* ---- The case --------------------------------------------------------------------------------------- */
+/* ---- The case ---- */
 
 bool sid2_opcase_draw(sid2_op op, sid2_dtype compute, sid2_draw *draw, sid2_opcase *c, sid2_error *err)
 {

@@ -33,7 +33,7 @@ typedef struct call {
     double *output[SID2_MAX_OUTPUTS];
 } call;
 
-/* ---- Running a call on a device ------------------------------------------------------------------------ */
+/* ---- Running a call on a device ---- */
 
 typedef struct slot {
     char name[16];
@@ -154,7 +154,7 @@ static bool execute(sid2_device *device, const call *c, bool *intact, sid2_error
     return ok;
 }
 
-/* ---- A case: numbers, two calls, a comparison ---------------------------------------------------------- */
+/* ---- A case: numbers, two calls, a comparison ---- */
 
 typedef struct numbers {
     double *input[SID2_MAX_INPUTS], *initial[SID2_MAX_OUTPUTS];

@@ -24,8 +24,7 @@ static void replace_nodes(sid2_graph *g, sid2_node *nodes, int32_t count, int32_
         }
 }
 
-/* ---- Fusion
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Fusion ---- */
 
 /* norm -> FiLM -> activation, and activation -> FiLM. `p` made the only input of activation `n`. */
 static bool merge_activation(const sid2_node *p, const sid2_node *n, sid2_node *merged)
@@ -106,8 +105,7 @@ done:
     free(dead);
 }
 
-/* ---- Recomputation
- * ------------------------------------------------------------------------------------------- */
+/* ---- Recomputation ---- */
 
 /* What the rewriting needs to know of the graph as it stands. */
 typedef struct rewriting {
@@ -195,8 +193,7 @@ void sid2_graph_recompute(sid2_graph *g, const bool *segments)
     free(w.twin);
 }
 
-/* ---- Fitting a memory limit
- * ------------------------------------------------------------------------------------ */
+/* ---- Fitting a memory limit ---- */
 
 typedef struct candidate {
     int32_t segment;

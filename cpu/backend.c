@@ -30,7 +30,7 @@ typedef struct cpu_program {
     sid2_node_time *times; /* NULL: not profiling */
 } cpu_program;
 
-/* ---- Memory ---------------------------------------------------------------------------------------
+/* ---- Memory ----
  * Mapped, not malloc'ed: zero-filled without touching, and aligned to huge pages, since with 4 KiB pages the
  * first pass over an arena is spent in page faults. A header in front remembers the mapping. */
 typedef struct map_header {
@@ -92,11 +92,11 @@ static bool cpu_download(void *self, const void *handle, size_t offset, void *to
     return true;
 }
 
-/* ---- Devices -------------------------------------------------------------------------------------- */
+/* ---- Devices ---- */
 static const sid2_cpu_isa *best_isa(void)
 {
     const sid2_cpu_isa *const *isa = sid2_cpu_isas;
-    while (*isa && !(*isa)->usable()) ++isa;
+    while (*isa && !(*isa)->usable()) isa++;
     return *isa;
 }
 
@@ -112,7 +112,7 @@ static void describe_fast(const sid2_cpu_isa *isa, char *text, size_t size)
 {
     size_t at = (size_t)snprintf(text, size, "own loops: %s", isa->name);
     const char *separator = "; reference only: ";
-    for (int op = 0; op < SID2_OP_COUNT && at < size; ++op) {
+    for (int op = 0; op < SID2_OP_COUNT && at < size; op++) {
         if (isa->kernels[op].run || sid2_cpu_onednn[op].run) continue;
         at += (size_t)snprintf(text + at, size - at, "%s%s", separator, sid2_op_name((sid2_op)op));
         separator = ", ";
@@ -176,7 +176,7 @@ static bool cpu_supports(void *self, sid2_op op, sid2_dtype compute)
     return sid2_cpu_reference[op].run != NULL;
 }
 
-/* ---- Programs ------------------------------------------------------------------------------------- */
+/* ---- Programs ---- */
 /* Prepares the call on one kernel. `refused` is set where another kernel should be tried. */
 static bool try_kernel(cpu_step *step, const sid2_cpu_kernel *kernel, bool *refused, sid2_error *err)
 {
@@ -196,10 +196,10 @@ static bool try_kernel(cpu_step *step, const sid2_cpu_kernel *kernel, bool *refu
 
 static bool fast_types(const sid2_cpu_call *call)
 {
-    for (int i = 0; i < SID2_MAX_INPUTS; ++i)
+    for (int i = 0; i < SID2_MAX_INPUTS; i++)
         if (call->in[i].data && (call->in[i].dtype == SID2_F16 || call->in[i].dtype == SID2_F64))
             return false;
-    for (int i = 0; i < SID2_MAX_OUTPUTS; ++i)
+    for (int i = 0; i < SID2_MAX_OUTPUTS; i++)
         if (call->out[i].data && (call->out[i].dtype == SID2_F16 || call->out[i].dtype == SID2_F64))
             return false;
     return true;
@@ -214,7 +214,7 @@ static bool choose_kernel(const cpu_device *device, cpu_step *step, sid2_error *
         candidates[1] = &sid2_cpu_onednn[op];
         candidates[2] = &device->isa->kernels[op];
     }
-    for (size_t i = 0; i < sizeof candidates / sizeof *candidates; ++i) {
+    for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++) {
         bool refused = true;
         if (!candidates[i]) continue;
         if (try_kernel(step, candidates[i], &refused, err)) return true;
@@ -252,7 +252,7 @@ static void cpu_destroy(void *self, void *handle)
     (void)self;
     cpu_program *program = handle;
     if (!program) return;
-    for (int i = 0; i < program->step_count; ++i) {
+    for (int i = 0; i < program->step_count; i++) {
         cpu_step *step = &program->steps[i];
         if (step->kernel && step->kernel->release) step->kernel->release(&step->call);
     }
@@ -266,15 +266,15 @@ static void cpu_destroy(void *self, void *handle)
 static bool prepare_steps(const cpu_device *device, cpu_program *program, const binder *b, sid2_error *err)
 {
     size_t scratch_bytes = 0;
-    for (int n = 0; n < program->step_count; ++n) {
+    for (int n = 0; n < program->step_count; n++) {
         const sid2_node *node = &b->graph->nodes[n];
         cpu_step *step = &program->steps[n];
         sid2_cpu_call *call = &step->call;
         call->op = node->op;
         call->attr = &node->attr;
         call->threads = device->threads;
-        for (int i = 0; i < SID2_MAX_INPUTS; ++i) call->in[i] = bind(b, node->in[i]);
-        for (int i = 0; i < SID2_MAX_OUTPUTS; ++i) call->out[i] = bind(b, node->out[i]);
+        for (int i = 0; i < SID2_MAX_INPUTS; i++) call->in[i] = bind(b, node->in[i]);
+        for (int i = 0; i < SID2_MAX_OUTPUTS; i++) call->out[i] = bind(b, node->out[i]);
         if (!choose_kernel(device, step, err)) return false;
         if (call->scratch_bytes > scratch_bytes) scratch_bytes = call->scratch_bytes;
         if (step->kernel->owned) program->workspace += step->kernel->owned(call);
@@ -282,7 +282,7 @@ static bool prepare_steps(const cpu_device *device, cpu_program *program, const 
     program->workspace += scratch_bytes + (size_t)program->step_count * sizeof(cpu_step);
     if (scratch_bytes == 0) return true;
     program->scratch = map_memory(scratch_bytes, "scratch", err);
-    for (int n = 0; n < program->step_count; ++n) program->steps[n].call.scratch = program->scratch;
+    for (int n = 0; n < program->step_count; n++) program->steps[n].call.scratch = program->scratch;
     return program->scratch != NULL;
 }
 
@@ -314,7 +314,7 @@ static bool cpu_run(void *self, void *handle, sid2_error *err)
     (void)self;
     cpu_program *program = handle;
     double before = program->times ? seconds() : 0;
-    for (int n = 0; n < program->step_count; ++n) {
+    for (int n = 0; n < program->step_count; n++) {
         cpu_step *step = &program->steps[n];
         step->kernel->run(&step->call);
         if (step->call.failed)
@@ -323,7 +323,7 @@ static bool cpu_run(void *self, void *handle, sid2_error *err)
         if (!program->times) continue;
         double after = seconds();
         program->times[n].seconds += after - before;
-        ++program->times[n].runs;
+        program->times[n].runs++;
         before = after;
     }
     return true;

@@ -37,7 +37,7 @@ enum { LEAST_CHANNELS = 16, LEAST_TILES = 8, MOST_BYTES = 16 << 20 }; /* where i
 #define AT_P (1.0f / (2.0f * PP * (PP - QQ)))
 #define AT_Q (1.0f / (2.0f * QQ * (QQ - PP)))
 
-/* ---- Transforms ----------------------------------------------------------------------------------- */
+/* ---- Transforms ---- */
 typedef enum step { IMAGE, OUTPUT, OUTPUT_GRADIENT, FILTER, FILTER_GRADIENT } step;
 
 /* One line: 6 -> 6 by B^T, 6 -> 4 by A^T, 4 -> 6 by A, 3 -> 6 by G, 6 -> 3 by G^T. */
@@ -92,7 +92,7 @@ INLINE void transform(step s, int from, int to, const vf *x, vf *y)
     for (int i = 0; i < to; i++) transform_line(s, half + i * from, 1, y + i * to, 1);
 }
 
-/* ---- Tiles ---------------------------------------------------------------------------------------- */
+/* ---- Tiles ---- */
 typedef uint16_t vh __attribute__((vector_size(VL * 2)));
 typedef uint16_t vh_memory __attribute__((vector_size(VL * 2), aligned(2), may_alias));
 
@@ -222,7 +222,7 @@ INLINE void write_tile(const image_tiles *g, int64_t index, const float *from, i
 /* Rows of a matrix a multiple of 4 KiB apart would share few lines of the first-level cache. */
 static int64_t pitch_of(int64_t tiles, int64_t channels) { return tiles * channels + 16; }
 
-/* ---- The convolution and its gradient by the input ------------------------------------------------- */
+/* ---- The convolution and its gradient by the input ---- */
 typedef struct filters {
     float *value; /* [point][in][out] */
     size_t bytes;
@@ -304,7 +304,7 @@ static void run_product(sid2_cpu_call *call)
     }
 }
 
-/* ---- The gradient by the weights -------------------------------------------------------------------- */
+/* ---- The gradient by the weights ---- */
 static void add_filters(const float *sum, int64_t o, int64_t outs, int64_t ins, float *dw)
 {
     for (int64_t c = 0; c < ins; c += VL) {
@@ -363,7 +363,7 @@ static void run_wgrad(sid2_cpu_call *call)
     }
 }
 
-/* ---- Choice ---------------------------------------------------------------------------------------- */
+/* ---- Choice ---- */
 static bool has_matrix_tiles(void)
 {
 #if defined(__x86_64__)

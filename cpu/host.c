@@ -31,7 +31,7 @@ void sid2_cpu_host_name(char *name, size_t size)
         if (strncmp(line, "model name", 10) || !value) continue;
         value += 1 + strspn(value + 1, " ");
         size_t length = strlen(value);
-        while (length > 0 && isspace((unsigned char)value[length - 1])) --length;
+        while (length > 0 && isspace((unsigned char)value[length - 1])) length--;
         if (length > 0) snprintf(name, size, "%.*s", (int)length, value);
         break;
     }
@@ -47,9 +47,9 @@ static bool core_counted(int cpu, const cpu_set_t *set)
     for (char *at = line; isdigit((unsigned char)*at);) {
         long first = strtol(at, &at, 10), last = first;
         if (*at == '-') last = strtol(at + 1, &at, 10);
-        for (long i = first; i <= last && i < cpu; ++i)
+        for (long i = first; i <= last && i < cpu; i++)
             if (CPU_ISSET((size_t)i, set)) return true;
-        if (*at == ',') ++at;
+        if (*at == ',') at++;
     }
     return false;
 }
@@ -59,7 +59,7 @@ int sid2_cpu_host_threads(void)
     cpu_set_t set;
     int threads = 0;
     if (sched_getaffinity(0, sizeof set, &set) == 0)
-        for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+        for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
             threads += CPU_ISSET((size_t)cpu, &set) && !core_counted(cpu, &set);
     else
         threads = get_nprocs();

@@ -79,7 +79,7 @@ static int set_threads(int threads)
     return before;
 }
 
-/* ---- Pieces of a primitive ------------------------------------------------------------------------ */
+/* ---- Pieces of a primitive ---- */
 static dnnl_data_type_t dnnl_type(sid2_dtype dtype)
 {
     return dtype == SID2_F32 ? dnnl_f32 : dtype == SID2_BF16 ? dnnl_bf16 : dnnl_data_type_undef;
@@ -145,7 +145,7 @@ static dnnl_memory_t add_arg(state *s, primitive *p, int arg, md_view desc, void
 static void free_primitive(primitive *p)
 {
     if (p->handle) dnnl_primitive_destroy(p->handle);
-    for (int i = 0; i < p->count; ++i) dnnl_memory_destroy(p->args[i].memory);
+    for (int i = 0; i < p->count; i++) dnnl_memory_destroy(p->args[i].memory);
 }
 
 /* Primitives are made and dropped by one thread at a time. Where two threads did so at once, oneDNN 2.6.3
@@ -218,7 +218,7 @@ static bool make_reorder(state *s, md_view from, void *source, md_view to, void 
     return made;
 }
 
-/* ---- Products ------------------------------------------------------------------------------------- */
+/* ---- Products ---- */
 typedef struct product {
     geometry g;
     const sid2_cpu_tensor *a, *w, *bias, *residual, *out;
@@ -355,8 +355,8 @@ static void flip_taps(const sid2_cpu_tensor *w, char *to, int threads)
     size_t row = (size_t)last(w) * sid2_dtype_size(w->dtype);
     const char *from = w->data;
 #pragma omp parallel for num_threads(threads)
-    for (int64_t o = 0; o < filters; ++o)
-        for (int64_t tap = 0; tap < taps; ++tap)
+    for (int64_t o = 0; o < filters; o++)
+        for (int64_t tap = 0; tap < taps; tap++)
             memcpy(to + (size_t)(o * taps + tap) * row, from + (size_t)(o * taps + taps - 1 - tap) * row,
                    row);
 }
@@ -398,7 +398,7 @@ static void run_product(sid2_cpu_call *call)
     omp_set_num_threads(before);
 }
 
-/* ---- Weight gradients ----------------------------------------------------------------------------- */
+/* ---- Weight gradients ---- */
 static bool build_linear_wgrad(sid2_cpu_call *call, state *s, const geometry *g)
 {
     dnnl_data_type_t type = dnnl_type(call->in[0].dtype);
@@ -470,11 +470,11 @@ static bool prepare_wgrad(sid2_cpu_call *call, sid2_error *err)
         int64_t r = begin;                                                                                   \
         for (; r + 4 <= end; r += 4) {                                                                       \
             const type *a = dy + r * n, *b = a + n, *c = b + n, *d = c + n;                                  \
-            for (int64_t i = 0; i < n; ++i)                                                                  \
+            for (int64_t i = 0; i < n; i++)                                                                  \
                 sum[i] += (widen(a[i]) + widen(b[i])) + (widen(c[i]) + widen(d[i]));                         \
         }                                                                                                    \
-        for (; r < end; ++r)                                                                                 \
-            for (int64_t i = 0; i < n; ++i) sum[i] += widen(dy[r * n + i]);                                  \
+        for (; r < end; r++)                                                                                 \
+            for (int64_t i = 0; i < n; i++) sum[i] += widen(dy[r * n + i]);                                  \
     }
 
 static inline float same(float value) { return value; }
@@ -498,7 +498,7 @@ static void add_bias_gradient(sid2_cpu_call *call, float *partial)
             share = (rows + call->threads - 1) / call->threads;
     float *dbias = call->out[1].data;
 #pragma omp parallel for num_threads(call->threads) schedule(static, 1)
-    for (int t = 0; t < call->threads; ++t) {
+    for (int t = 0; t < call->threads; t++) {
         int64_t begin = t * share, end = begin + share < rows ? begin + share : rows;
         memset(partial + t * n, 0, (size_t)n * sizeof(float));
         if (begin >= end) continue;
@@ -507,8 +507,8 @@ static void add_bias_gradient(sid2_cpu_call *call, float *partial)
         else
             sum_rows_bf16(dy->data, n, begin, end, partial + t * n);
     }
-    for (int t = 0; t < call->threads; ++t)
-        for (int64_t c = 0; c < n; ++c) dbias[c] += partial[t * n + c];
+    for (int t = 0; t < call->threads; t++)
+        for (int64_t c = 0; c < n; c++) dbias[c] += partial[t * n + c];
 }
 
 static void run_wgrad(sid2_cpu_call *call)

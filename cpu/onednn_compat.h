@@ -34,7 +34,7 @@ static inline md md_make(int rank, const dnnl_dim_t *extents, dnnl_data_type_t t
 {
     md m = {0};
     dnnl_dims_t dims = {0}, strides = {0};
-    for (int i = 0; i < rank; ++i) {
+    for (int i = 0; i < rank; i++) {
         dims[i] = extents[i];
         if (steps) strides[i] = steps[i];
     }
@@ -71,8 +71,7 @@ static inline bool append_sum(dnnl_post_ops_t ops)
 #endif
 }
 
-/* ---- Primitive descriptors. bias may be NULL. A NULL result means that oneDNN has no such primitive. ----
- */
+/* ---- Primitive descriptors. bias may be NULL. A NULL result means that oneDNN has no such primitive. ---- */
 static inline dnnl_primitive_desc_t matmul_desc(dnnl_engine_t engine, md_view src, md_view weights,
                                                 md_view bias, md_view dst, const_dnnl_primitive_attr_t attr)
 {

@@ -140,9 +140,9 @@ static bool cuda_missing(int line, char text[200])
     int count = visible(&status);
     if (status != cudaSuccess || !count) {
         if (line == 0) return explain_driver(status, text);
-        --line;
+        line--;
     }
-    for (int i = 0; i < count; ++i) {
+    for (int i = 0; i < count; i++) {
         if (capability_of(i) >= OLDEST) continue;
         struct cudaDeviceProp properties;
         if (line-- || cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
@@ -215,7 +215,7 @@ static bool read_launch(sid2_cuda_launch *launch, sid2_error *err)
     const char *wanted = getenv("SID2_CUDA_LAUNCH");
     *launch = SID2_CUDA_LAUNCH_AUTO;
     if (!wanted || !*wanted) return true;
-    for (int i = 0; i < 4; ++i)
+    for (int i = 0; i < 4; i++)
         if (!strcmp(wanted, names[i])) return *launch = (sid2_cuda_launch)i, true;
     return sid2_fail(err, SID2_ERR_USAGE, "SID2_CUDA_LAUNCH is '%.40s'; it may be auto, graph, plain or sync",
                      wanted);
@@ -275,16 +275,16 @@ static void *cuda_open(int index, const sid2_device_options *options, sid2_error
     d->index = index;
     d->target.deterministic = options && options->deterministic;
     d->target.tf32 = options && options->tf32;
-    bool good = read_launch(&d->launch, err) && sid2_cuda_check(cudaSetDevice(index), "opening the GPU", err);
-    good = good &&
-           sid2_cuda_check(
-               cudaDeviceGetAttribute(&d->target.multiprocessors, cudaDevAttrMultiProcessorCount, index),
-               "opening the GPU", err) &&
-           sid2_cuda_check(cudaStreamCreateWithFlags(&d->compute, cudaStreamNonBlocking), "opening the GPU",
-                           err) &&
-           (d->transfers = sid2_cuda_transfers_create(d->compute, err));
+    bool ok = read_launch(&d->launch, err) && sid2_cuda_check(cudaSetDevice(index), "opening the GPU", err);
+    ok = ok &&
+         sid2_cuda_check(
+             cudaDeviceGetAttribute(&d->target.multiprocessors, cudaDevAttrMultiProcessorCount, index),
+             "opening the GPU", err) &&
+         sid2_cuda_check(cudaStreamCreateWithFlags(&d->compute, cudaStreamNonBlocking), "opening the GPU",
+                         err) &&
+         (d->transfers = sid2_cuda_transfers_create(d->compute, err));
     d->target.capability = capability_of(index);
-    if (!good || !open_libraries(d, err)) return cuda_close(d), NULL;
+    if (!ok || !open_libraries(d, err)) return cuda_close(d), NULL;
     return d;
 }
 

@@ -90,7 +90,7 @@ template <class Term> struct column_sums {
             int64_t line = mine.sample * c.rows + row;
             own.add(line, line * c.channels + mine.channel, c.wide, first, second);
         }
-        for (int e = 0; e < 8; ++e) {
+        for (int e = 0; e < 8; e++) {
             sums[e * THREADS + exec::thread()] = first[e];
             sums[(8 + e) * THREADS + exec::thread()] = second[e];
         }
@@ -102,7 +102,7 @@ template <class Term> struct column_sums {
             int vector = static_cast<int>(exec::block_y()) * c.lanes + lane;
             if (vector >= c.vectors) continue;
             float sum = 0;
-            for (int level = 0; level < c.depth; ++level)
+            for (int level = 0; level < c.depth; level++)
                 sum += sums[(8 * which + e) * THREADS + level * c.lanes + lane];
             int64_t chunk = mine.sample * c.chunks + mine.chunk;
             partials.set((chunk * 2 + which) * c.channels + vector * c.width() + e, sum);

@@ -194,7 +194,7 @@ static void search(const sid2_cublaslt *lt, const request *q, const state *s, ch
                  lt->cublasLtMatmulAlgoGetHeuristic(lt->handle, s->matmul, s->layout_a, s->layout_b,
                                                     s->layout_d, s->layout_d, preference, CANDIDATES, results,
                                                     &count) == CUBLAS_STATUS_SUCCESS;
-    for (int i = 0; asked && i < count && !found->found; ++i) {
+    for (int i = 0; asked && i < count && !found->found; i++) {
         if (results[i].state != CUBLAS_STATUS_SUCCESS) continue;
         found->found = true;
         found->algorithm = results[i].algo;
@@ -206,7 +206,7 @@ static void search(const sid2_cublaslt *lt, const request *q, const state *s, ch
 /* The answer to a request, from before or from the library. False when memory runs out. */
 static bool choose(sid2_cublaslt *lt, const request *q, const state *s, choice *answer)
 {
-    for (int i = 0; i < lt->choice_count; ++i) {
+    for (int i = 0; i < lt->choice_count; i++) {
         if (memcmp(&lt->choices[i].asked, q, sizeof *q) != 0) continue;
         *answer = lt->choices[i];
         return true;
@@ -282,9 +282,9 @@ static bool prepare(sid2_cuda_call *call, sid2_error *err)
     s->a = r.a->data;
     s->b = r.b->data;
     s->c = r.c ? r.c->data : r.d->data;
-    bool good = r.dbias ? plan_bias_gradient(call, s, &r, err) : plan(call, s, err);
-    if (good && r.bias) good = plan_bias(call, s, &r, err);
-    if (!good) return release(call), false;
+    bool ok = r.dbias ? plan_bias_gradient(call, s, &r, err) : plan(call, s, err);
+    if (ok && r.bias) ok = plan_bias(call, s, &r, err);
+    if (!ok) return release(call), false;
     size_t shared = larger(s->workspace, larger(s->before.call.scratch_bytes, s->after.call.scratch_bytes));
     int64_t elements = asked.m > asked.n ? asked.m : asked.n;
     bool in_scratch = s->asked.epilogue != CUBLASLT_EPILOGUE_DEFAULT && !s->bias;

@@ -21,7 +21,7 @@ typedef struct sizes {
 static sizes sizes_of(const sid2_cuda_call *call, sid2_shape y)
 {
     sizes s = {.n = y.dim[0], .heads = call->attr->heads, .t = 1, .c = y.dim[y.rank - 1]};
-    for (int i = 1; i < y.rank - 1; ++i) s.t *= y.dim[i];
+    for (int i = 1; i < y.rank - 1; i++) s.t *= y.dim[i];
     s.width = s.c / s.heads;
     return s;
 }
@@ -93,14 +93,14 @@ static bool supported(const sid2_cuda_call *call, sizes s, bool gradient, sid2_e
 {
     const sid2_cuda_target *target = call->target;
     size_t version = ((const sid2_cudnn *)target->cudnn)->cudnnGetVersion();
-    bool good = call->in[0].dtype == SID2_BF16 || call->in[0].dtype == SID2_F16;
-    for (int i = 0; i < 2; ++i) good = good && call->in[i].dtype == call->in[0].dtype;
-    good = good && s.width % 8 == 0 && s.width <= 256 && s.t > 1 && version >= 90600;
+    bool ok = call->in[0].dtype == SID2_BF16 || call->in[0].dtype == SID2_F16;
+    for (int i = 0; i < 2; i++) ok = ok && call->in[i].dtype == call->in[0].dtype;
+    ok = ok && s.width % 8 == 0 && s.width <= 256 && s.t > 1 && version >= 90600;
     if (gradient)
-        good = good && version != 91000 && version != 91001 && (version > 91500 || s.t % 128 == 0) &&
-               (s.width <= 128 || target->capability == 90) &&
-               !(target->deterministic && target->capability >= 100);
-    return good || sid2_fail(err, SID2_ERR_UNSUPPORTED, "cuDNN has no attention for it");
+        ok = ok && version != 91000 && version != 91001 && (version > 91500 || s.t % 128 == 0) &&
+             (s.width <= 128 || target->capability == 90) &&
+             !(target->deterministic && target->capability >= 100);
+    return ok || sid2_fail(err, SID2_ERR_UNSUPPORTED, "cuDNN has no attention for it");
 }
 
 static bool prepare(sid2_cuda_call *call, const sid2_cudnn_graph *g, size_t more, sid2_error *err)

@@ -32,7 +32,7 @@ typedef struct extent {
 static extent extent_of(sid2_shape s)
 {
     extent e = {1, s.dim[s.rank - 3], s.dim[s.rank - 2], s.dim[s.rank - 1]};
-    for (int i = 0; i < s.rank - 3; ++i) e.n *= s.dim[i];
+    for (int i = 0; i < s.rank - 3; i++) e.n *= s.dim[i];
     return e;
 }
 
@@ -56,13 +56,13 @@ static bool prepare(sid2_cuda_call *call, const sid2_cudnn_graph *g, sid2_error 
 }
 
 /* Lays out the scratch, once the helpers are prepared; good: whether they could be. */
-static bool finish(sid2_cuda_call *call, const sid2_cuda_tensor *in_scratch, bool good)
+static bool finish(sid2_cuda_call *call, const sid2_cuda_tensor *in_scratch, bool ok)
 {
     conv_state *state = call->state;
     const sid2_cuda_helper *helpers[] = {&state->cast, &state->add, &state->bias_gradient};
     size_t shared = state->plan->workspace;
-    if (!good) return sid2_cudnn_release_conv(call), false;
-    for (int i = 0; i < 3; ++i)
+    if (!ok) return sid2_cudnn_release_conv(call), false;
+    for (int i = 0; i < 3; i++)
         if (helpers[i]->call.scratch_bytes > shared) shared = helpers[i]->call.scratch_bytes;
     state->tensor_at = (shared + 255) / 256 * 256;
     call->scratch_bytes = state->tensor_at;
@@ -117,8 +117,8 @@ bool sid2_cudnn_prepare_conv(sid2_cuda_call *call, sid2_error *err)
     conv_state *state = call->state;
     state->bias = sid2_cuda_helper_kept(bias, dtype);
     if (state->bias) return finish(call, NULL, true);
-    bool good = sid2_cuda_helper_cast(&state->cast, call, bias, dtype, err);
-    return finish(call, &state->cast.call.out[0], good);
+    bool ok = sid2_cuda_helper_cast(&state->cast, call, bias, dtype, err);
+    return finish(call, &state->cast.call.out[0], ok);
 }
 
 bool sid2_cudnn_run_conv(sid2_cuda_call *call, void *stream, sid2_error *err)
@@ -173,9 +173,9 @@ bool sid2_cudnn_prepare_wgrad(sid2_cuda_call *call, sid2_error *err)
                    prepare_product(call, true, NULL);
     if (!rounded && !prepare_product(call, false, err)) return false;
     conv_state *state = call->state;
-    bool good = !rounded || sid2_cuda_helper_add(&state->add, call, &call->out[0], dtype, err);
-    good = good && (!call->out[1].data || sid2_cuda_helper_bias_gradient(&state->bias_gradient, call, err));
-    return finish(call, rounded ? &state->add.call.in[1] : NULL, good);
+    bool ok = !rounded || sid2_cuda_helper_add(&state->add, call, &call->out[0], dtype, err);
+    ok = ok && (!call->out[1].data || sid2_cuda_helper_bias_gradient(&state->bias_gradient, call, err));
+    return finish(call, rounded ? &state->add.call.in[1] : NULL, ok);
 }
 
 bool sid2_cudnn_run_wgrad(sid2_cuda_call *call, void *stream, sid2_error *err)

@@ -21,7 +21,7 @@ sid2_cudnn_tensor sid2_cudnn_add_tensor(sid2_cudnn_graph *g, sid2_cudnn_storage 
     int64_t t = g->tensor_count++;
     g->tensors[t].storage = storage;
     g->tensors[t].type = data_type(dtype);
-    for (int i = 0; i < 4; ++i) g->tensors[t].dim[i] = dim[i], g->tensors[t].stride[i] = stride[i];
+    for (int i = 0; i < 4; i++) g->tensors[t].dim[i] = dim[i], g->tensors[t].stride[i] = stride[i];
     return (sid2_cudnn_tensor)t;
 }
 
@@ -44,8 +44,7 @@ void sid2_cudnn_add_step(sid2_cudnn_graph *g, sid2_cudnn_verb verb, int mode, si
     g->steps[s].y = y;
 }
 
-/* ---- Descriptors: everything made is kept in the plan, which needs it as long as it lives. Errors stick.
- * ---- */
+/* ---- Descriptors: everything made is kept in the plan, which needs it as long as it lives. Errors stick. ---- */
 
 typedef struct maker {
     const sid2_cudnn *api;
@@ -242,8 +241,8 @@ static cudnnBackendDescriptor_t make_graph(maker *m)
 {
     const sid2_cudnn_graph *g = &m->plan->graph;
     cudnnBackendDescriptor_t tensors[SID2_CUDNN_TENSORS] = {0}, steps[SID2_CUDNN_STEPS] = {0};
-    for (int t = 0; t < g->tensor_count; ++t) tensors[t] = make_tensor(m, t);
-    for (int s = 0; s < g->step_count; ++s) {
+    for (int t = 0; t < g->tensor_count; t++) tensors[t] = make_tensor(m, t);
+    for (int s = 0; s < g->step_count; s++) {
         int64_t verb = g->steps[s].verb, mode = g->steps[s].mode, b = g->steps[s].b;
         const cudnnBackendDescriptor_t t[3] = {tensors[g->steps[s].a], b < 0 ? NULL : tensors[b],
                                                tensors[g->steps[s].y]};
@@ -294,13 +293,13 @@ static bool engine_allowed(maker *m, cudnnBackendDescriptor_t config)
     if (m->api->cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
                                          COUNT_OF(notes), &count, notes) != CUDNN_STATUS_SUCCESS)
         return false;
-    for (int64_t i = 0; i < count && i < COUNT_OF(notes); ++i)
+    for (int64_t i = 0; i < count && i < COUNT_OF(notes); i++)
         if (!allowed(m->plan, notes[i])) return false;
     m->plan->compiled = false;
     if (m->api->cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE,
                                          COUNT_OF(behavior), &count, behavior) != CUDNN_STATUS_SUCCESS)
         return true;
-    for (int64_t i = 0; i < count && i < COUNT_OF(behavior); ++i)
+    for (int64_t i = 0; i < count && i < COUNT_OF(behavior); i++)
         if (behavior[i] == CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION) m->plan->compiled = true;
     return true;
 }
@@ -337,14 +336,14 @@ static bool try_mode(maker *m, cudnnBackendDescriptor_t graph, cudnnBackendHeurM
     if (!m->api->handle) set_child(m, heuristics, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, m->api->device);
     finish(m, heuristics);
     if (m->status != CUDNN_STATUS_SUCCESS) return false;
-    for (int64_t i = 0; i < COUNT_OF(configs); ++i)
+    for (int64_t i = 0; i < COUNT_OF(configs); i++)
         configs[i] = create(m, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
     if (m->status != CUDNN_STATUS_SUCCESS ||
         m->api->cudnnBackendGetAttribute(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS,
                                          CUDNN_TYPE_BACKEND_DESCRIPTOR, COUNT_OF(configs), &count,
                                          configs) != CUDNN_STATUS_SUCCESS)
         return false;
-    for (int64_t i = 0; i < count && i < COUNT_OF(configs); ++i) {
+    for (int64_t i = 0; i < count && i < COUNT_OF(configs); i++) {
         int before = m->plan->descriptor_count;
         if (try_config(m, configs[i])) return true;
         destroy_from(m->api, m->plan, before);
@@ -360,7 +359,7 @@ static void make_plan(const sid2_cudnn *api, sid2_cudnn_plan *plan)
     cudnnBackendDescriptor_t graph = make_graph(&m);
     if (m.status != CUDNN_STATUS_SUCCESS) return destroy_from(api, plan, 0);
     int before = plan->descriptor_count;
-    for (int i = 0; i < COUNT_OF(modes); ++i) {
+    for (int i = 0; i < COUNT_OF(modes); i++) {
         if (try_mode(&m, graph, modes[i])) return;
         destroy_from(api, plan, before);
         m.status = CUDNN_STATUS_SUCCESS;
@@ -410,7 +409,7 @@ static cudnnBackendDescriptor_t make_pack(maker *m, const sid2_cudnn_graph *g, v
 {
     int64_t ids[SID2_CUDNN_TENSORS], count = 0;
     void *data[SID2_CUDNN_TENSORS];
-    for (int t = 0; t < g->tensor_count; ++t) {
+    for (int t = 0; t < g->tensor_count; t++) {
         if (g->tensors[t].storage == SID2_CUDNN_VIRTUAL) continue;
         values[t] = (float)g->tensors[t].value;
         ids[count] = t + 1;

@@ -75,7 +75,7 @@ template <int THREADS> SID2_DEVICE float block_sum(float v)
     if (thread() % WARP == 0) parts[thread() / WARP] = v;
     barrier();
     float sum = 0;
-    for (int i = 0; i < THREADS / WARP; ++i) sum += parts[i];
+    for (int i = 0; i < THREADS / WARP; i++) sum += parts[i];
     barrier(); /* `parts` may be wanted again */
     return sum;
 }
@@ -123,7 +123,7 @@ SID2_DEVICE void get_eight(const span<float> &x, int64_t i, float v[8])
     v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
 #else
     if (i % 4) emulator::fault("%s[%lld .. + 7] is not aligned", x.name, static_cast<long long>(i));
-    for (int e = 0; e < 8; ++e) v[e] = x[i + e];
+    for (int e = 0; e < 8; e++) v[e] = x[i + e];
 #endif
 }
 
@@ -250,7 +250,7 @@ struct array {
     SID2_DEVICE void unpack(const raw &r, float v[8]) const
     {
         if (dtype == SID2_F32)
-            for (int e = 0; e < 8; ++e) v[e] = as_float(r.word[e]);
+            for (int e = 0; e < 8; e++) v[e] = as_float(r.word[e]);
         else if (dtype == SID2_BF16)
             for (int e = 0; e < 8; e += 2) {
                 v[e] = as_float(r.word[e / 2] << 16);
@@ -282,7 +282,7 @@ struct array {
         char *to = at(i, true);
         raw r = {};
         if (dtype == SID2_F32)
-            for (int e = 0; e < 8; ++e) r.word[e] = as_bits(v[e]);
+            for (int e = 0; e < 8; e++) r.word[e] = as_bits(v[e]);
         else if (dtype == SID2_BF16)
             for (int e = 0; e < 8; e += 2) r.word[e / 2] = to_bf16(v[e]) | to_bf16(v[e + 1]) << 16;
         else
@@ -346,21 +346,21 @@ SID2_DEVICE float sigmoid(float x) { return fast_divide(1.0f, 1.0f + fast_exp(-x
 SID2_DEVICE void act(sid2_act kind, float v[8])
 {
     if (kind == SID2_ACT_SILU)
-        for (int e = 0; e < 8; ++e) v[e] *= sigmoid(v[e]);
+        for (int e = 0; e < 8; e++) v[e] *= sigmoid(v[e]);
     else if (kind == SID2_ACT_GELU)
-        for (int e = 0; e < 8; ++e) v[e] *= 0.5f * erfcf(-v[e] * 0.70710678f);
+        for (int e = 0; e < 8; e++) v[e] *= 0.5f * erfcf(-v[e] * 0.70710678f);
 }
 
 /* g times the derivative of act at x. */
 SID2_DEVICE void act_grad(sid2_act kind, const float x[8], float g[8])
 {
     if (kind == SID2_ACT_SILU)
-        for (int e = 0; e < 8; ++e) {
+        for (int e = 0; e < 8; e++) {
             float s = sigmoid(x[e]);
             g[e] *= s * (1.0f + x[e] * (1.0f - s));
         }
     else if (kind == SID2_ACT_GELU)
-        for (int e = 0; e < 8; ++e)
+        for (int e = 0; e < 8; e++)
             g[e] *= 0.5f * erfcf(-x[e] * 0.70710678f) + x[e] * fast_exp(-0.5f * x[e] * x[e]) * 0.39894228f;
 }
 
@@ -429,21 +429,21 @@ template <class K> __global__ void __launch_bounds__(K::THREADS) entry(const __g
 
 template <class K> void launch(sid2_own *o, const K &kernel, int64_t x, int64_t y = 1, int64_t z = 1)
 {
-    if (o->dry || !o->good || x * y * z == 0) return;
+    if (o->dry || !o->ok || x * y * z == 0) return;
 #ifdef __CUDACC__
     dim3 blocks(static_cast<unsigned>(x), static_cast<unsigned>(y), static_cast<unsigned>(z));
     entry<K><<<blocks, K::THREADS, 0, static_cast<cudaStream_t>(o->stream)>>>(kernel);
     cudaError_t status = cudaGetLastError();
     if (status != cudaSuccess)
-        o->good = sid2_fail(o->err, SID2_ERR_DEVICE, "%s: %s (CUDA error %d)", sid2_op_name(o->call->op),
-                            cudaGetErrorString(status), static_cast<int>(status));
+        o->ok = sid2_fail(o->err, SID2_ERR_DEVICE, "%s: %s (CUDA error %d)", sid2_op_name(o->call->op),
+                          cudaGetErrorString(status), static_cast<int>(status));
 #else
     struct body {
         static void run(const void *k) { (*static_cast<const K *>(k))(); }
     };
     const int64_t blocks[3] = {x, y, z};
     const char *fault = emulator::launch(__PRETTY_FUNCTION__, blocks, K::THREADS, body::run, &kernel);
-    if (fault) o->good = sid2_fail(o->err, SID2_ERR_DEVICE, "%s", fault);
+    if (fault) o->ok = sid2_fail(o->err, SID2_ERR_DEVICE, "%s", fault);
 #endif
 }
 } // namespace exec

@@ -48,7 +48,7 @@ bool sid2_cuda_helper_add(sid2_cuda_helper *helper, const sid2_cuda_call *call, 
 bool sid2_cuda_helper_bias_gradient(sid2_cuda_helper *helper, const sid2_cuda_call *call, sid2_error *err)
 {
     helper->call.attr = call->attr;
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < 2; i++) {
         helper->call.in[i] = call->in[i];
         helper->call.out[i] = call->out[i];
     }

@@ -54,8 +54,7 @@ struct task {
     }
 };
 
-/* sum[i][j] += row first_a + down + 8 i of a, times row first_b + across + 8 j of b. Rows past the end are 0.
- */
+/* sum[i][j] += row first_a + down + 8 i of a, times row first_b + across + 8 j of b. Rows past the end are 0. */
 template <class Tile>
 SID2_DEVICE void dot(const shape &s, const task &t, const head_rows &a, int64_t first_a, const head_rows &b,
                      int64_t first_b, Tile &tile_a, Tile &tile_b, float sum[4][4])
@@ -69,14 +68,14 @@ SID2_DEVICE void dot(const shape &s, const task &t, const head_rows &a, int64_t 
             tile_b[row * LINE + e] = in_b ? b.data.get(b.from + (first_b + row) * b.stride + begin + e) : 0;
         }
         barrier();
-        for (int e = 0; e < TILE && begin + e < s.width; ++e) {
+        for (int e = 0; e < TILE && begin + e < s.width; e++) {
             float x[4], y[4];
-            for (int i = 0; i < 4; ++i) {
+            for (int i = 0; i < 4; i++) {
                 x[i] = tile_a[(t.down + 8 * i) * LINE + e];
                 y[i] = tile_b[(t.across + 8 * i) * LINE + e];
             }
-            for (int i = 0; i < 4; ++i)
-                for (int j = 0; j < 4; ++j) sum[i][j] += x[i] * y[j];
+            for (int i = 0; i < 4; i++)
+                for (int j = 0; j < 4; j++) sum[i][j] += x[i] * y[j];
         }
         barrier();
     }
@@ -88,8 +87,8 @@ template <class Tile, class Wide>
 SID2_DEVICE void accumulate(const shape &s, const task &t, const float weight[4][4], const head_rows &b,
                             int64_t first_b, Tile &weights, Wide &columns, float sum[4][8])
 {
-    for (int i = 0; i < 4; ++i)
-        for (int j = 0; j < 4; ++j) weights[(t.down + 8 * i) * LINE + t.across + 8 * j] = weight[i][j];
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++) weights[(t.down + 8 * i) * LINE + t.across + 8 * j] = weight[i][j];
     for (int i = thread(); i < TILE * COLUMNS; i += TILE_THREADS) {
         int row = i / COLUMNS, e = t.column + i % COLUMNS;
         bool inside = e < s.width && first_b + row < s.tokens;
@@ -97,20 +96,20 @@ SID2_DEVICE void accumulate(const shape &s, const task &t, const float weight[4]
             inside ? b.data.get(b.from + (first_b + row) * b.stride + e) : 0;
     }
     barrier();
-    for (int row = 0; row < TILE && first_b + row < s.tokens; ++row) {
+    for (int row = 0; row < TILE && first_b + row < s.tokens; row++) {
         float x[4], y[8];
-        for (int i = 0; i < 4; ++i) x[i] = weights[(t.down + 8 * i) * LINE + row];
-        for (int j = 0; j < 8; ++j) y[j] = columns[row * COLUMNS_LINE + t.across + 8 * j];
-        for (int i = 0; i < 4; ++i)
-            for (int j = 0; j < 8; ++j) sum[i][j] += x[i] * y[j];
+        for (int i = 0; i < 4; i++) x[i] = weights[(t.down + 8 * i) * LINE + row];
+        for (int j = 0; j < 8; j++) y[j] = columns[row * COLUMNS_LINE + t.across + 8 * j];
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 8; j++) sum[i][j] += x[i] * y[j];
     }
     barrier();
 }
 
 SID2_DEVICE void store(const shape &s, const task &t, const float sum[4][8], const head_rows &to)
 {
-    for (int i = 0; i < 4; ++i)
-        for (int j = 0; j < 8; ++j) {
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 8; j++) {
             int64_t row = t.first + t.down + 8 * i;
             int e = t.column + t.across + 8 * j;
             if (row < s.tokens && e < s.width) to.data.set(to.from + row * to.stride + e, sum[i][j]);
@@ -143,13 +142,13 @@ struct attention_kernel {
         task t(s);
         head_rows q = t.rows(s, qk, 2, 0), k = t.rows(s, qk, 2, 1), v = t.rows(s, qkv, 3, 2);
         float top[4], total[4] = {}, sum[4][8] = {};
-        for (int i = 0; i < 4; ++i) top[i] = -INFINITY;
+        for (int i = 0; i < 4; i++) top[i] = -INFINITY;
         for (int64_t key = 0; key < s.tokens; key += TILE) {
             float p[4][4] = {};
             dot(s, t, q, t.first, k, key, tile_a, tile_b, p);
-            for (int i = 0; i < 4; ++i) {
+            for (int i = 0; i < 4; i++) {
                 float high = top[i];
-                for (int j = 0; j < 4; ++j) {
+                for (int j = 0; j < 4; j++) {
                     p[i][j] = key + t.across + 8 * j < s.tokens ? p[i][j] * s.scale : -INFINITY;
                     high = fmaxf(high, p[i][j]);
                 }
@@ -157,18 +156,18 @@ struct attention_kernel {
                 float shrink = fast_exp(top[i] - high);
                 top[i] = high;
                 total[i] *= shrink;
-                for (int j = 0; j < 8; ++j) sum[i][j] *= shrink;
-                for (int j = 0; j < 4; ++j) {
+                for (int j = 0; j < 8; j++) sum[i][j] *= shrink;
+                for (int j = 0; j < 4; j++) {
                     p[i][j] = fast_exp(p[i][j] - high);
                     total[i] += p[i][j];
                 }
             }
             accumulate(s, t, p, v, key, tile_a, columns, sum);
         }
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < 4; i++) {
             int64_t row = t.first + t.down + 8 * i;
             total[i] = row_sum(total[i]);
-            for (int j = 0; j < 8; ++j) sum[i][j] /= total[i];
+            for (int j = 0; j < 8; j++) sum[i][j] /= total[i];
             if (lse && t.across == 0 && t.column == 0 && row < s.tokens)
                 lse.set(t.head * s.tokens + row, top[i] + logf(total[i]));
         }
@@ -198,8 +197,7 @@ struct along_kernel {
     }
 };
 
-/* By keys: rows are keys, columns queries, and dk and dv come out; else rows are queries, and dq comes out.
- */
+/* By keys: rows are keys, columns queries, and dk and dv come out; else rows are queries, and dq comes out. */
 template <bool BY_KEY> struct gradient_kernel {
     enum { THREADS = TILE_THREADS };
     shape s;
@@ -219,8 +217,8 @@ template <bool BY_KEY> struct gradient_kernel {
             float p[4][4] = {}, ds[4][4] = {};
             dot(s, t, BY_KEY ? k : q, t.first, BY_KEY ? q : k, other, tile_a, tile_b, p);
             dot(s, t, BY_KEY ? v : g, t.first, BY_KEY ? g : v, other, tile_a, tile_b, ds);
-            for (int i = 0; i < 4; ++i)
-                for (int j = 0; j < 4; ++j) {
+            for (int i = 0; i < 4; i++)
+                for (int j = 0; j < 4; j++) {
                     int64_t row = t.first + t.down + 8 * i, column = other + t.across + 8 * j;
                     bool inside = row < s.tokens && column < s.tokens;
                     int64_t query = t.head * s.tokens + (BY_KEY ? column : row);

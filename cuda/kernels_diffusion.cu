@@ -19,7 +19,7 @@ struct embedding_body {
     span<int32_t> index;
     SID2_DEVICE void operator()(int64_t, int64_t, int64_t at, bool wide) const
     {
-        for (int64_t i = at; i < at + (wide ? 8 : 1); ++i)
+        for (int64_t i = at; i < at + (wide ? 8 : 1); i++)
             y.set(i, table.get(table_row(index[i / width], rows) * width + i % width));
     }
 };
@@ -35,10 +35,10 @@ struct embedding_grad_kernel {
     {
         int64_t n = block_x(), row = table_row(index[n], rows), e = block_y() * THREADS + thread();
         if (e >= width) return;
-        for (int64_t i = 0; i < n; ++i)
+        for (int64_t i = 0; i < n; i++)
             if (table_row(index[i], rows) == row) return;
         float sum = dtable.get(row * width + e);
-        for (int64_t i = n; i < count; ++i)
+        for (int64_t i = n; i < count; i++)
             if (table_row(index[i], rows) == row) sum += dy.get(i * width + e);
         dtable.set(row * width + e, sum);
     }
@@ -73,7 +73,7 @@ struct diffuse_body {
         float a = alpha[n], s = sigma[n], v[8], w[8];
         x.unpack(raw_x, v);
         eps.unpack(raw_eps, w);
-        for (int e = 0; e < 8; ++e) v[e] = a * v[e] + s * w[e];
+        for (int e = 0; e < 8; e++) v[e] = a * v[e] + s * w[e];
         z.set(at, wide, v);
     }
 };
@@ -91,7 +91,7 @@ struct prediction {
         v.unpack(raw_v, p);
         z.unpack(raw_z, q);
         x.unpack(raw_x, d);
-        for (int e = 0; e < 8; ++e) d[e] = a * q[e] - s * p[e] - d[e];
+        for (int e = 0; e < 8; e++) d[e] = a * q[e] - s * p[e] - d[e];
     }
 };
 
@@ -101,7 +101,7 @@ struct loss_term {
     {
         float d[8], sum = 0;
         p.errors(n, at, wide, d);
-        for (int e = 0; e < (wide ? 8 : 1); ++e) sum += d[e] * d[e];
+        for (int e = 0; e < (wide ? 8 : 1); e++) sum += d[e] * d[e];
         return sum;
     }
 };
@@ -121,7 +121,7 @@ struct loss_grad_body {
     {
         float factor = dloss[n] * p.weight[n] * -2.0f * p.sigma[n] / each, d[8];
         p.errors(n, at, wide, d);
-        for (int e = 0; e < 8; ++e) d[e] *= factor;
+        for (int e = 0; e < 8; e++) d[e] *= factor;
         dv.set(at, wide, d);
     }
 };
@@ -151,19 +151,19 @@ struct sampler_body {
         if (v_null) {
             float c[8];
             v_null.unpack(raw_null, c);
-            for (int e = 0; e < 8; ++e) b[e] = c[e] + coef[2] * (b[e] - c[e]);
+            for (int e = 0; e < 8; e++) b[e] = c[e] + coef[2] * (b[e] - c[e]);
         }
-        for (int e = 0; e < 8; ++e) {
+        for (int e = 0; e < 8; e++) {
             hat[e] = fminf(fmaxf(coef[0] * a[e] - coef[1] * b[e], -1.0f), 1.0f);
             next[e] = coef[3] * a[e] + coef[4] * hat[e];
         }
         if (noise) {
             noise.unpack(raw_noise, b);
-            for (int e = 0; e < 8; ++e) next[e] += coef[5] * b[e];
+            for (int e = 0; e < 8; e++) next[e] += coef[5] * b[e];
         }
         if (x_prev) {
             x_prev.unpack(raw_prev, b);
-            for (int e = 0; e < 8; ++e) next[e] += coef[6] * b[e];
+            for (int e = 0; e < 8; e++) next[e] += coef[6] * b[e];
         }
         z_next.set(at, wide, next);
         x_hat.set(at, wide, hat);
@@ -178,7 +178,7 @@ struct square_term {
     {
         float v[8], sum = 0;
         x.get(at, wide, v);
-        for (int e = 0; e < (wide ? 8 : 1); ++e) sum += v[e] * v[e];
+        for (int e = 0; e < (wide ? 8 : 1); e++) sum += v[e] * v[e];
         return sum;
     }
 };
@@ -204,7 +204,7 @@ struct adam_body {
         m.unpack(raw_m, first);
         v.unpack(raw_v, second);
         ema.unpack(raw_ema, average);
-        for (int e = 0; e < 8; ++e) {
+        for (int e = 0; e < 8; e++) {
             g[e] *= shrink;
             first[e] += (1.0f - hyper[1]) * (g[e] - first[e]);
             second[e] += (1.0f - hyper[2]) * (g[e] * g[e] - second[e]);
@@ -293,6 +293,6 @@ extern "C" void sid2_own_adam(sid2_own *o)
                       {},
                       words<float>(o->call->in[5], "norm"),
                       words<float>(o->call->in[6], "hyper")};
-    for (int i = 0; i < 5; ++i) body.to[i] = out(o, i, "updated");
+    for (int i = 0; i < 5; i++) body.to[i] = out(o, i, "updated");
     launch_each(o, flat_of(o->call->in[0].shape), body);
 }

@@ -54,10 +54,10 @@ struct film_kernel {
             if (dy) dy.unpack(raw_dy, g);
             if (dy) {
                 act_grad(kind, v, g);
-                for (int e = 0; e < 8; ++e) v[e] = g[e] * (1.0f + scale[e]);
+                for (int e = 0; e < 8; e++) v[e] = g[e] * (1.0f + scale[e]);
             } else {
                 act(kind, v);
-                for (int e = 0; e < 8; ++e) v[e] = v[e] * (1.0f + scale[e]) + shift[e];
+                for (int e = 0; e < 8; e++) v[e] = v[e] * (1.0f + scale[e]) + shift[e];
             }
             to.set(at, c.wide, v);
         }
@@ -76,7 +76,7 @@ struct film_term {
         dy.unpack(raw_dy, g);
         x.unpack(raw_x, v);
         act(kind, v);
-        for (int e = 0; e < 8; ++e) {
+        for (int e = 0; e < 8; e++) {
             first[e] += g[e] * v[e];
             second[e] += g[e];
         }
@@ -101,7 +101,7 @@ struct add_body {
         float v[8], w[8];
         a.unpack(raw_a, v);
         b.unpack(raw_b, w);
-        for (int e = 0; e < 8; ++e) v[e] += scale * w[e];
+        for (int e = 0; e < 8; e++) v[e] += scale * w[e];
         y.set(at, wide, v);
     }
 };
@@ -114,7 +114,7 @@ struct scale_body {
     {
         float v[8];
         x.get(at, wide, v);
-        for (int e = 0; e < 8; ++e) v[e] *= scale;
+        for (int e = 0; e < 8; e++) v[e] *= scale;
         y.set(at, wide, v);
     }
 };
@@ -125,7 +125,7 @@ struct image_to_float_body {
     SID2_DEVICE void operator()(int64_t, int64_t, int64_t at, bool wide) const
     {
         float v[8] = {};
-        for (int e = 0; e < (wide ? 8 : 1); ++e) v[e] = static_cast<float>(x[at + e]) / 127.5f - 1.0f;
+        for (int e = 0; e < (wide ? 8 : 1); e++) v[e] = static_cast<float>(x[at + e]) / 127.5f - 1.0f;
         y.set(at, wide, v);
     }
 };
@@ -137,7 +137,7 @@ struct float_to_image_body {
     {
         float v[8];
         x.get(at, wide, v);
-        for (int e = 0; e < (wide ? 8 : 1); ++e) {
+        for (int e = 0; e < (wide ? 8 : 1); e++) {
             float level = 127.5f * (fminf(fmaxf(v[e], -1.0f), 1.0f) + 1.0f); /* NaN becomes black */
             y.set(at + e, static_cast<uint8_t>(roundf(level)));
         }

@@ -37,13 +37,13 @@ struct running {
     {
         float v[8];
         x.unpack(r, v);
-        for (int e = 0; e < 8; ++e) {
+        for (int e = 0; e < 8; e++) {
             if (count == 0) origin[e] = v[e];
             float d = v[e] - origin[e];
             sum[e] += d;
             square[e] += d * d;
         }
-        ++count;
+        count++;
     }
 };
 
@@ -67,7 +67,7 @@ struct group_partials_kernel {
             own.add(x, here);
             if (two) own.add(x, next);
         }
-        for (int e = 0; e < 8; ++e) {
+        for (int e = 0; e < 8; e++) {
             float mean = own.count ? own.sum[e] / static_cast<float>(own.count) : 0;
             means[e * THREADS + thread()] = own.origin[e] + mean;
             squares[e * THREADS + thread()] = fmaxf(own.square[e] - own.sum[e] * mean, 0);
@@ -79,7 +79,7 @@ struct group_partials_kernel {
             if (vector >= c.vectors) continue;
             moments all = {0, 0, 0};
             int height = mine.rows - mine.chunk * c.chunk; /* rows of this chunk */
-            for (int level = 0; level < c.depth && level < height; ++level) {
+            for (int level = 0; level < c.depth && level < height; level++) {
                 int at = e * THREADS + level * c.lanes + lane;
                 all.merge(static_cast<float>((height - level - 1) / c.depth + 1), means[at], squares[at]);
             }
@@ -149,7 +149,7 @@ struct group_apply_kernel {
             film.get((mine.sample * 2 + 1) * c.channels + mine.channel, c.wide, shift);
         }
         int width = c.channels / groups;
-        for (int e = 0; e < 8; ++e) {
+        for (int e = 0; e < 8; e++) {
             int64_t at = (mine.sample * groups + (mine.channel + (c.wide ? e : 0)) / width) * 2;
             mean[e] = stats[at];
             a[e] *= stats[at + 1] * (1.0f + scale[e]);
@@ -158,7 +158,7 @@ struct group_apply_kernel {
         for (int row = mine.row; row < mine.rows; row += c.depth) {
             int64_t at = (mine.sample * c.rows + row) * c.channels + mine.channel;
             x.get(at, c.wide, v);
-            for (int e = 0; e < 8; ++e) v[e] = a[e] * (v[e] - mean[e]) + b[e];
+            for (int e = 0; e < 8; e++) v[e] = a[e] * (v[e] - mean[e]) + b[e];
             act(kind, v);
             y.set(at, c.wide, v);
         }
@@ -190,14 +190,14 @@ struct row_norm_kernel {
         if (center) {
             for (int i = first; i < channels; i += WARP * step) {
                 x.get(row * channels + i, wide, v);
-                for (int e = 0; e < 8; ++e) sum += v[e]; /* 0 past one */
+                for (int e = 0; e < 8; e++) sum += v[e]; /* 0 past one */
             }
             mean = warp_sum(sum) / static_cast<float>(channels);
         }
         sum = 0;
         for (int i = first; i < channels; i += WARP * step) {
             x.get(row * channels + i, wide, v);
-            for (int e = 0; e < 8; ++e) sum += e == 0 || wide ? (v[e] - mean) * (v[e] - mean) : 0;
+            for (int e = 0; e < 8; e++) sum += e == 0 || wide ? (v[e] - mean) * (v[e] - mean) : 0;
         }
         float rstd = 1.0f / sqrtf(warp_sum(sum) / static_cast<float>(channels) + eps);
         if (first == 0) {
@@ -210,11 +210,11 @@ struct row_norm_kernel {
             x.get(row * channels + i, wide, v);
             gamma.get(i, wide, g);
             if (beta) beta.get(i, wide, b);
-            for (int e = 0; e < 8; ++e) v[e] = (v[e] - mean) * rstd * g[e] + b[e];
+            for (int e = 0; e < 8; e++) v[e] = (v[e] - mean) * rstd * g[e] + b[e];
             if (film) {
                 film.get(sample * 2 * channels + i, wide, scale);
                 film.get((sample * 2 + 1) * channels + i, wide, shift);
-                for (int e = 0; e < 8; ++e) v[e] = v[e] * (1.0f + scale[e]) + shift[e];
+                for (int e = 0; e < 8; e++) v[e] = v[e] * (1.0f + scale[e]) + shift[e];
             }
             act(kind, v);
             y.set(row * channels + i, wide, v);

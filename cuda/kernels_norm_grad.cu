@@ -31,22 +31,22 @@ struct affine_vector {
     {
         float v[8];
         a.gamma.get(channel, wide, gain);
-        for (int e = 0; e < 8; ++e) offset[e] = 0;
+        for (int e = 0; e < 8; e++) offset[e] = 0;
         if (a.beta) a.beta.get(channel, wide, offset);
         if (!a.film) return;
         a.film.get(sample * 2 * a.channels + channel, wide, v);
-        for (int e = 0; e < 8; ++e) {
+        for (int e = 0; e < 8; e++) {
             gain[e] *= 1.0f + v[e];
             offset[e] *= 1.0f + v[e];
         }
         a.film.get((sample * 2 + 1) * a.channels + channel, wide, v);
-        for (int e = 0; e < 8; ++e) offset[e] += v[e];
+        for (int e = 0; e < 8; e++) offset[e] += v[e];
     }
     /* dy becomes du. */
     SID2_DEVICE void before_act(sid2_act kind, const float n[8], float dy[8]) const
     {
         float u[8];
-        for (int e = 0; e < 8; ++e) u[e] = n[e] * gain[e] + offset[e];
+        for (int e = 0; e < 8; e++) u[e] = n[e] * gain[e] + offset[e];
         act_grad(kind, u, dy);
     }
 };
@@ -62,7 +62,7 @@ struct sums_term {
     SID2_DEVICE void begin(int64_t sample, int channel, bool wide)
     {
         known.read(a, sample, channel, wide);
-        for (int e = 0; groups && e < 8; ++e) {
+        for (int e = 0; groups && e < 8; e++) {
             int64_t at = (sample * groups + (channel + (wide ? e : 0)) / (a.channels / groups)) * 2;
             mean[e] = stats[at];
             rstd[e] = stats[at + 1];
@@ -76,10 +76,10 @@ struct sums_term {
         float row_mean = groups ? 0 : stats[row * 2], row_rstd = groups ? 0 : stats[row * 2 + 1];
         dy.unpack(raw_dy, g);
         x.unpack(raw_x, v);
-        for (int e = 0; e < 8; ++e)
+        for (int e = 0; e < 8; e++)
             v[e] = (v[e] - (groups ? mean[e] : row_mean)) * (groups ? rstd[e] : row_rstd);
         known.before_act(a.kind, v, g);
-        for (int e = 0; e < 8; ++e) {
+        for (int e = 0; e < 8; e++) {
             first[e] += g[e];
             second[e] += g[e] * v[e];
         }
@@ -157,7 +157,7 @@ struct group_dx_kernel {
         affine_vector known;
         float mean[8], rstd[8], sum[8], dot[8];
         known.read(a, mine.sample, mine.channel, c.wide);
-        for (int e = 0; e < 8; ++e) {
+        for (int e = 0; e < 8; e++) {
             int64_t at =
                 (mine.sample * groups + (mine.channel + (c.wide ? e : 0)) / (c.channels / groups)) * 2;
             mean[e] = stats[at], rstd[e] = stats[at + 1];
@@ -170,9 +170,9 @@ struct group_dx_kernel {
             if (residual) residual.get(at, c.wide, more);
             dy.unpack(raw_dy, g);
             x.unpack(raw_x, v);
-            for (int e = 0; e < 8; ++e) v[e] = (v[e] - mean[e]) * rstd[e];
+            for (int e = 0; e < 8; e++) v[e] = (v[e] - mean[e]) * rstd[e];
             known.before_act(a.kind, v, g);
-            for (int e = 0; e < 8; ++e)
+            for (int e = 0; e < 8; e++)
                 v[e] = rstd[e] * (g[e] * known.gain[e] - sum[e] - v[e] * dot[e]) + more[e];
             dx.set(at, c.wide, v);
         }
@@ -205,9 +205,9 @@ struct row_dx_kernel {
         known.read(a, row / c.rows, i, c.wide);
         dy.unpack(raw_dy, dn);
         x.unpack(raw_x, n);
-        for (int e = 0; e < 8; ++e) n[e] = (n[e] - mean) * rstd;
+        for (int e = 0; e < 8; e++) n[e] = (n[e] - mean) * rstd;
         known.before_act(a.kind, n, dn);
-        for (int e = 0; e < 8; ++e) dn[e] *= known.gain[e];
+        for (int e = 0; e < 8; e++) dn[e] *= known.gain[e];
     }
 
     SID2_DEVICE void one(int64_t row, int first) const
@@ -216,7 +216,7 @@ struct row_dx_kernel {
         int step = WARP * c.width();
         for (int i = first; i < c.channels; i += step) {
             differentiate(row, i, mean, rstd, n, dn);
-            for (int e = 0; e < 8; ++e) {
+            for (int e = 0; e < 8; e++) {
                 sum += dn[e];
                 dot += dn[e] * n[e];
             }
@@ -227,7 +227,7 @@ struct row_dx_kernel {
             float more[8] = {};
             differentiate(row, i, mean, rstd, n, dn);
             if (residual) residual.get(row * c.channels + i, c.wide, more);
-            for (int e = 0; e < 8; ++e) dn[e] = rstd * (dn[e] - sum - n[e] * dot) + more[e];
+            for (int e = 0; e < 8; e++) dn[e] = rstd * (dn[e] - sum - n[e] * dot) + more[e];
             dx.set(row * c.channels + i, c.wide, dn);
         }
     }

@@ -13,8 +13,7 @@ namespace
 struct convolution {
     int height, width, side, ins, outs; /* side 1: height and width do not matter */
 
-    /* The pixel under tap of the window around `pixel` (tap counted from the other end: `back`); -1 outside.
-     */
+    /* The pixel under tap of the window around `pixel` (tap counted from the other end: `back`); -1 outside. */
     SID2_DEVICE int64_t under(int64_t pixel, int tap, bool back) const
     {
         if (side == 1) return pixel;
@@ -108,19 +107,19 @@ template <class Problem> struct product_kernel {
                 tile_b[deep * LINE + row] = inside ? p.b(first_n + row, at + deep) : 0;
             }
             barrier();
-            for (int deep = 0; deep < DEEP; ++deep) {
+            for (int deep = 0; deep < DEEP; deep++) {
                 float a[4], b[4];
-                for (int i = 0; i < 4; ++i) {
+                for (int i = 0; i < 4; i++) {
                     a[i] = tile_a[deep * LINE + down + 16 * i];
                     b[i] = tile_b[deep * LINE + across + 16 * i];
                 }
-                for (int i = 0; i < 4; ++i)
-                    for (int j = 0; j < 4; ++j) sum[i][j] += a[i] * b[j];
+                for (int i = 0; i < 4; i++)
+                    for (int j = 0; j < 4; j++) sum[i][j] += a[i] * b[j];
             }
             barrier();
         }
-        for (int i = 0; i < 4; ++i)
-            for (int j = 0; j < 4; ++j) {
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 4; j++) {
                 int64_t row = first_m + down + 16 * i, column = first_n + across + 16 * j;
                 if (row < m && column < n) store(row, column, sum[i][j]);
             }
@@ -145,8 +144,8 @@ struct add_parts_body {
     {
         float v[8];
         y.get(at, wide, v);
-        for (int64_t s = 0; s < splits; ++s)
-            for (int e = 0; e < (wide ? 8 : 1); ++e) v[e] += parts[s * count + at + e];
+        for (int64_t s = 0; s < splits; s++)
+            for (int e = 0; e < (wide ? 8 : 1); e++) v[e] += parts[s * count + at + e];
         y.set(at, wide, v);
     }
 };
@@ -158,7 +157,7 @@ struct bias_term {
     {
         float v[8];
         dy.get(at, wide, v);
-        for (int e = 0; e < 8; ++e) first[e] += v[e];
+        for (int e = 0; e < 8; e++) first[e] += v[e];
     }
 };
 

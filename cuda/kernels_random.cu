@@ -28,7 +28,7 @@ struct keys {
             return;
         }
         sid2_philox_block second = block(sample, i + 4);
-        for (int e = 0; e < 4; ++e) {
+        for (int e = 0; e < 4; e++) {
             w[e] = first.word[e];
             w[4 + e] = second.word[e];
         }
@@ -41,7 +41,7 @@ struct normal_body {
     SID2_DEVICE void operator()(int64_t sample, int64_t i, int64_t at, bool wide) const
     {
         float v[8] = {};
-        for (int half = 0; half < (wide ? 2 : 1); ++half) {
+        for (int half = 0; half < (wide ? 2 : 1); half++) {
             sid2_philox_block b = k.block(sample, i + 4 * half);
             sid2_normal_pair(b.word[0], b.word[1], v + 4 * half);
             sid2_normal_pair(b.word[2], b.word[3], v + 4 * half + 2);
@@ -61,7 +61,7 @@ struct uniform_body {
         uint32_t w[8] = {};
         float v[8];
         k.words(sample, i, wide, w);
-        for (int e = 0; e < 8; ++e) v[e] = sid2_uniform(w[e]);
+        for (int e = 0; e < 8; e++) v[e] = sid2_uniform(w[e]);
         y.set(at, wide, v);
     }
 };
@@ -77,7 +77,7 @@ struct dropout_body {
         float v[8];
         k.words(sample, i, wide, w);
         x.unpack(r, v);
-        for (int e = 0; e < 8; ++e) v[e] = sid2_uniform(w[e]) >= rate ? v[e] * scale : 0.0f;
+        for (int e = 0; e < 8; e++) v[e] = sid2_uniform(w[e]) >= rate ? v[e] * scale : 0.0f;
         y.set(at, wide, v);
     }
 };

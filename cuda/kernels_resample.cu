@@ -47,11 +47,11 @@ struct pool_body {
         raw corners[4] = {x.fetch(from, wide), x.fetch(from + channels, wide), x.fetch(from + below, wide),
                           x.fetch(from + below + channels, wide)};
         float sum[8] = {}, v[8];
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < 4; i++) {
             x.unpack(corners[i], v);
-            for (int e = 0; e < 8; ++e) sum[e] += v[e];
+            for (int e = 0; e < 8; e++) sum[e] += v[e];
         }
-        for (int e = 0; e < 8; ++e) sum[e] *= scale;
+        for (int e = 0; e < 8; e++) sum[e] *= scale;
         y.set(at, wide, sum);
     }
 };
@@ -69,7 +69,7 @@ struct upsample_body {
         float v[8], r[8] = {};
         x.unpack(here, v);
         if (residual) residual.unpack(more, r);
-        for (int e = 0; e < 8; ++e) v[e] = r[e] + scale * v[e];
+        for (int e = 0; e < 8; e++) v[e] = r[e] + scale * v[e];
         y.set(at, wide, v);
     }
 };

@@ -45,7 +45,7 @@ struct pair {
     {
         int first = 0;
         index = number;
-        for (axis = 0; axis < SID2_ROTARY_AXES; ++axis) {
+        for (axis = 0; axis < SID2_ROTARY_AXES; axis++) {
             int half = h.turning[axis] / 2;
             if (index < half) {
                 a = first + index;
@@ -91,8 +91,7 @@ template <int PAIRS> struct lane {
     const heads &h;
     int first, have; /* have: of its pairs; wide: all or none */
     int a, b;        /* elements of the first */
-    /* Where its token's cosines are in the table, the sines `pairs` behind; -1: does not turn (wide: all do).
-     */
+    /* Where its token's cosines are in the table, the sines `pairs` behind; -1: does not turn (wide: all do). */
     int angles[WIDE ? 1 : PAIRS];
 
     SID2_DEVICE explicit lane(const heads &all)
@@ -113,7 +112,7 @@ template <int PAIRS> struct lane {
             to[0] = x.fetch(from + a, true);
             to[1] = x.fetch(from + b, true);
         } else
-            for (int e = 0; e < PAIRS; ++e) {
+            for (int e = 0; e < PAIRS; e++) {
                 if (e >= have) continue;
                 pair q(h, first + e);
                 to[0].word[e] = as_bits(x.get(from + q.a));
@@ -127,7 +126,7 @@ template <int PAIRS> struct lane {
             x.unpack(r[0], v->a);
             x.unpack(r[1], v->b);
         } else
-            for (int e = 0; e < PAIRS; ++e) {
+            for (int e = 0; e < PAIRS; e++) {
                 v->a[e] = as_float(r[0].word[e]);
                 v->b[e] = as_float(r[1].word[e]);
             }
@@ -150,7 +149,7 @@ template <int PAIRS> struct lane {
             get_eight(x, from + a, v.a);
             get_eight(x, from + b, v.b);
         } else
-            for (int e = 0; e < PAIRS; ++e) {
+            for (int e = 0; e < PAIRS; e++) {
                 if (e >= have) continue;
                 pair q(h, first + e);
                 v.a[e] = x[from + q.a];
@@ -166,7 +165,7 @@ template <int PAIRS> struct lane {
             x.set(from + a, true, v.a);
             x.set(from + b, true, v.b);
         } else
-            for (int e = 0; e < PAIRS; ++e) {
+            for (int e = 0; e < PAIRS; e++) {
                 if (e >= have) continue;
                 pair q(h, first + e);
                 x.set(from + q.a, v.a[e]);
@@ -178,7 +177,7 @@ template <int PAIRS> struct lane {
     {
         uint32_t width = static_cast<uint32_t>(h.grid[2]), height = static_cast<uint32_t>(h.grid[1]);
         uint32_t line = token / width;
-        for (int e = 0; e < (WIDE ? 1 : PAIRS); ++e) {
+        for (int e = 0; e < (WIDE ? 1 : PAIRS); e++) {
             int axis = pair(h, first + e).axis;
             uint32_t position = axis == 0 ? line / height : axis == 1 ? line % height : token % width;
             bool turns = e < have && axis >= 0;
@@ -194,11 +193,11 @@ template <int PAIRS> struct lane {
             get_eight(h.table, angles[0], turn.a);
             get_eight(h.table, angles[0] + h.pairs(), turn.b);
         } else
-            for (int e = 0; e < PAIRS; ++e) {
+            for (int e = 0; e < PAIRS; e++) {
                 turn.a[e] = angles[e] < 0 ? 1 : h.table[angles[e]];
                 turn.b[e] = angles[e] < 0 ? 0 : h.table[angles[e] + h.pairs()];
             }
-        for (int e = 0; e < PAIRS; ++e) {
+        for (int e = 0; e < PAIRS; e++) {
             float c = turn.a[e], s = back ? -turn.b[e] : turn.b[e], x = v->a[e];
             v->a[e] = x * c - v->b[e] * s;
             v->b[e] = x * s + v->b[e] * c;
@@ -216,7 +215,7 @@ template <int PAIRS> struct lane {
         barrier();
         int warps = h.lanes / WARP, begin = thread() / h.lanes * warps;
         v = 0;
-        for (int i = 0; i < warps; ++i) v += parts[begin + i];
+        for (int i = 0; i < warps; i++) v += parts[begin + i];
         barrier();
         return v;
     }
@@ -226,17 +225,17 @@ template <int PAIRS> struct lane {
     {
         float mean = 0, squares = 0;
         if (h.center) {
-            for (int e = 0; e < PAIRS; ++e) mean += v->a[e] + v->b[e];
+            for (int e = 0; e < PAIRS; e++) mean += v->a[e] + v->b[e];
             mean = sum(mean) * h.inverse_width;
         }
-        for (int e = 0; e < PAIRS; ++e) {
+        for (int e = 0; e < PAIRS; e++) {
             float centre = (WIDE ? have > 0 : e < have) ? mean : 0;
             v->a[e] -= centre;
             v->b[e] -= centre;
             squares += v->a[e] * v->a[e] + v->b[e] * v->b[e];
         }
         float rstd = inverse_root(sum(squares) * h.inverse_width + h.eps);
-        for (int e = 0; e < PAIRS; ++e) {
+        for (int e = 0; e < PAIRS; e++) {
             v->a[e] *= rstd;
             v->b[e] *= rstd;
         }
@@ -257,7 +256,7 @@ template <class Task> SID2_DEVICE void walk(const heads &h, Task &task)
         bool live = i < count;
         if (!live) i = count - 1;
         task.me.move_to((before + i) % tokens);
-        for (int head = from; head < to; ++head) task.head(begin + i, head, live);
+        for (int head = from; head < to; head++) task.head(begin + i, head, live);
     }
 }
 
@@ -279,7 +278,7 @@ template <int PAIRS> struct forward_kernel {
                 me.normalise(&v);
                 values<PAIRS> gamma = me.get(h.gamma, part * h.width), beta = {};
                 if (h.beta) beta = me.get(h.beta, part * h.width);
-                for (int e = 0; e < PAIRS; ++e) {
+                for (int e = 0; e < PAIRS; e++) {
                     v.a[e] = v.a[e] * gamma.a[e] + beta.a[e];
                     v.b[e] = v.b[e] * gamma.b[e] + beta.b[e];
                 }
@@ -334,7 +333,7 @@ template <int PAIRS> struct backward_kernel {
 
         SID2_DEVICE void add(const values<PAIRS> &g, const values<PAIRS> &n)
         {
-            for (int e = 0; e < PAIRS; ++e) {
+            for (int e = 0; e < PAIRS; e++) {
                 dgamma.a[e] += g.a[e] * n.a[e];
                 dgamma.b[e] += g.b[e] * n.b[e];
                 dbeta.a[e] += g.a[e];
@@ -348,7 +347,7 @@ template <int PAIRS> struct backward_kernel {
             const heads &h = k.h;
             values<PAIRS> gamma = me.get(h.gamma, part * h.width);
             float mean = 0, dot = 0;
-            for (int e = 0; e < PAIRS; ++e) {
+            for (int e = 0; e < PAIRS; e++) {
                 g->a[e] *= gamma.a[e];
                 g->b[e] *= gamma.b[e];
                 mean += g->a[e] + g->b[e];
@@ -356,7 +355,7 @@ template <int PAIRS> struct backward_kernel {
             }
             mean = h.center ? me.sum(mean) * h.inverse_width : 0;
             dot = me.sum(dot) * h.inverse_width;
-            for (int e = 0; e < PAIRS; ++e) {
+            for (int e = 0; e < PAIRS; e++) {
                 g->a[e] = rstd * (g->a[e] - mean - n.a[e] * dot);
                 g->b[e] = rstd * (g->b[e] - mean - n.b[e] * dot);
             }
@@ -373,7 +372,7 @@ template <int PAIRS> struct backward_kernel {
     SID2_DEVICE void leave(const task &t) const
     {
         SID2_SHARED(float, sums, 4 * PAIRS * THREADS);
-        for (int e = 0; e < PAIRS; ++e) {
+        for (int e = 0; e < PAIRS; e++) {
             sums[e * THREADS + thread()] = t.dgamma.a[e];
             sums[(PAIRS + e) * THREADS + thread()] = t.dgamma.b[e];
             sums[(2 * PAIRS + e) * THREADS + thread()] = t.dbeta.a[e];
@@ -387,7 +386,7 @@ template <int PAIRS> struct backward_kernel {
             if (number >= h.pairs()) continue;
             pair p(h, number);
             float sum = 0;
-            for (int group = 0; group < h.groups(); ++group)
+            for (int group = 0; group < h.groups(); group++)
                 sum += sums[slot * THREADS + group * h.lanes + lane];
             partials.set((block * 4 + which / 2 * 2 + t.part) * h.width + (which % 2 ? p.b : p.a), sum);
         }
@@ -437,7 +436,7 @@ heads prepare(sid2_own *o, int qkv, int gamma, grid *blocks)
     sid2_rotary parts = sid2_rotary_split(h.width, h.grid);
     int turn = 0;
     h.wide = true;
-    for (int i = 0; i < SID2_ROTARY_AXES; ++i) {
+    for (int i = 0; i < SID2_ROTARY_AXES; i++) {
         h.turning[i] = static_cast<int>(parts.width[i]);
         turn += h.turning[i];
         h.wide = h.wide && h.turning[i] % 16 == 0;
@@ -451,9 +450,9 @@ heads prepare(sid2_own *o, int qkv, int gamma, grid *blocks)
     h.lanes = 1;
     while (h.lanes * h.pairs_of_thread() < h.pairs()) h.lanes *= 2;
     if (h.lanes > THREADS_OF_BLOCK) {
-        o->good = sid2_fail(o->err, SID2_ERR_UNSUPPORTED,
-                            "a head of %d elements is more than the %d that CUDA's kernel takes", h.width,
-                            2 * h.pairs_of_thread() * THREADS_OF_BLOCK);
+        o->ok = sid2_fail(o->err, SID2_ERR_UNSUPPORTED,
+                          "a head of %d elements is more than the %d that CUDA's kernel takes", h.width,
+                          2 * h.pairs_of_thread() * THREADS_OF_BLOCK);
         return h;
     }
     *blocks = share_out(o, &h);

@@ -21,7 +21,7 @@ static void *open_packages(const char *folder, const char *name)
     void *library = NULL;
     int length = snprintf(pattern, sizeof pattern, "%s/nvidia/*/lib", folder);
     if (length < (int)sizeof pattern && glob(pattern, 0, NULL, &found) == 0)
-        for (size_t i = 0; i < found.gl_pathc && !library; ++i) library = open_at(found.gl_pathv[i], name);
+        for (size_t i = 0; i < found.gl_pathc && !library; i++) library = open_at(found.gl_pathv[i], name);
     globfree(&found);
     return library;
 }
@@ -74,7 +74,7 @@ static void open_compilers(void)
 {
     static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvJitLink.so.13",
                                         "libnvJitLink.so.12"};
-    for (int i = 0; i < 4; ++i) open_library(names[i]);
+    for (int i = 0; i < 4; i++) open_library(names[i]);
 }
 
 bool sid2_cublaslt_load(sid2_cublaslt *table, char *why, size_t size)

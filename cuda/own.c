@@ -7,17 +7,17 @@ static void (*const operators[SID2_OP_COUNT])(sid2_own *) = {
 
 static bool prepare(sid2_cuda_call *call, sid2_error *err)
 {
-    sid2_own o = {.call = call, .dry = true, .good = true, .err = err};
+    sid2_own o = {.call = call, .dry = true, .ok = true, .err = err};
     operators[call->op](&o);
     call->scratch_bytes = o.scratch_used;
-    return o.good;
+    return o.ok;
 }
 
 static bool run(sid2_cuda_call *call, void *stream, sid2_error *err)
 {
-    sid2_own o = {.call = call, .stream = stream, .good = true, .err = err};
+    sid2_own o = {.call = call, .stream = stream, .ok = true, .err = err};
     operators[call->op](&o);
-    return o.good;
+    return o.ok;
 }
 
 const sid2_cuda_kernel sid2_cuda_own[SID2_OP_COUNT] = {

@@ -10,7 +10,7 @@ typedef struct sid2_own {
     void *stream;
     bool dry;            /* launch nothing */
     size_t scratch_used; /* bytes given out so far */
-    bool good;           /* false after the first error, which is in err */
+    bool ok;             /* false after the first error, which is in err */
     sid2_error *err;
 } sid2_own;
 

@@ -57,7 +57,7 @@ static bool choose_kernel(const sid2_cuda_target *target, cuda_step *step, int n
                                                   target->cublaslt ? &sid2_cuda_cublaslt[op] : NULL,
                                                   &sid2_cuda_own[op]};
     sid2_error why = {.code = SID2_ERR_UNSUPPORTED, .message = "no kernel for it"};
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 0; i < 3; i++) {
         if (!candidates[i] || !candidates[i]->run) continue;
         step->call.state = NULL;
         step->call.scratch_bytes = 0;
@@ -72,26 +72,26 @@ static bool choose_kernel(const sid2_cuda_target *target, cuda_step *step, int n
 
 static bool prepare_steps(const sid2_cuda_device *d, cuda_program *program, const binder *b, sid2_error *err)
 {
-    for (int n = 0; n < program->step_count; ++n) {
+    for (int n = 0; n < program->step_count; n++) {
         const sid2_node *node = &b->graph->nodes[n];
         sid2_cuda_call *call = &program->steps[n].call;
         call->op = node->op;
         call->attr = &node->attr;
         call->target = &d->target;
-        for (int i = 0; i < SID2_MAX_INPUTS; ++i) call->in[i] = bind(b, node->in[i]);
-        for (int i = 0; i < SID2_MAX_OUTPUTS; ++i) call->out[i] = bind(b, node->out[i]);
+        for (int i = 0; i < SID2_MAX_INPUTS; i++) call->in[i] = bind(b, node->in[i]);
+        for (int i = 0; i < SID2_MAX_OUTPUTS; i++) call->out[i] = bind(b, node->out[i]);
         if (!choose_kernel(&d->target, &program->steps[n], n, err)) return false;
         if (call->scratch_bytes > program->scratch_bytes) program->scratch_bytes = call->scratch_bytes;
     }
     if (program->scratch_bytes == 0) return true;
     program->scratch = sid2_cuda_malloc(program->scratch_bytes, "scratch", err);
-    for (int n = 0; n < program->step_count; ++n) program->steps[n].call.scratch = program->scratch;
+    for (int n = 0; n < program->step_count; n++) program->steps[n].call.scratch = program->scratch;
     return program->scratch != NULL;
 }
 
 static void drop_marks(cuda_program *program)
 {
-    for (int n = 0; program->marks && n <= program->step_count; ++n)
+    for (int n = 0; program->marks && n <= program->step_count; n++)
         if (program->marks[n]) cudaEventDestroy(program->marks[n]);
     free(program->marks);
     program->marks = NULL;
@@ -105,7 +105,7 @@ void sid2_cuda_destroy(void *self, void *handle)
     cudaSetDevice(d->index);
     cudaStreamSynchronize(d->compute);
     if (program->graph) cudaGraphExecDestroy(program->graph);
-    for (int n = 0; n < program->step_count; ++n) {
+    for (int n = 0; n < program->step_count; n++) {
         cuda_step *step = &program->steps[n];
         if (step->kernel && step->kernel->release) step->kernel->release(&step->call);
     }
@@ -149,12 +149,12 @@ static bool enqueue(const sid2_cuda_device *d, cuda_program *program, sid2_error
 {
     bool wait = d->launch == SID2_CUDA_LAUNCH_SYNC;
     if (!mark(d, program, 0, err)) return false;
-    for (int n = 0; n < program->step_count; ++n) {
+    for (int n = 0; n < program->step_count; n++) {
         cuda_step *step = &program->steps[n];
         sid2_error why = {0};
-        bool good = step->kernel->run(&step->call, d->compute, &why) &&
-                    (!wait || sid2_cuda_check(cudaStreamSynchronize(d->compute), "it failed", &why));
-        if (!good)
+        bool ok = step->kernel->run(&step->call, d->compute, &why) &&
+                  (!wait || sid2_cuda_check(cudaStreamSynchronize(d->compute), "it failed", &why));
+        if (!ok)
             return sid2_fail(err, why.code ? why.code : SID2_ERR_DEVICE, "node %d (%s): %s", n,
                              sid2_op_name(step->call.op), why.message);
         if (!mark(d, program, n + 1, err)) return false;
@@ -169,28 +169,28 @@ static bool capture(const sid2_cuda_device *d, cuda_program *program, sid2_error
     cudaGraph_t graph = NULL;
     if (!sid2_cuda_check(cudaStreamBeginCapture(d->compute, cudaStreamCaptureModeRelaxed), what, err))
         return false;
-    bool good = enqueue(d, program, err);
+    bool ok = enqueue(d, program, err);
     cudaError_t ended = cudaStreamEndCapture(d->compute, &graph); /* also after a failure */
-    if (!good)
+    if (!ok)
         cudaGetLastError();
     else
-        good = sid2_cuda_check(ended, what, err) &&
-               sid2_cuda_check(cudaGraphInstantiate(&program->graph, graph, 0), what, err);
+        ok = sid2_cuda_check(ended, what, err) &&
+             sid2_cuda_check(cudaGraphInstantiate(&program->graph, graph, 0), what, err);
     if (graph) cudaGraphDestroy(graph);
-    return good;
+    return ok;
 }
 
 /* Adds the times between the marks. */
 static bool collect(const sid2_cuda_device *d, const cuda_program *program, sid2_error *err)
 {
     if (!sid2_cuda_check(cudaStreamSynchronize(d->compute), "the GPU's work", err)) return false;
-    for (int n = 0; n < program->step_count; ++n) {
+    for (int n = 0; n < program->step_count; n++) {
         float milliseconds = 0;
         if (!sid2_cuda_check(cudaEventElapsedTime(&milliseconds, program->marks[n], program->marks[n + 1]),
                              "profiling", err))
             return false;
         program->times[n].seconds += 1e-3 * (double)milliseconds;
-        ++program->times[n].runs;
+        program->times[n].runs++;
     }
     return true;
 }
@@ -229,9 +229,9 @@ const sid2_node_time *sid2_cuda_profile(void *self, void *handle)
     if (program->times) return program->times;
     cudaSetDevice(d->index);
     program->marks = calloc(marks, sizeof *program->marks);
-    bool good = program->marks != NULL;
-    for (size_t n = 0; good && n < marks; ++n) good = cudaEventCreate(&program->marks[n]) == cudaSuccess;
-    if (good) program->times = calloc(marks, sizeof *program->times);
+    bool ok = program->marks != NULL;
+    for (size_t n = 0; ok && n < marks; n++) ok = cudaEventCreate(&program->marks[n]) == cudaSuccess;
+    if (ok) program->times = calloc(marks, sizeof *program->times);
     if (!program->times) drop_marks(program);
     return program->times;
 }

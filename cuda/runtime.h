@@ -34,8 +34,7 @@ typedef struct sid2_cuda_device {
     sid2_cuda_launch launch;
 } sid2_cuda_device;
 
-/* False, with one line in `err`, unless the status is success: "WHAT: an illegal memory access (CUDA 700)".
- */
+/* False, with one line in `err`, unless the status is success: "WHAT: an illegal memory access (CUDA 700)". */
 bool sid2_cuda_check(cudaError_t status, const char *what, sid2_error *err);
 /* Device memory, not cleared; an error names what is wanted and what is free. */
 void *sid2_cuda_malloc(size_t bytes, const char *what, sid2_error *err);

@@ -25,8 +25,7 @@ inline samples flat_of(const sid2_shape &shape)
     return s;
 }
 
-/* Calls body(sample, i, at, wide): elements i .. i + 7 of a sample (wide) or i alone, at `at` in the tensor.
- */
+/* Calls body(sample, i, at, wide): elements i .. i + 7 of a sample (wide) or i alone, at `at` in the tensor. */
 template <class Body> struct each_element {
     enum { THREADS = 256 };
     samples s;

@@ -70,14 +70,13 @@ sid2_cuda_transfers *sid2_cuda_transfers_create(cudaStream_t compute, sid2_error
     sid2_cuda_transfers *t = calloc(1, sizeof *t);
     if (!t) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for transfers"), NULL;
     t->compute = compute;
-    bool good =
-        sid2_cuda_check(cudaStreamCreateWithFlags(&t->copy, cudaStreamNonBlocking), "a stream", err) &&
-        pin(&t->pinned, RING_BYTES, err) && pin(&t->down, 2 * DOWN_BYTES, err) &&
-        pin(&t->late, LATE_BYTES, err) && (t->staged = sid2_cuda_malloc(RING_BYTES, "staging", err)) &&
-        make_event(&t->arrived[0], err) && make_event(&t->arrived[1], err);
-    for (int i = 0; good && i < RING_PARTS; ++i)
-        good = make_event(&t->parts[i].copied, err) && make_event(&t->parts[i].consumed, err);
-    if (good) return t;
+    bool ok = sid2_cuda_check(cudaStreamCreateWithFlags(&t->copy, cudaStreamNonBlocking), "a stream", err) &&
+              pin(&t->pinned, RING_BYTES, err) && pin(&t->down, 2 * DOWN_BYTES, err) &&
+              pin(&t->late, LATE_BYTES, err) && (t->staged = sid2_cuda_malloc(RING_BYTES, "staging", err)) &&
+              make_event(&t->arrived[0], err) && make_event(&t->arrived[1], err);
+    for (int i = 0; ok && i < RING_PARTS; i++)
+        ok = make_event(&t->parts[i].copied, err) && make_event(&t->parts[i].consumed, err);
+    if (ok) return t;
     sid2_cuda_transfers_destroy(t);
     return NULL;
 }
@@ -86,11 +85,11 @@ void sid2_cuda_transfers_destroy(sid2_cuda_transfers *t)
 {
     if (!t) return;
     if (t->copy) cudaStreamSynchronize(t->copy);
-    for (int i = 0; i < RING_PARTS; ++i) {
+    for (int i = 0; i < RING_PARTS; i++) {
         if (t->parts[i].copied) cudaEventDestroy(t->parts[i].copied);
         if (t->parts[i].consumed) cudaEventDestroy(t->parts[i].consumed);
     }
-    for (int i = 0; i < 2; ++i)
+    for (int i = 0; i < 2; i++)
         if (t->arrived[i]) cudaEventDestroy(t->arrived[i]);
     cudaFreeHost(t->pinned);
     cudaFreeHost(t->down);
@@ -104,7 +103,7 @@ void sid2_cuda_transfers_destroy(sid2_cuda_transfers *t)
 
 static bool in_use(const sid2_cuda_transfers *t, size_t begin, size_t end)
 {
-    for (int i = 0; i < t->count; ++i) {
+    for (int i = 0; i < t->count; i++) {
         const part *p = &t->parts[(t->first + i) % RING_PARTS];
         if (p->begin < end && begin < p->end) return true;
     }
@@ -122,7 +121,7 @@ static part *reserve(sid2_cuda_transfers *t, size_t bytes, sid2_error *err)
             !sid2_cuda_check(cudaStreamWaitEvent(t->copy, oldest->consumed, 0), "an upload", err))
             return NULL;
         t->first = (t->first + 1) % RING_PARTS;
-        --t->count;
+        t->count--;
     }
     part *p = &t->parts[(t->first + t->count++) % RING_PARTS];
     p->begin = t->head;
@@ -159,7 +158,7 @@ bool sid2_cuda_upload(sid2_cuda_transfers *t, void *to, const void *from, size_t
 /* Hands on what was to come later. Everything on the compute stream has been waited for. */
 static void deliver(sid2_cuda_transfers *t)
 {
-    for (int i = 0; i < t->late_count; ++i)
+    for (int i = 0; i < t->late_count; i++)
         memcpy(t->late_parts[i].to, t->late + t->late_parts[i].at, t->late_parts[i].bytes);
     t->late_count = 0;
     t->late_used = 0;
@@ -167,8 +166,8 @@ static void deliver(sid2_cuda_transfers *t)
 
 void sid2_cuda_settle(sid2_cuda_transfers *t)
 {
-    bool good = cudaStreamSynchronize(t->compute) == cudaSuccess;
-    if (!good) t->late_count = 0; /* lost with the device */
+    bool ok = cudaStreamSynchronize(t->compute) == cudaSuccess;
+    if (!ok) t->late_count = 0; /* lost with the device */
     deliver(t);
 }
 

@@ -61,21 +61,21 @@ bool sid2_archive_add_file(sid2_archive *a, const char *name, const char *file, 
  * archive. */
 bool sid2_archive_commit(sid2_archive *a, sid2_error *err)
 {
-    bool good = !zip_close(a->zip);
-    if (!good)
+    bool ok = !zip_close(a->zip);
+    if (!ok)
         sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", a->file.path, zip_strerror(a->zip));
     else {
         a->zip = NULL;
         FILE *stream = fopen(a->file.temporary, "rb+");
-        good = stream || sid2_fail(err, SID2_ERR_IO, "%s: cannot be written", a->file.path);
+        ok = stream || sid2_fail(err, SID2_ERR_IO, "%s: cannot be written", a->file.path);
         if (stream) {
             fclose(a->file.stream);
             a->file.stream = stream;
         }
     }
-    good = good && sid2_atomic_commit(&a->file, err);
+    ok = ok && sid2_atomic_commit(&a->file, err);
     sid2_archive_discard(a);
-    return good;
+    return ok;
 }
 
 void sid2_archive_discard(sid2_archive *a)

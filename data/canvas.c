@@ -53,7 +53,7 @@ void sid2_gradient(sid2_canvas *canvas, double y0, double y1, sid2_colour top, s
     }
 }
 
-/* ---- Shapes: a signed distance (negative inside) over a box ---------------------------------------- */
+/* ---- Shapes: a signed distance (negative inside) over a box ---- */
 
 typedef struct box {
     double x0, y0, x1, y1;

@@ -29,7 +29,7 @@ struct sid2_dataset {
     pthread_mutex_t report;
 };
 
-/* ---- The held-out part ---------------------------------------------------------------------------- */
+/* ---- The held-out part ---- */
 
 typedef struct draw {
     uint64_t key;
@@ -80,7 +80,7 @@ static bool choose_part(sid2_dataset *dataset, const char *path, sid2_error *err
                      o->holdout, (long long)total, o->part == SID2_PART_TRAIN ? "training" : "evaluation");
 }
 
-/* ---- Opening -------------------------------------------------------------------------------------- */
+/* ---- Opening ---- */
 
 static bool prepare(sid2_dataset *dataset, const char *path, sid2_error *err)
 {
@@ -97,9 +97,9 @@ static bool prepare(sid2_dataset *dataset, const char *path, sid2_error *err)
     uint8_t *pixels = malloc(dataset->picture_bytes);
     if (!pixels) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for a picture", path);
     sid2_error cause = {0};
-    bool good = sid2_dataset_get(dataset, 0, false, pixels, NULL, &cause);
+    bool ok = sid2_dataset_get(dataset, 0, false, pixels, NULL, &cause);
     free(pixels);
-    return good || sid2_fail(err, cause.code, "%s: %s", path, cause.message);
+    return ok || sid2_fail(err, cause.code, "%s: %s", path, cause.message);
 }
 
 sid2_dataset *sid2_dataset_open(const char *path, sid2_dataset_options options, sid2_error *err)
@@ -173,7 +173,7 @@ char *sid2_dataset_name(const sid2_dataset *dataset, int64_t index)
     return picture_name(dataset, picture_number(dataset, index));
 }
 
-/* ---- Getting -------------------------------------------------------------------------------------- */
+/* ---- Getting ---- */
 
 static void pad_digit(uint8_t *pixels, const sid2_image *image)
 {
@@ -192,13 +192,13 @@ static bool decode(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, bool
     sid2_image image;
     if (!source->load(source, picture, &image, err)) return false;
     *is_turned = image.is_turned;
-    bool good = sid2_image_convert(&image, dataset->options.channels, err);
-    if (good && source->is_digits && size == DIGIT_SIDE + 2 * DIGIT_MARGIN)
+    bool ok = sid2_image_convert(&image, dataset->options.channels, err);
+    if (ok && source->is_digits && size == DIGIT_SIDE + 2 * DIGIT_MARGIN)
         pad_digit(pixels, &image);
-    else if (good)
-        good = sid2_image_center_crop(pixels, &image, size, err);
+    else if (ok)
+        ok = sid2_image_center_crop(pixels, &image, size, err);
     sid2_image_free(&image);
-    return good;
+    return ok;
 }
 
 /* Tells of a broken picture, once. */
@@ -229,11 +229,11 @@ static bool fetch(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, sid2_
     }
     if (state == BROKEN) return sid2_fail(err, SID2_ERR_FORMAT, "broken, as reported before");
     bool fills = place && state == UNKNOWN && atomic_compare_exchange_strong(known, &state, BUSY);
-    bool is_turned, good = decode(dataset, picture, pixels, &is_turned, err);
-    if (fills && good) memcpy(place, pixels, dataset->picture_bytes);
-    if (fills && (good || err->code == SID2_ERR_MEMORY))
-        atomic_store_explicit(known, good ? CACHED : UNKNOWN, memory_order_release);
-    return good;
+    bool is_turned, ok = decode(dataset, picture, pixels, &is_turned, err);
+    if (fills && ok) memcpy(place, pixels, dataset->picture_bytes);
+    if (fills && (ok || err->code == SID2_ERR_MEMORY))
+        atomic_store_explicit(known, ok ? CACHED : UNKNOWN, memory_order_release);
+    return ok;
 }
 
 static void mirror(uint8_t *pixels, int32_t size, int32_t channels)

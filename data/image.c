@@ -112,11 +112,11 @@ bool sid2_image_decode(sid2_image *image, const void *bytes, size_t size, const 
                          size ? "neither PNG nor JPEG" : "the file is empty");
     tjhandle jpeg = tjInitDecompress();
     if (!jpeg) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for a JPEG decoder", name);
-    bool good = decode_jpeg(jpeg, image, bytes, (unsigned long)size, name, err);
+    bool ok = decode_jpeg(jpeg, image, bytes, (unsigned long)size, name, err);
     tjDestroy(jpeg);
-    if (good) image->is_turned = is_jpeg_turned(bytes, size);
-    if (!good) sid2_image_free(image);
-    return good;
+    if (ok) image->is_turned = is_jpeg_turned(bytes, size);
+    if (!ok) sid2_image_free(image);
+    return ok;
 }
 
 bool sid2_image_read(sid2_image *image, const char *path, sid2_error *err)
@@ -125,9 +125,9 @@ bool sid2_image_read(sid2_image *image, const char *path, sid2_error *err)
     size_t size;
     uint8_t *bytes = sid2_file_read(path, SID2_IMAGE_MAX_FILE, &size, err);
     if (!bytes) return false;
-    bool good = sid2_image_decode(image, bytes, size, path, err);
+    bool ok = sid2_image_decode(image, bytes, size, path, err);
     free(bytes);
-    return good;
+    return ok;
 }
 
 bool sid2_image_convert(sid2_image *image, int32_t channels, sid2_error *err)

@@ -164,13 +164,13 @@ bool sid2_png_decode(sid2_image *image, sid2_png_text **text, size_t *text_count
     c.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &c, on_error, on_warning);
     if (c.png) c.info = png_create_info_struct(c.png);
     if (c.info) c.end = png_create_info_struct(c.png);
-    bool good = c.end ? decode_pixels(&c, image) : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", name);
-    if (good && image->channels % 2 == 0) flatten(image);
-    if (good && text) good = collect_text(&c, text, text_count);
+    bool ok = c.end ? decode_pixels(&c, image) : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", name);
+    if (ok && image->channels % 2 == 0) flatten(image);
+    if (ok && text) ok = collect_text(&c, text, text_count);
     png_destroy_read_struct(&c.png, &c.info, &c.end);
     free(c.rows);
-    if (!good) sid2_image_free(image);
-    return good;
+    if (!ok) sid2_image_free(image);
+    return ok;
 }
 
 static bool encode_pixels(codec *c, const sid2_image *image, const png_text *chunks, int chunk_count)
@@ -216,11 +216,11 @@ bool sid2_png_encode(const sid2_image *image, const sid2_png_text *text, size_t 
     codec c = {.name = "PNG", .err = err, .code = SID2_ERR_INTERNAL};
     c.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &c, on_error, on_warning);
     if (c.png) c.info = png_create_info_struct(c.png);
-    bool good = c.info ? encode_pixels(&c, image, chunks, (int)text_count)
-                       : sid2_fail(err, SID2_ERR_MEMORY, "PNG: no memory");
+    bool ok = c.info ? encode_pixels(&c, image, chunks, (int)text_count)
+                     : sid2_fail(err, SID2_ERR_MEMORY, "PNG: no memory");
     png_destroy_write_struct(&c.png, &c.info);
     free(chunks);
-    if (!good) {
+    if (!ok) {
         free(c.output);
         return false;
     }
@@ -234,14 +234,14 @@ bool sid2_png_finish(sid2_atomic_file *file, const sid2_image *image, const sid2
 {
     uint8_t *bytes;
     size_t size;
-    bool good = sid2_png_encode(image, text, text_count, &bytes, &size, err);
-    if (good) {
+    bool ok = sid2_png_encode(image, text, text_count, &bytes, &size, err);
+    if (ok) {
         fwrite(bytes, 1, size, file->stream);
-        good = sid2_atomic_commit(file, err);
+        ok = sid2_atomic_commit(file, err);
         free(bytes);
     }
     sid2_atomic_discard(file);
-    return good;
+    return ok;
 }
 
 bool sid2_png_write(const char *path, const sid2_image *image, const sid2_png_text *text, size_t text_count,
@@ -259,15 +259,15 @@ bool sid2_png_read_text(const char *path, sid2_png_text **text, size_t *count, s
     uint8_t *bytes = sid2_file_read(path, SID2_IMAGE_MAX_FILE, &size, err);
     if (!bytes) return false;
     sid2_image image;
-    bool good = sid2_png_decode(&image, text, count, bytes, size, path, err);
+    bool ok = sid2_png_decode(&image, text, count, bytes, size, path, err);
     sid2_image_free(&image);
     free(bytes);
-    if (!good) {
+    if (!ok) {
         sid2_png_text_free(*text, *count);
         *text = NULL;
         *count = 0;
     }
-    return good;
+    return ok;
 }
 
 void sid2_png_text_free(sid2_png_text *text, size_t count)

@@ -80,21 +80,21 @@ static void *work(void *argument)
         pthread_mutex_unlock(&l->lock);
 
         sid2_error err;
-        bool good = true;
-        for (uint64_t i = 0; good && i < count; i++) {
+        bool ok = true;
+        for (uint64_t i = 0; ok && i < count; i++) {
             size_t row = place * batch + (first + i) % batch;
-            good = load_sample(l, l->options.first_sample + first + i, l->pixels + row * l->picture_bytes,
-                               l->labels + row, &err);
+            ok = load_sample(l, l->options.first_sample + first + i, l->pixels + row * l->picture_bytes,
+                             l->labels + row, &err);
         }
 
         pthread_mutex_lock(&l->lock);
         l->samples[place] += (int32_t)count;
-        if (!good) {
+        if (!ok) {
             l->error = err;
             l->failed = l->stop = true;
             pthread_cond_broadcast(&l->room);
         }
-        if (!good || l->samples[place] == l->options.batch) pthread_cond_signal(&l->progress);
+        if (!ok || l->samples[place] == l->options.batch) pthread_cond_signal(&l->progress);
     }
     pthread_mutex_unlock(&l->lock);
     return NULL;
@@ -127,15 +127,15 @@ sid2_loader *sid2_loader_open(sid2_dataset *dataset, sid2_loader_options options
     l->pixels = rows <= SIZE_MAX / 2 / l->picture_bytes ? malloc(rows * l->picture_bytes) : NULL;
     l->labels = malloc(rows * sizeof *l->labels);
     l->samples = calloc((size_t)options.depth, sizeof *l->samples);
-    bool good = (l->pixels && l->labels && l->samples) ||
-                sid2_fail(err, SID2_ERR_MEMORY, "no memory for %zu pictures of %zux%zu", rows, side, side);
-    for (int32_t i = 0; good && i < options.threads; i++) {
+    bool ok = (l->pixels && l->labels && l->samples) ||
+              sid2_fail(err, SID2_ERR_MEMORY, "no memory for %zu pictures of %zux%zu", rows, side, side);
+    for (int32_t i = 0; ok && i < options.threads; i++) {
         if (!pthread_create(&l->thread[l->threads], NULL, work, l))
             l->threads++;
         else if (l->threads == 0) /* with fewer than asked for it is only slower */
-            good = sid2_fail(err, SID2_ERR_MEMORY, "no thread to load pictures");
+            ok = sid2_fail(err, SID2_ERR_MEMORY, "no thread to load pictures");
     }
-    if (good) return l;
+    if (ok) return l;
     sid2_loader_close(l);
     return NULL;
 }
@@ -178,8 +178,8 @@ bool sid2_loader_next(sid2_loader *l, sid2_batch *batch, sid2_error *err)
         while (l->samples[place] < l->options.batch && !l->failed) pthread_cond_wait(&l->progress, &l->lock);
         l->waited += seconds() - start;
     }
-    bool good = !l->failed;
-    if (good) {
+    bool ok = !l->failed;
+    if (ok) {
         batch->pixels = l->pixels + place * size * l->picture_bytes;
         batch->labels = l->labels + place * size;
         batch->first_sample = l->options.first_sample + l->taken * size;
@@ -188,7 +188,7 @@ bool sid2_loader_next(sid2_loader *l, sid2_batch *batch, sid2_error *err)
         *err = l->error;
     }
     pthread_mutex_unlock(&l->lock);
-    return good;
+    return ok;
 }
 
 double sid2_loader_waited(const sid2_loader *loader) { return loader->waited; }

@@ -22,8 +22,7 @@ struct sid2_npz {
     bool has_labels;
 };
 
-/* Version 1.0 (numpy.lib.format): magic, header length, a Python literal padded so that data starts aligned.
- */
+/* Version 1.0 (numpy.lib.format): magic, header length, a Python literal padded so that data starts aligned. */
 static void npy_header(char header[NPY_HEADER], const char *type, const char *shape)
 {
     memcpy(header, "\x93NUMPY\x01\x00", 8);
@@ -109,13 +108,13 @@ static bool finish(sid2_npz *npz, sid2_error *err)
 
 bool sid2_npz_commit(sid2_npz *npz, sid2_error *err)
 {
-    bool good = finish(npz, err);
-    if (good) {
-        good = sid2_archive_commit(npz->archive, err);
+    bool ok = finish(npz, err);
+    if (ok) {
+        ok = sid2_archive_commit(npz->archive, err);
         npz->archive = NULL;
     }
     sid2_npz_discard(npz);
-    return good;
+    return ok;
 }
 
 void sid2_npz_discard(sid2_npz *npz)

@@ -132,10 +132,10 @@ static bool resize_width(sid2_image *out, const sid2_image *in, int32_t width, s
 {
     axis a;
     if (!axis_make(&a, in->width, width, filter, err)) return false;
-    bool good = sid2_image_alloc(out, width, in->height, in->channels, err);
-    if (good) resample_rows(out, in, &a);
+    bool ok = sid2_image_alloc(out, width, in->height, in->channels, err);
+    if (ok) resample_rows(out, in, &a);
     axis_free(&a);
-    return good;
+    return ok;
 }
 
 static bool resize_height(sid2_image *out, const sid2_image *in, int32_t height, sid2_filter filter,
@@ -144,12 +144,12 @@ static bool resize_height(sid2_image *out, const sid2_image *in, int32_t height,
     axis a;
     if (!axis_make(&a, in->height, height, filter, err)) return false;
     int32_t *sums = malloc((size_t)in->width * (size_t)in->channels * sizeof *sums);
-    bool good = sums ? sid2_image_alloc(out, in->width, height, in->channels, err)
-                     : sid2_fail(err, SID2_ERR_MEMORY, "no memory to resample %d rows", in->height);
-    if (good) resample_columns(out, in, &a, sums);
+    bool ok = sums ? sid2_image_alloc(out, in->width, height, in->channels, err)
+                   : sid2_fail(err, SID2_ERR_MEMORY, "no memory to resample %d rows", in->height);
+    if (ok) resample_columns(out, in, &a, sums);
     free(sums);
     axis_free(&a);
-    return good;
+    return ok;
 }
 
 bool sid2_image_resize(sid2_image *out, const sid2_image *image, int32_t width, int32_t height,
@@ -162,9 +162,9 @@ bool sid2_image_resize(sid2_image *out, const sid2_image *image, int32_t width, 
     if (height == image->height) return resize_width(out, image, width, filter, err);
     sid2_image narrowed;
     if (!resize_width(&narrowed, image, width, filter, err)) return false;
-    bool good = resize_height(out, &narrowed, height, filter, err);
+    bool ok = resize_height(out, &narrowed, height, filter, err);
     sid2_image_free(&narrowed);
-    return good;
+    return ok;
 }
 
 bool sid2_image_center_crop(uint8_t *pixels, const sid2_image *image, int32_t size, sid2_error *err)
@@ -178,13 +178,13 @@ bool sid2_image_center_crop(uint8_t *pixels, const sid2_image *image, int32_t si
         double width = halve ? scaled.width / 2 : rint(scaled.width * scale);
         double height = halve ? scaled.height / 2 : rint(scaled.height * scale);
         sid2_image next = {0};
-        bool good = width <= INT32_MAX && height <= INT32_MAX
-                        ? sid2_image_resize(&next, &scaled, (int32_t)width, (int32_t)height,
-                                            halve ? SID2_FILTER_BOX : SID2_FILTER_BICUBIC, err)
-                        : sid2_fail(err, SID2_ERR_UNSUPPORTED, "a picture of %dx%d pixels is too narrow",
-                                    image->width, image->height);
+        bool ok = width <= INT32_MAX && height <= INT32_MAX
+                      ? sid2_image_resize(&next, &scaled, (int32_t)width, (int32_t)height,
+                                          halve ? SID2_FILTER_BOX : SID2_FILTER_BICUBIC, err)
+                      : sid2_fail(err, SID2_ERR_UNSUPPORTED, "a picture of %dx%d pixels is too narrow",
+                                  image->width, image->height);
         if (scaled.pixels != image->pixels) sid2_image_free(&scaled);
-        if (!good) return false;
+        if (!ok) return false;
         scaled = next;
     }
     size_t row = (size_t)size * (size_t)scaled.channels;

@@ -60,23 +60,23 @@ bool sid2_source_classify(sid2_source *source, size_t first, sid2_error *err)
     for (int64_t i = 0; i < source->count && !has_folders; i++)
         has_folders = strchr(source->names[i] + first, '/') != NULL;
     source->labels = malloc((size_t)source->count * sizeof *source->labels);
-    bool good = source->labels || sid2_fail(err, SID2_ERR_MEMORY, "no memory for labels");
-    if (good && !has_folders) good = sid2_names_push(&classes, "images", err);
-    for (int64_t i = 0; i < source->count && good; i++) {
+    bool ok = source->labels || sid2_fail(err, SID2_ERR_MEMORY, "no memory for labels");
+    if (ok && !has_folders) ok = sid2_names_push(&classes, "images", err);
+    for (int64_t i = 0; i < source->count && ok; i++) {
         char *slash = strchr(source->names[i] + first, '/');
         source->labels[i] = has_folders ? -1 : 0;
         if (!slash) continue;
         *slash = 0; /* paths are sorted, so a class's pictures follow one another */
         if (!classes.count || strcmp(classes.item[classes.count - 1], source->names[i] + first))
-            good = sid2_names_push(&classes, source->names[i] + first, err);
+            ok = sid2_names_push(&classes, source->names[i] + first, err);
         *slash = '/';
         source->labels[i] = (int32_t)classes.count - 1;
-        if (good && classes.count > SID2_MAX_CLASSES)
-            good = sid2_fail(err, SID2_ERR_UNSUPPORTED, "more than %d class folders", SID2_MAX_CLASSES);
+        if (ok && classes.count > SID2_MAX_CLASSES)
+            ok = sid2_fail(err, SID2_ERR_UNSUPPORTED, "more than %d class folders", SID2_MAX_CLASSES);
     }
     source->class_names = classes.item;
     source->classes = (int32_t)classes.count;
-    return good;
+    return ok;
 }
 
 bool sid2_source_drop_unlabelled(sid2_source *source, const sid2_dataset_options *options)
@@ -100,15 +100,15 @@ bool sid2_source_drop_unlabelled(sid2_source *source, const sid2_dataset_options
 bool sid2_source_number_classes(sid2_source *source, int32_t count, sid2_error *err)
 {
     sid2_names classes = {0};
-    bool good = true;
-    for (int32_t i = 0; i < count && good; i++) {
+    bool ok = true;
+    for (int32_t i = 0; i < count && ok; i++) {
         char text[16];
         sprintf(text, "%d", i);
-        good = sid2_names_push(&classes, text, err);
+        ok = sid2_names_push(&classes, text, err);
     }
     source->class_names = classes.item;
     source->classes = (int32_t)classes.count;
-    return good;
+    return ok;
 }
 
 void sid2_source_close(sid2_source *source)
@@ -148,30 +148,30 @@ static bool open_folder(sid2_source *source, const char *path, const sid2_datase
     DIR *folder = opendir(path);
     if (!folder) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
     sid2_names cifar = {0}, idx = {0};
-    bool good = true;
-    for (struct dirent *entry; good && (entry = readdir(folder));) {
-        if (is_cifar_name(entry->d_name)) good = sid2_names_push(&cifar, entry->d_name, err);
-        if (is_idx_name(entry->d_name)) good = sid2_names_push(&idx, entry->d_name, err);
+    bool ok = true;
+    for (struct dirent *entry; ok && (entry = readdir(folder));) {
+        if (is_cifar_name(entry->d_name)) ok = sid2_names_push(&cifar, entry->d_name, err);
+        if (is_idx_name(entry->d_name)) ok = sid2_names_push(&idx, entry->d_name, err);
     }
     closedir(folder);
-    if (good && cifar.count) {
+    if (ok && cifar.count) {
         qsort(cifar.item, (size_t)cifar.count, sizeof *cifar.item, by_name);
-        good = sid2_source_cifar(source, path, cifar.item, cifar.count, err);
-    } else if (good && idx.count == 1) {
+        ok = sid2_source_cifar(source, path, cifar.item, cifar.count, err);
+    } else if (ok && idx.count == 1) {
         char *file = sid2_path_join(path, idx.item[0]);
-        good = file ? sid2_source_idx(source, file, err)
-                    : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
+        ok = file ? sid2_source_idx(source, file, err)
+                  : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
         free(file);
-    } else if (good && idx.count > 1) {
-        good = sid2_fail(err, SID2_ERR_USAGE,
-                         "%s: holds %lld idx data sets (%s, %s, ...): name one of the files", path,
-                         (long long)idx.count, idx.item[0], idx.item[1]);
-    } else if (good) {
-        good = sid2_source_folder(source, path, options, err);
+    } else if (ok && idx.count > 1) {
+        ok = sid2_fail(err, SID2_ERR_USAGE,
+                       "%s: holds %lld idx data sets (%s, %s, ...): name one of the files", path,
+                       (long long)idx.count, idx.item[0], idx.item[1]);
+    } else if (ok) {
+        ok = sid2_source_folder(source, path, options, err);
     }
     sid2_names_free(&cifar);
     sid2_names_free(&idx);
-    return good;
+    return ok;
 }
 
 static bool open_file(sid2_source *source, const char *path, const sid2_dataset_options *options,
@@ -189,11 +189,11 @@ static bool open_file(sid2_source *source, const char *path, const sid2_dataset_
         const char *slash = strrchr(path, '/');
         char *folder = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
         char *name = strdup(slash ? slash + 1 : path);
-        bool good = folder && name ? sid2_source_cifar(source, slash == path ? "" : folder, &name, 1, err)
-                                   : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
+        bool ok = folder && name ? sid2_source_cifar(source, slash == path ? "" : folder, &name, 1, err)
+                                 : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
         free(folder);
         free(name);
-        return good;
+        return ok;
     }
     if (!memcmp(start, "\x1f\x8b", 2) || !memcmp(start, "\0\0", 2) || strstr(path, "idx"))
         return sid2_source_idx(source, path, err);
@@ -210,8 +210,8 @@ bool sid2_source_open(sid2_source *source, const char *path, const sid2_dataset_
     *source = (sid2_source){0};
     struct stat status;
     if (stat(path, &status)) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
-    bool good = S_ISDIR(status.st_mode) ? open_folder(source, path, options, err)
-                                        : open_file(source, path, options, err);
-    if (!good) sid2_source_close(source);
-    return good;
+    bool ok = S_ISDIR(status.st_mode) ? open_folder(source, path, options, err)
+                                      : open_file(source, path, options, err);
+    if (!ok) sid2_source_close(source);
+    return ok;
 }

@@ -37,7 +37,7 @@ bool sid2_source_cifar(sid2_source *source, const char *folder, char **files, in
                        sid2_error *err);
 bool sid2_source_idx(sid2_source *source, const char *path, sid2_error *err);
 
-/* ---- Helpers the kinds share ---------------------------------------------------------------------- */
+/* ---- Helpers the kinds share ---- */
 
 typedef struct sid2_names {
     char **item;

@@ -94,14 +94,14 @@ bool sid2_source_cifar(sid2_source *source, const char *folder, char **files, in
     if (file_count > MAX_FILES)
         return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: more than %d batch files", folder, MAX_FILES);
     sid2_names classes = {0};
-    bool good = true;
-    for (int i = 0; good && i < CLASSES; i++) good = sid2_names_push(&classes, names[i], err);
+    bool ok = true;
+    for (int i = 0; ok && i < CLASSES; i++) ok = sid2_names_push(&classes, names[i], err);
     source->class_names = classes.item;
     source->classes = (int32_t)classes.count;
-    for (int64_t i = 0; good && i < file_count; i++) {
+    for (int64_t i = 0; ok && i < file_count; i++) {
         char *path = sid2_path_join(folder, files[i]);
-        good = path ? add_file(source, path, err) : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", folder);
+        ok = path ? add_file(source, path, err) : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", folder);
         free(path);
     }
-    return good;
+    return ok;
 }

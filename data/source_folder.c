@@ -37,8 +37,8 @@ static bool collect(sid2_names *names, const char *root, const char *relative, c
         return false;
     }
     ancestor self = {parent, status.st_dev, status.st_ino};
-    bool good = true;
-    for (struct dirent *entry; good && (entry = readdir(folder));) {
+    bool ok = true;
+    for (struct dirent *entry; ok && (entry = readdir(folder));) {
         if (entry->d_name[0] == '.') continue;
         bool is_folder = entry->d_type == DT_DIR, is_file = entry->d_type == DT_REG;
         if (!is_folder && !is_file) { /* a link, or a file system that does not tell */
@@ -48,14 +48,13 @@ static bool collect(sid2_names *names, const char *root, const char *relative, c
         }
         if (!is_folder && !(is_file && sid2_is_picture_name(entry->d_name))) continue;
         char *child = relative[0] ? sid2_path_join(relative, entry->d_name) : strdup(entry->d_name);
-        good = child
-                   ? is_folder ? collect(names, root, child, &self, err) : sid2_names_push(names, child, err)
+        ok = child ? is_folder ? collect(names, root, child, &self, err) : sid2_names_push(names, child, err)
                    : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
         free(child);
     }
     closedir(folder);
     free(path);
-    return good;
+    return ok;
 }
 
 static bool load(sid2_source *source, int64_t index, sid2_image *image, sid2_error *err)
@@ -67,9 +66,9 @@ static bool load(sid2_source *source, int64_t index, sid2_image *image, sid2_err
     size_t size;
     uint8_t *bytes = sid2_file_read(path, SID2_IMAGE_MAX_FILE, &size, err);
     free(path);
-    bool good = bytes && sid2_image_decode(image, bytes, size, name, err);
+    bool ok = bytes && sid2_image_decode(image, bytes, size, name, err);
     free(bytes);
-    return good;
+    return ok;
 }
 
 static void close_folder(sid2_source *source) { free(source->state); }
@@ -88,10 +87,10 @@ bool sid2_source_folder(sid2_source *source, const char *path, const sid2_datase
     source->state = strdup(path);
     if (!source->state) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
     sid2_names names = {0};
-    bool good = collect(&names, path, "", NULL, err);
+    bool ok = collect(&names, path, "", NULL, err);
     source->names = names.item;
     source->count = names.count;
-    if (!good) return false;
+    if (!ok) return false;
     if (names.count == 0)
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: no PNG or JPEG pictures in this folder or below", path);
     qsort(names.item, (size_t)names.count, sizeof *names.item, by_path);

@@ -63,24 +63,24 @@ static bool read_tensor(tensor *t, const char *path, uint32_t magic, sid2_error 
     int header_size = 4 + 4 * rank;
     gzFile file = gzopen(path, "rb");
     if (!file) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
-    bool good = true;
+    bool ok = true;
     int got = gzread(file, header, (unsigned)header_size);
     if (got >= 4 && big_endian(header) != magic)
-        good = sid2_fail(err, SID2_ERR_FORMAT, "%s: magic number 0x%08x, idx %s begin with 0x%08x", path,
-                         big_endian(header), rank == 3 ? "images" : "labels", magic);
+        ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: magic number 0x%08x, idx %s begin with 0x%08x", path,
+                       big_endian(header), rank == 3 ? "images" : "labels", magic);
     else if (got != header_size)
-        good = sid2_fail(err, SID2_ERR_FORMAT, "%s: cut short or damaged within its header", path);
+        ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: cut short or damaged within its header", path);
     for (int i = 0; i < 3; i++) t->dim[i] = i < rank ? big_endian(header + 4 + 4 * i) : 1;
-    if (good &&
+    if (ok &&
         (t->dim[0] < 1 || t->dim[1] < 1 || t->dim[2] < 1 || t->dim[1] > MAX_SIDE || t->dim[2] > MAX_SIDE))
-        good = sid2_fail(err, SID2_ERR_FORMAT, "%s: impossible extents %lld x %lld x %lld", path,
-                         (long long)t->dim[0], (long long)t->dim[1], (long long)t->dim[2]);
-    if (good) {
+        ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: impossible extents %lld x %lld x %lld", path,
+                       (long long)t->dim[0], (long long)t->dim[1], (long long)t->dim[2]);
+    if (ok) {
         t->bytes = read_bytes(file, path, (uint64_t)(t->dim[0] * t->dim[1] * t->dim[2]), err);
-        good = t->bytes != NULL;
+        ok = t->bytes != NULL;
     }
     gzclose(file);
-    return good;
+    return ok;
 }
 
 /* "x-images-idx3-ubyte.gz" -> "x-labels-idx1-ubyte.gz", or its twin with or without .gz. NULL: not found. */
@@ -128,20 +128,20 @@ static bool take_labels(sid2_source *source, const char *path, const char *besid
     tensor labels = {0};
     if (!read_tensor(&labels, beside, LABELS_MAGIC, err)) return false;
     int32_t classes = 0;
-    bool good = labels.dim[0] == source->count;
-    if (!good)
+    bool ok = labels.dim[0] == source->count;
+    if (!ok)
         sid2_fail(err, SID2_ERR_FORMAT, "%s: %lld labels for the %lld pictures of %s", beside,
                   (long long)labels.dim[0], (long long)source->count, path);
-    if (good) {
+    if (ok) {
         source->labels = malloc((size_t)source->count * sizeof *source->labels);
-        good = source->labels || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for labels", beside);
+        ok = source->labels || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for labels", beside);
     }
-    for (int64_t i = 0; good && i < source->count; i++) {
+    for (int64_t i = 0; ok && i < source->count; i++) {
         source->labels[i] = labels.bytes[i];
         if (labels.bytes[i] >= classes) classes = labels.bytes[i] + 1;
     }
     free(labels.bytes);
-    return good && sid2_source_number_classes(source, classes, err);
+    return ok && sid2_source_number_classes(source, classes, err);
 }
 
 /* Fashion-MNIST's files carry no names, but its ten classes have them. */
@@ -174,10 +174,10 @@ bool sid2_source_idx(sid2_source *source, const char *path, sid2_error *err)
     if (!beside)
         return sid2_fail(err, SID2_ERR_IO, "%s: its labels (*-labels-idx1-ubyte[.gz]) are not beside it",
                          path);
-    bool good = take_labels(source, path, beside, err);
+    bool ok = take_labels(source, path, beside, err);
     free(beside);
     const char *slash = strrchr(path, '/');
-    if (good && !strncmp(slash ? slash + 1 : path, "fashion", 7) && source->classes == 10)
-        good = name_fashion(source, err);
-    return good;
+    if (ok && !strncmp(slash ? slash + 1 : path, "fashion", 7) && source->classes == 10)
+        ok = name_fashion(source, err);
+    return ok;
 }

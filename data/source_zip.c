@@ -42,8 +42,8 @@ static uint8_t *read_member(archive *a, zip_uint64_t entry, const char *name, si
         if (more < 0) break;
         got += more;
     }
-    bool good = more == 0 && (size_t)got == *size;
-    if (!good) {
+    bool ok = more == 0 && (size_t)got == *size;
+    if (!ok) {
         sid2_fail(err, SID2_ERR_FORMAT, "%s: %s", name,
                   more < 0 ? zip_error_strerror(zip_file_get_error(file)) : "not of the size announced");
         free(bytes);
@@ -62,9 +62,9 @@ static bool load(sid2_source *source, int64_t index, sid2_image *image, sid2_err
     pthread_mutex_lock(&a->lock);
     uint8_t *bytes = read_member(a, a->entry[index], name, &size, err);
     pthread_mutex_unlock(&a->lock);
-    bool good = bytes && sid2_image_decode(image, bytes, size, name, err);
+    bool ok = bytes && sid2_image_decode(image, bytes, size, name, err);
     free(bytes);
-    return good;
+    return ok;
 }
 
 static void close_zip(sid2_source *source)
@@ -96,21 +96,21 @@ static bool list_members(sid2_source *source, sid2_error *err)
     member *members = calloc((size_t)total + 1, sizeof *members);
     source->names = calloc((size_t)total + 1, sizeof *source->names);
     a->entry = calloc((size_t)total + 1, sizeof *a->entry);
-    bool good = members && source->names && a->entry;
+    bool ok = members && source->names && a->entry;
     int64_t count = 0;
-    for (zip_int64_t i = 0; good && i < total; i++) {
+    for (zip_int64_t i = 0; ok && i < total; i++) {
         const char *name = zip_get_name(a->zip, (zip_uint64_t)i, ZIP_FL_ENC_GUESS);
         if (name && sid2_is_picture_name(name) && strncmp(name, "__MACOSX/", 9))
             members[count++] = (member){name, (zip_uint64_t)i};
     }
-    if (good) qsort(members, (size_t)count, sizeof *members, by_path);
-    for (int64_t i = 0; good && i < count; i++) {
-        good = (source->names[i] = strdup(members[i].name)) != NULL;
+    if (ok) qsort(members, (size_t)count, sizeof *members, by_path);
+    for (int64_t i = 0; ok && i < count; i++) {
+        ok = (source->names[i] = strdup(members[i].name)) != NULL;
         a->entry[i] = members[i].entry;
         source->count = i + 1;
     }
     free(members);
-    if (!good) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its list of files", a->path);
+    if (!ok) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its list of files", a->path);
     return count || sid2_fail(err, SID2_ERR_FORMAT, "%s: no PNG or JPEG pictures in this archive", a->path);
 }
 
@@ -140,7 +140,7 @@ static bool read_labels(sid2_source *source, const json_t *labels, int32_t *clas
     int32_t *of_entry = malloc((size_t)total * sizeof *of_entry);
     if (!of_entry) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for labels", a->path);
     for (zip_int64_t i = 0; i < total; i++) of_entry[i] = -1;
-    bool good = true;
+    bool ok = true;
     size_t i;
     json_t *pair;
     json_array_foreach(labels, i, pair)
@@ -149,29 +149,28 @@ static bool read_labels(sid2_source *source, const json_t *labels, int32_t *clas
         json_t *label = json_array_get(pair, 1);
         json_int_t value = json_is_integer(label) ? json_integer_value(label) : -1;
         if (!name || json_array_size(pair) != 2 || value < 0 || value >= SID2_MAX_CLASSES) {
-            good =
-                sid2_fail(err, SID2_ERR_FORMAT,
-                          "%s: dataset.json: label %zu%s%s is not a pair of a name and a class from 0 to %d",
-                          a->path, i, name ? ", " : "", name ? name : "", SID2_MAX_CLASSES - 1);
+            ok = sid2_fail(err, SID2_ERR_FORMAT,
+                           "%s: dataset.json: label %zu%s%s is not a pair of a name and a class from 0 to %d",
+                           a->path, i, name ? ", " : "", name ? name : "", SID2_MAX_CLASSES - 1);
             break;
         }
         zip_int64_t entry = zip_name_locate(a->zip, name, 0);
         if (entry < 0) {
-            good = sid2_fail(err, SID2_ERR_FORMAT, "%s: dataset.json labels %s, which is not in the archive",
-                             a->path, name);
+            ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: dataset.json labels %s, which is not in the archive",
+                           a->path, name);
             break;
         }
         of_entry[entry] = (int32_t)value;
         if (value >= *classes) *classes = (int32_t)value + 1;
     }
-    for (int64_t k = 0; good && k < source->count; k++) {
+    for (int64_t k = 0; ok && k < source->count; k++) {
         source->labels[k] = of_entry[a->entry[k]];
         if (source->labels[k] < 0)
-            good = sid2_fail(err, SID2_ERR_FORMAT, "%s: dataset.json has no label for %s", a->path,
-                             source->names[k]);
+            ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: dataset.json has no label for %s", a->path,
+                           source->names[k]);
     }
     free(of_entry);
-    return good;
+    return ok;
 }
 
 /* Class names stand in dataset.json as "names", or in names.json as "classes" or "groups". */
@@ -186,22 +185,21 @@ static bool name_classes(sid2_source *source, const json_t *dataset, int32_t cla
         if (json_is_array(candidates[i]) && json_array_size(candidates[i]) >= (size_t)classes)
             names = candidates[i];
     if (names && json_array_size(names) < SID2_MAX_CLASSES) classes = (int32_t)json_array_size(names);
-    bool good = sid2_source_number_classes(source, classes, err);
-    for (int32_t i = 0; good && names && i < classes; i++) {
+    bool ok = sid2_source_number_classes(source, classes, err);
+    for (int32_t i = 0; ok && names && i < classes; i++) {
         const char *name = json_string_value(json_array_get(names, (size_t)i));
         if (!name || !name[0]) continue;
         char *copy = strdup(name);
-        if (!copy) good = sid2_fail(err, SID2_ERR_MEMORY, "no memory for class names");
+        if (!copy) ok = sid2_fail(err, SID2_ERR_MEMORY, "no memory for class names");
         if (!copy) break;
         free(source->class_names[i]);
         source->class_names[i] = copy;
     }
     json_decref(beside);
-    return good;
+    return ok;
 }
 
-/* How many characters lead into the one folder that holds everything, "photos/cats/1.png" being class cats.
- */
+/* How many characters lead into the one folder that holds everything, "photos/cats/1.png" being class cats. */
 static size_t common_folder(const sid2_source *source)
 {
     const char *slash = strchr(source->names[0], '/');
@@ -247,12 +245,12 @@ bool sid2_source_zip(sid2_source *source, const char *path, const sid2_dataset_o
     json_t *labels = json_object_get(dataset, "labels");
     source->labels = calloc((size_t)source->count, sizeof *source->labels);
     int32_t classes = 1;
-    bool good = source->labels || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for labels", path);
-    if (good && json_is_array(labels))
-        good = read_labels(source, labels, &classes, err);
-    else if (good && !json_is_null(labels))
-        good = sid2_fail(err, SID2_ERR_FORMAT, "%s: dataset.json needs \"labels\", a list or null", path);
-    good = good && name_classes(source, dataset, classes, err);
+    bool ok = source->labels || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for labels", path);
+    if (ok && json_is_array(labels))
+        ok = read_labels(source, labels, &classes, err);
+    else if (ok && !json_is_null(labels))
+        ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: dataset.json needs \"labels\", a list or null", path);
+    ok = ok && name_classes(source, dataset, classes, err);
     json_decref(dataset);
-    return good;
+    return ok;
 }

@@ -10,7 +10,7 @@
 
 #define TAU 6.28318530717958647692
 
-/* ---- Chance --------------------------------------------------------------------------------------- */
+/* ---- Chance ---- */
 
 /* C leaves open in which order the arguments of a call are evaluated, so a common counter would make pictures
  * depend on the compiler. Instead every place in this file that draws has its own stream. */
@@ -39,7 +39,7 @@ static sid2_colour pick_colour(stream *s, const uint32_t *hex, int count)
 
 #define PICK(s, ...) pick_colour(s, (const uint32_t[]){__VA_ARGS__}, sizeof((uint32_t[]){__VA_ARGS__}) / 4)
 
-/* ---- Backgrounds ---------------------------------------------------------------------------------- */
+/* ---- Backgrounds ---- */
 
 static const sid2_colour white = {1, 1, 1}, black = {0, 0, 0};
 
@@ -110,7 +110,7 @@ static void grass(sid2_canvas *c, stream *s, double level, sid2_colour colour, i
     }
 }
 
-/* ---- Scenes --------------------------------------------------------------------------------------- */
+/* ---- Scenes ---- */
 
 static void sunset(sid2_canvas *c, stream *s)
 {

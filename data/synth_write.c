@@ -32,7 +32,7 @@ static bool encode(const job *j, int64_t index, uint8_t **bytes, size_t *length,
            sid2_png_encode(&image, NULL, 0, bytes, length, err);
 }
 
-/* ---- A zip in EDM layout -------------------------------------------------------------------------- */
+/* ---- A zip in EDM layout ---- */
 
 static void member_name(char name[64], int64_t index)
 {
@@ -61,52 +61,51 @@ static bool write_zip(const job *j, sid2_error *err)
 {
     sid2_archive *archive = sid2_archive_open(j->path, err);
     if (!archive) return false;
-    bool good = true;
-    for (int64_t i = 0; good && i < j->count; i++) {
+    bool ok = true;
+    for (int64_t i = 0; ok && i < j->count; i++) {
         char name[64];
         uint8_t *bytes;
         size_t length;
         member_name(name, i);
-        good =
-            encode(j, i, &bytes, &length, err) && sid2_archive_add_bytes(archive, name, bytes, length, err);
+        ok = encode(j, i, &bytes, &length, err) && sid2_archive_add_bytes(archive, name, bytes, length, err);
     }
-    if (good && add_labels(archive, j->count, err)) return sid2_archive_commit(archive, err);
+    if (ok && add_labels(archive, j->count, err)) return sid2_archive_commit(archive, err);
     sid2_archive_discard(archive);
     return false;
 }
 
-/* ---- A folder for each class ---------------------------------------------------------------------- */
+/* ---- A folder for each class ---- */
 
 static bool write_file(const char *path, const uint8_t *bytes, size_t length, sid2_error *err)
 {
     FILE *stream = fopen(path, "wbx");
-    bool good = stream && fwrite(bytes, 1, length, stream) == length;
+    bool ok = stream && fwrite(bytes, 1, length, stream) == length;
     int cause = errno;
-    if (stream && fclose(stream) && good) {
+    if (stream && fclose(stream) && ok) {
         cause = errno;
-        good = false;
+        ok = false;
     }
-    return good || sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(cause));
+    return ok || sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(cause));
 }
 
 static bool fill_folder(const job *j, const char *folder, sid2_error *err)
 {
     char *path = malloc(strlen(folder) + 64);
-    bool good = path || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", folder);
-    for (int32_t k = 0; good && k < sid2_synth_classes(j->count); k++) {
+    bool ok = path || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", folder);
+    for (int32_t k = 0; ok && k < sid2_synth_classes(j->count); k++) {
         sprintf(path, "%s/%s", folder, sid2_synth_class_name(k));
-        if (mkdir(path, 0777)) good = sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+        if (mkdir(path, 0777)) ok = sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
     }
-    for (int64_t i = 0; good && i < j->count; i++) {
+    for (int64_t i = 0; ok && i < j->count; i++) {
         uint8_t *bytes = NULL;
         size_t length;
         const char *name = sid2_synth_class_name(sid2_synth_label((uint64_t)i));
         sprintf(path, "%s/%s/%08lld.png", folder, name, (long long)i);
-        good = encode(j, i, &bytes, &length, err) && write_file(path, bytes, length, err);
+        ok = encode(j, i, &bytes, &length, err) && write_file(path, bytes, length, err);
         free(bytes);
     }
     free(path);
-    return good;
+    return ok;
 }
 
 static bool write_folder(const job *j, sid2_error *err)
@@ -117,19 +116,19 @@ static bool write_folder(const job *j, sid2_error *err)
     char *folder = malloc(length + 40);
     if (!folder) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
     sprintf(folder, "%.*s.tmp-%ld", (int)length, path, (long)getpid());
-    bool good = sid2_make_parents(folder, err) &&
-                (!mkdir(folder, 0777) ||
-                 sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno)));
-    if (good) {
-        good = fill_folder(j, folder, err);
-        if (good && rename(folder, path))
-            good = sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path,
-                             errno == ENOTEMPTY || errno == EEXIST ? "the folder exists and is not empty"
-                                                                   : strerror(errno));
-        if (!good) sid2_remove_tree(folder, NULL);
+    bool ok = sid2_make_parents(folder, err) &&
+              (!mkdir(folder, 0777) ||
+               sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno)));
+    if (ok) {
+        ok = fill_folder(j, folder, err);
+        if (ok && rename(folder, path))
+            ok = sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path,
+                           errno == ENOTEMPTY || errno == EEXIST ? "the folder exists and is not empty"
+                                                                 : strerror(errno));
+        if (!ok) sid2_remove_tree(folder, NULL);
     }
     free(folder);
-    return good;
+    return ok;
 }
 
 bool sid2_synth_write(const char *path, int64_t count, int32_t size, uint64_t seed, bool (*stop)(void),
@@ -148,7 +147,7 @@ bool sid2_synth_write(const char *path, int64_t count, int32_t size, uint64_t se
                          is_zip ? "" : " and is not an empty folder");
     const job j = {path, count, size, seed, stop, malloc((size_t)size * (size_t)size * 3)};
     if (!j.pixels) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for a picture of %dx%d", size, size);
-    bool good = is_zip ? write_zip(&j, err) : write_folder(&j, err);
+    bool ok = is_zip ? write_zip(&j, err) : write_folder(&j, err);
     free(j.pixels);
-    return good;
+    return ok;
 }

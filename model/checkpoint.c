@@ -42,15 +42,14 @@ static bool load_state(const char *path, uint64_t *steps, uint64_t *images, sid2
     json_t *root = json_loadb((const char *)text, size, JSON_REJECT_DUPLICATES, &where);
     free(text);
     json_t *step = json_object_get(root, "step"), *image = json_object_get(root, "images");
-    bool good = json_is_integer(step) && json_is_integer(image) && json_integer_value(step) >= 0 &&
-                json_integer_value(image) >= 0;
-    if (good) {
+    bool ok = json_is_integer(step) && json_is_integer(image) && json_integer_value(step) >= 0 &&
+              json_integer_value(image) >= 0;
+    if (ok) {
         *steps = (uint64_t)json_integer_value(step);
         *images = (uint64_t)json_integer_value(image);
     }
     json_decref(root);
-    return good ||
-           sid2_fail(err, SID2_ERR_FORMAT, "%s: expected whole numbers \"step\" and \"images\"", path);
+    return ok || sid2_fail(err, SID2_ERR_FORMAT, "%s: expected whole numbers \"step\" and \"images\"", path);
 }
 
 /* ---- Trainer ---- */
@@ -76,15 +75,15 @@ static bool upload_arrays(sid2_trainer *t, const arrays *a, sid2_error *err)
 {
     const sid2_graph *g = t->training.step;
     float *zero = calloc((size_t)g->param_elements, sizeof *zero);
-    bool good = (zero || sid2_fail(err, SID2_ERR_MEMORY, "out of memory")) &&
-                sid2_weights_upload(&t->buffers, g, a->weights, err) &&
-                sid2_buffers_upload(&t->buffers, "ema", a->ema, err) &&
-                sid2_buffers_upload(&t->buffers, "m", a->m, err) &&
-                sid2_buffers_upload(&t->buffers, "v", a->v, err) &&
-                sid2_buffers_upload(&t->buffers, "grads", zero, err); /* a failed step may have left some */
+    bool ok = (zero || sid2_fail(err, SID2_ERR_MEMORY, "out of memory")) &&
+              sid2_weights_upload(&t->buffers, g, a->weights, err) &&
+              sid2_buffers_upload(&t->buffers, "ema", a->ema, err) &&
+              sid2_buffers_upload(&t->buffers, "m", a->m, err) &&
+              sid2_buffers_upload(&t->buffers, "v", a->v, err) &&
+              sid2_buffers_upload(&t->buffers, "grads", zero, err); /* a failed step may have left some */
     free(zero);
-    t->broken = !good;
-    return good;
+    t->broken = !ok;
+    return ok;
 }
 
 static bool save_files(const sid2_trainer *t, const arrays *a, const char *directory, sid2_error *err)
@@ -108,19 +107,18 @@ bool sid2_trainer_save(sid2_trainer *t, const char *directory, sid2_error *err)
     sid2_atomic_directory folder;
     if (!arrays_create(&a, t->training.step, err)) return false;
     float *const host[] = {a.weights, a.ema, a.m, a.v};
-    bool good = true;
-    for (int i = 0; good && i < 4; i++)
-        good = sid2_buffers_download(&t->buffers, array_names[i], host[i], err);
-    good = good && sid2_atomic_directory_open(&folder, directory, err);
-    if (good) {
-        good = save_files(t, &a, folder.temporary, err);
-        if (good)
-            good = sid2_atomic_directory_commit(&folder, err);
+    bool ok = true;
+    for (int i = 0; ok && i < 4; i++) ok = sid2_buffers_download(&t->buffers, array_names[i], host[i], err);
+    ok = ok && sid2_atomic_directory_open(&folder, directory, err);
+    if (ok) {
+        ok = save_files(t, &a, folder.temporary, err);
+        if (ok)
+            ok = sid2_atomic_directory_commit(&folder, err);
         else
             sid2_atomic_directory_discard(&folder);
     }
     arrays_destroy(&a);
-    return good;
+    return ok;
 }
 
 bool sid2_trainer_resume(sid2_trainer *t, const char *directory, sid2_error *err)
@@ -133,13 +131,12 @@ bool sid2_trainer_resume(sid2_trainer *t, const char *directory, sid2_error *err
         return false;
     const sid2_weights_part weights = {"", a.weights}, ema = {"", a.ema},
                             optimizer[] = {{"m.", a.m}, {"v.", a.v}};
-    bool good =
-        sid2_weights_load(join(path, directory, "weights.safetensors"), g, &weights, 1, NULL, err) &&
-        sid2_weights_load(join(path, directory, "ema.safetensors"), g, &ema, 1, NULL, err) &&
-        sid2_weights_load(join(path, directory, "optimizer.safetensors"), g, optimizer, 2, NULL, err) &&
-        upload_arrays(t, &a, err);
+    bool ok = sid2_weights_load(join(path, directory, "weights.safetensors"), g, &weights, 1, NULL, err) &&
+              sid2_weights_load(join(path, directory, "ema.safetensors"), g, &ema, 1, NULL, err) &&
+              sid2_weights_load(join(path, directory, "optimizer.safetensors"), g, optimizer, 2, NULL, err) &&
+              upload_arrays(t, &a, err);
     arrays_destroy(&a);
-    if (!good) return false;
+    if (!ok) return false;
     t->steps = steps;
     t->images = images;
     return true;
@@ -161,14 +158,14 @@ bool sid2_trainer_warm_start(sid2_trainer *t, const char *directory, sid2_error 
     float *initial = sid2_initial_weights(g, (uint64_t)t->config.train_seed, err);
     size_t bytes = (size_t)g->param_elements * sizeof(float);
     if (initial) memcpy(a.weights, initial, bytes);
-    bool good = initial && sid2_weights_load(join(path, directory, "ema.safetensors"), g,
-                                             &(sid2_weights_part){"", a.weights}, 1, starts_fresh, err);
-    if (good) memcpy(a.ema, a.weights, bytes);
-    good = good && upload_arrays(t, &a, err);
+    bool ok = initial && sid2_weights_load(join(path, directory, "ema.safetensors"), g,
+                                           &(sid2_weights_part){"", a.weights}, 1, starts_fresh, err);
+    if (ok) memcpy(a.ema, a.weights, bytes);
+    ok = ok && upload_arrays(t, &a, err);
     free(initial);
     arrays_destroy(&a);
-    if (good) t->steps = t->images = 0;
-    return good;
+    if (ok) t->steps = t->images = 0;
+    return ok;
 }
 
 /* ---- Directories ---- */
@@ -246,25 +243,25 @@ static bool export_weights(const sid2_safetensors *file, const char *path, sid2_
     int count = sid2_safetensors_count(file);
     sid2_safetensors_item *items = calloc((size_t)count + 1, sizeof *items);
     uint16_t **low = calloc((size_t)count + 1, sizeof *low);
-    bool good = (items && low) || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
-    for (int i = 0; good && i < count; i++) {
+    bool ok = (items && low) || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    for (int i = 0; ok && i < count; i++) {
         const sid2_safetensors_entry *e = sid2_safetensors_at(file, i);
         if (e->dtype == SID2_DTYPE_COUNT || e->shape.rank < 0)
-            good = sid2_fail(err, SID2_ERR_FORMAT, "tensor '%s' is of no kind that a model has", e->name);
-        if (!good) break;
+            ok = sid2_fail(err, SID2_ERR_FORMAT, "tensor '%s' is of no kind that a model has", e->name);
+        if (!ok) break;
         items[i] = (sid2_safetensors_item){e->name, e->dtype, e->shape, e->data};
         if (e->dtype != SID2_F32 || dtype == SID2_F32) continue;
         low[i] = malloc(e->bytes / 2 + 1);
-        if (!low[i]) good = sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+        if (!low[i]) ok = sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
         if (low[i]) narrow(e->data, sid2_shape_count(e->shape), dtype, low[i]);
         items[i].dtype = dtype;
         items[i].data = low[i];
     }
-    good = good && sid2_safetensors_write(path, items, count, NULL, err);
+    ok = ok && sid2_safetensors_write(path, items, count, NULL, err);
     for (int i = 0; low && i < count; i++) free(low[i]);
     free(low);
     free(items);
-    return good;
+    return ok;
 }
 
 bool sid2_checkpoint_export(const char *directory, const char *to, sid2_dtype dtype, sid2_error *err)
@@ -274,20 +271,19 @@ bool sid2_checkpoint_export(const char *directory, const char *to, sid2_dtype dt
     struct stat info;
     if (stat(to, &info) == 0) return sid2_fail(err, SID2_ERR_USAGE, "%s exists; name a new folder", to);
     sid2_config *config = sid2_config_create();
-    bool good = config || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", to);
-    good = good && sid2_checkpoint_config(directory, config, err);
-    sid2_safetensors *file =
-        good ? sid2_safetensors_open(join(path, directory, "ema.safetensors"), err) : NULL;
-    good = file && sid2_atomic_directory_open(&folder, to, err);
-    if (good) {
-        good = export_weights(file, join(path, folder.temporary, "ema.safetensors"), dtype, err) &&
-               sid2_config_save(config, join(path, folder.temporary, "config.ini"), err);
-        if (good)
-            good = sid2_atomic_directory_commit(&folder, err);
+    bool ok = config || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", to);
+    ok = ok && sid2_checkpoint_config(directory, config, err);
+    sid2_safetensors *file = ok ? sid2_safetensors_open(join(path, directory, "ema.safetensors"), err) : NULL;
+    ok = file && sid2_atomic_directory_open(&folder, to, err);
+    if (ok) {
+        ok = export_weights(file, join(path, folder.temporary, "ema.safetensors"), dtype, err) &&
+             sid2_config_save(config, join(path, folder.temporary, "config.ini"), err);
+        if (ok)
+            ok = sid2_atomic_directory_commit(&folder, err);
         else
             sid2_atomic_directory_discard(&folder);
     }
     sid2_safetensors_close(file);
     sid2_config_destroy(config);
-    return good;
+    return ok;
 }

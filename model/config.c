@@ -145,17 +145,17 @@ static bool parse_list(const key_row *key, char *text, void *list)
         if (next) *next++ = 0;
         if (count == SID2_MAX_LEVELS) return false;
         char *item = trim(text);
-        bool good = false;
+        bool ok = false;
         if (key->type == TYPE_INTS) {
-            good = parse_int(key->accepts, item, &((sid2_config_INTS *)list)->item[count]);
+            ok = parse_int(key->accepts, item, &((sid2_config_INTS *)list)->item[count]);
         } else if (key->type == TYPE_FLOATS) {
-            good = parse_float(key->accepts, item, &((sid2_config_FLOATS *)list)->item[count]);
+            ok = parse_float(key->accepts, item, &((sid2_config_FLOATS *)list)->item[count]);
         } else {
             int word = word_index(key->accepts, item);
             ((sid2_config_NAMES *)list)->item[count] = word;
-            good = word >= 0;
+            ok = word >= 0;
         }
-        if (!good) return false;
+        if (!ok) return false;
         count++;
     }
     *(int *)list = count; /* the first member of every list */

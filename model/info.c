@@ -60,10 +60,10 @@ static bool describe_network(const sid2_config *config, sid2_model_info *info, s
                            .label = sid2_graph_external(g, "label", SID2_I32, sid2_shape_of(1)),
                            .samples = SID2_NONE,
                            .seed = SID2_NONE});
-    bool good = sid2_graph_finish(g, err);
-    if (good) describe_layers(g, &net, info);
+    bool ok = sid2_graph_finish(g, err);
+    if (ok) describe_layers(g, &net, info);
     sid2_graph_destroy(g);
-    return good;
+    return ok;
 }
 
 bool sid2_model_describe(const sid2_config *config, size_t memory, sid2_model_info *info, sid2_error *err)

@@ -57,9 +57,9 @@ static bool upload_all(sid2_sampler *s, const char *name, const void *value, sid
     uint32_t *words = malloc((size_t)s->batch * sizeof *words);
     if (!words) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     for (int i = 0; i < s->batch; i++) memcpy(&words[i], value, sizeof *words);
-    bool good = sid2_buffers_upload(&s->buffers, name, words, err);
+    bool ok = sid2_buffers_upload(&s->buffers, name, words, err);
     free(words);
-    return good;
+    return ok;
 }
 
 static bool upload_float(sid2_sampler *s, const char *name, double value, sid2_error *err)
@@ -158,11 +158,11 @@ bool sid2_sampler_load(sid2_sampler *s, const char *directory, bool ema, sid2_er
     if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
     char path[4096];
     snprintf(path, sizeof path, "%s/%s.safetensors", directory, ema ? "ema" : "weights");
-    bool good = sid2_weights_load(path, g, &(sid2_weights_part){"", flat}, 1, NULL, err) &&
-                sid2_weights_upload(&s->buffers, g, flat, err);
+    bool ok = sid2_weights_load(path, g, &(sid2_weights_part){"", flat}, 1, NULL, err) &&
+              sid2_weights_upload(&s->buffers, g, flat, err);
     free(flat);
-    s->loaded |= good;
-    return good;
+    s->loaded |= ok;
+    return ok;
 }
 
 bool sid2_sampler_load_trainer(sid2_sampler *s, sid2_trainer *trainer, sid2_error *err)
@@ -172,11 +172,11 @@ bool sid2_sampler_load_trainer(sid2_sampler *s, sid2_trainer *trainer, sid2_erro
         return sid2_fail(err, SID2_ERR_USAGE, "the sampler's model is not the trainer's");
     float *flat = malloc((size_t)g->param_elements * sizeof *flat);
     if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
-    bool good = sid2_buffers_download(&trainer->buffers, "ema", flat, err) &&
-                sid2_weights_upload(&s->buffers, g, flat, err);
+    bool ok = sid2_buffers_download(&trainer->buffers, "ema", flat, err) &&
+              sid2_weights_upload(&s->buffers, g, flat, err);
     free(flat);
-    s->loaded |= good;
-    return good;
+    s->loaded |= ok;
+    return ok;
 }
 
 /* ---- Images ---- */
@@ -207,10 +207,10 @@ static bool upload_images(sid2_sampler *s, const job *j, int first, sid2_error *
         words[2 * i + 1] = (uint32_t)(j->seeds[image] >> 32);
         words[2 * s->batch + i] = (uint32_t)j->labels[image];
     }
-    bool good = sid2_buffers_upload(&s->buffers, "samples", words, err) &&
-                sid2_buffers_upload(&s->buffers, "label", words + 2 * s->batch, err);
+    bool ok = sid2_buffers_upload(&s->buffers, "samples", words, err) &&
+              sid2_buffers_upload(&s->buffers, "label", words + 2 * s->batch, err);
     free(words);
-    return good;
+    return ok;
 }
 
 static bool run_step(sid2_sampler *s, const sid2_solver_step *step, uint32_t number, sid2_error *err)
@@ -285,10 +285,10 @@ bool sid2_sampler_run(sid2_sampler *s, const uint64_t *seeds, int32_t *labels, i
              .callback = callback,
              .user = user,
              .progress = {.steps = (int)s->config.sample_steps, .total = count}};
-    bool good = j.staging || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    for (int first = 0; good && first < count; first += s->batch) good = run_batch(s, &j, first, err);
+    bool ok = j.staging || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (int first = 0; ok && first < count; first += s->batch) ok = run_batch(s, &j, first, err);
     free(j.staging);
-    return good;
+    return ok;
 }
 
 /* ---- Evaluation ---- */
@@ -303,13 +303,13 @@ static bool add_errors(sid2_sampler *s, const job *j, int first, const uint8_t *
                image_bytes(s));
     }
     float *errors = malloc((size_t)s->batch * sizeof *errors);
-    bool good = errors || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    good = good && upload_images(s, j, first, err) &&
-           sid2_buffers_upload(&s->buffers, "pixels", j->staging, err) && run(s, ERRORS, err) &&
-           sid2_buffers_download(&s->buffers, "error", errors, err);
-    for (int i = 0; good && i < s->batch && first + i < j->count; i++) *sum += errors[i];
+    bool ok = errors || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    ok = ok && upload_images(s, j, first, err) &&
+         sid2_buffers_upload(&s->buffers, "pixels", j->staging, err) && run(s, ERRORS, err) &&
+         sid2_buffers_download(&s->buffers, "error", errors, err);
+    for (int i = 0; ok && i < s->batch && first + i < j->count; i++) *sum += errors[i];
     free(errors);
-    return good;
+    return ok;
 }
 
 bool sid2_sampler_evaluate(sid2_sampler *s, const uint8_t *pixels, const int32_t *labels, int count, double t,
@@ -322,22 +322,22 @@ bool sid2_sampler_evaluate(sid2_sampler *s, const uint8_t *pixels, const int32_t
     uint64_t *seeds = malloc((size_t)count * sizeof *seeds);
     j.seeds = seeds;
     j.staging = malloc((size_t)s->batch * image_bytes(s));
-    bool good = (j.labels && seeds && j.staging) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    for (int i = 0; good && i < count; i++) {
+    bool ok = (j.labels && seeds && j.staging) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (int i = 0; ok && i < count; i++) {
         bool known = labels && labels[i] >= 0 && labels[i] < s->config.model_classes;
         j.labels[i] = known ? labels[i] : (int32_t)s->config.model_classes;
         seeds[i] = first_sample + (uint64_t)i;
     }
-    good = good && upload_float(s, "time", sid2_schedule_position(&s->schedule, logsnr), err) &&
-           upload_float(s, "alpha", sid2_alpha(logsnr), err) &&
-           upload_float(s, "sigma", sid2_sigma(logsnr), err) && upload_float(s, "weight", 1, err) &&
-           upload_key(s, 0, err);
-    for (int first = 0; good && first < count; first += s->batch)
-        good = add_errors(s, &j, first, pixels, &sum, err);
+    ok = ok && upload_float(s, "time", sid2_schedule_position(&s->schedule, logsnr), err) &&
+         upload_float(s, "alpha", sid2_alpha(logsnr), err) &&
+         upload_float(s, "sigma", sid2_sigma(logsnr), err) && upload_float(s, "weight", 1, err) &&
+         upload_key(s, 0, err);
+    for (int first = 0; ok && first < count; first += s->batch)
+        ok = add_errors(s, &j, first, pixels, &sum, err);
     free(j.labels);
     free(seeds);
     free(j.staging);
-    if (!good) return false;
+    if (!ok) return false;
     double mse = sum / count;
     *point = (sid2_eval_point){.logsnr = logsnr,
                                .x_mse = mse,

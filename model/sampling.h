@@ -1,7 +1,7 @@
 /* The graphs of sampling. They share externals (N = images at a time):
  *
- *   z f32 [N,S,S,c] · time f32 [N] · label, no_label i32 [N] · samples u32 [N,2] · seed u32 [2] · coef f32
- * [8] x_hat f32 [N,S,S,c], of the step before · image u8 [N,S,S,c] · weights, weights_low */
+ *   z f32 [N,S,S,c] · time f32 [N] · label, no_label i32 [N] · samples u32 [N,2] · seed u32 [2] · coef f32 [8]
+ *   x_hat f32 [N,S,S,c], of the step before · image u8 [N,S,S,c] · weights, weights_low */
 #ifndef SID2_SAMPLING_H
 #define SID2_SAMPLING_H
 
@@ -14,8 +14,7 @@ sid2_graph *sid2_start_graph(const sid2_config *config, int64_t n, sid2_error *e
 sid2_graph *sid2_sample_graph(const sid2_config *config, int64_t n, bool guided, sid2_error *err);
 /* image = z as 8-bit pixels. */
 sid2_graph *sid2_finish_graph(const sid2_config *config, int64_t n, sid2_error *err);
-/* error f32 [N] = mean |x - xhat|², of pixels u8 [N,S,S,c] at alpha, sigma f32 [N]; weight f32 [N] must be 1.
- */
+/* error f32 [N] = mean |x - xhat|², of pixels u8 [N,S,S,c] at alpha, sigma f32 [N]; weight f32 [N] must be 1. */
 sid2_graph *sid2_error_graph(const sid2_config *config, int64_t n, sid2_error *err);
 
 /* Whether guidance is on at all. */

@@ -10,7 +10,7 @@
 
 #include "device.h"
 
-/* ---- Configuration --------------------------------------------------------------------------------
+/* ---- Configuration ----
  * Every choice is a key, `section.name = value`, listed in model/config.def with its default. */
 typedef struct sid2_config sid2_config;
 
@@ -40,7 +40,7 @@ int sid2_config_image_size(const sid2_config *config);
 int sid2_config_image_channels(const sid2_config *config);
 int sid2_config_classes(const sid2_config *config);
 
-/* ---- Facts about a model, without running it -------------------------------------------------------- */
+/* ---- Facts about a model, without running it ---- */
 typedef struct sid2_layer {
     char name[48];     /* "down.1", "mid", "head" */
     char kind[24];     /* "Res x 3", "Transformer x 16" */
@@ -66,7 +66,7 @@ typedef struct sid2_model_info {
 bool sid2_model_describe(const sid2_config *config, size_t memory, sid2_model_info *info, sid2_error *err);
 void sid2_model_info_clear(sid2_model_info *info);
 
-/* ---- Training ---------------------------------------------------------------------------------------- */
+/* ---- Training ---- */
 typedef struct sid2_trainer sid2_trainer;
 
 typedef struct sid2_train_stats {
@@ -111,7 +111,7 @@ sid2_memory_report sid2_trainer_memory(const sid2_trainer *trainer);
 /* The program of one micro-batch and its graph, to be measured (sid2 bench). Both stay the trainer's. */
 sid2_program *sid2_trainer_program(sid2_trainer *trainer, const sid2_graph **graph);
 
-/* ---- Sampling ---------------------------------------------------------------------------------------- */
+/* ---- Sampling ---- */
 typedef struct sid2_sampler sid2_sampler;
 
 /* Where the sample.* keys of the configuration give steps, sampler, guidance, interval, batch. */
@@ -143,7 +143,7 @@ bool sid2_sampler_evaluate(sid2_sampler *sampler, const uint8_t *pixels, const i
  * sampler's. */
 sid2_program *sid2_sampler_program(sid2_sampler *sampler, const sid2_graph **graph);
 
-/* ---- Checkpoints --------------------------------------------------------------------------------------- */
+/* ---- Checkpoints ---- */
 /* A checkpoint is a directory: config.ini, ema.safetensors, and for resuming weights.safetensors,
  * optimizer.safetensors, state.json. `path` may be that directory or a run, whose newest complete checkpoint
  * is taken. `found` has room for `size` bytes. */

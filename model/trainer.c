@@ -81,12 +81,12 @@ static bool start(sid2_trainer *t, sid2_error *err)
     uint32_t seed[2] = {(uint32_t)t->config.train_seed, (uint32_t)((uint64_t)t->config.train_seed >> 32)};
     for (int i = 0; i < t->training.microbatch; i++) t->host->dloss[i] = 1 / (float)t->config.train_batch;
     float *weights = sid2_initial_weights(g, (uint64_t)t->config.train_seed, err);
-    bool good = weights && sid2_weights_upload(&t->buffers, g, weights, err) &&
-                sid2_buffers_upload(&t->buffers, "ema", weights, err) &&
-                sid2_buffers_upload(&t->buffers, "seed", seed, err) &&
-                sid2_buffers_upload(&t->buffers, "dloss", t->host->dloss, err);
+    bool ok = weights && sid2_weights_upload(&t->buffers, g, weights, err) &&
+              sid2_buffers_upload(&t->buffers, "ema", weights, err) &&
+              sid2_buffers_upload(&t->buffers, "seed", seed, err) &&
+              sid2_buffers_upload(&t->buffers, "dloss", t->host->dloss, err);
     free(weights);
-    return good;
+    return ok;
 }
 
 sid2_trainer *sid2_trainer_create(sid2_device *device, const sid2_config *config, size_t memory,

@@ -111,9 +111,9 @@ bool sid2_training_plan(const sid2_config *config, size_t memory, size_t alignme
         sid2_training next;
         if (batch % n) continue;
         if (!try_microbatch(config, n, alignment, &next, err)) return drop(best);
-        bool good = (!aim || next.arena <= aim) && (!memory || next.state + next.arena <= memory);
-        sid2_graph_destroy(good ? best->step : next.step);
-        if (!good) break;
+        bool ok = (!aim || next.arena <= aim) && (!memory || next.state + next.arena <= memory);
+        sid2_graph_destroy(ok ? best->step : next.step);
+        if (!ok) break;
         *best = next;
     }
     return squeeze(config, best, memory, alignment, err) || drop(best);

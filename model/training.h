@@ -6,8 +6,8 @@
 #include "uvit.h"
 
 /* Externals of the first (N = micro-batch):
- *   pixels u8 [N,S,S,c] · label i32 [N] · time, alpha, sigma, weight f32 [N] · samples u32 [N,2] · seed u32
- * [2] dloss f32 [N], 1 / train.batch · loss f32 [N] · weights, weights_low, grads */
+ *   pixels u8 [N,S,S,c] · label i32 [N] · time, alpha, sigma, weight f32 [N] · samples u32 [N,2] · seed u32 [2]
+ *   dloss f32 [N], 1 / train.batch · loss f32 [N] · weights, weights_low, grads */
 typedef struct sid2_training {
     sid2_graph *step;
     int microbatch, recomputed, segments;

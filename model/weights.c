@@ -15,9 +15,9 @@ bool sid2_weights_upload(sid2_buffers *buffers, const sid2_graph *graph, const f
     if (!low) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
     for (int64_t i = 0; i < graph->param_elements; i++)
         low[i] = graph->compute == SID2_BF16 ? sid2_f32_to_bf16(flat[i]) : sid2_f32_to_f16(flat[i]);
-    bool good = sid2_buffers_upload(buffers, "weights_low", low, err);
+    bool ok = sid2_buffers_upload(buffers, "weights_low", low, err);
     free(low);
-    return good;
+    return ok;
 }
 
 /* ---- Files ---- */
@@ -33,17 +33,17 @@ bool sid2_weights_save(const char *path, const sid2_graph *graph, const sid2_wei
     size_t total = (size_t)count * (size_t)graph->param_count;
     sid2_safetensors_item *items = calloc(total, sizeof *items);
     char(*names)[128] = calloc(total, sizeof *names);
-    bool good = (items && names) || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
-    for (size_t i = 0; good && i < total; i++) {
+    bool ok = (items && names) || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    for (size_t i = 0; ok && i < total; i++) {
         const sid2_weights_part *part = &parts[i / (size_t)graph->param_count];
         const sid2_param *param = &graph->params[i % (size_t)graph->param_count];
         full_name(names[i], part, param);
         items[i] = (sid2_safetensors_item){names[i], SID2_F32, param->shape, part->flat + param->offset};
     }
-    good = good && sid2_safetensors_write(path, items, (int)total, NULL, err);
+    ok = ok && sid2_safetensors_write(path, items, (int)total, NULL, err);
     free(items);
     free(names);
-    return good;
+    return ok;
 }
 
 static bool shape_matches(const sid2_safetensors_entry *entry, sid2_shape shape)
@@ -112,21 +112,20 @@ bool sid2_weights_load(const char *path, const sid2_graph *graph, const sid2_wei
 {
     sid2_safetensors *file = sid2_safetensors_open(path, err);
     if (!file) return false;
-    bool good = true;
+    bool ok = true;
     int found = 0;
-    for (int part = 0; good && part < count; part++) {
-        for (int32_t p = 0; good && p < graph->param_count; p++) {
+    for (int part = 0; ok && part < count; part++) {
+        for (int32_t p = 0; ok && p < graph->param_count; p++) {
             const sid2_param *param = &graph->params[p];
-            good = load_param(file, path, &parts[part], param, may_differ && may_differ(param->name), &found,
-                              err);
+            ok = load_param(file, path, &parts[part], param, may_differ && may_differ(param->name), &found,
+                            err);
         }
     }
-    for (int i = 0; good && found < sid2_safetensors_count(file) && i < sid2_safetensors_count(file); i++) {
+    for (int i = 0; ok && found < sid2_safetensors_count(file) && i < sid2_safetensors_count(file); i++) {
         const char *name = sid2_safetensors_at(file, i)->name;
         if (!has_place(graph, parts, count, name))
-            good =
-                sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%.80s' has no place in the model", path, name);
+            ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%.80s' has no place in the model", path, name);
     }
     sid2_safetensors_close(file);
-    return good;
+    return ok;
 }

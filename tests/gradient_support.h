@@ -212,8 +212,7 @@ static inline void net_close(net *n)
     sid2_graph_destroy(n->g);
 }
 
-/* ---- Finite differences ---------------------------------------------------------------------------------
- */
+/* ---- Finite differences ---- */
 
 /* Runs at values + step * direction, and adds factor * y to `sum`. */
 static inline bool net_probe(net *n, double step, double factor, double *sum)

@@ -29,14 +29,14 @@ static bool check(const work *w, sid2_device *device, sid2_device *reference, si
     sid2_opcheck_result result;
     sid2_error err = {0};
     bool ran = sid2_opcheck_run(device, reference, op, dtype, 1, w->test->cases, &result, &err);
-    bool good = ran && !result.failures;
-    if (good)
+    bool ok = ran && !result.failures;
+    if (ok)
         printf("%-20s %-5s %8.3f\n", name, type, result.worst);
     else
         printf("FAILED %s %s: %d of %d cases: %s\n", name, type, result.failures, result.cases,
                ran ? result.failure : err.message);
     fflush(stdout);
-    return good;
+    return ok;
 }
 
 static int run(void *argument)

@@ -201,8 +201,7 @@ static void products_agree_with_the_reference(void **state)
     sid2_device_close(reference);
 }
 
-/* What cuDNN is asked for is the operator; and engines whose notes or workspace forbid them are left alone.
- */
+/* What cuDNN is asked for is the operator; and engines whose notes or workspace forbid them are left alone. */
 static void convolutions_and_attention_agree_with_the_reference(void **state)
 {
     (void)state;

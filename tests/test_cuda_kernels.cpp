@@ -203,10 +203,10 @@ template <fault_kind KIND> int expect(const char *words)
     faulty_kernel<KIND> k = {exec::array_of(tensor, "x"), exec::array()};
     tensor.data = y;
     k.y = exec::array_of(tensor, "y");
-    o.good = true;
+    o.ok = true;
     o.err = &err;
     exec::launch(&o, k, 2);
-    bool right = o.good ? !*words && y[1] == 63 && y[127] == 64 + 127 : *words && strstr(err.message, words);
+    bool right = o.ok ? !*words && y[1] == 63 && y[127] == 64 + 127 : *words && strstr(err.message, words);
     if (!right) printf("FAILED fault %d: expected '%s', got '%s'\n", KIND, words, err.message);
     return !right;
 }

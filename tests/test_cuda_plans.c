@@ -125,24 +125,24 @@ static bool collect_preset(const char *preset)
     sid2_config *c = sid2_config_create();
     sid2_training training = {0};
     sid2_graph *sample = NULL;
-    bool good = c && sid2_config_preset(c, preset, &err);
-    if (good) {
+    bool ok = c && sid2_config_preset(c, preset, &err);
+    if (ok) {
         int64_t side = c->model_image_size / c->model_patch, images = PIXELS / (side * side);
         char count[32];
         snprintf(count, sizeof count, "%d", (int)images);
-        good = set(c, "train.batch", count) && set(c, "train.microbatch", count) &&
-               set(c, "train.precision", "bf16") && set(c, "sample.precision", "bf16") &&
-               sid2_training_plan(c, 0, 256, &training, &err) &&
-               (sample = sid2_sample_graph(c, images, true, &err));
+        ok = set(c, "train.batch", count) && set(c, "train.microbatch", count) &&
+             set(c, "train.precision", "bf16") && set(c, "sample.precision", "bf16") &&
+             sid2_training_plan(c, 0, 256, &training, &err) &&
+             (sample = sid2_sample_graph(c, images, true, &err));
     }
-    if (good) {
+    if (ok) {
         collect(preset, training.step);
         collect(preset, sample);
     }
     sid2_graph_destroy(training.step);
     sid2_graph_destroy(sample);
     sid2_config_destroy(c);
-    return good;
+    return ok;
 }
 
 /* ---- The plans ---- */

@@ -82,7 +82,7 @@ static int tone_of(sid2_dataset *dataset, int64_t index, int32_t *label)
     return pixels[0];
 }
 
-/* ---- Folders -------------------------------------------------------------------------------------- */
+/* ---- Folders ---- */
 
 typedef struct skips {
     int count;
@@ -208,7 +208,7 @@ static void test_folder_errors(void **state)
     expect_failure(in_folder("void"), (sid2_dataset_options){.holdout = -1}, "holdout");
 }
 
-/* ---- Zips ----------------------------------------------------------------------------------------- */
+/* ---- Zips ---- */
 
 /* Pictures under the names given, toned 1, 2, ...; dataset.json and names.json where not NULL. */
 static void write_zip(const char *path, const char *const *names, int count, const char *dataset,
@@ -357,7 +357,7 @@ static void test_damaged_zip(void **state)
     free(bytes);
 }
 
-/* ---- CIFAR-10 and MNIST ---------------------------------------------------------------------------- */
+/* ---- CIFAR-10 and MNIST ---- */
 
 static void test_cifar(void **state)
 {
@@ -477,7 +477,7 @@ static void test_idx(void **state)
     expect_failure(in_folder("idx"), plain, "name one of the files");
 }
 
-/* ---- Held-out pictures ------------------------------------------------------------------------------ */
+/* ---- Held-out pictures ---- */
 
 static void test_holdout(void **state)
 {
@@ -515,7 +515,7 @@ static void test_holdout(void **state)
     expect_failure(path, (sid2_dataset_options){.part = SID2_PART_HELDOUT}, "for evaluation");
 }
 
-/* ---- The loader ------------------------------------------------------------------------------------- */
+/* ---- The loader ---- */
 
 static void test_shuffle(void **state)
 {

@@ -71,9 +71,9 @@ static void test_decodes_every_kind(void **state)
         sid2_error err;
         sid2_image image;
         int32_t shape[3];
-        bool good = sid2_image_decode(&image, pictures[i].bytes, pictures[i].size, pictures[i].name, &err);
-        if (!good) print_error("%s\n", err.message);
-        assert_true(good);
+        bool ok = sid2_image_decode(&image, pictures[i].bytes, pictures[i].size, pictures[i].name, &err);
+        if (!ok) print_error("%s\n", err.message);
+        assert_true(ok);
         memcpy(shape, pictures[i].expected, sizeof shape);
         assert_int_equal(image.width, shape[0]);
         assert_int_equal(image.height, shape[1]);
@@ -130,11 +130,11 @@ static void test_refuses_truncated_files(void **state)
             memcpy(part, pictures[i].bytes, size);
             sid2_error err = {0};
             sid2_image image;
-            bool good = sid2_image_decode(&image, part, size, "part", &err);
-            if (good)
+            bool ok = sid2_image_decode(&image, part, size, "part", &err);
+            if (ok)
                 print_error("%s: accepted when cut to %zu of %zu\n", pictures[i].name, size,
                             pictures[i].size);
-            assert_false(good);
+            assert_false(ok);
             assert_null(image.pixels);
             if (strncmp(err.message, "part: ", 6)) print_error("%s: %s\n", pictures[i].name, err.message);
             assert_memory_equal(err.message, "part: ", 6);

@@ -54,19 +54,19 @@ static void test_equals_pillow(void **state)
                                 &to_height, &expected),
                          7);
         sid2_image in = picture(width, height, channels), out = {0};
-        bool good;
+        bool ok;
         if (!strcmp(kind, "crop")) {
-            good = sid2_image_alloc(&out, to_width, to_width, channels, NULL) &&
-                   sid2_image_center_crop(out.pixels, &in, to_width, NULL);
+            ok = sid2_image_alloc(&out, to_width, to_width, channels, NULL) &&
+                 sid2_image_center_crop(out.pixels, &in, to_width, NULL);
         } else if (!strcmp(kind, "grey")) {
-            good = sid2_image_convert(&in, 1, NULL);
+            ok = sid2_image_convert(&in, 1, NULL);
             out = in;
             in = (sid2_image){0};
         } else {
-            good = sid2_image_resize(&out, &in, to_width, to_height,
-                                     !strcmp(kind, "box") ? SID2_FILTER_BOX : SID2_FILTER_BICUBIC, NULL);
+            ok = sid2_image_resize(&out, &in, to_width, to_height,
+                                   !strcmp(kind, "box") ? SID2_FILTER_BOX : SID2_FILTER_BICUBIC, NULL);
         }
-        assert_true(good);
+        assert_true(ok);
         size_t size = (size_t)out.width * (size_t)out.height * (size_t)out.channels;
         if (fnv(out.pixels, size) != expected) {
             print_error("differs from Pillow: %s", line);

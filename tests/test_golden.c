@@ -70,9 +70,9 @@ static sid2_config *fixture_config(const sid2_safetensors *file)
     fputs(text, ini);
     fclose(ini);
     sid2_config *config = sid2_config_create();
-    bool good = sid2_config_load(config, path, &err);
+    bool ok = sid2_config_load(config, path, &err);
     remove(path);
-    must(good);
+    must(ok);
     return config;
 }
 
@@ -174,8 +174,7 @@ static void compare(const sid2_graph *g, const sid2_buffers *buffers, const sid2
         free(got);
     }
     double *grads = fetch(buffers, "grads", g->param_elements, type);
-    /* In f32, the gradients of biases are sums that cancel: their error is that of the terms, not of the sum.
-     */
+    /* In f32, the gradients of biases are sums that cancel: their error is that of the terms, not of the sum. */
     double whole = 0;
     for (int64_t i = 0; i < g->param_elements; i++) whole += grads[i] * grads[i];
     double slack = type == SID2_F64 ? 0 : 1e-6 * sqrt(whole);

@@ -34,8 +34,7 @@ static int close_reference(void **state)
     return 0;
 }
 
-/* ---- Single operators -----------------------------------------------------------------------------------
- */
+/* ---- Single operators ---- */
 
 static bool is_float(sid2_dtype dtype) { return dtype == SID2_F32 || dtype == SID2_F64; }
 
@@ -115,8 +114,7 @@ static void operators_have_right_gradients(void **state)
     assert_true(ok);
 }
 
-/* ---- Graphs ----------------------------------------------------------------------------------------------
- */
+/* ---- Graphs ---- */
 
 /* Two residual blocks that share their convolution, FiLM from one embedding, dropout; as segments. */
 static sid2_tensor shared_blocks(net *n)
@@ -302,8 +300,7 @@ static void parameter_gradients_accumulate(void **state)
     net_close(&n);
 }
 
-/* ---- What cannot be differentiated says so
- * ----------------------------------------------------------------- */
+/* ---- What cannot be differentiated says so ---- */
 
 static void expect_error(sid2_graph *g, sid2_tensor y, const char *text)
 {

@@ -3,8 +3,7 @@
 
 static sid2_device *device;
 
-/* The network alone, on `device`, with fresh weights. Exports "v", and the outputs of the layers `a` and `b`.
- */
+/* The network alone, on `device`, with fresh weights. Exports "v", and the outputs of the layers `a` and `b`. */
 typedef struct network {
     sid2_graph *graph;
     sid2_program *program;
@@ -79,8 +78,7 @@ static void output_starts_at_zero(void **state)
             for (int64_t j = 0; j < net.pixels; j++) assert_true(v[j] == 0);
             int64_t count = (int64_t)(sid2_buffers_find(&net.buffers, "embed")->bytes / sizeof(float));
             for (int64_t j = 0; j < count; j++) size += fabs(x[j]), difference += fabs(x[j] - y[j]);
-            /* With every block the identity, the up path adds exactly nothing: what leaves is what entered.
-             */
+            /* With every block the identity, the up path adds exactly nothing: what leaves is what entered. */
             assert_true(size / (double)count > 0.1);
             if (k == 0) assert_true(difference == 0);
             if (k == 2) assert_true(difference > 0); /* without a skip that cannot be */

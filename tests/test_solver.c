@@ -61,8 +61,7 @@ static void grid_and_ends(void **state)
     free(one);
 }
 
-/* All data at one point: xhat is that point, and deterministic samplers keep z = alpha x + sigma eps exactly.
- */
+/* All data at one point: xhat is that point, and deterministic samplers keep z = alpha x + sigma eps exactly. */
 static void a_point_is_reached(void **state)
 {
     (void)state;

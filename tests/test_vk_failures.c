@@ -17,8 +17,7 @@
 
 enum { COUNT = 3000, SKIPPED = 77, MOST_CALLS = 400 };
 
-/* ---- Vulkan's functions, with a trapdoor -----------------------------------------------------------------
- */
+/* ---- Vulkan's functions, with a trapdoor ---- */
 
 static struct {
     const char *function;
@@ -103,18 +102,18 @@ static void VKAPI_CALL trapped_vkDestroyDevice(VkDevice d, const VkAllocationCal
     real_vkDestroyDevice(d, a);
 }
 
-#define EACH_FAILABLE(F)                                                                                     \
-    F(vkCreateDevice)                                                                                        \
-    F(vkCreateFence) F(vkCreateCommandPool) F(vkCreateDescriptorPool) F(vkCreateDescriptorSetLayout)         \
-        F(vkCreatePipelineLayout) F(vkCreatePipelineCache) F(vkCreateShaderModule)                           \
-            F(vkCreateComputePipelines) F(vkAllocateMemory) F(vkCreateBuffer) F(vkCreateBufferView)          \
-                F(vkBindBufferMemory) F(vkMapMemory) F(vkAllocateCommandBuffers) F(vkAllocateDescriptorSets) \
-                    F(vkBeginCommandBuffer) F(vkQueueSubmit) F(vkWaitForFences)
-#define EACH_DESTROYER(F)                                                                                    \
-    F(vkFreeMemory)                                                                                          \
-    F(vkDestroyBuffer) F(vkDestroyBufferView) F(vkDestroyFence) F(vkDestroyCommandPool)                      \
-        F(vkDestroyDescriptorPool) F(vkDestroyDescriptorSetLayout) F(vkDestroyPipelineLayout)                \
-            F(vkDestroyPipelineCache) F(vkDestroyShaderModule) F(vkDestroyPipeline) F(vkDestroyDevice)
+/* clang-format off */
+#define EACH_FAILABLE(F) \
+    F(vkCreateDevice) F(vkCreateFence) F(vkCreateCommandPool) F(vkCreateDescriptorPool) \
+    F(vkCreateDescriptorSetLayout) F(vkCreatePipelineLayout) F(vkCreatePipelineCache) F(vkCreateShaderModule) \
+    F(vkCreateComputePipelines) F(vkAllocateMemory) F(vkCreateBuffer) F(vkCreateBufferView) \
+    F(vkBindBufferMemory) F(vkMapMemory) F(vkAllocateCommandBuffers) F(vkAllocateDescriptorSets) \
+    F(vkBeginCommandBuffer) F(vkQueueSubmit) F(vkWaitForFences)
+#define EACH_DESTROYER(F) \
+    F(vkFreeMemory) F(vkDestroyBuffer) F(vkDestroyBufferView) F(vkDestroyFence) F(vkDestroyCommandPool) \
+    F(vkDestroyDescriptorPool) F(vkDestroyDescriptorSetLayout) F(vkDestroyPipelineLayout) \
+    F(vkDestroyPipelineCache) F(vkDestroyShaderModule) F(vkDestroyPipeline) F(vkDestroyDevice)
+/* clang-format on */
 
 static void set_trapdoors(void)
 {
@@ -125,8 +124,7 @@ static void set_trapdoors(void)
     EACH_DESTROYER(SET)
 }
 
-/* ---- A device's life -------------------------------------------------------------------------------------
- */
+/* ---- A device's life ---- */
 
 static sid2_error err;
 

@@ -56,7 +56,7 @@ static void sum_of_scales(int64_t samples, int64_t width, int terms)
 static void tensors_are_cut(void **state)
 {
     (void)state;
-    sum_of_scales(7, 60001, 3); /* by samples, at odd offsets */
+    sum_of_scales(7, 60001, 3);   /* by samples, at odd offsets */
     sum_of_scales(1000003, 1, 3); /* a flat buffer */
 }
 

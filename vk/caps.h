@@ -1,5 +1,4 @@
-/* What a Vulkan device can do, probed when it is opened. Nothing is assumed beyond Vulkan 1.1 with compute.
- */
+/* What a Vulkan device can do, probed when it is opened. Nothing is assumed beyond Vulkan 1.1 with compute. */
 #ifndef SID2_VK_CAPS_H
 #define SID2_VK_CAPS_H
 

@@ -9,8 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- Results ---------------------------------------------------------------------------------------------
- */
+/* ---- Results ---- */
 
 static const char *cause(VkResult result, sid2_code *code)
 {
@@ -47,8 +46,7 @@ bool sid2_vk_ok(sid2_vk_device *device, VkResult result, const char *doing, sid2
     return sid2_fail(err, code, "%s: %s failed: %s", device->id, doing, why);
 }
 
-/* ---- Opening ---------------------------------------------------------------------------------------------
- */
+/* ---- Opening ---- */
 
 static bool create_device(sid2_vk_device *device, sid2_error *err)
 {
@@ -165,8 +163,7 @@ void sid2_vk_device_close(sid2_vk_device *device)
     free(device);
 }
 
-/* ---- The queue -------------------------------------------------------------------------------------------
- */
+/* ---- The queue ---- */
 
 static VkFence *fence_of(sid2_vk_device *device, uint64_t serial)
 {
@@ -209,8 +206,7 @@ void sid2_vk_idle(sid2_vk_device *device)
         vkDeviceWaitIdle(device->handle);
 }
 
-/* ---- Commands --------------------------------------------------------------------------------------------
- */
+/* ---- Commands ---- */
 
 static VkAccessFlags reads(VkPipelineStageFlags stages)
 {

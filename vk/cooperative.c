@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Which shape -----------------------------------------------------------------------------------------
- */
+/* ---- Which shape ---- */
 
 /* Four subgroups stage 64 rows and columns of 32 channels, and a matrix of sums each: product_coop.comp. */
 static bool fits(const sid2_vk_cooperative_shape *s, const sid2_vk_caps *caps)
@@ -62,8 +61,7 @@ void sid2_vk_ask_cooperative(sid2_vk_gpu *gpu)
     free(shapes);
 }
 
-/* ---- The check -------------------------------------------------------------------------------------------
- */
+/* ---- The check ---- */
 
 /* A linear layer and its weights' gradient, whose sums are small integers, exact in any order, and whose
  * edges fill no block. */

@@ -17,8 +17,7 @@ static struct {
     const char *missing;
 } found = {.once = ONCE_FLAG_INIT};
 
-/* ---- Asking a physical device ---------------------------------------------------------------------------
- */
+/* ---- Asking a physical device ---- */
 
 static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
@@ -168,8 +167,7 @@ static bool probe(sid2_vk_gpu *gpu, uint32_t instance_version)
     return true;
 }
 
-/* ---- Memory ----------------------------------------------------------------------------------------------
- */
+/* ---- Memory ---- */
 
 static bool is_local(const sid2_vk_gpu *gpu, uint32_t heap)
 {
@@ -202,8 +200,7 @@ size_t sid2_vk_gpu_free_memory(const sid2_vk_gpu *gpu)
     return (size_t)most;
 }
 
-/* ---- The instance ----------------------------------------------------------------------------------------
- */
+/* ---- The instance ---- */
 
 static bool instance_has(const char *extension)
 {

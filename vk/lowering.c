@@ -18,8 +18,7 @@ static const sid2_vk_lower table[] = {
 
 bool sid2_vk_lowers(sid2_op op) { return table[op] != NULL; }
 
-/* ---- Questions -------------------------------------------------------------------------------------------
- */
+/* ---- Questions ---- */
 
 const sid2_vk_caps *sid2_vk_lowering_caps(const sid2_vk_lowering *lowering) { return lowering->device->caps; }
 const sid2_vk_tiles *sid2_vk_lowering_tiles(const sid2_vk_lowering *l) { return l->device->tiles; }
@@ -33,8 +32,7 @@ size_t sid2_vk_bytes(const sid2_vk_tensor *t)
     return sid2_vk_has(t) ? (size_t)sid2_vk_count(t) * sid2_dtype_size(t->dtype) : 0;
 }
 
-/* ---- Collecting ------------------------------------------------------------------------------------------
- */
+/* ---- Collecting ---- */
 
 void sid2_vk_refuse(sid2_vk_lowering *lowering, const char *format, ...)
 {
@@ -118,8 +116,7 @@ void sid2_vk_emit(sid2_vk_lowering *lowering, const sid2_vk_dispatch *dispatch)
         if (i >= bindings || !dispatch->tensor[i].memory) record->dispatch.tensor[i].shape.rank = -1;
 }
 
-/* ---- Cutting along the batch -----------------------------------------------------------------------------
- */
+/* ---- Cutting along the batch ---- */
 
 /* Slots that hold one thing for the whole batch, by their names in op.def. All others begin with the batch,
  * or with a multiple of it (statistics by row); flat buffers count as batches of single elements. */

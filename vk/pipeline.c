@@ -29,8 +29,7 @@ bool sid2_vk_shader_writes(sid2_vk_shader shader, int binding)
     return shaders[shader].access[binding] == 'w' || shaders[shader].access[binding] == 'b';
 }
 
-/* ---- The table -------------------------------------------------------------------------------------------
- */
+/* ---- The table ---- */
 
 enum { PLAIN = 0, BITS_16 = 1, SUBGROUP = 2, TEXELS = 4, VARIANTS = 8 };
 enum { FIRST_CONSTANT = 16, LOCAL_CONSTANT = 12, VALUES = SID2_VK_BINDINGS + 3 + SID2_VK_CONSTANTS };
@@ -84,8 +83,7 @@ static bool grow(sid2_vk_pipelines *p)
     return true;
 }
 
-/* ---- Layouts ---------------------------------------------------------------------------------------------
- */
+/* ---- Layouts ---- */
 
 /* The variant with texel buffers, where the device prefers it and the tensors are not too large. */
 static bool has_texels(const sid2_vk_device *device, const sid2_vk_dispatch *d)
@@ -187,8 +185,7 @@ void sid2_vk_pipelines_destroy(sid2_vk_device *device, sid2_vk_pipelines *p)
     free(p);
 }
 
-/* ---- Making one ------------------------------------------------------------------------------------------
- */
+/* ---- Making one ---- */
 
 /* The richest variant that the device can run and the tensors need. */
 static int choose_variant(const sid2_vk_device *device, const sid2_vk_dispatch *d)
@@ -228,8 +225,7 @@ static VkResult create_module(const sid2_vk_device *device, const uint32_t *word
     return result;
 }
 
-/* The shader's module: kept for all its pipelines, or *folded with these constants for one, who destroys it.
- */
+/* The shader's module: kept for all its pipelines, or *folded with these constants for one, who destroys it. */
 static bool module_for(sid2_vk_device *device, const key *k, const VkSpecializationInfo *constants,
                        VkShaderModule *module, bool *folded, sid2_error *err)
 {

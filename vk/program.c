@@ -30,8 +30,7 @@ struct sid2_vk_program {
     sid2_node_time *times; /* by node */
 };
 
-/* ---- The arena --------------------------------------------------------------------------------------------
- */
+/* ---- The arena ---- */
 
 /* As few allocations as the driver's limit on one allows. */
 static bool create_arena(sid2_vk_device *device, sid2_vk_program *p, const sid2_plan *plan, sid2_error *err)
@@ -51,7 +50,7 @@ static bool create_arena(sid2_vk_device *device, sid2_vk_program *p, const sid2_
     return true;
 }
 
-/* ---- Lowering ---------------------------------------------------------------------------------------- */
+/* ---- Lowering ---- */
 
 static sid2_vk_tensor bind(sid2_vk_program *p, const sid2_graph *g, const sid2_plan *plan,
                            sid2_vk_memory *const *memories, sid2_tensor tensor)
@@ -85,16 +84,14 @@ static bool lower(sid2_vk_device *device, sid2_vk_program *p, const sid2_graph *
                                                      "scratch memory", &p->scratch, err);
 }
 
-/* ---- Descriptors -----------------------------------------------------------------------------------------
- */
+/* ---- Descriptors ---- */
 
 static uint32_t bindings_of(const sid2_vk_record *record)
 {
     return (uint32_t)sid2_vk_shader_bindings(record->dispatch.shader);
 }
 
-/* Where the binding begins: the tensor's offset, aligned down as the device wants; the shader adds the rest.
- */
+/* Where the binding begins: the tensor's offset, aligned down as the device wants; the shader adds the rest. */
 static size_t aligned(const sid2_vk_device *device, size_t offset)
 {
     return offset & ~(device->caps->offset_alignment - 1);
@@ -189,8 +186,7 @@ static bool create_sets(sid2_vk_device *device, sid2_vk_program *p, sid2_error *
     return sid2_vk_ok(device, result, "preparing descriptors", err);
 }
 
-/* ---- Recording -------------------------------------------------------------------------------------------
- */
+/* ---- Recording ---- */
 
 /* Work (multiply-adds, or elements) in one dispatch and in one submission: some tens of milliseconds, and
  * some hundreds, on the slowest GPU of the kind. A CPU driver has no watchdog. */
@@ -339,8 +335,7 @@ static bool record(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
     return ok && sid2_vk_ok(device, vkEndCommandBuffer(commands), "recording a program", err);
 }
 
-/* ---- Programs --------------------------------------------------------------------------------------------
- */
+/* ---- Programs ---- */
 
 static bool find_pipelines(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
 {

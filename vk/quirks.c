@@ -16,8 +16,7 @@ static const quirk table[] = {
     /* Slower than without on GPUs before Xe2. */
     {VK_DRIVER_ID_INTEL_OPEN_SOURCE_MESA, 0, 0, SID2_VK_NO_COOPERATIVE},
     {VK_DRIVER_ID_INTEL_PROPRIETARY_WINDOWS, 0, 0, SID2_VK_NO_COOPERATIVE},
-    /* Its optimiser sees the constants' values too late to unroll: matrix products at a fifth of the speed.
-     */
+    /* Its optimiser sees the constants' values too late to unroll: matrix products at a fifth of the speed. */
     {VK_DRIVER_ID_GOOGLE_SWIFTSHADER, 0, 0, SID2_VK_FOLD_CONSTANTS},
 };
 
