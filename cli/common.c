@@ -1,6 +1,7 @@
 #include "cli.h"
 
 #include "cpu.h"
+#include "text.h"
 #if SID2_HAVE_CUDA
 #include "cuda_backend.h"
 #endif
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 const sid2_backend *const backends[] = {
     &sid2_backend_cpu,
@@ -48,7 +48,7 @@ int64_t config_int(const sid2_config *config, const char *key)
 double config_real(const sid2_config *config, const char *key)
 {
     char text[256];
-    return strtod(config_text(config, key, text), NULL);
+    return sid2_text_real(config_text(config, key, text), NULL);
 }
 
 bool config_yes(const sid2_config *config, const char *key)
@@ -67,7 +67,7 @@ bool is_preset(const char *name)
 bool ends_with(const char *text, const char *end)
 {
     size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && strcasecmp(text + length - tail, end) == 0;
+    return length >= tail && sid2_text_equal(text + length - tail, end);
 }
 
 bool make_path(char path[4096], sid2_error *err, const char *format, ...)

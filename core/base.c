@@ -1,5 +1,7 @@
 #include "base.h"
 
+#include "text.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,7 +21,7 @@ bool sid2_fail(sid2_error *err, sid2_code code, const char *format, ...)
         char message[sizeof err->message];
         va_list args;
         va_start(args, format);
-        vsnprintf(message, sizeof message, format, args);
+        sid2_text_vformat(message, sizeof message, format, args);
         va_end(args);
         err->code = code;
         memcpy(err->message, sid2_plain_line(message), sizeof message);

@@ -1,9 +1,10 @@
 #include "device.h"
 
+#include "text.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 struct sid2_device {
     const sid2_backend *backend;
@@ -29,10 +30,12 @@ enum { EXACT = 1 << 20 };
 static int match(const sid2_device_info *info, const char *id)
 {
     if (!strcmp(id, "auto")) return 1 + info->rank;
-    if (!strcasecmp(info->id, id)) return EXACT;
+    if (sid2_text_equal(info->id, id)) return EXACT;
     size_t length = strlen(id); /* "vulkan": the best of "vulkan:0", "vulkan:1" */
-    if (!strncasecmp(info->id, id, length) && info->id[length] == ':') return EXACT / 2 + info->rank;
-    return strcasestr(info->name, id) ? 1 + info->rank : 0;
+    if (sid2_text_begins(info->id, id, length) && info->id[length] == ':') return EXACT / 2 + info->rank;
+    for (const char *part = info->name; *part; part++)
+        if (sid2_text_begins(part, id, length)) return 1 + info->rank;
+    return 0;
 }
 
 /* Of "cuda:0", where the CUDA backend has no device: why. */
@@ -40,7 +43,7 @@ static bool explain(const sid2_backend *const *backends, int count, const char *
 {
     for (int b = 0; b < count; b++) {
         const sid2_backend *backend = backends[b];
-        if (backend->missing && !strncasecmp(id, backend->name, strlen(backend->name)))
+        if (backend->missing && sid2_text_begins(id, backend->name, strlen(backend->name)))
             return backend->count() == 0 && backend->missing(0, why);
     }
     return false;

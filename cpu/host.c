@@ -1,6 +1,7 @@
 #include "host.h"
 
-#include <ctype.h>
+#include "text.h"
+
 #include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,7 +32,7 @@ void sid2_cpu_host_name(char *name, size_t size)
         if (strncmp(line, "model name", 10) || !value) continue;
         value += 1 + strspn(value + 1, " ");
         size_t length = strlen(value);
-        while (length > 0 && isspace((unsigned char)value[length - 1])) length--;
+        while (length > 0 && sid2_is_space(value[length - 1])) length--;
         if (length > 0) snprintf(name, size, "%.*s", (int)length, value);
         break;
     }
@@ -44,7 +45,7 @@ static bool core_counted(int cpu, const cpu_set_t *set)
     char path[96], line[256];
     snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
     if (!read_line(path, line, sizeof line)) return false;
-    for (char *at = line; isdigit((unsigned char)*at);) {
+    for (char *at = line; *at >= '0' && *at <= '9';) {
         long first = strtol(at, &at, 10), last = first;
         if (*at == '-') last = strtol(at + 1, &at, 10);
         for (long i = first; i <= last && i < cpu; i++)

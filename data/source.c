@@ -1,11 +1,12 @@
 #include "source.h"
 
+#include "text.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 bool sid2_names_push(sid2_names *names, const char *name, sid2_error *err)
@@ -43,7 +44,7 @@ bool sid2_is_picture_name(const char *name)
     base = base ? base + 1 : name;
     const char *dot = strrchr(base, '.');
     return dot && dot != base && base[0] != '.' &&
-           (!strcasecmp(dot, ".png") || !strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg"));
+           (sid2_text_equal(dot, ".png") || sid2_text_equal(dot, ".jpg") || sid2_text_equal(dot, ".jpeg"));
 }
 
 int sid2_compare_paths(const char *a, const char *b)
@@ -127,7 +128,7 @@ static int by_name(const void *a, const void *b) { return strcmp(*(char *const *
 static bool ends_with(const char *text, const char *end)
 {
     size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && !strcasecmp(text + length - tail, end);
+    return length >= tail && sid2_text_equal(text + length - tail, end);
 }
 
 static bool is_cifar_name(const char *name)

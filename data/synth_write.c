@@ -3,13 +3,13 @@
 #include "file.h"
 #include "image.h"
 #include "synth.h"
+#include "text.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -139,7 +139,7 @@ bool sid2_synth_write(const char *path, int64_t count, int32_t size, uint64_t se
     if (size < 1 || size > SID2_SYNTH_MAX_SIZE)
         return sid2_fail(err, SID2_ERR_USAGE, "picture size %d is outside 1..%d", size, SID2_SYNTH_MAX_SIZE);
     size_t length = strlen(path);
-    bool is_zip = length > 4 && !strcasecmp(path + length - 4, ".zip");
+    bool is_zip = length > 4 && sid2_text_equal(path + length - 4, ".zip");
     /* What exists is said before the work, not after; the renaming of a folder would refuse it too. */
     struct stat status;
     if (!lstat(path, &status) && (is_zip || rmdir(path)))

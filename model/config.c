@@ -1,7 +1,6 @@
 /* The configuration: one table of keys, and a value grammar that the table's `accepts` column spells out. */
 #include "config.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <ini.h>
 #include <inttypes.h>
@@ -12,6 +11,7 @@
 #include <string.h>
 
 #include "file.h"
+#include "text.h"
 
 typedef enum key_type {
     TYPE_INT,
@@ -57,9 +57,9 @@ static const struct {
 
 static char *trim(char *text)
 {
-    while (isspace((unsigned char)*text)) text++;
+    while (sid2_is_space(*text)) text++;
     size_t length = strlen(text);
-    while (length && isspace((unsigned char)text[length - 1])) text[--length] = 0;
+    while (length && sid2_is_space(text[length - 1])) text[--length] = 0;
     return text;
 }
 
@@ -92,7 +92,7 @@ static bool in_ranges(const char *accepts, double number)
     char word[64];
     while (next_alternative(&accepts, word)) {
         char *dots = strstr(word, "..");
-        double low = strtod(word, NULL), high = dots ? strtod(dots + 2, NULL) : low;
+        double low = sid2_text_real(word, NULL), high = dots ? sid2_text_real(dots + 2, NULL) : low;
         if (strcmp(word, "auto") != 0 && number >= low && number <= high) return true;
     }
     return false;
@@ -111,7 +111,7 @@ static bool parse_float(const char *accepts, const char *text, double *number)
 {
     if (word_index(accepts, text) >= 0 && strcmp(text, "auto") == 0) return *number = NAN, true;
     char *end;
-    *number = strtod(text, &end);
+    *number = sid2_text_real(text, &end);
     return end != text && !*end && in_ranges(accepts, *number);
 }
 
@@ -128,10 +128,10 @@ static bool parse_interval(const char *text, sid2_config_INTERVAL *interval)
     if (strcmp(text, "always") == 0) return *interval = (sid2_config_INTERVAL){-INFINITY, INFINITY}, true;
     if (strcmp(text, "none") == 0) return *interval = (sid2_config_INTERVAL){INFINITY, -INFINITY}, true;
     char *end;
-    double low = strtod(text, &end);
+    double low = sid2_text_real(text, &end);
     if (end == text || *end != ',') return false;
     const char *second = end + 1;
-    double high = strtod(second, &end);
+    double high = sid2_text_real(second, &end);
     if (end == second || *end || !isfinite(low) || !isfinite(high) || low > high) return false;
     return *interval = (sid2_config_INTERVAL){low, high}, true;
 }
@@ -189,8 +189,8 @@ static void format_float(double number, char text[64])
         return;
     }
     for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, 64, "%.*g", digits, number);
-        if (strtod(text, NULL) == number) return;
+        sid2_text_format(text, 64, "%.*g", digits, number);
+        if (sid2_text_real(text, NULL) == number) return;
     }
 }
 

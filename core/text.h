@@ -1,0 +1,25 @@
+/* Numbers and names as text, the same in every locale that an application may have set: a point before the
+ * decimals, letters of ASCII. All numbers that the library reads or writes pass through here; JSON's do so in
+ * jansson, which does the same. */
+#ifndef SID2_TEXT_H
+#define SID2_TEXT_H
+
+#include "base.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+/* strtod. */
+double sid2_text_real(const char *text, char **end);
+/* vsnprintf, snprintf, fprintf. */
+int sid2_text_vformat(char *text, size_t size, const char *format, va_list arguments)
+    __attribute__((format(printf, 3, 0)));
+int sid2_text_format(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int sid2_text_print(FILE *stream, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Whether the first `length` characters, or all, are equal but for the case of ASCII letters. */
+bool sid2_text_begins(const char *text, const char *start, size_t length);
+bool sid2_text_equal(const char *a, const char *b);
+/* Spaces, tabs, line ends. */
+bool sid2_is_space(char c);
+
+#endif
