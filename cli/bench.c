@@ -1,6 +1,8 @@
 /* sid2 bench: where the time of a training step goes, or how it compares with PyTorch in the same minutes. */
 #include "worker.h"
 
+#include "file.h"
+
 #include <math.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -143,8 +145,8 @@ static void print_row(const char *name, const char *dtype, const char *unit, dou
                       double ratio)
 {
     char a[32], b[32];
-    printf("%-36s %-5s %-9s %10s %10s %8.2f\n", name, dtype, unit, text_rate(ours, a), text_rate(theirs, b),
-           ratio);
+    printf("%-36s %-5s %-9s %10s %10s %8.2f\n", name, dtype, unit, sid2_text_rate(ours, a),
+           sid2_text_rate(theirs, b), ratio);
 }
 
 /* One row of speed in images (of a sampler: network evaluations of one image) a second, and two of memory;
@@ -360,7 +362,7 @@ static bool prepare(job *j, sid2_error *err)
     if (length <= 0) return sid2_fail(err, SID2_ERR_IO, "cannot find the program's own file under /proc");
     j->program[length] = 0;
     *strrchr(j->program, '/') = 0;
-    if (!make_path(j->script, err, "%s/../tests/bench_pytorch.py", j->program)) return false;
+    if (!sid2_path(j->script, err, "%s/../tests/bench_pytorch.py", j->program)) return false;
     strcat(j->program, "/sid2");
     if (j->against && access(j->script, R_OK))
         return sid2_fail(err, SID2_ERR_IO, "%s is missing: run sid2 from its build folder in the source tree",

@@ -203,12 +203,12 @@ static bool check_all(job *j, bool table, sid2_error *err)
         progress_clear(&bar);
         if (table) print_row(j, (sid2_op)op);
     }
-    j->seconds = clock_seconds() - bar.began;
+    j->seconds = sid2_clock() - bar.began;
     if (!table) return true;
     char time[32];
     print_failures(j);
     if (!j->failures)
-        printf("\nall %d checks passed in %s\n", total, text_time(j->seconds, time));
+        printf("\nall %d checks passed in %s\n", total, sid2_text_time(j->seconds, time));
     else if (!j->json_path)
         printf("\nFor a bug report: sid2 check --device %s --json report.json\n", j->info.id);
     return true;

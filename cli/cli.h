@@ -4,6 +4,7 @@
 
 #include "options.h"
 #include "progress.h"
+#include "text.h"
 
 /* argv[0] is the subcommand. Each returns the exit code. */
 int command_train(int argc, char **argv);
@@ -70,14 +71,8 @@ double config_real(const sid2_config *config, const char *key);
 bool config_yes(const sid2_config *config, const char *key);
 const char *config_text(const sid2_config *config, const char *key, char text[256]);
 
-enum { GRID_PADDING = 2 }; /* pixels around the pictures of a grid */
-
 /* Whether `path` names a preset; else it should be a file or folder. */
 bool is_preset(const char *name);
-bool ends_with(const char *text, const char *end); /* in either case */
-/* Formats a path; false (with an error) where it does not fit. */
-bool make_path(char path[4096], sid2_error *err, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 /* For sid2_dataset_options.on_skip: names a picture that is left out. `user`: the progress bar in its way. */
 void print_skipped(void *user, const char *name, const char *reason);
 

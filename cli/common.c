@@ -1,7 +1,6 @@
 #include "cli.h"
 
 #include "cpu.h"
-#include "text.h"
 #if SID2_HAVE_CUDA
 #include "cuda_backend.h"
 #endif
@@ -9,7 +8,6 @@
 #include "vk.h"
 #endif
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,21 +60,6 @@ bool is_preset(const char *name)
     for (int i = 0; sid2_preset_name(i); i++)
         if (strcmp(name, sid2_preset_name(i)) == 0) return true;
     return false;
-}
-
-bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && sid2_text_equal(text + length - tail, end);
-}
-
-bool make_path(char path[4096], sid2_error *err, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(path, 4096, format, arguments);
-    va_end(arguments);
-    return (length >= 0 && length < 4096) || sid2_fail(err, SID2_ERR_USAGE, "path too long: %.80s...", path);
 }
 
 void print_skipped(void *user, const char *name, const char *reason)

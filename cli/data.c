@@ -28,12 +28,12 @@ static int synth(int argc, char **argv)
     if (!count || count > 100000000) return report_usage("data synth", "--count should be 1 to 100000000");
     if (size < 8 || size > 4096) return report_usage("data synth", "--size should be 8 to 4096");
     sid2_error err = {0};
-    double began = clock_seconds();
+    double began = sid2_clock();
     interrupt_install();
     if (!sid2_synth_write(out, count, (int32_t)size, (uint64_t)seed, interrupted, &err))
         return report_error("data synth", &err);
     printf("%" PRId64 " pictures, %d classes, %" PRId64 "x%" PRId64 ", in %.1f s: %s\n", count,
-           sid2_synth_classes(count), size, size, clock_seconds() - began, out);
+           sid2_synth_classes(count), size, size, sid2_clock() - began, out);
     return 0;
 }
 
@@ -126,7 +126,7 @@ static int inspect(int argc, char **argv)
     if (channels != 1 && channels != 3) return report_usage("data inspect", "--channels should be 1 or 3");
     if (shown < 1 || shown > MAX_SHOWN)
         return report_usage("data inspect", "--shown should be 1 to %d", MAX_SHOWN);
-    if (out && !ends_with(out, ".png"))
+    if (out && !sid2_text_ends(out, ".png"))
         return report_usage("data inspect", "--out '%s' should end in .png", out);
     interrupt_install();
     sid2_error err = {0};
@@ -146,8 +146,8 @@ static int inspect(int argc, char **argv)
     sid2_atomic_file file = {0};
     sid2_grid_size whole;
     bool ok = true;
-    if (out &&
-        !sid2_image_grid_size(&whole, (int32_t)keep, (int32_t)size, (int32_t)size, 0, GRID_PADDING, &err))
+    if (out && !sid2_image_grid_size(&whole, (int32_t)keep, (int32_t)size, (int32_t)size, 0,
+                                     SID2_GRID_PADDING, &err))
         ok = sid2_fail(&err, SID2_ERR_USAGE, "%s: give a lower --shown or --size", err.message);
     else if (!(sheet = malloc((size_t)keep * image_bytes + 1)))
         ok = sid2_fail(&err, SID2_ERR_MEMORY, "out of memory for a sheet of %" PRId64 " pictures", keep);
@@ -159,7 +159,7 @@ static int inspect(int argc, char **argv)
         sid2_image grid = {0};
         int32_t tiles = (int32_t)(s.pictures < keep ? s.pictures : keep);
         ok = sid2_image_grid(&grid, sheet, tiles, (int32_t)size, (int32_t)size, (int32_t)channels, 0,
-                             GRID_PADDING, 255, &err) &&
+                             SID2_GRID_PADDING, 255, &err) &&
              sid2_png_finish(&file, &grid, NULL, 0, &err);
         sid2_image_free(&grid);
         if (ok) printf("sheet      %s\n", out);

@@ -35,7 +35,7 @@ int command_devices(int argc, char **argv)
             printf("%-12s%s%s\n", info.id, info.name,
                    strcmp(info.id, usual.id) ? "" : "  <- used where no --device is given");
             if (info.memory)
-                printf("%12s%s of memory, f32%s%s\n", "", text_bytes((double)info.memory, memory),
+                printf("%12s%s of memory, f32%s%s\n", "", sid2_text_bytes((double)info.memory, memory),
                        info.bf16 ? ", bf16" : "", info.f16 ? ", f16" : "");
             if (info.driver[0]) printf("%12s%s\n", "", info.driver);
             look_closer(backends[b], &options, &info);

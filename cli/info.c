@@ -46,11 +46,11 @@ static void print_layers(const job *j)
     for (int i = 0; i < j->info.layer_count; i++) {
         const sid2_layer *layer = &j->info.layers[i];
         printf("%-12s %-18s %-14s %12s %14s\n", layer->name, layer->kind,
-               sid2_shape_text(layer->output, shape), text_count((double)layer->parameters, a),
-               text_count(layer->multiply_adds, b));
+               sid2_shape_text(layer->output, shape), sid2_text_count((double)layer->parameters, a),
+               sid2_text_count(layer->multiply_adds, b));
     }
-    printf("%-12s %-18s %-14s %12s %14s\n", "all", "", "", text_count((double)j->info.parameters, a),
-           text_count(j->info.multiply_adds, b));
+    printf("%-12s %-18s %-14s %12s %14s\n", "all", "", "", sid2_text_count((double)j->info.parameters, a),
+           sid2_text_count(j->info.multiply_adds, b));
 }
 
 static void print_info(const job *j)
@@ -63,17 +63,18 @@ static void print_info(const job *j)
         printf("preset %s\n\n", j->preset ? j->preset : j->path);
     print_layers(j);
     printf("\nblocks alone, one forward pass of one image: %s multiply-adds\n\n",
-           text_count(info->block_multiply_adds, a));
+           sid2_text_count(info->block_multiply_adds, a));
     printf("training   %s: weights, gradients, Adam and EMA %s; activations %s, %d images at a time\n",
-           text_bytes((double)(info->train_state_bytes + info->train_arena_bytes), a),
-           text_bytes((double)info->train_state_bytes, b), text_bytes((double)info->train_arena_bytes, c),
-           info->train_microbatch);
+           sid2_text_bytes((double)(info->train_state_bytes + info->train_arena_bytes), a),
+           sid2_text_bytes((double)info->train_state_bytes, b),
+           sid2_text_bytes((double)info->train_arena_bytes, c), info->train_microbatch);
     if (info->recomputed_segments)
         printf("           %d of %d blocks are computed twice to save memory\n", info->recomputed_segments,
                info->segments);
     printf("sampling   %s: weights %s; activations %s\n",
-           text_bytes((double)(info->sample_state_bytes + info->sample_arena_bytes), a),
-           text_bytes((double)info->sample_state_bytes, b), text_bytes((double)info->sample_arena_bytes, c));
+           sid2_text_bytes((double)(info->sample_state_bytes + info->sample_arena_bytes), a),
+           sid2_text_bytes((double)info->sample_state_bytes, b),
+           sid2_text_bytes((double)info->sample_arena_bytes, c));
     puts("           (a device's own workspace comes on top; sid2 train prints it)");
 }
 
@@ -89,8 +90,8 @@ static void print_nodes(const sid2_graph *g, const sid2_plan *plan)
         sid2_tensor t = node->out[0];
         if (t == SID2_NONE) continue;
         sid2_type type = sid2_graph_type(g, t);
-        if (plan->offset[t] != SID2_NOT_IN_ARENA) text_bytes((double)plan->offset[t], at);
-        text_bytes((double)sid2_shape_count(type.shape) * (double)sid2_dtype_size(type.dtype), size);
+        if (plan->offset[t] != SID2_NOT_IN_ARENA) sid2_text_bytes((double)plan->offset[t], at);
+        sid2_text_bytes((double)sid2_shape_count(type.shape) * (double)sid2_dtype_size(type.dtype), size);
         printf("%5" PRId32 "  %-20s %-9s %-5s %-18s %10s %10s%s\n", n, sid2_op_name(node->op),
                phases[node->phase], sid2_dtype_name(type.dtype), sid2_shape_text(type.shape, shape), at, size,
                n == plan->peak_node ? "  <- most is alive here" : "");
@@ -109,7 +110,7 @@ static bool print_plan(const job *j, sid2_error *err)
     if (plan) {
         char arena[32];
         printf("training step of %d images: %" PRId32 " nodes, one arena of %s\n\n", training.microbatch,
-               training.step->node_count, text_bytes((double)plan->arena_bytes, arena));
+               training.step->node_count, sid2_text_bytes((double)plan->arena_bytes, arena));
         print_nodes(training.step, plan);
     }
     bool ok = plan != NULL;

@@ -1,5 +1,6 @@
 #include "progress.h"
 
+#include "base.h"
 #include "file.h"
 
 #include <errno.h>
@@ -10,51 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
-
-double clock_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-const char *text_time(double seconds, char text[32])
-{
-    if (!(seconds < 1e8)) return strcpy(text, "-");
-    long s = lround(seconds);
-    if (s >= 3600)
-        snprintf(text, 32, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
-    else
-        snprintf(text, 32, "%ld:%02ld", s / 60, s % 60);
-    return text;
-}
-
-static const char *text_scaled(double number, double base, const char *const units[5], char text[32])
-{
-    int unit = 0;
-    while (unit < 4 && number >= base) number /= base, unit++;
-    snprintf(text, 32, unit && number < 99.95 ? "%.1f%s%s" : "%.0f%s%s", number, units[unit][0] ? " " : "",
-             units[unit]);
-    return text;
-}
-
-const char *text_bytes(double bytes, char text[32])
-{
-    return text_scaled(bytes, 1024, (const char *const[]){"B", "KiB", "MiB", "GiB", "TiB"}, text);
-}
-
-const char *text_rate(double rate, char text[32])
-{
-    snprintf(text, 32, rate < 100 ? "%.3g" : "%.0f", rate);
-    return text;
-}
-
-const char *text_count(double number, char text[32])
-{
-    return text_scaled(number, 1000, (const char *const[]){"", "K", "M", "G", "T"}, text);
-}
 
 /* ---- The bar ---- */
 
@@ -62,7 +19,7 @@ void progress_begin(progress *p)
 {
     const char *kind = getenv("TERM");
     bool dumb = kind && strcmp(kind, "dumb") == 0; /* knows no control sequences */
-    *p = (progress){.terminal = isatty(STDERR_FILENO) == 1 && !dumb, .began = clock_seconds()};
+    *p = (progress){.terminal = isatty(STDERR_FILENO) == 1 && !dumb, .began = sid2_clock()};
 }
 
 /* Where a line is too long, its parts go from the second on: first and last say most. */
@@ -77,7 +34,7 @@ static void shorten(char *text, int room)
 
 void progress_show(progress *p, double fraction, const char *format, ...)
 {
-    double now = clock_seconds();
+    double now = sid2_clock();
     bool completed = fraction >= 1 && !p->complete; /* the end is shown at once, but once */
     if (p->last && now - p->last < (p->terminal ? 0.1 : 10) && !completed) return;
     p->last = now;
@@ -138,9 +95,9 @@ static void on_signal(int number)
 {
     int kept = errno;
     if (!stop_asked) {
-        asked_at = clock_seconds();
+        asked_at = sid2_clock();
         stop_asked = 1;
-    } else if (clock_seconds() - asked_at >= 1) {
+    } else if (sid2_clock() - asked_at >= 1) {
         static const char line[] = "\nsid2: ended at once, on the second signal\n";
         sid2_atomic_abandon();
         if (write(STDERR_FILENO, line, sizeof line - 1) < 0) errno = 0; /* nowhere to tell */

@@ -8,7 +8,7 @@
 
 typedef struct progress {
     bool terminal, shown, complete;
-    double began, last; /* seconds, by clock_seconds */
+    double began, last; /* seconds, by sid2_clock */
 } progress;
 
 void progress_begin(progress *p);
@@ -19,16 +19,6 @@ void progress_show(progress *p, double fraction, const char *format, ...)
 void progress_wait(progress *p, const char *what);
 /* Clears the bar, so that a line can be printed. */
 void progress_clear(progress *p);
-
-double clock_seconds(void);
-/* "1:05", "2:03:09"; "-" for what is not finite. Returns `text`. */
-const char *text_time(double seconds, char text[32]);
-/* "512 B", "3.4 MiB" */
-const char *text_bytes(double bytes, char text[32]);
-/* Per second: "0.382", "14.7", "1930" */
-const char *text_rate(double rate, char text[32]);
-/* "950", "32.7 K", "1.2 M", "3.4 G" */
-const char *text_count(double number, char text[32]);
 
 /* Ctrl-C, SIGTERM, SIGHUP (unless nohup ignores it): the first sets a flag, so that a command ends in order;
  * another one, a second or more later, kills. */

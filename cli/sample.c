@@ -109,11 +109,11 @@ static bool choose_kind(job *j, sid2_error *err)
 {
     static const char *const foreign[] = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"};
     for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++)
-        if (ends_with(j->out, foreign[i]))
+        if (sid2_text_ends(j->out, foreign[i]))
             return sid2_fail(err, SID2_ERR_USAGE, "--out '%s' should be x.png, x.npz or a folder", j->out);
-    j->kind = ends_with(j->out, ".png")   ? OUTPUT_GRID
-              : ends_with(j->out, ".npz") ? OUTPUT_NPZ
-                                          : OUTPUT_FOLDER;
+    j->kind = sid2_text_ends(j->out, ".png")   ? OUTPUT_GRID
+              : sid2_text_ends(j->out, ".npz") ? OUTPUT_NPZ
+                                               : OUTPUT_FOLDER;
     return true;
 }
 
@@ -149,8 +149,8 @@ static bool prepare_output(job *j, sid2_error *err)
     j->image_bytes = (size_t)size * (size_t)size * (size_t)channels;
     sid2_grid_size whole;
     if ((size_t)j->columns > j->count) j->columns = (int64_t)j->count;
-    if (j->kind == OUTPUT_GRID &&
-        !sid2_image_grid_size(&whole, (int32_t)j->count, size, size, (int32_t)j->columns, GRID_PADDING, err))
+    if (j->kind == OUTPUT_GRID && !sid2_image_grid_size(&whole, (int32_t)j->count, size, size,
+                                                        (int32_t)j->columns, SID2_GRID_PADDING, err))
         return sid2_fail(err, SID2_ERR_USAGE, "%s: change --columns, or give --out a folder or x.npz",
                          err->message);
     size_t held = j->kind == OUTPUT_GRID ? j->count : (size_t)config_int(j->config, "sample.batch");
@@ -203,11 +203,11 @@ static bool on_step(void *user, const sid2_sample_progress *now)
     job *j = user;
     j->now = *now;
     double fraction = ((double)j->done + (double)next_batch(j) * now->step / now->steps) / (double)j->count;
-    double spent = clock_seconds() - j->bar.began;
+    double spent = sid2_clock() - j->bar.began;
     char left[32];
     progress_show(&j->bar, fraction, "%zu of %zu images, step %d of %d, %s left",
                   j->done + (size_t)now->images, j->count, now->step, now->steps,
-                  text_time(spent / fraction - spent, left));
+                  sid2_text_time(spent / fraction - spent, left));
     return !interrupted();
 }
 
@@ -223,7 +223,7 @@ static bool keep_batch(job *j, const uint8_t *pixels, size_t first, size_t count
         text_list texts;
         describe(j, &texts, seed, class);
         sid2_image image = {.width = size, .height = size, .channels = channels, .pixels = (uint8_t *)pixels};
-        if (!make_path(path, err, "%s/%06" PRIu64 ".png", j->out, j->seeds[i]) ||
+        if (!sid2_path(path, err, "%s/%06" PRIu64 ".png", j->out, j->seeds[i]) ||
             !sid2_png_write(path, &image, texts.item, texts.count, err))
             return false;
     }
@@ -247,7 +247,7 @@ static bool write_grid(job *j, sid2_error *err)
     describe(j, &texts, j->seeds_text, classes);
     sid2_image grid = {0};
     bool ok = sid2_image_grid(&grid, j->pixels, (int32_t)j->count, size, size, channels, (int32_t)j->columns,
-                              GRID_PADDING, 255, err) &&
+                              SID2_GRID_PADDING, 255, err) &&
               sid2_png_finish(&j->grid, &grid, texts.item, texts.count, err);
     sid2_image_free(&grid);
     return ok;
@@ -278,8 +278,8 @@ static void print_result(const job *j, double seconds)
 {
     char spent[32], rate[32];
     printf("%zu image%s in %s (%s images/s): %s%s\n", j->count, j->count == 1 ? "" : "s",
-           text_time(seconds, spent), text_rate((double)j->count / seconds, rate), j->out,
-           j->kind == OUTPUT_FOLDER && !ends_with(j->out, "/") ? "/" : "");
+           sid2_text_time(seconds, spent), sid2_text_rate((double)j->count / seconds, rate), j->out,
+           j->kind == OUTPUT_FOLDER && !sid2_text_ends(j->out, "/") ? "/" : "");
     double steps = config_real(j->config, "sample.steps");
     if (config_real(j->config, "sample.guidance") != 1 && j->full)
         printf("guidance took the conditional network alone for %.0f of %.0f steps: %.0f %% of the cost\n",
@@ -321,14 +321,14 @@ int command_sample(int argc, char **argv)
     sid2_error err = {0};
     interrupt_install();
     bool ok = prepare(&j, &err);
-    double began = clock_seconds();
+    double began = sid2_clock();
     if (ok) {
         fprintf(stderr, "%s on %s\n", j.directory, sid2_device_describe(j.device)->name);
         ok = work(&j, &err);
         progress_clear(&j.bar);
     }
     if (ok)
-        print_result(&j, clock_seconds() - began);
+        print_result(&j, sid2_clock() - began);
     else if (err.code == SID2_ERR_CANCELLED)
         fprintf(stderr, "sid2 sample: stopped; %s\n",
                 j.kind == OUTPUT_FOLDER ? "the images so far are whole" : "nothing was written");

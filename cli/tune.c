@@ -52,11 +52,11 @@ static bool time_program(sid2_program *program, const sid2_buffer *result, doubl
     *seconds = 1e30;
     if (!sid2_program_run(program, err) || !wait_for(result, err)) return false;
     for (int round = 0, runs = 1; round < 5; round++) {
-        double began = clock_seconds();
+        double began = sid2_clock();
         for (int i = 0; i < runs; i++)
             if (!sid2_program_run(program, err)) return false;
         if (!wait_for(result, err)) return false;
-        double each = (clock_seconds() - began) / runs;
+        double each = (sid2_clock() - began) / runs;
         if (each < *seconds) *seconds = each;
         while (runs * each < 0.02 && runs < 1024) runs *= 2;
     }

@@ -342,9 +342,9 @@ static bool profile(bench *b, int64_t steps, sid2_error *err)
     sid2_node_time *before = malloc(size + 1);
     if (!before) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     memcpy(before, times, size);
-    double began = clock_seconds();
+    double began = sid2_clock();
     bool ok = bench_run(b, steps, err);
-    double seconds = (clock_seconds() - began) / (double)steps;
+    double seconds = (sid2_clock() - began) / (double)steps;
     struct {
         double runs, seconds, multiply_adds, bytes;
     } sums[SID2_OP_COUNT] = {0};
@@ -376,9 +376,9 @@ static bool answer(bench *b, char *line, double baseline, sid2_error *err)
     long long steps;
     struct rusage usage;
     if (sscanf(line, "run %lld", &steps) == 1) {
-        double began = clock_seconds();
+        double began = sid2_clock();
         if (!bench_run(b, steps, err)) return false;
-        printf("%.6f\n", clock_seconds() - began);
+        printf("%.6f\n", sid2_clock() - began);
     } else if (sscanf(line, "profile %lld", &steps) == 1) {
         return profile(b, steps, err);
     } else if (strcmp(line, "mem") == 0) {

@@ -36,6 +36,8 @@ bool sid2_fail(sid2_error *err, sid2_code code, const char *format, ...)
  * Messages of sid2_fail are so already. Returns `text`. */
 char *sid2_plain_line(char *text);
 
+double sid2_clock(void); /* seconds, monotonic, from no particular point */
+
 /* ---- Element types ---- */
 typedef enum sid2_dtype {
     SID2_F32,

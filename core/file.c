@@ -5,11 +5,21 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+bool sid2_path(char path[4096], sid2_error *err, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(path, 4096, format, arguments);
+    va_end(arguments);
+    return (length >= 0 && length < 4096) || sid2_fail(err, SID2_ERR_USAGE, "path too long: %.80s...", path);
+}
 
 uint8_t *sid2_file_read(const char *path, size_t limit, size_t *size, sid2_error *err)
 {

@@ -6,6 +6,10 @@
 
 #include <stdio.h>
 
+/* Formats a path; false (with an error) where it does not fit. */
+bool sid2_path(char path[4096], sid2_error *err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Reads a whole file; refuses more than `limit` bytes. The caller frees. */
 uint8_t *sid2_file_read(const char *path, size_t limit, size_t *size, sid2_error *err);
 

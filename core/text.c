@@ -1,7 +1,9 @@
 #include "text.h"
 
 #include <locale.h>
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* The calling thread computes in the C locale from here to `leave`. The C locale is a constant of the C
  * library: making and freeing it allocates nothing. */
@@ -71,4 +73,48 @@ bool sid2_text_begins(const char *text, const char *start, size_t length)
 
 bool sid2_text_equal(const char *a, const char *b) { return sid2_text_begins(a, b, SIZE_MAX); }
 
+bool sid2_text_ends(const char *text, const char *end)
+{
+    size_t length = strlen(text), tail = strlen(end);
+    return length >= tail && sid2_text_equal(text + length - tail, end);
+}
+
 bool sid2_is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+/* ---- As people read them ---- */
+
+const char *sid2_text_time(double seconds, char text[32])
+{
+    if (!(seconds < 1e8)) return strcpy(text, "-");
+    long s = lround(seconds);
+    if (s >= 3600)
+        snprintf(text, 32, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(text, 32, "%ld:%02ld", s / 60, s % 60);
+    return text;
+}
+
+static const char *text_scaled(double number, double base, const char *const units[5], char text[32])
+{
+    int unit = 0;
+    while (unit < 4 && number >= base) number /= base, unit++;
+    sid2_text_format(text, 32, unit && number < 99.95 ? "%.1f%s%s" : "%.0f%s%s", number,
+                     units[unit][0] ? " " : "", units[unit]);
+    return text;
+}
+
+const char *sid2_text_bytes(double bytes, char text[32])
+{
+    return text_scaled(bytes, 1024, (const char *const[]){"B", "KiB", "MiB", "GiB", "TiB"}, text);
+}
+
+const char *sid2_text_rate(double rate, char text[32])
+{
+    sid2_text_format(text, 32, rate < 100 ? "%.3g" : "%.0f", rate);
+    return text;
+}
+
+const char *sid2_text_count(double number, char text[32])
+{
+    return text_scaled(number, 1000, (const char *const[]){"", "K", "M", "G", "T"}, text);
+}

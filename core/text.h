@@ -19,7 +19,19 @@ int sid2_text_print(FILE *stream, const char *format, ...) __attribute__((format
 /* Whether the first `length` characters, or all, are equal but for the case of ASCII letters. */
 bool sid2_text_begins(const char *text, const char *start, size_t length);
 bool sid2_text_equal(const char *a, const char *b);
+/* In either case of ASCII letters. */
+bool sid2_text_ends(const char *text, const char *end);
 /* Spaces, tabs, line ends. */
 bool sid2_is_space(char c);
+
+/* ---- Numbers as people read them: each is written to `text`, which is returned ---- */
+/* "1:05", "2:03:09"; "-" for what is not finite */
+const char *sid2_text_time(double seconds, char text[32]);
+/* "512 B", "3.4 MiB" */
+const char *sid2_text_bytes(double bytes, char text[32]);
+/* Per second: "0.382", "14.7", "1930" */
+const char *sid2_text_rate(double rate, char text[32]);
+/* "950", "32.7 K", "1.2 M", "3.4 G" */
+const char *sid2_text_count(double number, char text[32]);
 
 #endif

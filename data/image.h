@@ -52,6 +52,7 @@ void sid2_png_text_free(sid2_png_text *text, size_t count);
  * nearly square), `padding` pixels of `background` between and around them. */
 bool sid2_image_grid(sid2_image *grid, const uint8_t *pixels, int32_t count, int32_t height, int32_t width,
                      int32_t channels, int32_t columns, int32_t padding, uint8_t background, sid2_error *err);
+enum { SID2_GRID_PADDING = 2 }; /* as in all grids that sid2 makes */
 /* How many columns and pixels that grid has; an error where no picture may be so large. */
 typedef struct sid2_grid_size {
     int32_t columns, width, height;

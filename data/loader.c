@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { MAX_THREADS = 64, DEFAULT_MAX_THREADS = 8, DEFAULT_DEPTH = 4, CHUNK = 8, FEISTEL_ROUNDS = 10 };
@@ -157,13 +156,6 @@ void sid2_loader_close(sid2_loader *l)
     free(l);
 }
 
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 bool sid2_loader_next(sid2_loader *l, sid2_batch *batch, sid2_error *err)
 {
     uint64_t depth = (uint64_t)l->options.depth, size = (uint64_t)l->options.batch;
@@ -174,9 +166,9 @@ bool sid2_loader_next(sid2_loader *l, sid2_batch *batch, sid2_error *err)
     }
     uint64_t place = l->taken % depth;
     if (l->samples[place] < l->options.batch && !l->failed) {
-        double start = seconds();
+        double start = sid2_clock();
         while (l->samples[place] < l->options.batch && !l->failed) pthread_cond_wait(&l->progress, &l->lock);
-        l->waited += seconds() - start;
+        l->waited += sid2_clock() - start;
     }
     bool ok = !l->failed;
     if (ok) {

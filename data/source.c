@@ -125,15 +125,9 @@ void sid2_source_close(sid2_source *source)
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && sid2_text_equal(text + length - tail, end);
-}
-
 static bool is_cifar_name(const char *name)
 {
-    return !strncmp(name, "data_batch_", 11) && ends_with(name, ".bin");
+    return !strncmp(name, "data_batch_", 11) && sid2_text_ends(name, ".bin");
 }
 
 /* Test sets ("t10k-...") are not what one trains on; they are opened by naming the file. */
@@ -184,9 +178,9 @@ static bool open_file(sid2_source *source, const char *path, const sid2_dataset_
     size_t size = fread(start, 1, 4, stream);
     fclose(stream);
     if (size == 0) return sid2_fail(err, SID2_ERR_FORMAT, "%s: the file is empty", path);
-    if (ends_with(path, ".zip") || !memcmp(start, "PK", 2))
+    if (sid2_text_ends(path, ".zip") || !memcmp(start, "PK", 2))
         return sid2_source_zip(source, path, options, err);
-    if (ends_with(path, ".bin")) {
+    if (sid2_text_ends(path, ".bin")) {
         const char *slash = strrchr(path, '/');
         char *folder = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
         char *name = strdup(slash ? slash + 1 : path);

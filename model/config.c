@@ -43,7 +43,7 @@ static const key_row keys[] = {
      offsetof(sid2_config, section##_##name)},
 #include "config.def"
 };
-enum { KEY_COUNT = sizeof keys / sizeof keys[0], TEXT_SIZE = 256 };
+enum { KEY_COUNT = SID2_KEY_COUNT, TEXT_SIZE = 256 };
 
 static const struct {
     const char *name, *help;
@@ -321,7 +321,15 @@ bool sid2_config_set(sid2_config *config, const char *assignment, sid2_error *er
     if (!equals || equals - assignment >= (ptrdiff_t)sizeof name)
         return sid2_fail(err, SID2_ERR_USAGE, "'%.80s': expected key=value", assignment);
     snprintf(name, sizeof name, "%.*s", (int)(equals - assignment), assignment);
-    return set_key(config, trim(name), equals + 1, err);
+    if (!set_key(config, trim(name), equals + 1, err)) return false;
+    config->is_set[find_key(trim(name), NULL) - keys] = true;
+    return true;
+}
+
+bool sid2_config_is_set(const sid2_config *config, const char *key)
+{
+    const key_row *row = find_key(key, NULL);
+    return row && config->is_set[row - keys];
 }
 
 bool sid2_config_get(const sid2_config *config, const char *name, char *value, size_t size, sid2_error *err)

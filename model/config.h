@@ -26,10 +26,19 @@ typedef struct sid2_config_INTERVAL {
     double low, high; /* always: all numbers; none: low > high */
 } sid2_config_INTERVAL;
 
+enum {
+#define SECTION(section, help)
+#define KEY(section, name, type, accepts, value, help) SID2_KEY_##section##_##name,
+#include "config.def"
+    SID2_KEY_COUNT
+};
+
 struct sid2_config {
 #define SECTION(section, help)
 #define KEY(section, name, type, accepts, value, help) sid2_config_##type section##_##name;
 #include "config.def"
+    /* By key, in this order: whether sid2_config_set has given it; files and presets do not count. */
+    bool is_set[SID2_KEY_COUNT];
 };
 
 enum { SID2_BLOCK_RES, SID2_BLOCK_TRANSFORMER };

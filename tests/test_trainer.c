@@ -291,7 +291,7 @@ static void checkpoints_are_found_and_checked(void **state)
     must(sid2_checkpoint_find(in_folder("run"), found, sizeof found, &err));
     sid2_config *read = sid2_config_create();
     must(sid2_checkpoint_config(in_folder("run/checkpoints/step-00000002"), read, &err));
-    assert_memory_equal(read, config, sizeof *read);
+    assert_memory_equal(read, config, offsetof(sid2_config, is_set));
     /* Cut short: resuming says which file, and the trainer can go on. */
     snprintf(command, sizeof command, "%s/run/checkpoints/step-00000002/optimizer.safetensors", folder);
     must(truncate(command, 5000) == 0);

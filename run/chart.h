@@ -1,6 +1,6 @@
 /* Line charts as SVG, for the report. Colours come from the page's style sheet: .s0, .s1, ... by series. */
-#ifndef SID2_CLI_CHART_H
-#define SID2_CLI_CHART_H
+#ifndef SID2_CHART_H
+#define SID2_CHART_H
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -19,8 +19,8 @@ typedef struct chart {
     int series_count;
 } chart;
 
-void chart_write(FILE *page, const chart *c);
+void sid2_chart_write(FILE *page, const chart *c);
 /* An average over a window that widens with the length of the series, centred. */
-void chart_smooth(const double *y, int count, double *smooth);
+void sid2_chart_smooth(const double *y, int count, double *smooth);
 
 #endif

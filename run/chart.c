@@ -1,4 +1,5 @@
 #include "chart.h"
+#include "text.h"
 
 #include <math.h>
 #include <string.h>
@@ -59,20 +60,20 @@ static double nice_step(double span, int count)
 static void write_number(FILE *page, double value)
 {
     if (value >= 1e6)
-        fprintf(page, "%gM", value / 1e6);
+        sid2_text_print(page, "%gM", value / 1e6);
     else if (value >= 1e4)
-        fprintf(page, "%gk", value / 1e3);
+        sid2_text_print(page, "%gk", value / 1e3);
     else
-        fprintf(page, "%.4g", value);
+        sid2_text_print(page, "%.4g", value);
 }
 
 static void write_y_tick(FILE *page, const axis *y, double value)
 {
     if (value < y->low || value > y->high) return;
     double at = y_pixel(y, value);
-    fprintf(page,
-            "<line class=grid x1=%d x2=%d y1=%.1f y2=%.1f /><text class=tick x=%d y=%.1f text-anchor=end>",
-            LEFT, WIDTH - RIGHT, at, at, LEFT - 8, at + 4);
+    sid2_text_print(
+        page, "<line class=grid x1=%d x2=%d y1=%.1f y2=%.1f /><text class=tick x=%d y=%.1f text-anchor=end>",
+        LEFT, WIDTH - RIGHT, at, at, LEFT - 8, at + 4);
     write_number(page, value);
     fputs("</text>", page);
 }
@@ -97,20 +98,20 @@ static void write_axes(FILE *page, const chart *c, const axis *x, const axis *y)
     }
     double step = fmax(1, nice_step(x->high - x->low, 6)); /* of training steps there are no halves */
     for (double value = ceil(x->low / step) * step; value <= x->high + step * 1e-9; value += step) {
-        fprintf(page, "<text class=tick x=%.1f y=%d text-anchor=middle>", x_pixel(x, value),
-                HEIGHT - BOTTOM + 17);
+        sid2_text_print(page, "<text class=tick x=%.1f y=%d text-anchor=middle>", x_pixel(x, value),
+                        HEIGHT - BOTTOM + 17);
         write_number(page, fabs(value) < step * 1e-6 ? 0 : value);
         fputs("</text>", page);
     }
-    fprintf(page, "<text class=tick x=%d y=%d text-anchor=middle>%s</text>", (LEFT + WIDTH - RIGHT) / 2,
-            HEIGHT - 5, c->x_label);
+    sid2_text_print(page, "<text class=tick x=%d y=%d text-anchor=middle>%s</text>",
+                    (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, c->x_label);
 }
 
 /* Long series are thinned to what a screen can show: the mean of each run of points. */
 static void write_series(FILE *page, const chart *c, const chart_series *s, const axis *x, const axis *y)
 {
     int stride = (s->count + MAX_POINTS - 1) / MAX_POINTS;
-    fprintf(page, "<polyline class='%s%s' points='", s->style, s->count == 1 ? " dot" : "");
+    sid2_text_print(page, "<polyline class='%s%s' points='", s->style, s->count == 1 ? " dot" : "");
     for (int first = 0; first < s->count; first += stride) {
         double sum_x = 0, sum_y = 0;
         int taken = 0;
@@ -121,27 +122,28 @@ static void write_series(FILE *page, const chart *c, const chart_series *s, cons
             taken++;
         }
         for (int i = 0; taken && i < (s->count == 1 ? 2 : 1); i++) /* twice: a line of no length, a dot */
-            fprintf(page, "%.1f,%.1f ", x_pixel(x, sum_x / taken), y_pixel(y, sum_y / taken));
+            sid2_text_print(page, "%.1f,%.1f ", x_pixel(x, sum_x / taken), y_pixel(y, sum_y / taken));
     }
     fputs("' />", page);
 }
 
-void chart_write(FILE *page, const chart *c)
+void sid2_chart_write(FILE *page, const chart *c)
 {
     axis x, y;
     find_ranges(c, &x, &y);
-    fprintf(page, "<figure class=chart><figcaption>%s<span class=legend>", c->title);
+    sid2_text_print(page, "<figure class=chart><figcaption>%s<span class=legend>", c->title);
     for (int s = 0; s < c->series_count; s++)
         if (c->series[s].name)
-            fprintf(page, "<span><i class='%s'></i>%s</span> ", c->series[s].style, c->series[s].name);
-    fprintf(page, "</span></figcaption><svg viewBox='0 0 %d %d' role=img aria-label='%s'>", WIDTH, HEIGHT,
-            c->title);
+            sid2_text_print(page, "<span><i class='%s'></i>%s</span> ", c->series[s].style,
+                            c->series[s].name);
+    sid2_text_print(page, "</span></figcaption><svg viewBox='0 0 %d %d' role=img aria-label='%s'>", WIDTH,
+                    HEIGHT, c->title);
     write_axes(page, c, &x, &y);
     for (int s = 0; s < c->series_count; s++) write_series(page, c, &c->series[s], &x, &y);
     fputs("</svg></figure>\n", page);
 }
 
-void chart_smooth(const double *y, int count, double *smooth)
+void sid2_chart_smooth(const double *y, int count, double *smooth)
 {
     int half = count / 50 + 1;
     for (int i = 0; i < count; i++) {

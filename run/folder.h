@@ -1,0 +1,61 @@
+/* A run's folder and what lies in it. */
+#ifndef SID2_FOLDER_H
+#define SID2_FOLDER_H
+
+#include "run.h"
+
+#include <stdio.h>
+
+typedef struct sid2_folder {
+    char path[4096];
+    int lock; /* file descriptor, or -1 */
+    FILE *stats;
+    double seconds; /* spent in training before this start */
+} sid2_folder;
+
+/* Refuses a place in the data, where the run's pictures would become data. */
+bool sid2_folder_check_data(const char *path, const char *data, sid2_error *err);
+/* Creates the folder where needed and keeps every other trainer out of it. */
+bool sid2_folder_open(sid2_folder *f, const char *path, sid2_error *err);
+void sid2_folder_close(sid2_folder *f);
+
+/* The next key from *index on whose values differ, with both as text; false past the last. */
+bool sid2_next_change(const sid2_config *before, const sid2_config *now, int *index, sid2_config_key *key,
+                      char was[256], char is[256]);
+/* Refuses a configuration that would not continue the saved one, naming the first key that may not differ. */
+bool sid2_folder_check_config(const char *path, const sid2_config *saved, const sid2_config *config,
+                              sid2_error *err);
+bool sid2_folder_save_config(const sid2_folder *f, const sid2_config *config, sid2_error *err);
+
+/* What run.json keeps. */
+typedef struct sid2_run_facts {
+    char data[4096], device[160];
+    int64_t images;
+} sid2_run_facts;
+
+bool sid2_folder_save_facts(const sid2_folder *f, const char *data, int64_t images, const char *device,
+                            sid2_error *err);
+bool sid2_folder_load_facts(const char *path, sid2_run_facts *facts);
+
+/* A line of stats.jsonl. */
+enum { SID2_LOGSNR_BINS = 10 }; /* of width 2 from -10 to 10; what lies outside counts to the first or last */
+
+typedef struct sid2_stats_line {
+    uint64_t step, images;
+    double loss, grad_norm, learning_rate, images_per_s, seconds;
+    double bin_loss[SID2_LOGSNR_BINS]; /* means; empty bins are left out */
+    int bin_count[SID2_LOGSNR_BINS];
+    size_t memory; /* peak resident bytes of the process */
+} sid2_stats_line;
+
+/* Opens stats.jsonl to append, dropping lines after `step`: a killed run goes on from its last checkpoint. */
+bool sid2_folder_open_stats(sid2_folder *f, uint64_t step, sid2_error *err);
+bool sid2_folder_write_stats(sid2_folder *f, const sid2_stats_line *line, sid2_error *err);
+
+bool sid2_folder_checkpoint(const sid2_folder *f, uint64_t step, char path[4096], sid2_error *err);
+/* The newest whole checkpoint before this one; false where there is none. */
+bool sid2_folder_older_checkpoint(const sid2_folder *f, const char *checkpoint, char older[4096]);
+/* Removes all but the newest `keep` checkpoints (0: none is removed). */
+bool sid2_folder_prune(const sid2_folder *f, int64_t keep, sid2_error *err);
+
+#endif

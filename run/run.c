@@ -1,0 +1,438 @@
+/* The training of a run: everything that can be refused first, then steps, samples and checkpoints. */
+#include "folder.h"
+
+#include "config.h"
+#include "file.h"
+#include "image.h"
+#include "loader.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+/* What a loader's thread has to say, until the caller's thread tells it. */
+typedef struct note {
+    struct note *next;
+    char text[480];
+} note;
+
+struct sid2_run {
+    sid2_run_options options;
+    sid2_run_plan plan;
+    sid2_run_progress progress;
+    bool planned, stop; /* stop: the callback said so */
+
+    bool resuming;
+    char checkpoint[4096]; /* to go on from */
+    sid2_run_facts facts;
+    sid2_config *saved, *config;
+    sid2_dataset *data;
+    sid2_folder folder;
+    pthread_mutex_t lock; /* over the notes */
+    note *first_note, **last_note;
+
+    sid2_device *device;
+    sid2_trainer *trainer;
+    sid2_loader *loader;
+    double began, aside;  /* of this start; seconds in samples and checkpoints rather than steps */
+    sid2_stats_line line; /* what the next line of stats.jsonl gathers */
+    uint64_t line_steps, line_images;
+    double line_began, line_aside;
+};
+
+/* ---- Telling ---- */
+
+static void call(sid2_run *r, sid2_run_event event)
+{
+    if (r->planned) event.plan = &r->plan;
+    event.progress = &r->progress;
+    if (r->options.callback && !r->options.callback(r->options.user, &event)) r->stop = true;
+}
+
+static void tell_notes(sid2_run *r)
+{
+    pthread_mutex_lock(&r->lock);
+    note *next = r->first_note;
+    r->first_note = NULL;
+    r->last_note = &r->first_note;
+    pthread_mutex_unlock(&r->lock);
+    for (note *now; (now = next); free(now)) {
+        next = now->next;
+        call(r, (sid2_run_event){.kind = SID2_RUN_WARNING, .text = now->text});
+    }
+}
+
+static void tell(sid2_run *r, sid2_run_event event)
+{
+    tell_notes(r);
+    call(r, event);
+}
+
+static void tell_text(sid2_run *r, sid2_run_event_kind kind, const char *text)
+{
+    tell(r, (sid2_run_event){.kind = kind, .text = text});
+}
+
+/* From any thread that gets pictures. */
+static void on_skip(void *user, const char *name, const char *reason)
+{
+    sid2_run *r = user;
+    note *fresh = malloc(sizeof *fresh);
+    if (!fresh) return;
+    fresh->next = NULL;
+    snprintf(fresh->text, sizeof fresh->text, "left out: %s: %s", name, reason);
+    pthread_mutex_lock(&r->lock);
+    *r->last_note = fresh;
+    r->last_note = &fresh->next;
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* ---- Preparing: everything that can be refused is refused before the run's folder is touched ---- */
+
+/* The data decides how many classes a new run has, unless the caller does. Without classes there is nothing
+ * to guide by, whatever the preset says. */
+static bool prepare_classes(sid2_run *r, sid2_error *err)
+{
+    sid2_config *c = r->config;
+    int classes = sid2_dataset_classes(r->data);
+    if (!sid2_config_is_set(c, "model.classes"))
+        c->model_classes = r->resuming ? r->saved->model_classes : classes;
+    if (!c->model_classes && !sid2_config_is_set(c, "sample.guidance")) c->sample_guidance = 1;
+    if (c->model_classes && classes > c->model_classes)
+        return sid2_fail(err, SID2_ERR_USAGE, "%s has %d classes, model.classes is %d", r->options.data,
+                         classes, (int)c->model_classes);
+    return true;
+}
+
+static bool prepare_data(sid2_run *r, sid2_error *err)
+{
+    bool known = r->resuming && sid2_folder_load_facts(r->options.path, &r->facts);
+    if (!r->options.data && known) r->options.data = r->facts.data;
+    const char *data = r->options.data, *path = r->options.path;
+    if (!data)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "the data is missing: a folder of images by class, a zip, CIFAR-10 or MNIST files");
+    double holdout = r->config->train_holdout;
+    r->data = sid2_dataset_open(data,
+                                (sid2_dataset_options){.size = (int32_t)r->config->model_image_size,
+                                                       .channels = (int32_t)r->config->model_image_channels,
+                                                       .part = holdout > 0 ? SID2_PART_TRAIN : SID2_PART_ALL,
+                                                       .holdout = holdout,
+                                                       .on_skip = on_skip,
+                                                       .user = r},
+                                err);
+    tell_notes(r);
+    if (!r->data || !prepare_classes(r, err)) return false;
+    bool folder = strcmp(sid2_dataset_kind(r->data), "folder") == 0;
+    if (folder && !r->resuming && !sid2_folder_check_data(path, data, err)) return false;
+    if (known && r->facts.images != sid2_dataset_count(r->data))
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "%s was begun on %" PRId64 " images to train on, %s now has %" PRId64
+                         ": the pictures or train.holdout changed; undo that, or take another folder",
+                         path, r->facts.images, data, sid2_dataset_count(r->data));
+    return true;
+}
+
+sid2_run *sid2_run_open(const sid2_run_options *options, sid2_error *err)
+{
+    sid2_run *r = calloc(1, sizeof *r);
+    if (!r) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
+    r->options = *options;
+    r->folder.lock = -1;
+    r->last_note = &r->first_note;
+    pthread_mutex_init(&r->lock, NULL);
+    r->config = sid2_config_clone(options->config);
+    r->saved = sid2_config_create();
+    bool ok = (r->config && r->saved) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    ok = ok && sid2_run_examine(options->path, r->checkpoint, err);
+    r->resuming = r->checkpoint[0];
+    ok = ok && (!r->resuming || sid2_checkpoint_config(options->path, r->saved, err));
+    ok = ok && prepare_data(r, err) && sid2_config_check(r->config, err);
+    if (ok) return r;
+    sid2_run_close(r);
+    return NULL;
+}
+
+static void end_training(sid2_run *r)
+{
+    sid2_loader_close(r->loader);
+    sid2_trainer_destroy(r->trainer);
+    sid2_folder_close(&r->folder);
+    r->loader = NULL;
+    r->trainer = NULL;
+}
+
+void sid2_run_close(sid2_run *r)
+{
+    if (!r) return;
+    end_training(r);
+    sid2_dataset_close(r->data);
+    sid2_config_destroy(r->config);
+    sid2_config_destroy(r->saved);
+    tell_notes(r);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+/* A damaged checkpoint is no end where an older one lies beside it. */
+static bool advise_older(const sid2_run *r, sid2_error *err)
+{
+    char older[4096];
+    if (!err) return false;
+    sid2_error cause = *err;
+    bool damaged = cause.code == SID2_ERR_FORMAT || cause.code == SID2_ERR_IO;
+    if (!damaged || !sid2_folder_older_checkpoint(&r->folder, r->checkpoint, older)) return false;
+    return sid2_fail(err, cause.code, "%s; remove %s to go on from %s", cause.message, r->checkpoint,
+                     strrchr(older, '/') + 1);
+}
+
+static bool prepare_state(sid2_run *r, sid2_error *err)
+{
+    if (r->resuming) return sid2_trainer_resume(r->trainer, r->checkpoint, err) || advise_older(r, err);
+    if (!r->options.from) return true;
+    return sid2_checkpoint_find(r->options.from, r->checkpoint, sizeof r->checkpoint, err) &&
+           sid2_trainer_warm_start(r->trainer, r->checkpoint, err);
+}
+
+static void tell_plan(sid2_run *r)
+{
+    r->plan = (sid2_run_plan){.path = r->options.path,
+                              .checkpoint = r->checkpoint[0] ? r->checkpoint : NULL,
+                              .resumes = r->resuming,
+                              .data = r->options.data,
+                              .data_kind = sid2_dataset_kind(r->data),
+                              .images = sid2_dataset_count(r->data),
+                              .classes = sid2_dataset_classes(r->data),
+                              .device = sid2_device_describe(r->device)->name,
+                              .memory = sid2_trainer_memory(r->trainer),
+                              .batch = r->config->train_batch};
+    r->planned = true;
+    tell(r, (sid2_run_event){.kind = SID2_RUN_PLANNED});
+}
+
+static void tell_changes(sid2_run *r)
+{
+    char was[256], is[256], text[640];
+    sid2_config_key key;
+    for (int i = 0; sid2_next_change(r->saved, r->config, &i, &key, was, is);) {
+        snprintf(text, sizeof text, "%s=%s, was %s", key.name, is, was);
+        tell_text(r, SID2_RUN_CHANGED, text);
+    }
+}
+
+static bool is_complete(const sid2_run *r) { return r->progress.step >= r->progress.steps; }
+
+static bool prepare(sid2_run *r, sid2_error *err)
+{
+    sid2_config *c = r->config;
+    sid2_config_settle_train(c, r->device);
+    if (r->resuming && !sid2_folder_check_config(r->options.path, r->saved, c, err)) return false;
+    tell(r, (sid2_run_event){.kind = SID2_RUN_PREPARING});
+    r->trainer = sid2_trainer_create(r->device, c, r->options.memory, err);
+    if (!r->trainer) return false;
+    /* A run that goes on is locked before it is read; a new one gets its folder last. */
+    const char *path = r->options.path;
+    if ((r->resuming && !sid2_folder_open(&r->folder, path, err)) || !prepare_state(r, err) ||
+        (!r->resuming && !sid2_folder_open(&r->folder, path, err)))
+        return false;
+    r->progress.steps = (uint64_t)c->train_steps;
+    r->progress.step = r->progress.first_step = sid2_trainer_steps(r->trainer);
+    tell_plan(r);
+    if (is_complete(r)) return true;
+    r->loader = sid2_loader_open(r->data,
+                                 (sid2_loader_options){.batch = (int32_t)c->train_batch,
+                                                       .seed = (uint64_t)c->train_seed,
+                                                       .first_sample = sid2_trainer_images(r->trainer),
+                                                       .flip = c->train_flip},
+                                 err);
+    if (r->loader && r->resuming) tell_changes(r);
+    return r->loader && sid2_folder_open_stats(&r->folder, r->progress.step, err) &&
+           sid2_folder_save_config(&r->folder, c, err) &&
+           sid2_folder_save_facts(&r->folder, r->options.data, r->plan.images, r->plan.device, err);
+}
+
+/* ---- Numbers ---- */
+
+static void begin_line(sid2_run *r)
+{
+    r->line = (sid2_stats_line){0};
+    r->line_steps = r->line_images = 0;
+    r->line_began = sid2_clock();
+    r->line_aside = r->aside;
+}
+
+static void gather(sid2_run *r, const sid2_train_stats *now)
+{
+    sid2_stats_line *line = &r->line;
+    sid2_run_progress *p = &r->progress;
+    int batch = (int)r->config->train_batch;
+    line->loss += now->loss;
+    line->grad_norm += now->grad_norm;
+    line->learning_rate = now->learning_rate;
+    for (int i = 0; i < batch; i++) {
+        int bin = (int)floor((now->sample_logsnr[i] + 10) / 2);
+        bin = bin < 0 ? 0 : bin >= SID2_LOGSNR_BINS ? SID2_LOGSNR_BINS - 1 : bin;
+        line->bin_loss[bin] += now->sample_loss[i];
+        line->bin_count[bin]++;
+    }
+    r->line_steps++;
+    r->line_images += (uint64_t)batch;
+
+    double done = (double)(now->step - p->first_step), spent = sid2_clock() - r->began;
+    double per_step = (spent - r->aside) / done;
+    p->step = now->step;
+    p->loss += fmax(0.02, 1 / done) * (now->loss - p->loss);
+    p->images_per_s = batch / per_step;
+    p->seconds = r->folder.seconds + spent;
+    p->seconds_left = per_step * (double)(p->steps - p->step);
+}
+
+static bool write_line(sid2_run *r, const sid2_train_stats *now, sid2_error *err)
+{
+    sid2_stats_line *line = &r->line;
+    if (!r->line_steps) return true; /* the last one ended here */
+    double seconds = sid2_clock() - r->line_began - (r->aside - r->line_aside);
+    line->step = now->step;
+    line->images = now->images;
+    line->loss /= (double)r->line_steps;
+    line->grad_norm /= (double)r->line_steps;
+    line->images_per_s = (double)r->line_images / seconds;
+    line->seconds = r->folder.seconds + sid2_clock() - r->began;
+    for (int i = 0; i < SID2_LOGSNR_BINS; i++)
+        if (line->bin_count[i]) line->bin_loss[i] /= line->bin_count[i];
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    line->memory = (size_t)usage.ru_maxrss * 1024;
+    bool ok = sid2_folder_write_stats(&r->folder, line, err);
+    begin_line(r);
+    return ok;
+}
+
+/* ---- Samples and checkpoints ---- */
+
+static bool on_sample_step(void *user, const sid2_sample_progress *now)
+{
+    sid2_run *r = user;
+    r->progress.sampled = fmin(1, (now->images + (double)now->step / now->steps) / now->total);
+    tell(r, (sid2_run_event){.kind = SID2_RUN_SAMPLING});
+    return !r->stop;
+}
+
+/* One column a class where that gives a sensible grid. */
+static bool draw(sid2_run *r, sid2_sampler *sampler, const char *path, sid2_error *err)
+{
+    int count = (int)r->config->train_sample_count, classes = (int)r->config->model_classes;
+    int size = (int)r->config->model_image_size, channels = (int)r->config->model_image_channels;
+    uint64_t *seeds = calloc((size_t)count, sizeof *seeds);
+    int32_t *labels = calloc((size_t)count, sizeof *labels);
+    uint8_t *pixels = malloc((size_t)count * (size_t)size * (size_t)size * (size_t)channels);
+    sid2_image grid = {0};
+    bool ok = seeds && labels && pixels;
+    if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d samples", count);
+    for (int i = 0; ok && i < count; i++) {
+        seeds[i] = (uint64_t)i;
+        labels[i] = classes ? i % classes : -1;
+    }
+    int columns = classes >= 4 && classes <= 16 && count >= classes ? classes : 0;
+    ok = ok && sid2_sampler_run(sampler, seeds, labels, count, pixels, on_sample_step, r, err) &&
+         sid2_image_grid(&grid, pixels, count, size, size, channels, columns, SID2_GRID_PADDING, 255, err) &&
+         sid2_png_write(path, &grid, NULL, 0, err);
+    sid2_image_free(&grid);
+    free(seeds);
+    free(labels);
+    free(pixels);
+    return ok;
+}
+
+/* A grid that cannot be drawn is worth a line, not the end of the training. */
+static void sample(sid2_run *r)
+{
+    sid2_error err = {0};
+    char path[4096];
+    sid2_config *config = sid2_config_clone(r->config);
+    sid2_memory_report m = sid2_trainer_memory(r->trainer);
+    size_t limit = r->options.memory, held = m.state + m.arena + m.workspace;
+    sid2_sampler *sampler = NULL;
+    if (config) {
+        config->sample_steps = config->train_sample_steps;
+        sid2_config_settle_sample(config, r->device);
+        if (limit) limit = limit > held ? limit - held : 1;
+        sampler = sid2_sampler_create(r->device, config, limit, &err);
+    }
+    bool ok = sampler && sid2_sampler_load_trainer(sampler, r->trainer, &err) &&
+              sid2_path(path, &err, "%s/samples/step-%08" PRIu64 ".png", r->folder.path, r->progress.step) &&
+              draw(r, sampler, path, &err);
+    sid2_sampler_destroy(sampler);
+    sid2_config_destroy(config);
+    if (ok) {
+        tell_text(r, SID2_RUN_SAMPLED, path);
+    } else if (err.code != SID2_ERR_CANCELLED) {
+        char text[sizeof err.message + 64];
+        snprintf(text, sizeof text, "no sample grid at step %" PRIu64 ": %s", r->progress.step, err.message);
+        tell_text(r, SID2_RUN_WARNING, text);
+    }
+}
+
+static bool save(sid2_run *r, sid2_error *err)
+{
+    char path[4096];
+    if (!sid2_folder_checkpoint(&r->folder, r->progress.step, path, err) ||
+        !sid2_trainer_save(r->trainer, path, err) ||
+        !sid2_folder_prune(&r->folder, r->config->train_keep, err))
+        return false;
+    tell_text(r, SID2_RUN_SAVED, path);
+    return true;
+}
+
+/* ---- The loop ---- */
+
+static bool due(int64_t every, uint64_t step) { return every && step % (uint64_t)every == 0; }
+
+static bool train(sid2_run *r, sid2_error *err)
+{
+    const sid2_config *c = r->config;
+    double limit = r->options.seconds;
+    r->began = sid2_clock();
+    r->aside = 0;
+    begin_line(r);
+    for (bool last = false; !last;) {
+        sid2_batch batch;
+        sid2_train_stats now;
+        if (!sid2_loader_next(r->loader, &batch, err) ||
+            !sid2_trainer_step(r->trainer, batch.pixels, batch.labels, &now, err))
+            return false;
+        gather(r, &now);
+        tell(r, (sid2_run_event){.kind = SID2_RUN_STEP, .stats = &now});
+        bool timed_out = limit > 0 && sid2_clock() - r->began > limit;
+        last = is_complete(r) || timed_out || r->stop;
+        /* A line ends with every checkpoint too: what goes on from there begins its next one there. */
+        bool keep = last || due(c->train_checkpoint_every, now.step);
+        if ((keep || due(c->train_log_every, now.step)) && !write_line(r, &now, err)) return false;
+        double paused = sid2_clock();
+        if (keep && !save(r, err)) return false;
+        bool grid = c->train_sample_every && !r->stop;
+        if (grid && (last || due(c->train_sample_every, now.step))) sample(r);
+        if (!last && r->stop) { /* while the grid was drawn */
+            last = true;
+            if (!keep && (!write_line(r, &now, err) || !save(r, err))) return false;
+        }
+        r->aside += sid2_clock() - paused;
+    }
+    r->progress.seconds = r->folder.seconds + sid2_clock() - r->began;
+    return true;
+}
+
+bool sid2_run_train(sid2_run *r, sid2_device *device, sid2_error *err)
+{
+    if (r->device) return sid2_fail(err, SID2_ERR_USAGE, "%s: open the run again to go on", r->options.path);
+    r->device = device;
+    bool ok = prepare(r, err) && (is_complete(r) || train(r, err));
+    tell_notes(r);
+    end_training(r);
+    return ok;
+}
+
+const sid2_run_progress *sid2_run_where(const sid2_run *r) { return &r->progress; }

@@ -1,0 +1,89 @@
+/* A run: one training, in a folder of its own that can always be gone on from.
+ *
+ *     config.ini    the effective configuration        stats.jsonl     one line a log interval
+ *     run.json      data, device, version              samples/        a grid at intervals
+ *     lock          held while a trainer works here    checkpoints/    the newest few
+ *
+ * Where the folder holds a run, opening and training it again goes on from its newest checkpoint. Nothing
+ * here prints or exits; what happens is told to a callback, always in the thread that called. */
+#ifndef SID2_RUN_H
+#define SID2_RUN_H
+
+#include "sid2.h"
+
+typedef struct sid2_run sid2_run;
+
+/* What is to be trained, known before the first step. */
+typedef struct sid2_run_plan {
+    const char *path;       /* the folder */
+    const char *checkpoint; /* where the weights come from; NULL: train.seed */
+    bool resumes;           /* the checkpoint is the run's own */
+    const char *data, *data_kind;
+    int64_t images; /* to train on */
+    int classes;    /* of the data */
+    const char *device;
+    sid2_memory_report memory;
+    int64_t batch; /* images a step */
+} sid2_run_plan;
+
+typedef struct sid2_run_progress {
+    uint64_t first_step, step, steps; /* where this start began; completed; train.steps */
+    double loss;                      /* smoothed, for the eye */
+    double images_per_s;              /* mean of this start; samples and checkpoints not counted */
+    double seconds;                   /* of training, all starts together */
+    double seconds_left;              /* of steps */
+    double sampled;                   /* 0 to 1: how much of a grid is drawn */
+} sid2_run_progress;
+
+typedef enum sid2_run_event_kind {
+    SID2_RUN_PREPARING, /* programs are made for the device, which may take long */
+    SID2_RUN_PLANNED,   /* nothing was refused: the training begins, or is complete already */
+    SID2_RUN_CHANGED,   /* text: "key=value, was value", of a configuration that goes on changed */
+    SID2_RUN_STEP,      /* one more is done; stats */
+    SID2_RUN_SAMPLING,  /* a grid is being drawn; progress.sampled */
+    SID2_RUN_SAMPLED,   /* text: the grid's path */
+    SID2_RUN_SAVED,     /* text: the checkpoint's path */
+    SID2_RUN_WARNING,   /* text: a line about what went wrong without ending the run */
+} sid2_run_event_kind;
+
+/* What it points to is valid until the callback returns. */
+typedef struct sid2_run_event {
+    sid2_run_event_kind kind;
+    const char *text;
+    const sid2_train_stats *stats;
+    const sid2_run_plan *plan; /* from SID2_RUN_PLANNED on */
+    const sid2_run_progress *progress;
+} sid2_run_event;
+
+/* false: stop in order, once the step is done and saved. */
+typedef bool (*sid2_run_callback)(void *user, const sid2_run_event *event);
+
+typedef struct sid2_run_options {
+    const char *path;           /* the run's folder */
+    const sid2_config *config;  /* copied */
+    const char *data;           /* as sid2_dataset_open takes it; NULL: what the run was begun on */
+    const char *from;           /* a checkpoint or run whose weights a new run starts from, or NULL */
+    size_t memory;              /* limit on device memory in bytes; 0: none */
+    double seconds;             /* stop after this long; 0: no limit */
+    sid2_run_callback callback; /* may be NULL */
+    void *user;
+} sid2_run_options;
+
+/* What a path names: a run to go on with, or a place for a new one. A start that left no checkpoint binds
+ * nobody. Refuses a folder of anything else. `checkpoint`: the newest one, or "" where a training begins. */
+bool sid2_run_examine(const char *path, char checkpoint[4096], sid2_error *err);
+
+/* Everything that can be refused without a device; the folder is not touched. Unless sid2_config_set gave
+ * model.classes, it is the run's own, or of a new one the data's; without classes nothing is guided. What the
+ * options point to must stay until the run is closed. */
+sid2_run *sid2_run_open(const sid2_run_options *options, sid2_error *err);
+/* Trains until train.steps, the time given, or until the callback says stop: then true too, and a checkpoint
+ * is there to go on from. Once a handle. The device stays the caller's. */
+bool sid2_run_train(sid2_run *run, sid2_device *device, sid2_error *err);
+const sid2_run_progress *sid2_run_where(const sid2_run *run); /* how far it came */
+void sid2_run_close(sid2_run *run);
+
+/* Writes a run as one HTML page that needs nothing else, not even the run. */
+bool sid2_run_report(const char *path, const char *page, sid2_error *err);
+
+#endif
