@@ -26,8 +26,10 @@ const int backend_count = sizeof backends / sizeof backends[0];
 sid2_device *open_device(const device_choice *choice, sid2_error *err)
 {
     if (choice->threads > 1024) return sid2_fail(err, SID2_ERR_USAGE, "--threads is at most 1024"), NULL;
-    const sid2_device_options options = {
-        .threads = (int)choice->threads, .deterministic = choice->deterministic, .tf32 = choice->tf32};
+    const sid2_device_options options = {.threads = (int)choice->threads,
+                                         .share_cores = true,
+                                         .deterministic = choice->deterministic,
+                                         .tf32 = choice->tf32};
     return sid2_device_open(backends, backend_count, choice->id ? choice->id : "auto", &options, err);
 }
 

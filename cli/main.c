@@ -78,20 +78,6 @@ static int print_operators(void)
     return 0;
 }
 
-/* The threads of OpenMP wait for each other by spinning, for milliseconds: fine on an idle machine, ruinous
- * where anything else runs besides (30 times slower, measured). A hundred turns lose nothing that could be
- * measured on an idle machine; two thousand still cost a busy one most of its speed. libgomp reads its
- * variables when it is loaded, before main, hence once around. Whoever has set them knows better. */
-static void limit_spinning(char **argv)
-{
-    char program[4096];
-    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (length <= 0 || getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
-    program[length] = 0;
-    setenv("GOMP_SPINCOUNT", "100", 1);
-    execv(program, argv); /* where that fails, sid2 runs as it is */
-}
-
 /* On a closed descriptor, the next file opened would get what is printed. */
 static void occupy_standard_streams(void)
 {
@@ -139,7 +125,6 @@ static int run(int argc, char **argv)
 int main(int argc, char **argv)
 {
     occupy_standard_streams();
-    limit_spinning(argv);
     signal(SIGPIPE, SIG_IGN); /* a reader that went away, a limit on files: errors like any other */
     signal(SIGXFSZ, SIG_IGN);
     setlinebuf(stdout);

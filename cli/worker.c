@@ -28,7 +28,6 @@ bool worker_start(worker *w, const char *const *command, const json_t *request, 
         dup2(to[0], STDIN_FILENO);
         dup2(from[1], STDOUT_FILENO);
         signal(SIGPIPE, SIG_DFL);
-        unsetenv("GOMP_SPINCOUNT"); /* see main.c: each side waits as it would by itself */
         execvp(command[0], (char *const *)command);
         printf("error cannot run %s: %s\n", command[0], strerror(errno));
         fflush(stdout);

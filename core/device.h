@@ -26,7 +26,10 @@ typedef struct sid2_device_info {
 } sid2_device_info;
 
 typedef struct sid2_device_options {
-    int threads;        /* CPU threads; 0: all that the process may use */
+    int threads; /* CPU threads; 0: all that the process may use */
+    bool
+        share_cores; /* CPU threads that wait for each other sleep sooner while other programs want the cores;
+                         * acts on every OpenMP thread of the process. false: as OpenMP's own settings say */
     bool deterministic; /* the same bits in every run, also where that is slower */
     bool tf32;          /* f32 products may round their inputs to TF32, where the device has it */
     const char *blocks; /* block sizes of products by name, see the backend's blocks; NULL: the best known */

@@ -2,6 +2,7 @@
 #include "cpu.h"
 #include "host.h"
 #include "kernel.h"
+#include "waiting.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,8 @@ enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
 
 typedef struct cpu_device {
     int index, threads;
-    const sid2_cpu_isa *isa; /* NULL on the reference device */
+    const sid2_cpu_isa *isa;   /* NULL on the reference device */
+    sid2_cpu_waiting *waiting; /* NULL: as OpenMP's own settings say */
 } cpu_device;
 
 typedef struct cpu_step {
@@ -155,10 +157,15 @@ static void *cpu_open(int index, const sid2_device_options *options, sid2_error 
     device->index = index;
     device->threads = index == FAST ? thread_count(options) : 1;
     device->isa = index == FAST ? best_isa() : NULL;
+    if (options && options->share_cores) device->waiting = sid2_cpu_waiting_start(device->threads);
     return device;
 }
 
-static void cpu_close(void *self) { free(self); }
+static void cpu_close(void *self)
+{
+    sid2_cpu_waiting_stop(((cpu_device *)self)->waiting);
+    free(self);
+}
 
 static size_t cpu_alignment(void *self)
 {
@@ -311,8 +318,8 @@ static double seconds(void)
 
 static bool cpu_run(void *self, void *handle, sid2_error *err)
 {
-    (void)self;
     cpu_program *program = handle;
+    sid2_cpu_waiting_adapt(((cpu_device *)self)->waiting);
     double before = program->times ? seconds() : 0;
     for (int n = 0; n < program->step_count; n++) {
         cpu_step *step = &program->steps[n];

@@ -55,6 +55,8 @@ expect 2 'should be pytorch' bench --against tensorflow
 expect 2 'rows .* should be of train' bench --rows train,x
 expect 2 'dtype .* should be f32' bench --dtype f32,f8
 expect 2 'give --against' bench --compile
+loader=$(ldd "$sid2" | grep -o '/[^ ]*ld-[^ ]*\.so[^ ]*' | head -n 1) # as Nix, AppImages and debuggers start programs
+"$loader" "$sid2" devices >out 2>&1 && grep -q 'used where no --device is given' out || fail "$loader sid2 devices: $(tail -n 2 out)"
 for page in markdown:options operators:operators; do
     "$sid2" help "--${page%:*}" >page.md || fail "sid2 help --${page%:*}"
     diff -u "$source/docs/${page#*:}.md" page.md || fail "docs/${page#*:}.md is not what sid2 help --${page%:*} prints"
