@@ -68,7 +68,9 @@ static int print_operators(void)
     puts(
         "# Operators\n\nMade by `sid2 help --operators` from `core/op.def`, whose opening comment explains "
         "the conventions. "
-        "`?`: may be absent;\n`=`: output 0 may overwrite this input; `+`: added to what is there.\n");
+        "`?`: may be absent;\n`=`: output 0 may overwrite this input; `&`: added to output 0; `+`: added to "
+        "what is there; "
+        "`*`: one for the whole batch.\n");
     puts("| operator | inputs | outputs | attributes | what it computes |\n|---|---|---|---|---|");
     for (int op = 0; op < SID2_OP_COUNT; op++) {
         sid2_op_info info = sid2_op_describe((sid2_op)op);

@@ -223,21 +223,29 @@ static sid2_tensor build_operator(sid2_graph *g, const json_t *request, const ch
     int64_t channels = shape.rank ? shape.dim[shape.rank - 1] : 0, out = integer(request, "out"),
             kernel = integer(request, "kernel");
     if (strcmp(op, "linear") == 0)
-        return sid2_linear(g, sid2_graph_variable(g, "x", dtype, shape),
-                           sid2_graph_param(g, "w", sid2_shape_of(out, channels), true, 0, 1),
-                           sid2_graph_param(g, "b", sid2_shape_of(out), false, 0, 1));
+        return sid2_linear(
+            g, sid2_graph_variable(g, "x", dtype, shape),
+            sid2_graph_param(g, sid2_graph_params(g, "", true), "w", sid2_shape_of(out, channels), true, 0,
+                             1),
+            sid2_graph_param(g, sid2_graph_params(g, "", true), "b", sid2_shape_of(out), false, 0, 1));
     if (strcmp(op, "conv2d") == 0)
-        return sid2_conv2d(g, sid2_graph_variable(g, "x", dtype, shape),
-                           sid2_graph_param(g, "w", sid2_shape_of(out, kernel, kernel, channels), true, 0, 1),
-                           sid2_graph_param(g, "b", sid2_shape_of(out), false, 0, 1));
+        return sid2_conv2d(
+            g, sid2_graph_variable(g, "x", dtype, shape),
+            sid2_graph_param(g, sid2_graph_params(g, "", true), "w",
+                             sid2_shape_of(out, kernel, kernel, channels), true, 0, 1),
+            sid2_graph_param(g, sid2_graph_params(g, "", true), "b", sid2_shape_of(out), false, 0, 1));
     if (strcmp(op, "group_norm") == 0)
         return sid2_silu(g, sid2_group_norm(g, sid2_graph_variable(g, "x", dtype, shape),
-                                            sid2_graph_param(g, "w", sid2_shape_of(channels), false, 1, 0),
-                                            sid2_graph_param(g, "b", sid2_shape_of(channels), false, 0, 1),
+                                            sid2_graph_param(g, sid2_graph_params(g, "", true), "w",
+                                                             sid2_shape_of(channels), false, 1, 0),
+                                            sid2_graph_param(g, sid2_graph_params(g, "", true), "b",
+                                                             sid2_shape_of(channels), false, 0, 1),
                                             (int)integer(request, "groups"), 1e-6f));
     if (strcmp(op, "row_norm") == 0)
-        return sid2_rms_norm(g, sid2_graph_variable(g, "x", dtype, shape),
-                             sid2_graph_param(g, "w", sid2_shape_of(channels), false, 1, 0), 1e-6f);
+        return sid2_rms_norm(
+            g, sid2_graph_variable(g, "x", dtype, shape),
+            sid2_graph_param(g, sid2_graph_params(g, "", true), "w", sid2_shape_of(channels), false, 1, 0),
+            1e-6f);
     /* sid2's attention has its rotary positions in it; the other side is spared them. */
     sid2_shape three = shape;
     three.dim[2] = 3 * channels;
@@ -273,7 +281,8 @@ static bool start_operator(bench *b, const json_t *request, const char *dtype, s
     sid2_graph_fuse(g);
     if (y != SID2_NONE) {
         sid2_type result = sid2_graph_type(g, y);
-        sid2_graph_backward(g, y, sid2_graph_external(g, "dy", result.dtype, result.shape));
+        sid2_tensor dy = sid2_graph_external(g, "dy", result.dtype, result.shape);
+        sid2_graph_backward(g, &y, &dy, 1);
     }
     if (!sid2_graph_finish(g, err)) return false;
     sid2_binding bindings[MAX_BINDINGS];
@@ -286,8 +295,9 @@ static bool start_operator(bench *b, const json_t *request, const char *dtype, s
         bindings[b->buffer_count] = (sid2_binding){info->name, buffer};
         b->buffers[b->buffer_count++] = buffer;
     }
-    for (int32_t p = 0; p < g->param_count; p++)
-        b->parameters += (double)sid2_shape_count(g->params[p].shape);
+    for (int32_t s = 0; s < g->params_count; s++)
+        for (int32_t p = 0; p < g->params[s].count; p++)
+            b->parameters += (double)sid2_shape_count(g->params[s].item[p].shape);
     return (b->program = sid2_program_create(b->device, g, bindings, b->buffer_count, err)) != NULL;
 }
 

@@ -1,9 +1,10 @@
 /* Reverse-mode differentiation of the graph.
  *
  * Nodes are visited last to first; each operator's rule turns the gradient of its output into nodes that
- * compute the gradients of its inputs. Parameter gradients are added straight into the flat buffer.
- * Where a tensor feeds several nodes its gradients must be summed: a rule whose operator can add a
- * residual takes the sum so far and passes it in, so the addition costs no pass over memory. */
+ * compute the gradients of its inputs. Parameter gradients are added straight into the flat buffer of their set;
+ * what is frozen gets none. Where a tensor feeds several nodes its gradients must be summed: a rule whose operator
+ * can add a residual takes the sum so far and passes it in, so the addition costs no pass over memory. A tensor and
+ * its reshapes have one gradient, kept in the tensor's own shape. */
 #include "graph.h"
 
 #include <stdio.h>
@@ -21,23 +22,32 @@ static bool wants(const reverse *r, sid2_tensor x)
     return x != SID2_NONE && r->g->tensors[x].requires_grad;
 }
 
+/* What x is a whole view of: the tensor whose gradient is x's too. */
+static sid2_tensor owner(const sid2_graph *g, sid2_tensor x)
+{
+    sid2_tensor base = sid2_graph_base(g, x);
+    bool whole = sid2_shape_count(g->tensors[base].shape) == sid2_shape_count(g->tensors[x].shape);
+    return whole ? base : x;
+}
+
 /* The sum so far for x, to be passed on as a residual; whoever takes it must put the new sum back. */
 static sid2_tensor take(const reverse *r, sid2_tensor x)
 {
-    sid2_tensor sum = r->g->grad_of[x];
-    r->g->grad_of[x] = SID2_NONE;
-    return sum;
+    sid2_tensor *slot = &r->g->grad_of[owner(r->g, x)], sum = *slot;
+    *slot = SID2_NONE;
+    return sid2_reshape(r->g, sum, r->g->tensors[x].shape);
 }
 
 static void put(const reverse *r, sid2_tensor x, sid2_tensor dx)
 {
     sid2_graph *g = r->g;
-    if (g->tensors[x].base != SID2_NONE) {
+    sid2_tensor of = owner(g, x);
+    if (g->tensors[of].base != SID2_NONE) {
         sid2_fail(&g->error, SID2_ERR_INTERNAL, "operator %s cannot add to a parameter's gradient",
                   sid2_op_name(r->node.op));
         return;
     }
-    g->grad_of[x] = dx;
+    g->grad_of[of] = sid2_reshape(g, dx, g->tensors[of].shape);
 }
 
 static void contribute(const reverse *r, sid2_tensor x, sid2_tensor dx)
@@ -52,22 +62,27 @@ static sid2_tensor emit(const reverse *r, sid2_op op, sid2_attr attr, const sid2
     return sid2_graph_emit(r->g, op, attr, in, count, false);
 }
 
-/* Where an accumulating output goes: a parameter's slice of `grads`, or the external "grad:<name>". */
+/* Where an accumulating output goes: a parameter's slice of its set's `grads`, or the external "grad:<name>".
+ * SID2_NONE where no gradient is wanted. */
 static sid2_tensor accumulator(const reverse *r, sid2_tensor x)
 {
     sid2_graph *g = r->g;
-    if (x == SID2_NONE || g->error.code) return SID2_NONE;
+    if (g->error.code || !wants(r, x)) return SID2_NONE;
     sid2_tensor_info info = g->tensors[x];
-    if (info.base == g->weights || info.base == g->weights_low)
-        return sid2_graph_view(g, g->grads, info.offset, info.shape);
-    if (g->grad_of[x] != SID2_NONE) return g->grad_of[x];
-    if (!info.external)
-        return sid2_fail(&g->error, SID2_ERR_INTERNAL, "operator %s needs a parameter or external there",
-                         sid2_op_name(r->node.op)),
-               SID2_NONE;
-    char name[160];
-    snprintf(name, sizeof name, "grad:%s", info.name);
-    return g->grad_of[x] = sid2_graph_external(g, name, g->master, info.shape);
+    for (int32_t s = 0; s < g->params_count; s++)
+        if (info.base == g->params[s].weights || info.base == g->params[s].weights_low)
+            return sid2_graph_view(g, g->params[s].grads, info.offset, info.shape);
+    sid2_tensor of = owner(g, x);
+    if (g->grad_of[of] == SID2_NONE) {
+        if (!g->tensors[of].external)
+            return sid2_fail(&g->error, SID2_ERR_INTERNAL, "operator %s needs a parameter or external there",
+                             sid2_op_name(r->node.op)),
+                   SID2_NONE;
+        char name[160];
+        snprintf(name, sizeof name, "grad:%s", g->tensors[of].name);
+        g->grad_of[of] = sid2_graph_external(g, name, g->master, g->tensors[of].shape);
+    }
+    return sid2_reshape(g, g->grad_of[of], info.shape);
 }
 
 /* An activation for an output that is optional. */
@@ -99,11 +114,10 @@ static void grad_product(const reverse *r, sid2_op dgrad, sid2_op wgrad)
         sid2_tensor sum = take(r, x);
         put(r, x, emit(r, dgrad, (sid2_attr){0}, (sid2_tensor[]){dy, w, sum}, 3));
     }
-    if (wants(r, w)) {
-        sid2_attr attr = {.shape = sid2_graph_type(r->g, w).shape};
-        sid2_tensor out[] = {accumulator(r, w), accumulator(r, bias)};
-        emit_to(r, wgrad, attr, (sid2_tensor[]){x, dy}, 2, out, 2);
-    }
+    sid2_attr attr = {.shape = sid2_graph_type(r->g, w).shape};
+    sid2_tensor out[] = {accumulator(r, w), accumulator(r, bias)};
+    if (out[0] == SID2_NONE) wgrad = SID2_OP_linear_wgrad; /* a bias' gradient knows no kernel */
+    if (wants(r, w) || wants(r, bias)) emit_to(r, wgrad, attr, (sid2_tensor[]){x, dy}, 2, out, 2);
 }
 
 static void grad_linear(const reverse *r) { grad_product(r, SID2_OP_linear_dgrad, SID2_OP_linear_wgrad); }
@@ -161,6 +175,7 @@ static void grad_dropout(const reverse *r)
 
 static void grad_pool2(const reverse *r)
 {
+    if (!wants(r, r->node.in[0])) return;
     sid2_tensor sum = take(r, r->node.in[0]);
     put(r, r->node.in[0], emit(r, SID2_OP_upsample2, r->node.attr, (sid2_tensor[]){r->dy, sum}, 2));
 }
@@ -205,6 +220,7 @@ static void grad_attention(const reverse *r)
 
 static void grad_embedding(const reverse *r)
 {
+    if (!wants(r, r->node.in[0])) return;
     sid2_attr attr = {.shape = sid2_graph_type(r->g, r->node.in[0]).shape};
     sid2_tensor out[] = {accumulator(r, r->node.in[0])};
     emit_to(r, SID2_OP_embedding_grad, attr, (sid2_tensor[]){r->dy, r->node.in[1]}, 2, out, 1);
@@ -224,13 +240,36 @@ static void grad_none(const reverse *r)
 
 /* ---- The pass ---- */
 
-void sid2_graph_backward(sid2_graph *g, sid2_tensor loss, sid2_tensor dloss)
+/* The gradients that are supplied, each in its place. */
+static bool seed(sid2_graph *g, const sid2_tensor *outputs, const sid2_tensor *gradients, int count)
+{
+    reverse r = {.g = g};
+    for (int i = 0; i < count && !g->error.code; i++) {
+        sid2_type y = sid2_graph_type(g, outputs[i]), dy = sid2_graph_type(g, gradients[i]);
+        if (y.dtype != dy.dtype || !sid2_shape_equal(y.shape, dy.shape))
+            return sid2_fail(&g->error, SID2_ERR_INTERNAL,
+                             "the gradient supplied for tensor %d has another shape or type", i);
+        const sid2_tensor_info *of = &g->tensors[owner(g, outputs[i])];
+        if (of->producer < 0 && !of->external)
+            return sid2_fail(&g->error, SID2_ERR_INTERNAL,
+                             "tensor %d, for which a gradient is supplied, was fused away: export it before", i);
+        if (!wants(&r, outputs[i]))
+            return sid2_fail(&g->error, SID2_ERR_INTERNAL,
+                             "a gradient is supplied for tensor %d, which depends on nothing that is trained",
+                             i);
+        contribute(&r, outputs[i], gradients[i]);
+    }
+    return !g->error.code;
+}
+
+void sid2_graph_backward(sid2_graph *g, const sid2_tensor *outputs, const sid2_tensor *gradients, int count)
 {
     static void (*const rules[SID2_OP_COUNT])(const reverse *) = {
 #define OP(name, inputs, outputs, attributes, gradient, formula) grad_##gradient,
 #include "op.def"
     };
     if (g->error.code) return;
+    free(g->grad_of);
     g->grad_count = g->tensor_count;
     g->grad_of = malloc((size_t)g->tensor_count * sizeof *g->grad_of);
     if (!g->grad_of) {
@@ -238,18 +277,22 @@ void sid2_graph_backward(sid2_graph *g, sid2_tensor loss, sid2_tensor dloss)
         return;
     }
     for (int32_t t = 0; t < g->tensor_count; t++) g->grad_of[t] = SID2_NONE;
-    g->grad_of[loss] = dloss;
     g->segment = -1;
-    int32_t forward = g->node_count;
-    for (int32_t i = forward - 1; i >= 0 && !g->error.code; i--) {
+    int32_t last = g->node_count;
+    if (!seed(g, outputs, gradients, count)) return;
+    for (int32_t i = last - 1; i >= 0 && !g->error.code; i--) {
         reverse r = {.g = g, .node = g->nodes[i]};
-        r.dy = g->grad_of[r.node.out[0]];
-        if (r.dy != SID2_NONE && g->tensors[r.node.out[0]].requires_grad) rules[r.node.op](&r);
+        if (r.node.phase != SID2_FORWARD) continue;
+        sid2_tensor y = r.node.out[0];
+        if (sid2_graph_base(g, y) != y) continue; /* written into a part of an external */
+        r.dy = g->grad_of[y];
+        if (r.dy != SID2_NONE && g->tensors[y].requires_grad) rules[r.node.op](&r);
     }
-    for (int32_t i = forward; i < g->node_count; i++) g->nodes[i].phase = SID2_BACKWARD;
+    for (int32_t i = last; i < g->node_count; i++) g->nodes[i].phase = SID2_BACKWARD;
 }
 
-sid2_tensor sid2_graph_grad(const sid2_graph *g, sid2_tensor tensor)
+sid2_tensor sid2_graph_grad(sid2_graph *g, sid2_tensor tensor)
 {
-    return tensor >= 0 && tensor < g->grad_count ? g->grad_of[tensor] : SID2_NONE;
+    if (tensor < 0 || tensor >= g->grad_count) return SID2_NONE;
+    return sid2_reshape(g, g->grad_of[owner(g, tensor)], g->tensors[tensor].shape);
 }

@@ -13,10 +13,6 @@ sid2_graph *sid2_graph_create(sid2_dtype compute)
     g->compute = compute;
     g->master = compute == SID2_F64 ? SID2_F64 : SID2_F32;
     g->segment = -1;
-    g->weights = sid2_graph_external(g, "weights", g->master, sid2_shape_of(0));
-    g->grads = sid2_graph_external(g, "grads", g->master, sid2_shape_of(0));
-    g->weights_low =
-        compute == g->master ? g->weights : sid2_graph_external(g, "weights_low", compute, sid2_shape_of(0));
     return g;
 }
 
@@ -24,10 +20,14 @@ void sid2_graph_destroy(sid2_graph *g)
 {
     if (!g) return;
     for (int32_t i = 0; i < g->tensor_count; i++) free((char *)g->tensors[i].name);
-    for (int32_t i = 0; i < g->param_count; i++) free((char *)g->params[i].name);
+    for (int32_t s = 0; s < g->params_count; s++) {
+        sid2_params *params = &g->params[s];
+        for (int32_t i = 0; i < params->count; i++) free((char *)params->item[i].name);
+        free(params->item);
+        free((char *)params->name);
+    }
     free(g->tensors);
     free(g->nodes);
-    free(g->params);
     free(g->grad_of);
     free(g);
 }
@@ -89,15 +89,16 @@ sid2_tensor sid2_graph_variable(sid2_graph *g, const char *name, sid2_dtype dtyp
     return add_external(g, name, dtype, shape, true);
 }
 
-static sid2_tensor add_view(sid2_graph *g, sid2_tensor base, int64_t offset, sid2_shape shape, bool grad)
+static sid2_tensor add_view(sid2_graph *g, sid2_tensor of, int64_t offset, sid2_shape shape, bool grad)
 {
-    if (g->error.code) return SID2_NONE;
-    return add_tensor(g, (sid2_tensor_info){.dtype = g->tensors[base].dtype,
+    if (g->error.code || of == SID2_NONE) return SID2_NONE;
+    const sid2_tensor_info *info = &g->tensors[of];
+    return add_tensor(g, (sid2_tensor_info){.dtype = info->dtype,
                                             .shape = shape,
-                                            .external = true,
+                                            .external = info->external,
                                             .requires_grad = grad,
-                                            .base = base,
-                                            .offset = offset,
+                                            .base = sid2_graph_base(g, of),
+                                            .offset = info->offset + offset,
                                             .producer = -1});
 }
 
@@ -106,30 +107,101 @@ sid2_tensor sid2_graph_view(sid2_graph *g, sid2_tensor base, int64_t offset, sid
     return add_view(g, base, offset, shape, false);
 }
 
+sid2_tensor sid2_reshape(sid2_graph *g, sid2_tensor x, sid2_shape shape)
+{
+    if (g->error.code || x == SID2_NONE) return SID2_NONE;
+    const sid2_tensor_info *info = &g->tensors[x];
+    if (sid2_shape_equal(info->shape, shape)) return x;
+    if (sid2_shape_count(info->shape) != sid2_shape_count(shape)) {
+        char text[2][64];
+        sid2_fail(&g->error, SID2_ERR_INTERNAL, "a tensor of %s cannot become %s",
+                  sid2_shape_text(info->shape, text[0]), sid2_shape_text(shape, text[1]));
+        return SID2_NONE;
+    }
+    /* Reshaped back, it is the tensor itself again. */
+    sid2_tensor base = sid2_graph_base(g, x);
+    const sid2_tensor_info *b = &g->tensors[base];
+    if (sid2_shape_equal(b->shape, shape) && b->requires_grad == info->requires_grad) return base;
+    return add_view(g, x, 0, shape, info->requires_grad);
+}
+
+sid2_tensor sid2_stop_gradient(sid2_graph *g, sid2_tensor x)
+{
+    if (g->error.code || x == SID2_NONE || !g->tensors[x].requires_grad) return x;
+    return add_view(g, x, 0, g->tensors[x].shape, false);
+}
+
 sid2_tensor sid2_graph_activation(sid2_graph *g, sid2_type type)
 {
     return add_tensor(
         g, (sid2_tensor_info){.dtype = type.dtype, .shape = type.shape, .base = SID2_NONE, .producer = -1});
 }
 
-sid2_tensor sid2_graph_param(sid2_graph *g, const char *name, sid2_shape shape, bool matrix, float init_mean,
-                             float init_std)
+/* A flat buffer of a set: "weights", or "teacher.weights". */
+static sid2_tensor add_flat(sid2_graph *g, const sid2_params *params, const char *what, sid2_dtype dtype)
 {
-    for (int32_t i = 0; i < g->param_count; i++)
-        if (!strcmp(g->params[i].name, name)) return g->params[i].tensor;
-    if (!grow(g, (void **)&g->params, g->param_count, &g->param_capacity, sizeof *g->params))
+    char name[96];
+    snprintf(name, sizeof name, "%s%s%s", params->name, params->name[0] ? "." : "", what);
+    return sid2_graph_external(g, name, dtype, sid2_shape_of(0));
+}
+
+sid2_params *sid2_graph_params(sid2_graph *g, const char *name, bool trained)
+{
+    if (g->error.code) return NULL;
+    for (int32_t s = 0; s < g->params_count; s++) {
+        sid2_params *params = &g->params[s];
+        if (strcmp(params->name, name) != 0) continue;
+        if (params->trained == trained) return params;
+        return sid2_fail(&g->error, SID2_ERR_INTERNAL, "the parameters '%s' are %s elsewhere in the graph",
+                         name, params->trained ? "trained" : "frozen"),
+               NULL;
+    }
+    if (g->params_count == SID2_MAX_PARAMS || strlen(name) > 64)
+        return sid2_fail(&g->error, SID2_ERR_INTERNAL,
+                         "the parameters '%s' are one set too many, or their name is long", name),
+               NULL;
+    sid2_params *params = &g->params[g->params_count];
+    *params = (sid2_params){.name = copy_name(g, name), .trained = trained, .grads = SID2_NONE};
+    if (!params->name) return NULL;
+    g->params_count++;
+    params->weights = params->weights_low = add_flat(g, params, "weights", g->master);
+    if (trained) params->grads = add_flat(g, params, "grads", g->master);
+    if (g->compute != g->master) params->weights_low = add_flat(g, params, "weights_low", g->compute);
+    return g->error.code ? NULL : params;
+}
+
+/* A parameter that is there already, asked for again. */
+static sid2_tensor same_param(sid2_graph *g, const sid2_param *known, sid2_shape shape, bool matrix)
+{
+    char text[2][64];
+    if (sid2_shape_equal(known->shape, shape) && known->matrix == matrix) return known->tensor;
+    sid2_fail(&g->error, SID2_ERR_INTERNAL,
+              "the parameter '%s' is a %s of %s, and was asked for as a %s of %s", known->name,
+              known->matrix ? "matrix" : "vector", sid2_shape_text(known->shape, text[0]),
+              matrix ? "matrix" : "vector", sid2_shape_text(shape, text[1]));
+    return SID2_NONE;
+}
+
+sid2_tensor sid2_graph_param(sid2_graph *g, sid2_params *params, const char *name, sid2_shape shape,
+                             bool matrix, float init_mean, float init_std)
+{
+    if (g->error.code || !params) return SID2_NONE;
+    for (int32_t i = 0; i < params->count; i++)
+        if (!strcmp(params->item[i].name, name)) return same_param(g, &params->item[i], shape, matrix);
+    if (!grow(g, (void **)&params->item, params->count, &params->capacity, sizeof *params->item))
         return SID2_NONE;
     sid2_param param = {.name = copy_name(g, name),
                         .shape = shape,
-                        .offset = g->param_elements,
+                        .offset = params->elements,
                         .init_mean = init_mean,
                         .init_std = init_std,
                         .matrix = matrix};
     if (!param.name) return SID2_NONE;
-    param.tensor = add_view(g, matrix ? g->weights_low : g->weights, param.offset, shape, true);
-    g->params[g->param_count++] = param;
+    param.tensor =
+        add_view(g, matrix ? params->weights_low : params->weights, param.offset, shape, params->trained);
+    params->item[params->count++] = param;
     int64_t end = param.offset + sid2_shape_count(shape);
-    g->param_elements = (end + SID2_PARAM_ALIGN - 1) / SID2_PARAM_ALIGN * SID2_PARAM_ALIGN;
+    params->elements = (end + SID2_PARAM_ALIGN - 1) / SID2_PARAM_ALIGN * SID2_PARAM_ALIGN;
     return param.tensor;
 }
 
@@ -203,27 +275,72 @@ void sid2_graph_emit_into(sid2_graph *g, sid2_op op, sid2_attr attr, const sid2_
 sid2_tensor sid2_graph_output(const sid2_graph *g, sid2_tensor tensor, int index)
 {
     if (tensor == SID2_NONE || g->error.code) return SID2_NONE;
-    return g->nodes[g->tensors[tensor].producer].out[index];
+    return g->nodes[g->tensors[sid2_graph_base(g, tensor)].producer].out[index];
 }
 
 sid2_tensor sid2_graph_export(sid2_graph *g, sid2_tensor tensor, const char *name)
 {
     if (tensor == SID2_NONE || g->error.code) return SID2_NONE;
-    sid2_tensor_info *t = &g->tensors[tensor];
-    if (t->external || sid2_graph_find(g, name) != SID2_NONE)
+    sid2_tensor base = sid2_graph_base(g, tensor);
+    if (g->tensors[base].external || sid2_graph_find(g, name) != SID2_NONE)
         return sid2_fail(&g->error, SID2_ERR_INTERNAL, "cannot export a tensor as '%s'", name), SID2_NONE;
     char *copy = copy_name(g, name);
     if (!copy) return SID2_NONE;
-    t->name = copy;
-    t->external = true;
+    g->tensors[base].name = copy;
+    for (sid2_tensor t = 0; t < g->tensor_count; t++)
+        if (sid2_graph_base(g, t) == base) g->tensors[t].external = true;
     return tensor;
+}
+
+/* ---- Stops ---- */
+
+void sid2_graph_stop(sid2_graph *g, const char *name, sid2_tensor tensor, int64_t first, int64_t count)
+{
+    if (g->error.code || tensor == SID2_NONE) return;
+    if (g->stop_count == SID2_MAX_STOPS || strlen(name) >= sizeof g->stops[0].name ||
+        sid2_graph_stop_at(g, name) >= 0) {
+        sid2_fail(&g->error, SID2_ERR_INTERNAL,
+                  "'%s' is one stop too many, too long a name, or there already", name);
+        return;
+    }
+    sid2_stop *stop = &g->stops[g->stop_count++];
+    snprintf(stop->name, sizeof stop->name, "%s", name);
+    stop->tensor = sid2_graph_base(g, tensor);
+    stop->first = g->tensors[tensor].offset + first;
+    stop->count = count;
+}
+
+static bool writes(const sid2_graph *g, const sid2_node *node, const sid2_stop *stop)
+{
+    for (int k = 0; k < SID2_MAX_OUTPUTS; k++) {
+        sid2_tensor t = node->out[k];
+        if (t == SID2_NONE || sid2_graph_base(g, t) != stop->tensor) continue;
+        int64_t first = g->tensors[t].offset, end = first + sid2_shape_count(g->tensors[t].shape);
+        if (first < stop->first + stop->count && stop->first < end) return true;
+    }
+    return false;
+}
+
+int32_t sid2_graph_stop_at(const sid2_graph *g, const char *name)
+{
+    for (int32_t s = 0; s < g->stop_count; s++) {
+        if (strcmp(g->stops[s].name, name) != 0) continue;
+        int32_t end = g->node_count;
+        while (end > 0 && !writes(g, &g->nodes[end - 1], &g->stops[s])) end--;
+        return end;
+    }
+    return -1;
 }
 
 bool sid2_graph_finish(sid2_graph *g, sid2_error *err)
 {
     if (g->error.code) return sid2_fail(err, g->error.code, "%s", g->error.message);
-    sid2_shape flat = sid2_shape_of(g->param_elements);
-    g->tensors[g->weights].shape = g->tensors[g->weights_low].shape = g->tensors[g->grads].shape = flat;
+    for (int32_t s = 0; s < g->params_count; s++) {
+        const sid2_params *params = &g->params[s];
+        sid2_shape flat = sid2_shape_of(params->elements);
+        g->tensors[params->weights].shape = g->tensors[params->weights_low].shape = flat;
+        if (params->trained) g->tensors[params->grads].shape = flat;
+    }
     return true;
 }
 

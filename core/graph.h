@@ -7,9 +7,13 @@
  *     build ─► sid2_graph_fuse ─► sid2_graph_backward ─► sid2_graph_fit (recompute) ─► sid2_plan_create
  *
  * Tensors live in one of two places. *Activations* live in the arena that the plan lays out. *Externals*
- * live in buffers bound by name when a program is made: inputs, outputs, and the flat buffers that hold all
- * parameters (`weights`, f32; `weights_low`, the same numbers in the compute type; `grads`). A parameter is
- * a view into these, at the same element offset in each, so norm, Adam, EMA and casts are one call over
+ * live in buffers bound by name when a program is made: inputs, outputs, and the flat buffers that hold
+ * parameters. A *view* is another look at either: a reshape, or a part of an external. It costs nothing.
+ *
+ * A *parameter set* is a network's parameters, under a name, trained or frozen; a graph may have several (a
+ * teacher and its student). Its flat buffers are `weights` (f32), `weights_low` (the same numbers in the
+ * compute type) and, where trained, `grads`: of the set "teacher", "teacher.weights" and so on. A parameter is
+ * a view into these, at the same element offset in each, so norm, Adam, averages and casts are one call over
  * everything and a checkpoint is a slice. */
 #ifndef SID2_GRAPH_H
 #define SID2_GRAPH_H
@@ -24,10 +28,10 @@ typedef struct sid2_tensor_info {
     sid2_dtype dtype;
     sid2_shape shape;
     bool external;
-    bool requires_grad; /* a parameter, or computed from one */
-    sid2_tensor base;   /* a view: the external it looks into; else SID2_NONE */
-    int64_t offset;     /* a view: first element within the base */
-    int32_t producer;   /* node, or -1 */
+    bool requires_grad; /* a trained parameter, or computed from one */
+    sid2_tensor base;   /* a view: what it looks into, itself no view; else SID2_NONE */
+    int64_t offset;     /* a view: first element within the base; 0 of an activation */
+    int32_t producer;   /* node, or -1; of a view too */
 } sid2_tensor_info;
 
 typedef struct sid2_node {
@@ -51,6 +55,28 @@ typedef struct sid2_param {
 
 enum { SID2_PARAM_ALIGN = 128 };
 
+/* The parameters of one network. */
+typedef struct sid2_params {
+    const char *name; /* "" where a graph has one network */
+    bool trained;     /* gradients are wanted */
+    sid2_param *item;
+    int32_t count, capacity;
+    int64_t elements;                        /* length of the flat buffers */
+    sid2_tensor weights, weights_low, grads; /* grads: SID2_NONE where frozen */
+} sid2_params;
+
+enum { SID2_MAX_PARAMS = 8 }; /* sets of a graph */
+
+/* A named place between two nodes: after the last node that writes elements first .. first + count - 1 of a
+ * tensor. A program can be run up to there (device.h). */
+typedef struct sid2_stop {
+    char name[32];
+    sid2_tensor tensor; /* no view */
+    int64_t first, count;
+} sid2_stop;
+
+enum { SID2_MAX_STOPS = 16 };
+
 typedef struct sid2_graph {
     sid2_dtype compute; /* of activations and matrices: f32, bf16, f16; f64 makes everything f64 */
     sid2_dtype master;  /* of parameters, statistics, gradients: f32, or f64 with compute f64 */
@@ -58,10 +84,10 @@ typedef struct sid2_graph {
     int32_t tensor_count, tensor_capacity;
     sid2_node *nodes;
     int32_t node_count, node_capacity;
-    sid2_param *params;
-    int32_t param_count, param_capacity;
-    int64_t param_elements; /* length of the flat buffers */
-    sid2_tensor weights, weights_low, grads;
+    sid2_params params[SID2_MAX_PARAMS];
+    int32_t params_count;
+    sid2_stop stops[SID2_MAX_STOPS];
+    int32_t stop_count;
     sid2_tensor *grad_of; /* after sid2_graph_backward: gradient by forward tensor, or SID2_NONE */
     int32_t grad_count;
     int32_t segment; /* given to the nodes that follow */
@@ -78,11 +104,19 @@ sid2_tensor sid2_graph_external(sid2_graph *g, const char *name, sid2_dtype dtyp
 /* The same, with a gradient wanted (tests). Its gradient is the external "grad:<name>" where an operator
  * accumulates it, else an activation; see sid2_graph_grad. */
 sid2_tensor sid2_graph_variable(sid2_graph *g, const char *name, sid2_dtype dtype, sid2_shape shape);
-/* A parameter; the first use of a name creates it, later uses return the same view. */
-sid2_tensor sid2_graph_param(sid2_graph *g, const char *name, sid2_shape shape, bool matrix, float init_mean,
-                             float init_std);
+/* The set of parameters called `name` (copied; ""), made at its first use. It is trained or frozen for the whole
+ * graph: the other on a later use is an error. NULL after an error; lives as long as the graph. */
+sid2_params *sid2_graph_params(sid2_graph *g, const char *name, bool trained);
+/* A parameter; the first use of a name in a set creates it, later uses return the same view, and must want the
+ * same shape and kind. */
+sid2_tensor sid2_graph_param(sid2_graph *g, sid2_params *params, const char *name, sid2_shape shape,
+                             bool matrix, float init_mean, float init_std);
 /* Part of an external, from element `offset`. */
 sid2_tensor sid2_graph_view(sid2_graph *g, sid2_tensor base, int64_t offset, sid2_shape shape);
+/* The same elements under another shape: no node, no memory. Gradients pass through. */
+sid2_tensor sid2_reshape(sid2_graph *g, sid2_tensor x, sid2_shape shape);
+/* The same tensor, through which no gradient passes. No node, no memory. */
+sid2_tensor sid2_stop_gradient(sid2_graph *g, sid2_tensor x);
 /* A tensor that no node has written yet, to be named as an output of sid2_graph_emit_into. */
 sid2_tensor sid2_graph_activation(sid2_graph *g, sid2_type type);
 /* Marks what follows as one unit of recomputation (a block). -1: never recomputed. */
@@ -136,20 +170,32 @@ sid2_tensor sid2_diffusion_loss(sid2_graph *g, sid2_tensor v, sid2_tensor z, sid
 /* ---- Passes ---- */
 /* Merges norm+FiLM+activation, activation+FiLM, and additions into the operator that can take them. */
 void sid2_graph_fuse(sid2_graph *g);
-/* Appends the backward pass of `loss` given its gradient `dloss`. Parameter gradients are added to `grads`. */
-void sid2_graph_backward(sid2_graph *g, sid2_tensor loss, sid2_tensor dloss);
-/* The gradient of a variable after the backward pass, or SID2_NONE. */
-sid2_tensor sid2_graph_grad(const sid2_graph *g, sid2_tensor tensor);
+/* Appends the backward pass of `count` tensors, anywhere in the graph, given the gradient of each (of its shape
+ * and type). Gradients of parameters are added to their sets' `grads`. A graph may have several such passes, each
+ * over all that was built forward. */
+void sid2_graph_backward(sid2_graph *g, const sid2_tensor *outputs, const sid2_tensor *gradients, int count);
+/* The gradient of a variable or activation after the (last) backward pass, or SID2_NONE. */
+sid2_tensor sid2_graph_grad(sid2_graph *g, sid2_tensor tensor);
 /* Drops the activations of the chosen segments after the forward pass and computes them again before
  * their backward pass. `segments` has segment_count entries. */
 void sid2_graph_recompute(sid2_graph *g, const bool *segments);
 /* Recomputes as few segments as needed, cheapest first, for the plan to fit in `arena_bytes`. Returns how
  * many were chosen, or -1 when it cannot fit; *least_bytes then holds the smallest arena that would do. */
 int sid2_graph_fit(sid2_graph *g, size_t arena_bytes, size_t *least_bytes);
+/* Names the place after the last node that writes elements first .. first + count - 1 of `tensor`: the end of the
+ * backward pass for a range of `grads`, or an activation that the host wants to see. Passes may follow. */
+void sid2_graph_stop(sid2_graph *g, const char *name, sid2_tensor tensor, int64_t first, int64_t count);
 /* Ends building: sizes the flat buffers and reports the first error of any builder or pass. */
 bool sid2_graph_finish(sid2_graph *g, sid2_error *err);
 
 /* ---- Questions ---- */
+/* How many nodes come before a stop: 0 .. node_count; -1 where nothing has that name. */
+int32_t sid2_graph_stop_at(const sid2_graph *g, const char *name);
+/* What a view looks into; of any other tensor, itself. */
+static inline sid2_tensor sid2_graph_base(const sid2_graph *g, sid2_tensor tensor)
+{
+    return g->tensors[tensor].base == SID2_NONE ? tensor : g->tensors[tensor].base;
+}
 sid2_tensor sid2_graph_find(const sid2_graph *g, const char *external_name);
 sid2_type sid2_graph_type(const sid2_graph *g, sid2_tensor tensor); /* rank -1 for SID2_NONE */
 sid2_cost sid2_graph_node_cost(const sid2_graph *g, const sid2_node *node);

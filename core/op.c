@@ -12,7 +12,7 @@ static const struct {
 #include "op.def"
 };
 
-/* Reads "x w bias? residual?=" into slots; returns how many. */
+/* Reads "x w* bias?* residual?=&" into slots; returns how many. */
 static int parse_slots(const char *text, sid2_slot *slots)
 {
     int count = 0;
@@ -21,7 +21,9 @@ static int parse_slots(const char *text, sid2_slot *slots)
         for (; *p && *p != ' '; p++) {
             slot.optional |= *p == '?';
             slot.inplace |= *p == '=';
+            slot.added |= *p == '&';
             slot.accumulate |= *p == '+';
+            slot.whole |= *p == '*';
         }
         slots[count++] = slot;
         while (*p == ' ') p++;

@@ -37,7 +37,9 @@ typedef struct sid2_attr {
 typedef struct sid2_slot {
     bool optional;
     bool inplace;    /* input: output 0 may overwrite it */
+    bool added;      /* input: added to output 0, whose shape it has */
     bool accumulate; /* output: added to */
+    bool whole; /* one for the whole batch; every other slot begins with the batch, or a multiple of it */
 } sid2_slot;
 
 typedef struct sid2_op_info {

@@ -610,6 +610,9 @@ bool sid2_opcase_draw(sid2_op op, sid2_dtype compute, sid2_draw *draw, sid2_opca
     rules[op](&m);
     for (int i = 0; i < info.output_count; i++) /* dbias and the like, where nothing above said no */
         if (info.output[i].optional && c->wanted[i]) c->wanted[i] = chance(&m, 0.8);
+    bool any = false;
+    for (int i = 0; i < info.output_count; i++) any |= c->wanted[i];
+    if (!any) c->wanted[0] = true;
 
     sid2_type in[SID2_MAX_INPUTS];
     for (int i = 0; i < SID2_MAX_INPUTS; i++) in[i] = c->in[i].type;

@@ -53,8 +53,10 @@ static bool merge_activation(const sid2_node *p, const sid2_node *n, sid2_node *
 /* A sum with the output of an operator that can add a residual. */
 static bool merge_add(const sid2_graph *g, const sid2_node *p, sid2_tensor other, sid2_node *merged)
 {
-    int slot = p->op == SID2_OP_linear || p->op == SID2_OP_conv2d ? 3 : p->op == SID2_OP_upsample2 ? 1 : -1;
-    if (slot < 0 || p->in[slot] != SID2_NONE) return false;
+    const sid2_op_info info = sid2_op_describe(p->op);
+    int slot = 0;
+    while (slot < info.input_count && !info.input[slot].added) slot++;
+    if (slot == info.input_count || p->in[slot] != SID2_NONE) return false;
     if (g->tensors[other].dtype != g->tensors[p->out[0]].dtype) return false;
     *merged = *p;
     merged->in[slot] = other;
@@ -72,7 +74,7 @@ void sid2_graph_fuse(sid2_graph *g)
     }
     for (int32_t i = 0; i < g->node_count; i++)
         for (int k = 0; k < SID2_MAX_INPUTS; k++)
-            if (g->nodes[i].in[k] != SID2_NONE) uses[g->nodes[i].in[k]]++;
+            if (g->nodes[i].in[k] != SID2_NONE) uses[sid2_graph_base(g, g->nodes[i].in[k])]++;
 
     for (int32_t i = 0; i < g->node_count; i++) {
         sid2_node *n = &g->nodes[i];
@@ -111,8 +113,8 @@ done:
 typedef struct rewriting {
     sid2_graph *g;
     int32_t old_tensors;
-    bool *boundary;    /* by tensor: used in the forward pass outside its own segment */
-    sid2_tensor *twin; /* by tensor: the recomputed one, or SID2_NONE */
+    bool *boundary;    /* by tensor that is no view: used in the forward pass outside its own segment */
+    sid2_tensor *twin; /* by tensor: the recomputed one, or SID2_NONE; of a view, a view of the base's */
     sid2_node *nodes;  /* the new list */
     int32_t count, capacity;
 } rewriting;
@@ -132,9 +134,10 @@ static bool push(rewriting *w, const sid2_node *node)
 /* Whether tensor t is dropped after the forward pass: made inside a chosen segment and used only there. */
 static bool dropped(const rewriting *w, const bool *segments, sid2_tensor t)
 {
-    if (t == SID2_NONE || t >= w->old_tensors || w->boundary[t]) return false;
-    const sid2_tensor_info *info = &w->g->tensors[t];
-    if (info->external || info->producer < 0) return false;
+    if (t == SID2_NONE || t >= w->old_tensors) return false;
+    sid2_tensor base = sid2_graph_base(w->g, t);
+    const sid2_tensor_info *info = &w->g->tensors[base];
+    if (w->boundary[base] || info->external || info->producer < 0) return false;
     const sid2_node *p = &w->g->nodes[info->producer];
     return p->phase == SID2_FORWARD && p->segment >= 0 && segments[p->segment];
 }
@@ -143,6 +146,12 @@ static bool dropped(const rewriting *w, const bool *segments, sid2_tensor t)
 static bool recompute(rewriting *w, const bool *segments, sid2_tensor t)
 {
     if (!dropped(w, segments, t) || w->twin[t] != SID2_NONE) return true;
+    sid2_tensor base = sid2_graph_base(w->g, t);
+    if (base != t) {
+        if (!recompute(w, segments, base)) return false;
+        w->twin[t] = sid2_reshape(w->g, w->twin[base], w->g->tensors[t].shape);
+        return w->twin[t] != SID2_NONE;
+    }
     sid2_node node = w->g->nodes[w->g->tensors[t].producer];
     for (int k = 0; k < SID2_MAX_INPUTS; k++) {
         if (!recompute(w, segments, node.in[k])) return false;
@@ -172,7 +181,7 @@ void sid2_graph_recompute(sid2_graph *g, const bool *segments)
         const sid2_node *n = &g->nodes[i];
         if (n->phase != SID2_FORWARD) continue;
         for (int k = 0; k < SID2_MAX_INPUTS; k++) {
-            sid2_tensor t = n->in[k];
+            sid2_tensor t = n->in[k] == SID2_NONE ? SID2_NONE : sid2_graph_base(g, n->in[k]);
             if (t == SID2_NONE || g->tensors[t].producer < 0) continue;
             if (g->nodes[g->tensors[t].producer].segment != n->segment) w.boundary[t] = true;
         }

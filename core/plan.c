@@ -29,11 +29,13 @@ static sid2_tensor reusable_input(const sid2_graph *g, int32_t i, const int32_t 
     sid2_tensor y = n->out[0];
     if (y == SID2_NONE || g->tensors[y].external) return SID2_NONE;
     for (int k = 0; k < info.input_count; k++) {
-        sid2_tensor x = n->in[k];
-        if (!info.input[k].inplace || x == SID2_NONE || g->tensors[x].external || last_use[x] != i) continue;
+        if (!info.input[k].inplace || n->in[k] == SID2_NONE) continue;
+        sid2_tensor x = sid2_graph_base(g, n->in[k]);
+        if (g->tensors[x].external || last_use[x] != i) continue;
         if (g->tensors[x].dtype != g->tensors[y].dtype || tensor_bytes(g, x) != tensor_bytes(g, y)) continue;
         int times = 0;
-        for (int j = 0; j < info.input_count; j++) times += n->in[j] == x;
+        for (int j = 0; j < info.input_count; j++)
+            times += n->in[j] != SID2_NONE && sid2_graph_base(g, n->in[j]) == x;
         if (times == 1) return x;
     }
     return SID2_NONE;
@@ -84,7 +86,7 @@ sid2_plan *sid2_plan_create(const sid2_graph *g, size_t alignment, sid2_error *e
     for (sid2_tensor t = 0; t < g->tensor_count; t++) last_use[t] = -1, block_of[t] = -1;
     for (int32_t i = 0; i < g->node_count; i++)
         for (int k = 0; k < SID2_MAX_INPUTS; k++)
-            if (g->nodes[i].in[k] != SID2_NONE) last_use[g->nodes[i].in[k]] = i;
+            if (g->nodes[i].in[k] != SID2_NONE) last_use[sid2_graph_base(g, g->nodes[i].in[k])] = i;
 
     int32_t count = 0;
     for (int32_t i = 0; i < g->node_count; i++) {
@@ -143,8 +145,8 @@ void sid2_plan_destroy(sid2_plan *plan)
 sid2_place sid2_plan_place(const sid2_plan *plan, const sid2_graph *graph, sid2_tensor tensor)
 {
     const sid2_tensor_info *info = &graph->tensors[tensor];
-    if (info->base != SID2_NONE)
-        return (sid2_place){info->base, (size_t)info->offset * sid2_dtype_size(info->dtype)};
-    if (info->external) return (sid2_place){tensor, 0};
-    return (sid2_place){SID2_NONE, plan->offset[tensor]};
+    sid2_tensor base = sid2_graph_base(graph, tensor);
+    size_t offset = (size_t)info->offset * sid2_dtype_size(info->dtype);
+    if (info->external) return (sid2_place){base, offset};
+    return (sid2_place){SID2_NONE, plan->offset[base] + offset};
 }

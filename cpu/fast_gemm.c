@@ -202,14 +202,15 @@ void FAST(linear_wgrad)(sid2_cpu_call *call)
 {
     const sid2_cpu_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
     int64_t m = last(dy), n = last(x);
-    multiply(call, &(product){.a = plain(dy),
-                              .a_across = true,
-                              .b = plain(x),
-                              .m = m,
-                              .n = n,
-                              .k = count(x) / n,
-                              .y = dw,
-                              .add = true});
+    if (dw->data)
+        multiply(call, &(product){.a = plain(dy),
+                                  .a_across = true,
+                                  .b = plain(x),
+                                  .m = m,
+                                  .n = n,
+                                  .k = count(x) / n,
+                                  .y = dw,
+                                  .add = true});
     if (call->out[1].data) add_columns(call, dy, call->out[1].data);
 }
 

@@ -357,7 +357,7 @@ static void film_grad(const group_norm *g, const sid2_cpu_tensor *dfilm, int64_t
     store(buffer, dfilm, n * 2 * channels, 2 * channels);
 }
 
-/* Adds the gradients of gamma and beta, samples in order. */
+/* Adds the gradients of gamma and beta, where wanted, samples in order. */
 static void parameter_grad(const group_norm *g, float *dgamma, float *dbeta, float *film_buffer)
 {
     int64_t channels = g->span.channels;
@@ -366,8 +366,8 @@ static void parameter_grad(const group_norm *g, float *dgamma, float *dbeta, flo
         const float *sum = g->sums + n * 2 * channels, *product = sum + channels;
         for (int64_t c = 0; c < channels; c++) {
             float u = film ? 1.0f + film[c] : 1.0f;
-            dgamma[c] += u * product[c];
-            dbeta[c] += u * sum[c];
+            if (dgamma) dgamma[c] += u * product[c];
+            if (dbeta) dbeta[c] += u * sum[c];
         }
     }
 }

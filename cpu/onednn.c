@@ -451,6 +451,8 @@ static bool build_conv_wgrad(sid2_cpu_call *call, state *s, const geometry *g)
 static bool prepare_wgrad(sid2_cpu_call *call, sid2_error *err)
 {
     const sid2_cpu_tensor *x = &call->in[0], *dy = &call->in[1];
+    if (!call->out[0].data) /* the bias gradient alone is no product */
+        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: not a weight gradient", sid2_op_name(call->op));
     geometry g = geometry_of(x, &call->out[0], last(dy));
     int before = begin(call);
     state *s = make_state(call, err);

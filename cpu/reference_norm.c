@@ -47,7 +47,7 @@ static void normalise(set s, affine a, bool center, double eps, const double *x,
     stats[1] = rstd;
 }
 
-/* Where the gradients of a norm go; dbeta and dfilm may be NULL. dfilm is this sample's. */
+/* Where the gradients of a norm go; each may be NULL. dfilm is this sample's. */
 typedef struct sums {
     double *dgamma, *dbeta, *dfilm;
 } sums;
@@ -67,7 +67,7 @@ static void differentiate(set s, affine a, bool center, const double *stats, con
                 to.dfilm[c] += du * h;
                 to.dfilm[a.channels + c] += du;
             }
-            to.dgamma[c] += dh * n;
+            if (to.dgamma) to.dgamma[c] += dh * n;
             if (to.dbeta) to.dbeta[c] += dh;
             sum += dn;
             dot += dn * n;

@@ -1,6 +1,7 @@
 /* Matrix products and convolutions. */
 #include "reference.h"
 
+static int64_t last_of(sid2_shape shape) { return shape.dim[shape.rank - 1]; }
 static int64_t rows_of(sid2_shape shape) { return sid2_shape_count(shape) / shape.dim[shape.rank - 1]; }
 
 void sid2_reference_linear(const sid2_reference *r)
@@ -32,10 +33,11 @@ void sid2_reference_linear_dgrad(const sid2_reference *r)
 void sid2_reference_linear_wgrad(const sid2_reference *r)
 {
     const double *x = r->in[0], *dy = r->in[1];
-    int64_t rows = rows_of(r->in_shape[0]), outs = r->out_shape[0].dim[0], ins = r->out_shape[0].dim[1];
+    int64_t rows = rows_of(r->in_shape[0]), outs = last_of(r->in_shape[1]), ins = last_of(r->in_shape[0]);
     for (int64_t m = 0; m < rows; m++)
         for (int64_t n = 0; n < outs; n++) {
-            for (int64_t k = 0; k < ins; k++) r->out[0][n * ins + k] += dy[m * outs + n] * x[m * ins + k];
+            for (int64_t k = 0; r->out[0] && k < ins; k++)
+                r->out[0][n * ins + k] += dy[m * outs + n] * x[m * ins + k];
             if (r->out[1]) r->out[1][n] += dy[m * outs + n];
         }
 }

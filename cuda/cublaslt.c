@@ -273,7 +273,7 @@ static bool prepare(sid2_cuda_call *call, sid2_error *err)
 {
     roles r = roles_of(call);
     request asked;
-    if (!call->target->cublaslt || !ask(call, &r, &asked))
+    if (!call->target->cublaslt || !r.d->data || !ask(call, &r, &asked))
         return sid2_fail(err, SID2_ERR_UNSUPPORTED, "cublasLt has no such product");
     state *s = calloc(1, sizeof *s);
     if (!s) return sid2_fail(err, SID2_ERR_MEMORY, "no memory to prepare %s", sid2_op_name(call->op));

@@ -41,8 +41,10 @@ static sid2_cuda_tensor bind(const binder *b, sid2_tensor tensor)
     sid2_place place = sid2_plan_place(b->plan, b->graph, tensor);
     char *memory = place.external == SID2_NONE ? b->arena : b->externals[place.external]->handle;
     sid2_cuda_tensor t = {.dtype = info->dtype, .shape = info->shape, .data = memory + place.offset};
-    sid2_tensor low = b->graph->weights_low;
-    if (info->base == b->graph->weights && low != info->base && b->externals[low]) {
+    for (int32_t s = 0; s < b->graph->params_count; ++s) {
+        const sid2_params *params = &b->graph->params[s];
+        sid2_tensor low = params->weights_low;
+        if (info->base != params->weights || low == info->base || !b->externals[low]) continue;
         t.low_dtype = b->graph->tensors[low].dtype;
         t.low = (char *)b->externals[low]->handle + (size_t)info->offset * sid2_dtype_size(t.low_dtype);
     }

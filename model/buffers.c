@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Whether a tensor is an external that some node reads or writes, itself or through a view. (A graph always
- * has `grads`, as large as the weights, but only training uses it.) */
+/* Whether a tensor is an external that some node reads or writes, itself or through a view. (A set of
+ * parameters has all its flat buffers, also those that a graph does not use.) */
 static bool is_buffer(const sid2_graph *graph, sid2_tensor tensor)
 {
     if (!graph->tensors[tensor].external || graph->tensors[tensor].base != SID2_NONE) return false;

@@ -59,13 +59,15 @@ typedef struct arrays {
     float *weights, *ema, *m, *v;
 } arrays;
 
+static const sid2_params *params_of(const sid2_trainer *t) { return &t->training.step->params[0]; }
+
 static const char *const array_names[] = {"weights", "ema", "m", "v"};
 
-static bool arrays_create(arrays *a, const sid2_graph *g, sid2_error *err)
+static bool arrays_create(arrays *a, const sid2_params *params, sid2_error *err)
 {
     float **const slot[] = {&a->weights, &a->ema, &a->m, &a->v};
-    float *block = calloc((size_t)g->param_elements * 4, sizeof *block);
-    for (int i = 0; i < 4; i++) *slot[i] = block ? block + i * g->param_elements : NULL;
+    float *block = calloc((size_t)params->elements * 4, sizeof *block);
+    for (int i = 0; i < 4; i++) *slot[i] = block ? block + i * params->elements : NULL;
     return block || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
 }
 
@@ -73,10 +75,10 @@ static void arrays_destroy(arrays *a) { free(a->weights); }
 
 static bool upload_arrays(sid2_trainer *t, const arrays *a, sid2_error *err)
 {
-    const sid2_graph *g = t->training.step;
-    float *zero = calloc((size_t)g->param_elements, sizeof *zero);
+    const sid2_params *params = params_of(t);
+    float *zero = calloc((size_t)params->elements, sizeof *zero);
     bool ok = (zero || sid2_fail(err, SID2_ERR_MEMORY, "out of memory")) &&
-              sid2_weights_upload(&t->buffers, g, a->weights, err) &&
+              sid2_weights_upload(&t->buffers, t->training.step, params, a->weights, err) &&
               sid2_buffers_upload(&t->buffers, "ema", a->ema, err) &&
               sid2_buffers_upload(&t->buffers, "m", a->m, err) &&
               sid2_buffers_upload(&t->buffers, "v", a->v, err) &&
@@ -88,14 +90,14 @@ static bool upload_arrays(sid2_trainer *t, const arrays *a, sid2_error *err)
 
 static bool save_files(const sid2_trainer *t, const arrays *a, const char *directory, sid2_error *err)
 {
-    const sid2_graph *g = t->training.step;
+    const sid2_params *params = params_of(t);
     const sid2_weights_part weights = {"", a->weights}, ema = {"", a->ema},
                             optimizer[] = {{"m.", a->m}, {"v.", a->v}};
     char path[PATH_SIZE];
     return sid2_config_save(&t->config, join(path, directory, "config.ini"), err) &&
-           sid2_weights_save(join(path, directory, "ema.safetensors"), g, &ema, 1, err) &&
-           sid2_weights_save(join(path, directory, "weights.safetensors"), g, &weights, 1, err) &&
-           sid2_weights_save(join(path, directory, "optimizer.safetensors"), g, optimizer, 2, err) &&
+           sid2_weights_save(join(path, directory, "ema.safetensors"), params, &ema, 1, err) &&
+           sid2_weights_save(join(path, directory, "weights.safetensors"), params, &weights, 1, err) &&
+           sid2_weights_save(join(path, directory, "optimizer.safetensors"), params, optimizer, 2, err) &&
            save_state(t, join(path, directory, "state.json"), err);
 }
 
@@ -105,7 +107,7 @@ bool sid2_trainer_save(sid2_trainer *t, const char *directory, sid2_error *err)
         return sid2_fail(err, SID2_ERR_USAGE, "%s: the weights after a failed step are not saved", directory);
     arrays a;
     sid2_atomic_directory folder;
-    if (!arrays_create(&a, t->training.step, err)) return false;
+    if (!arrays_create(&a, params_of(t), err)) return false;
     float *const host[] = {a.weights, a.ema, a.m, a.v};
     bool ok = true;
     for (int i = 0; ok && i < 4; i++) ok = sid2_buffers_download(&t->buffers, array_names[i], host[i], err);
@@ -123,18 +125,20 @@ bool sid2_trainer_save(sid2_trainer *t, const char *directory, sid2_error *err)
 
 bool sid2_trainer_resume(sid2_trainer *t, const char *directory, sid2_error *err)
 {
-    const sid2_graph *g = t->training.step;
+    const sid2_params *params = params_of(t);
     char path[PATH_SIZE];
     uint64_t steps = 0, images = 0;
     arrays a;
-    if (!load_state(join(path, directory, "state.json"), &steps, &images, err) || !arrays_create(&a, g, err))
+    if (!load_state(join(path, directory, "state.json"), &steps, &images, err) ||
+        !arrays_create(&a, params, err))
         return false;
     const sid2_weights_part weights = {"", a.weights}, ema = {"", a.ema},
                             optimizer[] = {{"m.", a.m}, {"v.", a.v}};
-    bool ok = sid2_weights_load(join(path, directory, "weights.safetensors"), g, &weights, 1, NULL, err) &&
-              sid2_weights_load(join(path, directory, "ema.safetensors"), g, &ema, 1, NULL, err) &&
-              sid2_weights_load(join(path, directory, "optimizer.safetensors"), g, optimizer, 2, NULL, err) &&
-              upload_arrays(t, &a, err);
+    bool ok =
+        sid2_weights_load(join(path, directory, "weights.safetensors"), params, &weights, 1, NULL, err) &&
+        sid2_weights_load(join(path, directory, "ema.safetensors"), params, &ema, 1, NULL, err) &&
+        sid2_weights_load(join(path, directory, "optimizer.safetensors"), params, optimizer, 2, NULL, err) &&
+        upload_arrays(t, &a, err);
     arrays_destroy(&a);
     if (!ok) return false;
     t->steps = steps;
@@ -151,14 +155,14 @@ static bool starts_fresh(const char *name)
 
 bool sid2_trainer_warm_start(sid2_trainer *t, const char *directory, sid2_error *err)
 {
-    const sid2_graph *g = t->training.step;
+    const sid2_params *params = params_of(t);
     char path[PATH_SIZE];
     arrays a;
-    if (!arrays_create(&a, g, err)) return false;
-    float *initial = sid2_initial_weights(g, (uint64_t)t->config.train_seed, err);
-    size_t bytes = (size_t)g->param_elements * sizeof(float);
+    if (!arrays_create(&a, params, err)) return false;
+    float *initial = sid2_initial_weights(params, (uint64_t)t->config.train_seed, err);
+    size_t bytes = (size_t)params->elements * sizeof(float);
     if (initial) memcpy(a.weights, initial, bytes);
-    bool ok = initial && sid2_weights_load(join(path, directory, "ema.safetensors"), g,
+    bool ok = initial && sid2_weights_load(join(path, directory, "ema.safetensors"), params,
                                            &(sid2_weights_part){"", a.weights}, 1, starts_fresh, err);
     if (ok) memcpy(a.ema, a.weights, bytes);
     ok = ok && upload_arrays(t, &a, err);

@@ -28,13 +28,13 @@ static void describe_layers(const sid2_graph *g, const sid2_uvit *net, sid2_mode
         const sid2_uvit_layer *from = &net->layers[i];
         bool last = i + 1 == net->layer_count;
         int32_t end_node = last ? g->node_count : from[1].first_node;
-        int32_t end_param = last ? g->param_count : from[1].first_param;
+        int32_t end_param = last ? g->params[0].count : from[1].first_param;
         sid2_layer *layer = &info->layers[i];
         snprintf(layer->name, sizeof layer->name, "%s", from->name);
         snprintf(layer->kind, sizeof layer->kind, "%s", from->kind);
         layer->output = one_image(sid2_graph_type(g, from->output).shape);
         for (int32_t p = from->first_param; p < end_param; p++)
-            layer->parameters += sid2_shape_count(g->params[p].shape);
+            layer->parameters += sid2_shape_count(g->params[0].item[p].shape);
         for (int32_t n = from->first_node; n < end_node; n++) {
             double cost = sid2_graph_node_cost(g, &g->nodes[n]).multiply_adds;
             layer->multiply_adds += cost;
@@ -55,7 +55,8 @@ static bool describe_network(const sid2_config *config, sid2_model_info *info, s
     sid2_shape image = sid2_shape_of(1, size, size, config->model_image_channels);
     sid2_uvit net = sid2_uvit_build(
         g, config,
-        (sid2_uvit_inputs){.z = sid2_graph_external(g, "z", SID2_F32, image),
+        (sid2_uvit_inputs){.params = sid2_graph_params(g, "", false),
+                           .z = sid2_graph_external(g, "z", SID2_F32, image),
                            .time = sid2_graph_external(g, "time", SID2_F32, sid2_shape_of(1)),
                            .label = sid2_graph_external(g, "label", SID2_I32, sid2_shape_of(1)),
                            .samples = SID2_NONE,

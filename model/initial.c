@@ -4,12 +4,12 @@
 #include "normal.h"
 #include "trainer.h"
 
-float *sid2_initial_weights(const sid2_graph *graph, uint64_t seed, sid2_error *err)
+float *sid2_initial_weights(const sid2_params *params, uint64_t seed, sid2_error *err)
 {
-    float *weights = calloc((size_t)graph->param_elements, sizeof *weights);
+    float *weights = calloc((size_t)params->elements, sizeof *weights);
     if (!weights) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the initial weights"), NULL;
-    for (int32_t p = 0; p < graph->param_count; p++) {
-        const sid2_param *param = &graph->params[p];
+    for (int32_t p = 0; p < params->count; p++) {
+        const sid2_param *param = &params->item[p];
         float *out = weights + param->offset;
         int64_t count = sid2_shape_count(param->shape);
         for (int64_t i = 0; i < count; i += 4) {

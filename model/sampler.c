@@ -154,12 +154,13 @@ void sid2_sampler_destroy(sid2_sampler *s)
 bool sid2_sampler_load(sid2_sampler *s, const char *directory, bool ema, sid2_error *err)
 {
     const sid2_graph *g = s->graph[PLAIN];
-    float *flat = calloc((size_t)g->param_elements, sizeof *flat);
+    const sid2_params *params = &g->params[0];
+    float *flat = calloc((size_t)params->elements, sizeof *flat);
     if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
     char path[4096];
     snprintf(path, sizeof path, "%s/%s.safetensors", directory, ema ? "ema" : "weights");
-    bool ok = sid2_weights_load(path, g, &(sid2_weights_part){"", flat}, 1, NULL, err) &&
-              sid2_weights_upload(&s->buffers, g, flat, err);
+    bool ok = sid2_weights_load(path, params, &(sid2_weights_part){"", flat}, 1, NULL, err) &&
+              sid2_weights_upload(&s->buffers, g, params, flat, err);
     free(flat);
     s->loaded |= ok;
     return ok;
@@ -168,12 +169,13 @@ bool sid2_sampler_load(sid2_sampler *s, const char *directory, bool ema, sid2_er
 bool sid2_sampler_load_trainer(sid2_sampler *s, sid2_trainer *trainer, sid2_error *err)
 {
     const sid2_graph *g = s->graph[PLAIN];
-    if (g->param_elements != trainer->training.step->param_elements)
+    const sid2_params *params = &g->params[0];
+    if (params->elements != trainer->training.step->params[0].elements)
         return sid2_fail(err, SID2_ERR_USAGE, "the sampler's model is not the trainer's");
-    float *flat = malloc((size_t)g->param_elements * sizeof *flat);
+    float *flat = malloc((size_t)params->elements * sizeof *flat);
     if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
     bool ok = sid2_buffers_download(&trainer->buffers, "ema", flat, err) &&
-              sid2_weights_upload(&s->buffers, g, flat, err);
+              sid2_weights_upload(&s->buffers, g, params, flat, err);
     free(flat);
     s->loaded |= ok;
     return ok;

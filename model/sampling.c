@@ -43,7 +43,8 @@ sid2_graph *sid2_sample_graph(const sid2_config *config, int64_t n, bool guided,
     sid2_graph *g = create(config, err);
     if (!g) return NULL;
     sid2_shape images = image_shape(config, n), each = sid2_shape_of(n);
-    sid2_uvit_inputs in = {.z = sid2_graph_external(g, "z", SID2_F32, images),
+    sid2_uvit_inputs in = {.params = sid2_graph_params(g, "", false),
+                           .z = sid2_graph_external(g, "z", SID2_F32, images),
                            .time = sid2_graph_external(g, "time", SID2_F32, each),
                            .label = sid2_graph_external(g, "label", SID2_I32, each),
                            .samples = SID2_NONE,
@@ -86,7 +87,8 @@ sid2_graph *sid2_error_graph(const sid2_config *config, int64_t n, sid2_error *e
     sid2_tensor sigma = sid2_graph_external(g, "sigma", SID2_F32, each);
     sid2_tensor weight = sid2_graph_external(g, "weight", SID2_F32, each);
     sid2_tensor z = sid2_diffuse(g, x, normal(g, images, SID2_PURPOSE_NOISE), alpha, sigma);
-    sid2_uvit_inputs in = {.z = z,
+    sid2_uvit_inputs in = {.params = sid2_graph_params(g, "", false),
+                           .z = z,
                            .time = sid2_graph_external(g, "time", SID2_F32, each),
                            .label = sid2_graph_external(g, "label", SID2_I32, each),
                            .samples = SID2_NONE,

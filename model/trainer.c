@@ -65,7 +65,7 @@ static bool build(sid2_trainer *t, sid2_device *device, size_t memory, sid2_erro
             .state = plan->state, .arena = plan->arena, .microbatch = plan->microbatch};
         if (least && info->memory && !sid2_training_fits(&need, info->memory, NULL))
             return sid2_training_fits(&need, memory, err); /* not even to be compiled */
-        t->update_graph = sid2_update_graph(plan->step->compute, plan->step->param_elements, err);
+        t->update_graph = sid2_update_graph(plan->step->compute, plan->step->params[0].elements, err);
         if (!t->update_graph || !compile(t, err)) return false;
         need = sid2_trainer_memory(t);
         if (sid2_training_fits(&need, memory, least ? err : NULL)) return true;
@@ -80,8 +80,8 @@ static bool start(sid2_trainer *t, sid2_error *err)
     const sid2_graph *g = t->training.step;
     uint32_t seed[2] = {(uint32_t)t->config.train_seed, (uint32_t)((uint64_t)t->config.train_seed >> 32)};
     for (int i = 0; i < t->training.microbatch; i++) t->host->dloss[i] = 1 / (float)t->config.train_batch;
-    float *weights = sid2_initial_weights(g, (uint64_t)t->config.train_seed, err);
-    bool ok = weights && sid2_weights_upload(&t->buffers, g, weights, err) &&
+    float *weights = sid2_initial_weights(&g->params[0], (uint64_t)t->config.train_seed, err);
+    bool ok = weights && sid2_weights_upload(&t->buffers, g, &g->params[0], weights, err) &&
               sid2_buffers_upload(&t->buffers, "ema", weights, err) &&
               sid2_buffers_upload(&t->buffers, "seed", seed, err) &&
               sid2_buffers_upload(&t->buffers, "dloss", t->host->dloss, err);

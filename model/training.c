@@ -20,7 +20,8 @@ static sid2_graph *step_graph(const sid2_config *config, int64_t n, sid2_error *
     sid2_tensor z = sid2_diffuse(g, x, eps, alpha, sigma);
     sid2_uvit net =
         sid2_uvit_build(g, config,
-                        (sid2_uvit_inputs){.z = z,
+                        (sid2_uvit_inputs){.params = sid2_graph_params(g, "", true),
+                                           .z = z,
                                            .time = sid2_graph_external(g, "time", SID2_F32, each),
                                            .label = sid2_graph_external(g, "label", SID2_I32, each),
                                            .samples = samples,
@@ -29,7 +30,8 @@ static sid2_graph *step_graph(const sid2_config *config, int64_t n, sid2_error *
     sid2_tensor loss = sid2_diffusion_loss(g, net.v, z, x, alpha, sigma, weight);
     sid2_graph_export(g, loss, "loss");
     sid2_graph_fuse(g);
-    sid2_graph_backward(g, loss, sid2_graph_external(g, "dloss", SID2_F32, each));
+    sid2_tensor dloss = sid2_graph_external(g, "dloss", SID2_F32, each);
+    sid2_graph_backward(g, &loss, &dloss, 1);
     if (sid2_graph_finish(g, err)) return g;
     sid2_graph_destroy(g);
     return NULL;
@@ -59,7 +61,7 @@ static bool try_microbatch(const sid2_config *config, int64_t n, size_t alignmen
     t->segments = t->step->segment_count;
     t->arena = arena_of(t->step, alignment, err);
     t->state = sid2_externals_bytes(t->step) +
-               3 * (size_t)t->step->param_elements * sizeof(float); /* Adam's two, EMA */
+               3 * (size_t)t->step->params[0].elements * sizeof(float); /* Adam's two, EMA */
     if (t->arena != SIZE_MAX) return true;
     return drop(t);
 }
@@ -106,7 +108,8 @@ bool sid2_training_plan(const sid2_config *config, size_t memory, size_t alignme
     if (!try_microbatch(config, fixed ? fixed : 1, alignment, best, err)) return false;
     /* Automatic: the largest divisor of the batch that stays within the aim, and within memory. Every
      * micro-batch reads all weights and adds to all gradients anew, so the aim is never less than those. */
-    if (aim && aim < (size_t)best->step->param_elements * 8) aim = (size_t)best->step->param_elements * 8;
+    if (aim && aim < (size_t)best->step->params[0].elements * 8)
+        aim = (size_t)best->step->params[0].elements * 8;
     for (int64_t n = 2; !fixed && n <= batch; n++) {
         sid2_training next;
         if (batch % n) continue;
@@ -123,21 +126,22 @@ sid2_graph *sid2_update_graph(sid2_dtype compute, int64_t elements, sid2_error *
 {
     sid2_graph *g = sid2_graph_create(compute);
     if (!g) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory building the graph"), NULL;
-    g->param_elements = elements;
-    sid2_graph_finish(g, NULL); /* gives the flat buffers their size before they are used */
     sid2_shape flat = sid2_shape_of(elements);
-    sid2_tensor m = sid2_graph_external(g, "m", SID2_F32, flat),
-                v = sid2_graph_external(g, "v", SID2_F32, flat);
-    sid2_tensor ema = sid2_graph_external(g, "ema", SID2_F32, flat);
+    sid2_tensor weights = sid2_graph_external(g, "weights", SID2_F32, flat),
+                grads = sid2_graph_external(g, "grads", SID2_F32, flat),
+                m = sid2_graph_external(g, "m", SID2_F32, flat),
+                v = sid2_graph_external(g, "v", SID2_F32, flat),
+                ema = sid2_graph_external(g, "ema", SID2_F32, flat);
     sid2_tensor hyper = sid2_graph_external(g, "hyper", SID2_F32, sid2_shape_of(8));
-    sid2_tensor norm = sid2_graph_emit(g, SID2_OP_global_norm, (sid2_attr){0}, &g->grads, 1, false);
+    sid2_tensor norm = sid2_graph_emit(g, SID2_OP_global_norm, (sid2_attr){0}, &grads, 1, false);
     sid2_graph_export(g, norm, "norm");
     sid2_graph_emit_into(g, SID2_OP_adam, (sid2_attr){0},
-                         (sid2_tensor[]){g->weights, g->grads, m, v, ema, norm, hyper}, 7,
-                         (sid2_tensor[]){g->weights, g->grads, m, v, ema}, 5);
-    if (g->weights_low != g->weights)
-        sid2_graph_emit_into(g, SID2_OP_cast, (sid2_attr){.dtype = compute}, &g->weights, 1, &g->weights_low,
-                             1);
+                         (sid2_tensor[]){weights, grads, m, v, ema, norm, hyper}, 7,
+                         (sid2_tensor[]){weights, grads, m, v, ema}, 5);
+    if (compute != SID2_F32) {
+        sid2_tensor low = sid2_graph_external(g, "weights_low", compute, flat);
+        sid2_graph_emit_into(g, SID2_OP_cast, (sid2_attr){.dtype = compute}, &weights, 1, &low, 1);
+    }
     if (sid2_graph_finish(g, err)) return g;
     sid2_graph_destroy(g);
     return NULL;

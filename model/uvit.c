@@ -24,7 +24,7 @@ static sid2_tensor param(net *n, const char *path, const char *name, const char 
 {
     char full[96];
     snprintf(full, sizeof full, "%s.%s%s", path, name, suffix);
-    return sid2_graph_param(n->g, full, shape, matrix, mean, std);
+    return sid2_graph_param(n->g, n->in.params, full, shape, matrix, mean, std);
 }
 
 typedef enum init { FAN_IN, ZERO } init;
@@ -157,8 +157,9 @@ static sid2_tensor block(net *n, sid2_tensor x, int level, const char *stack, in
 static void begin_layer(net *n, const char *name, const char *kind)
 {
     sid2_uvit_layer *layer = &n->out->layers[n->out->layer_count++];
-    *layer = (sid2_uvit_layer){
-        .first_node = n->g->node_count, .first_param = n->g->param_count, .output = SID2_NONE};
+    *layer = (sid2_uvit_layer){.first_node = n->g->node_count,
+                               .first_param = n->in.params ? n->in.params->count : 0,
+                               .output = SID2_NONE};
     snprintf(layer->name, sizeof layer->name, "%s", name);
     snprintf(layer->kind, sizeof layer->kind, "%s", kind);
 }

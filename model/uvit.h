@@ -7,6 +7,7 @@
 
 /* N images of S x S pixels and c channels, S = model.image_size. */
 typedef struct sid2_uvit_inputs {
+    sid2_params *params;       /* the set that holds the network's parameters */
     sid2_tensor z;             /* [N,S,S,c] f32 */
     sid2_tensor time;          /* [N] f32: sid2_schedule_position */
     sid2_tensor label;         /* [N] i32; model.classes stands for none */
@@ -29,7 +30,7 @@ typedef struct sid2_uvit {
     int layer_count;
 } sid2_uvit;
 
-/* Appends the network to a graph. A second call on the same graph shares its parameters. */
+/* Appends the network to a graph. A second call with the same set of parameters shares them. */
 sid2_uvit sid2_uvit_build(sid2_graph *g, const sid2_config *config, sid2_uvit_inputs inputs);
 
 #endif

@@ -7,15 +7,16 @@
 
 #include "safetensors.h"
 
-bool sid2_weights_upload(sid2_buffers *buffers, const sid2_graph *graph, const float *flat, sid2_error *err)
+bool sid2_weights_upload(sid2_buffers *buffers, const sid2_graph *graph, const sid2_params *params,
+                         const float *flat, sid2_error *err)
 {
-    if (!sid2_buffers_upload(buffers, "weights", flat, err)) return false;
-    if (graph->weights_low == graph->weights) return true;
-    uint16_t *low = malloc((size_t)graph->param_elements * sizeof *low);
+    if (!sid2_buffers_upload(buffers, graph->tensors[params->weights].name, flat, err)) return false;
+    if (params->weights_low == params->weights) return true;
+    uint16_t *low = malloc((size_t)params->elements * sizeof *low);
     if (!low) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
-    for (int64_t i = 0; i < graph->param_elements; i++)
+    for (int64_t i = 0; i < params->elements; i++)
         low[i] = graph->compute == SID2_BF16 ? sid2_f32_to_bf16(flat[i]) : sid2_f32_to_f16(flat[i]);
-    bool ok = sid2_buffers_upload(buffers, "weights_low", low, err);
+    bool ok = sid2_buffers_upload(buffers, graph->tensors[params->weights_low].name, low, err);
     free(low);
     return ok;
 }
@@ -27,16 +28,16 @@ static void full_name(char name[128], const sid2_weights_part *part, const sid2_
     snprintf(name, 128, "%s%s", part->prefix, param->name);
 }
 
-bool sid2_weights_save(const char *path, const sid2_graph *graph, const sid2_weights_part *parts, int count,
+bool sid2_weights_save(const char *path, const sid2_params *params, const sid2_weights_part *parts, int count,
                        sid2_error *err)
 {
-    size_t total = (size_t)count * (size_t)graph->param_count;
+    size_t total = (size_t)count * (size_t)params->count;
     sid2_safetensors_item *items = calloc(total, sizeof *items);
     char(*names)[128] = calloc(total, sizeof *names);
     bool ok = (items && names) || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
     for (size_t i = 0; ok && i < total; i++) {
-        const sid2_weights_part *part = &parts[i / (size_t)graph->param_count];
-        const sid2_param *param = &graph->params[i % (size_t)graph->param_count];
+        const sid2_weights_part *part = &parts[i / (size_t)params->count];
+        const sid2_param *param = &params->item[i % (size_t)params->count];
         full_name(names[i], part, param);
         items[i] = (sid2_safetensors_item){names[i], SID2_F32, param->shape, part->flat + param->offset};
     }
@@ -95,19 +96,19 @@ static bool load_param(const sid2_safetensors *file, const char *path, const sid
     return true;
 }
 
-static bool has_place(const sid2_graph *graph, const sid2_weights_part *parts, int count, const char *name)
+static bool has_place(const sid2_params *params, const sid2_weights_part *parts, int count, const char *name)
 {
     char known[128];
     for (int part = 0; part < count; part++) {
-        for (int32_t p = 0; p < graph->param_count; p++) {
-            full_name(known, &parts[part], &graph->params[p]);
+        for (int32_t p = 0; p < params->count; p++) {
+            full_name(known, &parts[part], &params->item[p]);
             if (strcmp(known, name) == 0) return true;
         }
     }
     return false;
 }
 
-bool sid2_weights_load(const char *path, const sid2_graph *graph, const sid2_weights_part *parts, int count,
+bool sid2_weights_load(const char *path, const sid2_params *params, const sid2_weights_part *parts, int count,
                        bool (*may_differ)(const char *name), sid2_error *err)
 {
     sid2_safetensors *file = sid2_safetensors_open(path, err);
@@ -115,15 +116,15 @@ bool sid2_weights_load(const char *path, const sid2_graph *graph, const sid2_wei
     bool ok = true;
     int found = 0;
     for (int part = 0; ok && part < count; part++) {
-        for (int32_t p = 0; ok && p < graph->param_count; p++) {
-            const sid2_param *param = &graph->params[p];
+        for (int32_t p = 0; ok && p < params->count; p++) {
+            const sid2_param *param = &params->item[p];
             ok = load_param(file, path, &parts[part], param, may_differ && may_differ(param->name), &found,
                             err);
         }
     }
     for (int i = 0; ok && found < sid2_safetensors_count(file) && i < sid2_safetensors_count(file); i++) {
         const char *name = sid2_safetensors_at(file, i)->name;
-        if (!has_place(graph, parts, count, name))
+        if (!has_place(params, parts, count, name))
             ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%.80s' has no place in the model", path, name);
     }
     sid2_safetensors_close(file);

@@ -26,6 +26,6 @@ void main()
             dfilm_store(at + channels, sum);
         }
     }
-    dgamma_store(c, dgamma(c) + g);
+    if (HAS(dgamma)) dgamma_store(c, dgamma(c) + g);
     if (HAS(dbeta)) dbeta_store(c, dbeta(c) + b);
 }

@@ -11,7 +11,7 @@
 #include "element.h"
 #include "opcase.h"
 
-enum { MAX_LEAVES = 16 };
+enum { MAX_LEAVES = 16, MAX_RESULTS = 2 };
 
 typedef struct leaf {
     char name[24];
@@ -22,6 +22,14 @@ typedef struct leaf {
     sid2_buffer *buffer, *gradient_buffer;
 } leaf;
 
+/* A tensor whose gradient is supplied: exported as "y" or "y1", its gradient from "y_weights" or "y_weights1". */
+typedef struct result {
+    sid2_tensor tensor;
+    sid2_type type;
+    int64_t count;
+    sid2_buffer *buffer, *weights;
+} result;
+
 typedef struct net {
     sid2_device *device;
     sid2_graph *g;
@@ -29,11 +37,10 @@ typedef struct net {
     sid2_draw draw;
     leaf leaves[MAX_LEAVES];
     int leaf_count;
-    sid2_tensor y;
-    sid2_dtype y_dtype;
-    int64_t y_count;
+    result results[MAX_RESULTS];
+    int result_count;
+    int64_t y_count;              /* elements of all results, one after the other */
     double *y_values, *y_weights; /* the loss is the sum of their products */
-    sid2_buffer *y_buffer, *weight_buffer, *empty;
     sid2_error error;
 } net;
 
@@ -44,7 +51,7 @@ static inline bool net_fail(net *n, const char *what)
 
 static inline void net_open(net *n, sid2_device *device, sid2_dtype compute, uint64_t seed)
 {
-    *n = (net){.device = device, .g = sid2_graph_create(compute), .draw = {.seed = seed}, .y = SID2_NONE};
+    *n = (net){.device = device, .g = sid2_graph_create(compute), .draw = {.seed = seed}};
     if (!n->g) net_fail(n, "no graph");
 }
 
@@ -94,15 +101,23 @@ static inline bool download(const sid2_buffer *buffer, sid2_dtype dtype, double 
     return ok;
 }
 
-/* The backward pass from y, which is exported, and the gradients of all variables. Then passes may follow. */
-static inline void net_backward(net *n, sid2_tensor y)
+/* The backward pass from the results, which are exported, and the gradients of all variables. Then passes may
+ * follow. */
+static inline void net_backward_from(net *n, const sid2_tensor *y, int count)
 {
-    n->y = sid2_graph_export(n->g, y, "y");
-    sid2_type type = sid2_graph_type(n->g, n->y);
-    n->y_dtype = type.dtype;
-    n->y_count = n->y == SID2_NONE ? 0 : sid2_shape_count(type.shape);
-    sid2_tensor weights = sid2_graph_external(n->g, "y_weights", type.dtype, type.shape);
-    sid2_graph_backward(n->g, n->y, weights);
+    sid2_tensor weights[MAX_RESULTS];
+    for (int i = 0; i < count; i++) {
+        result *r = &n->results[n->result_count++];
+        char name[16], weight[16];
+        snprintf(name, sizeof name, i ? "y%d" : "y", i);
+        snprintf(weight, sizeof weight, i ? "y_weights%d" : "y_weights", i);
+        r->tensor = sid2_graph_export(n->g, y[i], name);
+        r->type = sid2_graph_type(n->g, r->tensor);
+        r->count = r->tensor == SID2_NONE ? 0 : sid2_shape_count(r->type.shape);
+        n->y_count += r->count;
+        weights[i] = sid2_graph_external(n->g, weight, r->type.dtype, r->type.shape);
+    }
+    sid2_graph_backward(n->g, y, weights, count);
     for (int i = 0; i < n->leaf_count && !n->g->error.code; i++) {
         leaf *l = &n->leaves[i];
         l->gradient = sid2_graph_grad(n->g, l->tensor);
@@ -113,18 +128,21 @@ static inline void net_backward(net *n, sid2_tensor y)
     }
 }
 
+static inline void net_backward(net *n, sid2_tensor y) { net_backward_from(n, &y, 1); }
+
 /* Finishes the graph, makes the parameters a leaf with a gradient, and compiles. */
 static inline bool net_compile(net *n)
 {
     if (!sid2_graph_finish(n->g, &n->error)) return false;
-    const int64_t flat = n->g->param_elements;
-    if (flat) { /* graphs with parameters use the weights themselves: compute is the master type */
+    for (int32_t set = 0; set < n->g->params_count; set++) { /* compute is the master type: no weights_low */
+        const sid2_params *params = &n->g->params[set];
         leaf *l = &n->leaves[n->leaf_count++];
-        *l = (leaf){.name = "weights", .dtype = n->g->master, .count = flat, .tensor = n->g->weights};
-        l->gradient = n->g->grads;
-        l->values = calloc((size_t)flat, sizeof(double));
-        for (int32_t i = 0; i < n->g->param_count; i++) {
-            const sid2_param *p = &n->g->params[i];
+        *l = (leaf){.dtype = n->g->master, .count = params->elements, .tensor = params->weights};
+        snprintf(l->name, sizeof l->name, "%s", n->g->tensors[params->weights].name);
+        l->gradient = params->grads;
+        l->values = calloc((size_t)l->count + 1, sizeof(double));
+        for (int32_t i = 0; i < params->count; i++) {
+            const sid2_param *p = &params->item[i];
             for (int64_t j = 0; j < sid2_shape_count(p->shape); j++)
                 l->values[p->offset + j] =
                     (double)p->init_mean + (double)p->init_std * sid2_draw_normal(&n->draw);
@@ -132,7 +150,6 @@ static inline bool net_compile(net *n)
     }
     sid2_binding bindings[2 * MAX_LEAVES + 5];
     int count = 0;
-    n->empty = sid2_buffer_create(n->device, 64, &n->error);
     for (int i = 0; i < n->leaf_count; i++) {
         leaf *l = &n->leaves[i];
         l->buffer = sid2_buffer_create(n->device, (size_t)l->count * 8 + 64, &n->error);
@@ -142,8 +159,8 @@ static inline bool net_compile(net *n)
         l->gradients = calloc((size_t)l->count + 1, sizeof(double));
         l->direction = calloc((size_t)l->count + 1, sizeof(double));
         const char *name = n->g->tensors[l->gradient].name;
-        if (!strcmp(name, "y_weights")) continue; /* the gradient of a term of y: as it is */
-        bool shared = false;                      /* with another leaf: both are terms of one sum */
+        if (!strncmp(name, "y_weights", 9)) continue; /* the gradient of a term of y: as it is */
+        bool shared = false;                          /* with another leaf: both are terms of one sum */
         for (int j = 0; j < i; j++)
             if (n->leaves[j].gradient == l->gradient)
                 shared = true, l->gradient_buffer = n->leaves[j].gradient_buffer;
@@ -154,18 +171,17 @@ static inline bool net_compile(net *n)
     n->y_values = calloc((size_t)n->y_count + 1, sizeof(double));
     n->y_weights = calloc((size_t)n->y_count + 1, sizeof(double));
     for (int64_t i = 0; i < n->y_count; i++) n->y_weights[i] = sid2_draw_normal(&n->draw);
-    n->y_buffer = sid2_buffer_create(n->device, (size_t)n->y_count * 8 + 64, &n->error);
-    n->weight_buffer = sid2_buffer_create(n->device, (size_t)n->y_count * 8 + 64, &n->error);
-    if (!n->y_buffer || !n->weight_buffer ||
-        !upload(n->weight_buffer, n->y_dtype, n->y_weights, n->y_count, &n->error))
-        return false;
-    bindings[count++] = (sid2_binding){"y", n->y_buffer};
-    bindings[count++] = (sid2_binding){"y_weights", n->weight_buffer};
-    if (!flat) {
-        bindings[count++] = (sid2_binding){"weights", n->empty};
-        bindings[count++] = (sid2_binding){"grads", n->empty};
+    const double *weights = n->y_weights;
+    for (int i = 0; i < n->result_count; i++) {
+        result *r = &n->results[i];
+        r->buffer = sid2_buffer_create(n->device, (size_t)r->count * 8 + 64, &n->error);
+        r->weights = sid2_buffer_create(n->device, (size_t)r->count * 8 + 64, &n->error);
+        if (!r->buffer || !r->weights || !upload(r->weights, r->type.dtype, weights, r->count, &n->error))
+            return false;
+        bindings[count++] = (sid2_binding){i ? "y1" : "y", r->buffer};
+        bindings[count++] = (sid2_binding){i ? "y_weights1" : "y_weights", r->weights};
+        weights += r->count;
     }
-    bindings[count++] = (sid2_binding){"weights_low", n->empty};
     n->program = sid2_program_create(n->device, n->g, bindings, count, &n->error);
     return n->program != NULL;
 }
@@ -179,13 +195,15 @@ static inline bool net_run(net *n)
             !upload(l->gradient_buffer, n->g->tensors[l->gradient].dtype, NULL, l->count, &n->error))
             return false;
     }
-    bool ok = sid2_program_run(n->program, &n->error) &&
-              download(n->y_buffer, n->y_dtype, n->y_values, n->y_count, &n->error);
+    bool ok = sid2_program_run(n->program, &n->error);
+    double *values = n->y_values;
+    for (int i = 0; ok && i < n->result_count; values += n->results[i++].count)
+        ok = download(n->results[i].buffer, n->results[i].type.dtype, values, n->results[i].count, &n->error);
     for (int i = 0; ok && i < n->leaf_count; i++) {
         leaf *l = &n->leaves[i];
         if (l->gradient == SID2_NONE) continue;
         sid2_dtype dtype = n->g->tensors[l->gradient].dtype;
-        const sid2_buffer *from = l->gradient_buffer ? l->gradient_buffer : n->weight_buffer;
+        const sid2_buffer *from = l->gradient_buffer ? l->gradient_buffer : n->results[0].weights;
         ok = download(from, dtype, l->gradients, l->count, &n->error);
     }
     return ok;
@@ -204,9 +222,10 @@ static inline void net_close(net *n)
         free(l->gradients);
         free(l->direction);
     }
-    sid2_buffer_destroy(n->y_buffer);
-    sid2_buffer_destroy(n->weight_buffer);
-    sid2_buffer_destroy(n->empty);
+    for (int i = 0; i < n->result_count; i++) {
+        sid2_buffer_destroy(n->results[i].buffer);
+        sid2_buffer_destroy(n->results[i].weights);
+    }
     free(n->y_values);
     free(n->y_weights);
     sid2_graph_destroy(n->g);

@@ -90,7 +90,8 @@ static sid2_graph *build(const sid2_config *config, sid2_dtype compute, int64_t 
     sid2_tensor z = sid2_diffuse(g, x, eps, alpha, sigma);
     sid2_uvit net =
         sid2_uvit_build(g, config,
-                        (sid2_uvit_inputs){.z = z,
+                        (sid2_uvit_inputs){.params = sid2_graph_params(g, "", true),
+                                           .z = z,
                                            .time = sid2_graph_external(g, "time", type, each),
                                            .label = sid2_graph_external(g, "label", SID2_I32, each),
                                            .samples = SID2_NONE,
@@ -101,7 +102,8 @@ static sid2_graph *build(const sid2_config *config, sid2_dtype compute, int64_t 
     sid2_graph_export(g, net.v, "v");
     sid2_graph_export(g, loss, "loss");
     sid2_graph_fuse(g);
-    sid2_graph_backward(g, loss, sid2_graph_external(g, "dloss", type, each));
+    sid2_tensor dloss = sid2_graph_external(g, "dloss", type, each);
+    sid2_graph_backward(g, &loss, &dloss, 1);
     must(sid2_graph_finish(g, &err));
     return g;
 }
@@ -145,20 +147,20 @@ static void fill_process(sid2_buffers *buffers, const sid2_config *config, const
 /* Parameters of the fixture into the flat layout, or the gradients out of it. */
 static double *flat_weights(const sid2_graph *g, const sid2_safetensors *file)
 {
-    double *flat = calloc((size_t)g->param_elements, sizeof *flat);
+    double *flat = calloc((size_t)g->params[0].elements, sizeof *flat);
     int found = 0;
-    for (int32_t p = 0; p < g->param_count; p++) {
+    for (int32_t p = 0; p < g->params[0].count; p++) {
         char name[128];
         int64_t count;
-        snprintf(name, sizeof name, "param.%s", g->params[p].name);
+        snprintf(name, sizeof name, "param.%s", g->params[0].item[p].name);
         double *value = values(file, name, &count);
-        if (count != sid2_shape_count(g->params[p].shape)) fail_msg("%s has another size", name);
-        memcpy(flat + g->params[p].offset, value, (size_t)count * sizeof *flat);
+        if (count != sid2_shape_count(g->params[0].item[p].shape)) fail_msg("%s has another size", name);
+        memcpy(flat + g->params[0].item[p].offset, value, (size_t)count * sizeof *flat);
         free(value);
     }
     for (int i = 0; i < sid2_safetensors_count(file); i++)
         found += strncmp(sid2_safetensors_at(file, i)->name, "param.", 6) == 0;
-    assert_int_equal(found, g->param_count);
+    assert_int_equal(found, g->params[0].count);
     return flat;
 }
 
@@ -173,17 +175,17 @@ static void compare(const sid2_graph *g, const sid2_buffers *buffers, const sid2
         free(want);
         free(got);
     }
-    double *grads = fetch(buffers, "grads", g->param_elements, type);
+    double *grads = fetch(buffers, "grads", g->params[0].elements, type);
     /* In f32, the gradients of biases are sums that cancel: their error is that of the terms, not of the sum. */
     double whole = 0;
-    for (int64_t i = 0; i < g->param_elements; i++) whole += grads[i] * grads[i];
+    for (int64_t i = 0; i < g->params[0].elements; i++) whole += grads[i] * grads[i];
     double slack = type == SID2_F64 ? 0 : 1e-6 * sqrt(whole);
-    for (int32_t p = 0; p < g->param_count; p++) {
+    for (int32_t p = 0; p < g->params[0].count; p++) {
         char name[128];
         int64_t count;
-        snprintf(name, sizeof name, "grad.%s", g->params[p].name);
+        snprintf(name, sizeof name, "grad.%s", g->params[0].item[p].name);
         double *want = values(file, name, &count);
-        close_to(name, grads + g->params[p].offset, want, count, backward, slack);
+        close_to(name, grads + g->params[0].item[p].offset, want, count, backward, slack);
         free(want);
     }
     free(grads);
@@ -191,12 +193,12 @@ static void compare(const sid2_graph *g, const sid2_buffers *buffers, const sid2
 
 static void upload_weights(sid2_buffers *buffers, const sid2_graph *g, const double *flat)
 {
-    float *narrow = malloc((size_t)g->param_elements * sizeof *narrow);
-    for (int64_t i = 0; i < g->param_elements; i++) narrow[i] = (float)flat[i];
+    float *narrow = malloc((size_t)g->params[0].elements * sizeof *narrow);
+    for (int64_t i = 0; i < g->params[0].elements; i++) narrow[i] = (float)flat[i];
     if (g->master == SID2_F64)
         must(sid2_buffers_upload(buffers, "weights", flat, &err));
     else
-        must(sid2_weights_upload(buffers, g, narrow, &err));
+        must(sid2_weights_upload(buffers, g, &g->params[0], narrow, &err));
     free(narrow);
 }
 

@@ -120,18 +120,20 @@ static void operators_have_right_gradients(void **state)
 static sid2_tensor shared_blocks(net *n)
 {
     sid2_graph *g = n->g;
+    sid2_params *params = sid2_graph_params(g, "", true);
     sid2_tensor x = net_variable(n, sid2_shape_of(2, 4, 6, 8)), emb = net_variable(n, sid2_shape_of(2, 5));
     leaf *samples = net_leaf(n, SID2_U32, sid2_shape_of(2, 2), false);
     leaf *seed = net_leaf(n, SID2_U32, sid2_shape_of(2), false);
     for (int i = 0; i < 4; i++) samples->values[i] = i;
-    sid2_tensor w = sid2_graph_param(g, "w", sid2_shape_of(8, 3, 3, 8), true, 0, 0.1f);
-    sid2_tensor gamma = sid2_graph_param(g, "gamma", sid2_shape_of(8), false, 1, 0.2f);
-    sid2_tensor beta = sid2_graph_param(g, "beta", sid2_shape_of(8), false, 0, 0.2f);
+    sid2_tensor w = sid2_graph_param(g, params, "w", sid2_shape_of(8, 3, 3, 8), true, 0, 0.1f);
+    sid2_tensor gamma = sid2_graph_param(g, params, "gamma", sid2_shape_of(8), false, 1, 0.2f);
+    sid2_tensor beta = sid2_graph_param(g, params, "beta", sid2_shape_of(8), false, 0, 0.2f);
     for (uint32_t i = 0; i < 2; i++) {
         sid2_graph_begin_segment(g);
         sid2_tensor h = sid2_silu(g, sid2_group_norm(g, x, gamma, beta, 4, 1e-5f));
         h = sid2_conv2d(g, h, w, beta);
-        sid2_tensor scale = sid2_graph_param(g, i ? "film1" : "film0", sid2_shape_of(16, 5), true, 0, 0.3f);
+        sid2_tensor scale =
+            sid2_graph_param(g, params, i ? "film1" : "film0", sid2_shape_of(16, 5), true, 0, 0.3f);
         h = sid2_film(g, sid2_group_norm(g, h, gamma, beta, 2, 1e-5f), sid2_linear(g, emb, scale, SID2_NONE));
         h = sid2_dropout(g, sid2_silu(g, h), samples->tensor, seed->tensor, 0.3f, 40 + i);
         x = sid2_add(g, x, sid2_conv2d(g, h, w, SID2_NONE));
@@ -144,11 +146,12 @@ static sid2_tensor shared_blocks(net *n)
 static sid2_tensor residual_u(net *n)
 {
     sid2_graph *g = n->g;
+    sid2_params *params = sid2_graph_params(g, "", true);
     sid2_tensor x = net_variable(n, sid2_shape_of(2, 6, 4, 6));
-    sid2_tensor down = sid2_graph_param(g, "down", sid2_shape_of(10, 6), true, 0, 0.4f);
-    sid2_tensor up = sid2_graph_param(g, "up", sid2_shape_of(6, 10), true, 0, 0.4f);
-    sid2_tensor mid = sid2_graph_param(g, "mid", sid2_shape_of(10, 10), true, 0, 0.4f);
-    sid2_tensor bias = sid2_graph_param(g, "bias", sid2_shape_of(10), false, 0, 1);
+    sid2_tensor down = sid2_graph_param(g, params, "down", sid2_shape_of(10, 6), true, 0, 0.4f);
+    sid2_tensor up = sid2_graph_param(g, params, "up", sid2_shape_of(6, 10), true, 0, 0.4f);
+    sid2_tensor mid = sid2_graph_param(g, params, "mid", sid2_shape_of(10, 10), true, 0, 0.4f);
+    sid2_tensor bias = sid2_graph_param(g, params, "bias", sid2_shape_of(10), false, 0, 1);
     sid2_tensor d = sid2_linear(g, sid2_avg_pool2(g, x), down, bias), h = d;
     for (int i = 0; i < 3; i++) {
         sid2_graph_begin_segment(g);
@@ -164,16 +167,17 @@ static sid2_tensor residual_u(net *n)
 static sid2_tensor transformer(net *n)
 {
     sid2_graph *g = n->g;
+    sid2_params *params = sid2_graph_params(g, "", true);
     const int32_t grid[3] = {2, 2, 3};
     sid2_tensor x = net_variable(n, sid2_shape_of(2, 2, 2, 3, 12));
     sid2_tensor film = net_variable(n, sid2_shape_of(2, 40));
-    sid2_tensor norm = sid2_graph_param(g, "norm", sid2_shape_of(12), false, 1, 0.2f);
-    sid2_tensor w0 = sid2_graph_param(g, "w0", sid2_shape_of(20, 12), true, 0, 0.3f);
-    sid2_tensor w1 = sid2_graph_param(g, "w1", sid2_shape_of(12, 20), true, 0, 0.3f);
-    sid2_tensor wq = sid2_graph_param(g, "wq", sid2_shape_of(36, 12), true, 0, 0.3f);
-    sid2_tensor wo = sid2_graph_param(g, "wo", sid2_shape_of(12, 12), true, 0, 0.3f);
-    sid2_tensor gamma = sid2_graph_param(g, "gamma", sid2_shape_of(2, 6), false, 1, 0.2f);
-    sid2_tensor beta = sid2_graph_param(g, "beta", sid2_shape_of(2, 6), false, 0, 0.2f);
+    sid2_tensor norm = sid2_graph_param(g, params, "norm", sid2_shape_of(12), false, 1, 0.2f);
+    sid2_tensor w0 = sid2_graph_param(g, params, "w0", sid2_shape_of(20, 12), true, 0, 0.3f);
+    sid2_tensor w1 = sid2_graph_param(g, params, "w1", sid2_shape_of(12, 20), true, 0, 0.3f);
+    sid2_tensor wq = sid2_graph_param(g, params, "wq", sid2_shape_of(36, 12), true, 0, 0.3f);
+    sid2_tensor wo = sid2_graph_param(g, params, "wo", sid2_shape_of(12, 12), true, 0, 0.3f);
+    sid2_tensor gamma = sid2_graph_param(g, params, "gamma", sid2_shape_of(2, 6), false, 1, 0.2f);
+    sid2_tensor beta = sid2_graph_param(g, params, "beta", sid2_shape_of(2, 6), false, 0, 0.2f);
     for (int i = 0; i < 2; i++) { /* twice the same parameters */
         sid2_graph_begin_segment(g);
         sid2_tensor h = sid2_silu(g, sid2_linear(g, sid2_rms_norm(g, x, norm, 1e-6f), w0, SID2_NONE));
@@ -186,7 +190,64 @@ static sid2_tensor transformer(net *n)
     return x;
 }
 
-static sid2_tensor (*const graphs[])(net *) = {shared_blocks, residual_u, transformer};
+/* Two clips of three frames: convolutions see each frame alone, attention the tokens of a clip. What is reshaped is
+ * also used as it was. */
+static sid2_tensor video(net *n)
+{
+    sid2_graph *g = n->g;
+    sid2_params *params = sid2_graph_params(g, "", true);
+    const int32_t grid[3] = {3, 2, 2};
+    const sid2_shape frames = sid2_shape_of(6, 2, 2, 12), clips = sid2_shape_of(2, 3, 2, 2, 12);
+    sid2_tensor x = net_variable(n, frames);
+    sid2_tensor w = sid2_graph_param(g, params, "w", sid2_shape_of(12, 3, 3, 12), true, 0, 0.2f);
+    sid2_tensor bias = sid2_graph_param(g, params, "bias", sid2_shape_of(12), false, 0, 1);
+    sid2_tensor norm = sid2_graph_param(g, params, "norm", sid2_shape_of(12), false, 1, 0.2f);
+    sid2_tensor wq = sid2_graph_param(g, params, "wq", sid2_shape_of(36, 12), true, 0, 0.3f);
+    for (int i = 0; i < 2; i++) {
+        sid2_graph_begin_segment(g);
+        sid2_tensor h = sid2_silu(g, sid2_group_norm(g, sid2_conv2d(g, x, w, bias), norm, bias, 3, 1e-5f));
+        sid2_tensor qkv =
+            sid2_linear(g, sid2_rms_norm(g, sid2_reshape(g, h, clips), norm, 1e-6f), wq, SID2_NONE);
+        sid2_tensor a = sid2_attention(g, qkv, SID2_NONE, SID2_NONE, 2, grid, true, 1e-6f, 100);
+        sid2_tensor back = sid2_reshape(g, sid2_add(g, a, sid2_reshape(g, x, clips)), frames);
+        x = sid2_add(g, sid2_gelu(g, back), h);
+        sid2_graph_end_segment(g);
+    }
+    return x;
+}
+
+/* A frozen network between two parts of a trained one; a bias is trained whose weights are not, norms are frozen, and
+ * no gradient passes where it is stopped. */
+static sid2_tensor two_networks(net *n)
+{
+    sid2_graph *g = n->g;
+    sid2_params *student = sid2_graph_params(g, "student", true),
+                *teacher = sid2_graph_params(g, "teacher", false);
+    sid2_tensor x = net_variable(n, sid2_shape_of(2, 4, 4, 8)), y = x;
+    const sid2_shape kernel = sid2_shape_of(8, 3, 3, 8), square = sid2_shape_of(8, 8),
+                     vector = sid2_shape_of(8);
+    sid2_params *const sets[] = {student, teacher, student};
+    for (int i = 0; i < 3; i++) {
+        sid2_params *other = sets[i] == student ? teacher : student;
+        char names[5][16];
+        static const char *const stems[] = {"w", "bias", "gamma", "beta", "m"};
+        for (int k = 0; k < 5; k++) snprintf(names[k], sizeof names[k], "%s%d", stems[k], i);
+        sid2_graph_begin_segment(g);
+        sid2_tensor bias = sid2_graph_param(g, other, names[1], vector, false, 0, 1);
+        y = sid2_conv2d(g, y, sid2_graph_param(g, sets[i], names[0], kernel, true, 0, 0.2f), bias);
+        y = sid2_silu(g,
+                      sid2_group_norm(g, y, sid2_graph_param(g, sets[i], names[2], vector, false, 1, 0.2f),
+                                      sid2_graph_param(g, other, names[3], vector, false, 0, 1), 2, 1e-5f));
+        sid2_tensor m = sid2_linear(
+            g, sid2_rms_norm(g, y, sid2_graph_param(g, other, names[2], vector, false, 1, 0.1f), 1e-6f),
+            sid2_graph_param(g, other, names[4], square, true, 0, 0.3f), bias);
+        y = sid2_add(g, y, sid2_gelu(g, m));
+        sid2_graph_end_segment(g);
+    }
+    return y;
+}
+
+static sid2_tensor (*const graphs[])(net *) = {shared_blocks, residual_u, transformer, video, two_networks};
 enum { GRAPHS = sizeof graphs / sizeof *graphs };
 
 typedef struct passes {
@@ -300,13 +361,85 @@ static void parameter_gradients_accumulate(void **state)
     net_close(&n);
 }
 
+/* Gradients supplied for the result and for a tensor half-way, which is reshaped besides: their sum. */
+static void gradients_may_be_supplied_anywhere(void **state)
+{
+    for (int variant = 0; variant < 4; variant++) {
+        net n;
+        net_open(&n, *state, SID2_F64, 91);
+        sid2_graph *g = n.g;
+        sid2_params *params = sid2_graph_params(g, "student", true),
+                    *frozen = sid2_graph_params(g, "teacher", false);
+        sid2_tensor x = net_variable(&n, sid2_shape_of(4, 6));
+        sid2_graph_begin_segment(g);
+        sid2_tensor w = sid2_graph_param(g, params, "w", sid2_shape_of(8, 6), true, 0, 0.4f);
+        sid2_tensor h = sid2_silu(g, sid2_linear(g, sid2_gelu(g, x), w, SID2_NONE));
+        sid2_graph_end_segment(g);
+        sid2_graph_begin_segment(g);
+        sid2_tensor middle = sid2_reshape(g, h, sid2_shape_of(2, 2, 8));
+        sid2_tensor v = sid2_graph_param(g, frozen, "v", sid2_shape_of(5, 8), true, 0, 0.4f);
+        sid2_tensor y = sid2_linear(g, sid2_gelu(g, middle), v, SID2_NONE);
+        sid2_graph_end_segment(g);
+        const sid2_tensor results[] = {y, variant & 1 ? h : middle};
+        sid2_graph_fuse(g);
+        net_backward_from(&n, results, 2);
+        if (variant & 2) sid2_graph_recompute(g, (const bool[]){true, true});
+        if (!net_compile(&n)) fail_msg("%s", n.error.message);
+        assert_true(n.g->params[1].grads == SID2_NONE);
+        for (int i = 0; i < 10; i++) {
+            double error = net_random_direction_error(&n);
+            if (!(error >= 0 && error <= TOLERANCE))
+                fail_msg("gradient off by %g %s", error, n.error.message);
+        }
+        net_close(&n);
+    }
+}
+
+/* Through stop_gradient nothing passes, and what passes beside it is left alone. */
+static void gradients_can_be_stopped(void **state)
+{
+    net n;
+    net_open(&n, *state, SID2_F64, 5);
+    sid2_tensor x = net_variable(&n, sid2_shape_of(3, 7)),
+                stopped = sid2_stop_gradient(n.g, sid2_gelu(n.g, x));
+    net_backward(&n, sid2_add(n.g, sid2_add(n.g, x, x), stopped));
+    if (!net_compile(&n) || !net_run(&n)) fail_msg("%s", n.error.message);
+    for (int64_t i = 0; i < n.y_count; i++) assert_true(n.leaves[0].gradients[i] == 2 * n.y_weights[i]);
+    net_close(&n);
+}
+
+/* A second pass adds to the gradients of parameters, and only that. */
+static void a_graph_may_have_several_backward_passes(void **state)
+{
+    net n;
+    net_open(&n, *state, SID2_F64, 6);
+    sid2_params *params = sid2_graph_params(n.g, "", true);
+    sid2_tensor x = net_leaf(&n, SID2_F64, sid2_shape_of(3, 5), false)->tensor;
+    leaf_normal(&n, &n.leaves[0], 0, 1);
+    sid2_tensor w = sid2_graph_param(n.g, params, "w", sid2_shape_of(4, 5), true, 0, 1);
+    sid2_tensor y = sid2_linear(n.g, x, w, SID2_NONE);
+    net_backward(&n, y);
+    sid2_tensor again = sid2_graph_find(n.g, "y_weights");
+    sid2_graph_backward(n.g, &y, &again, 1);
+    if (!net_compile(&n) || !net_run(&n)) fail_msg("%s", n.error.message);
+    const leaf *weights = &n.leaves[1];
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 5; j++) {
+            double once = 0;
+            for (int r = 0; r < 3; r++) once += n.y_weights[r * 4 + i] * n.leaves[0].values[r * 5 + j];
+            assert_true(fabs(weights->gradients[i * 5 + j] - 2 * once) < 1e-12);
+        }
+    net_close(&n);
+}
+
 /* ---- What cannot be differentiated says so ---- */
 
 static void expect_error(sid2_graph *g, sid2_tensor y, const char *text)
 {
     sid2_error err = {0};
     sid2_type type = sid2_graph_type(g, y);
-    sid2_graph_backward(g, y, sid2_graph_external(g, "dy", type.dtype, type.shape));
+    sid2_tensor dy = sid2_graph_external(g, "dy", type.dtype, type.shape);
+    sid2_graph_backward(g, &y, &dy, 1);
     assert_false(sid2_graph_finish(g, &err));
     if (!strstr(err.message, text)) fail_msg("'%s' says nothing of '%s'", err.message, text);
     sid2_graph_destroy(g);
@@ -331,6 +464,16 @@ static void missing_rules_are_named(void **state)
     sid2_tensor w = sid2_silu(g, sid2_graph_variable(g, "w", SID2_F64, sid2_shape_of(3, 5)));
     sid2_tensor x = sid2_graph_external(g, "x", SID2_F64, sid2_shape_of(2, 5));
     expect_error(g, sid2_linear(g, x, w, SID2_NONE), "linear");
+
+    /* Nothing is trained; and a tensor that fusion did away with. */
+    g = sid2_graph_create(SID2_F64);
+    expect_error(g, sid2_silu(g, sid2_graph_external(g, "x", SID2_F64, sid2_shape_of(2, 5))),
+                 "nothing that is trained");
+    g = sid2_graph_create(SID2_F64);
+    sid2_tensor h = sid2_silu(g, sid2_graph_variable(g, "x", SID2_F64, sid2_shape_of(2, 5)));
+    sid2_film(g, h, sid2_graph_external(g, "film", SID2_F64, sid2_shape_of(2, 10)));
+    sid2_graph_fuse(g);
+    expect_error(g, h, "fused");
 }
 
 int main(void)
@@ -341,6 +484,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(fusion_changes_nothing, open_reference, close_reference),
         cmocka_unit_test_setup_teardown(recomputation_changes_nothing, open_reference, close_reference),
         cmocka_unit_test_setup_teardown(parameter_gradients_accumulate, open_reference, close_reference),
+        cmocka_unit_test_setup_teardown(gradients_may_be_supplied_anywhere, open_reference, close_reference),
+        cmocka_unit_test_setup_teardown(gradients_can_be_stopped, open_reference, close_reference),
+        cmocka_unit_test_setup_teardown(a_graph_may_have_several_backward_passes, open_reference,
+                                        close_reference),
         cmocka_unit_test(missing_rules_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,8 @@ static network make_network(const sid2_config *config, const char *a, const char
     net.pixels = sid2_shape_count(images);
     sid2_uvit uvit = sid2_uvit_build(
         g, config,
-        (sid2_uvit_inputs){.z = sid2_graph_external(g, "z", SID2_F32, images),
+        (sid2_uvit_inputs){.params = sid2_graph_params(g, "", true),
+                           .z = sid2_graph_external(g, "z", SID2_F32, images),
                            .time = sid2_graph_external(g, "time", SID2_F32, sid2_shape_of(N)),
                            .label = sid2_graph_external(g, "label", SID2_I32, sid2_shape_of(N)),
                            .samples = SID2_NONE,
@@ -34,11 +35,12 @@ static network make_network(const sid2_config *config, const char *a, const char
     sid2_graph_fuse(g);
     must(sid2_graph_finish(g, &err));
     must(net.program = sid2_buffers_program(&net.buffers, g, &err));
-    float *weights = sid2_initial_weights(g, 3, &err), *z = malloc((size_t)net.pixels * sizeof *z);
+    float *weights = sid2_initial_weights(&g->params[0], 3, &err),
+          *z = malloc((size_t)net.pixels * sizeof *z);
     must(weights);
     for (int64_t i = 0; i < net.pixels; i++)
         z[i] = 2 * sid2_uniform(sid2_philox_word(1, 2, 3, (uint64_t)i)) - 1;
-    must(sid2_weights_upload(&net.buffers, g, weights, &err));
+    must(sid2_weights_upload(&net.buffers, g, &g->params[0], weights, &err));
     must(sid2_buffers_upload(&net.buffers, "z", z, &err));
     must(sid2_buffers_upload(&net.buffers, "time", (float[]){40, 700}, &err));
     must(sid2_buffers_upload(&net.buffers, "label", (int32_t[]){1, (int32_t)config->model_classes}, &err));
@@ -190,7 +192,7 @@ static void recomputing_changes_nothing(void **state)
         assert_int_equal(report.recomputed_segments > 0, limited);
         for (int i = 0; i < 2; i++) must(sid2_trainer_step(t, pixels, labels, NULL, &err));
         weights[limited] = download(&t->buffers, "weights");
-        count = t->training.step->param_elements;
+        count = t->training.step->params[0].elements;
         sid2_trainer_destroy(t);
     }
     assert_memory_equal(weights[0], weights[1], (size_t)count * sizeof(float));

@@ -128,7 +128,8 @@ static sid2_vk_tensor parameter_gradients(sid2_vk_lowering *lowering, const sid2
     sid2_vk_dispatch params = {.shader = SID2_VK_norm_grad_params,
                                .tensor = {sums, in[3], in[4], in[5], out[1], out[2], out[3]},
                                .push = {[1] = (uint32_t)e.samples}};
-    sid2_vk_emit_each(lowering, &params, e.channels, false);
+    if (sid2_vk_has(&out[1]) || sid2_vk_has(&out[2]) || sid2_vk_has(&out[3]))
+        sid2_vk_emit_each(lowering, &params, e.channels, false);
     return sums;
 }
 

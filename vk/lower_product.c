@@ -262,15 +262,16 @@ static void weight_gradient(sid2_vk_lowering *lowering, const sid2_vk_call *call
     }
     sid2_vk_emit(lowering, &d);
     if (parts > 1) add_parts(lowering, &sums, parts, dw);
-    if (sid2_vk_has(&call->out[1])) bias_gradient(lowering, dy, &call->out[1]);
 }
 
 void sid2_vk_lower_linear_wgrad(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
-    weight_gradient(lowering, call, (image){1, LINE, 1});
+    if (sid2_vk_has(&call->out[0])) weight_gradient(lowering, call, (image){1, LINE, 1});
+    if (sid2_vk_has(&call->out[1])) bias_gradient(lowering, &call->in[1], &call->out[1]);
 }
 
 void sid2_vk_lower_conv2d_wgrad(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
     weight_gradient(lowering, call, image_of(&call->in[0], call->attr->shape.dim[1]));
+    if (sid2_vk_has(&call->out[1])) bias_gradient(lowering, &call->in[1], &call->out[1]);
 }

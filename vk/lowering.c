@@ -118,27 +118,13 @@ void sid2_vk_emit(sid2_vk_lowering *lowering, const sid2_vk_dispatch *dispatch)
 
 /* ---- Cutting along the batch ---- */
 
-/* Slots that hold one thing for the whole batch, by their names in op.def. All others begin with the batch,
- * or with a multiple of it (statistics by row); flat buffers count as batches of single elements. */
-static bool whole(const char *name, size_t length)
+/* Calls `visit` with each tensor that is cut: all but those that are one for the whole batch. Flat buffers count as
+ * batches of single elements. */
+static void each_cut(const sid2_slot *slot, int count, sid2_vk_tensor *tensor,
+                     void (*visit)(sid2_vk_tensor *, void *), void *user)
 {
-    static const char *const names[] = {"w",     "bias", "gamma", "beta",   "table", "seed",   "coef", "norm",
-                                        "hyper", "dw",   "dbias", "dgamma", "dbeta", "dtable", NULL};
-    for (int i = 0; names[i]; i++)
-        if (strlen(names[i]) == length && !memcmp(names[i], name, length)) return true;
-    return false;
-}
-
-/* Calls `visit` with each slot that is cut; slots as in op.def: "x w bias? residual?=". */
-static void each_cut(const char *slots, sid2_vk_tensor *tensor, void (*visit)(sid2_vk_tensor *, void *),
-                     void *user)
-{
-    for (const char *at = slots; *at; tensor++) {
-        size_t length = strcspn(at, " "), name = strcspn(at, " ?=+");
-        if (sid2_vk_has(tensor) && tensor->shape.rank > 0 && !whole(at, name)) visit(tensor, user);
-        at += length;
-        while (*at == ' ') at++;
-    }
+    for (int i = 0; i < count; i++)
+        if (sid2_vk_has(&tensor[i]) && tensor[i].shape.rank > 0 && !slot[i].whole) visit(&tensor[i], user);
 }
 
 typedef struct cut {
@@ -161,16 +147,26 @@ static void take(sid2_vk_tensor *t, void *user)
     t->offset += sample * (size_t)c->first;
 }
 
+/* The extent of the first tensor that is cut. An operator whose result is one for the whole batch, and not added
+ * to, is not cut. */
+static int64_t batch_of(const sid2_op_info *info, const sid2_vk_call *call)
+{
+    for (int i = 0; i < info->output_count; i++)
+        if (info->output[i].whole && !info->output[i].accumulate) return 1;
+    for (int i = 0; i < info->input_count; i++)
+        if (sid2_vk_has(&call->in[i]) && !info->input[i].whole)
+            return call->in[i].shape.rank > 0 ? call->in[i].shape.dim[0] : 1;
+    return call->out[0].shape.rank > 0 ? call->out[0].shape.dim[0] : 1;
+}
+
 /* How many samples fit; the whole batch where nothing needs to be cut or the operator cannot be. */
 static cut plan_cut(const sid2_vk_lowering *lowering, const sid2_op_info *info, sid2_vk_call *call)
 {
-    const sid2_vk_tensor *first = sid2_vk_has(&call->in[0]) ? &call->in[0] : &call->out[0];
-    if (call->op == SID2_OP_random_normal || call->op == SID2_OP_random_uniform) first = &call->out[0];
-    cut c = {.batch = first->shape.rank > 0 ? first->shape.dim[0] : 1};
+    cut c = {.batch = batch_of(info, call)};
     c.samples = c.batch;
-    if (call->op == SID2_OP_global_norm || call->op == SID2_OP_embedding) return c;
-    each_cut(info->inputs, call->in, measure, &c);
-    each_cut(info->outputs, call->out, measure, &c);
+    if (c.batch < 2) return c;
+    each_cut(info->input, info->input_count, call->in, measure, &c);
+    each_cut(info->output, info->output_count, call->out, measure, &c);
     size_t room = lowering->device->caps->max_range - lowering->device->caps->offset_alignment;
     if (c.largest && c.largest * (size_t)c.batch > room) {
         c.samples = (int64_t)(room / c.largest);
@@ -191,13 +187,9 @@ bool sid2_vk_lower_call(sid2_vk_lowering *lowering, const sid2_vk_call *call)
     for (; c.first < c.batch && !lowering->error.code; c.first += c.samples) {
         if (c.samples > c.batch - c.first) c.samples = c.batch - c.first;
         sid2_vk_call piece = *call;
-        sid2_attr attr = *call->attr;
         if (c.samples < c.batch) {
-            each_cut(info.inputs, piece.in, take, &c);
-            each_cut(info.outputs, piece.out, take, &c);
-            if (call->op == SID2_OP_random_normal || call->op == SID2_OP_random_uniform)
-                attr.shape.dim[0] = c.samples;
-            piece.attr = &attr;
+            each_cut(info.input, info.input_count, piece.in, take, &c);
+            each_cut(info.output, info.output_count, piece.out, take, &c);
         }
         lowering->scratch_used = 0;
         table[call->op](lowering, &piece);
