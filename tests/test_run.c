@@ -1,0 +1,183 @@
+/* A run without the program: trains, stops when told to, goes on to the same weights, and reports. */
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "image.h"
+#include "model_support.h"
+#include "run.h"
+
+static sid2_device *device;
+static char folder[64] = "/tmp/sid2-run-XXXXXX";
+
+static const char *in_folder(const char *name)
+{
+    static char path[4][160];
+    static int next;
+    char *text = path[next++ % 4];
+    snprintf(text, sizeof path[0], "%s/%s", folder, name);
+    return text;
+}
+
+/* What a run told. */
+typedef struct told {
+    int count[SID2_RUN_WARNING + 1];
+    uint64_t stop_at; /* step; 0: never */
+    double sampled;
+    char text[SID2_RUN_WARNING + 1][480]; /* the last of each kind */
+    bool resumes;
+    pthread_t thread;
+} told;
+
+static bool on_event(void *user, const sid2_run_event *event)
+{
+    told *t = user;
+    assert_true(pthread_equal(pthread_self(), t->thread));
+    t->count[event->kind]++;
+    if (event->text) snprintf(t->text[event->kind], sizeof t->text[0], "%s", event->text);
+    if (event->kind == SID2_RUN_PLANNED) t->resumes = event->plan->resumes;
+    if (event->kind == SID2_RUN_STEP) {
+        assert_int_equal(event->stats->step, event->progress->step);
+        assert_true(event->progress->images_per_s > 0 && event->progress->loss > 0);
+    }
+    t->sampled = event->progress->sampled;
+    return !t->stop_at || event->progress->step < t->stop_at;
+}
+
+static sid2_config *small(const char *steps)
+{
+    return TINY("train.batch=4", "train.checkpoint_every=2", "train.keep=2", "train.log_every=1",
+                "train.sample_every=3", "train.sample_count=3", "train.sample_steps=2", steps);
+}
+
+/* Trains as far as the configuration or t->stop_at says; the run must come to `step`. */
+static void train(const char *name, sid2_config *config, told *t, uint64_t step)
+{
+    t->thread = pthread_self();
+    sid2_run *run = sid2_run_open(&(sid2_run_options){.path = in_folder(name),
+                                                      .config = config,
+                                                      .data = in_folder("pictures"),
+                                                      .callback = on_event,
+                                                      .user = t},
+                                  &err);
+    must(run);
+    must(sid2_run_train(run, device, &err));
+    assert_int_equal(sid2_run_where(run)->step, step);
+    assert_false(sid2_run_train(run, device, &err)); /* once a handle */
+    assert_non_null(strstr(err.message, "again"));
+    sid2_run_close(run);
+    sid2_config_destroy(config);
+}
+
+static void digest_of(const char *name, char digest[33])
+{
+    char found[4096];
+    must(sid2_checkpoint_find(in_folder(name), found, sizeof found, &err));
+    must(sid2_checkpoint_digest(found, digest, &err));
+}
+
+static void trains_stops_and_goes_on(void **state)
+{
+    (void)state;
+    char digest[33], straight[33];
+    told first = {.stop_at = 3}, second = {0}, whole = {0}, complete = {0};
+    train("run", small("train.steps=7"), &first, 3);
+    assert_int_equal(first.count[SID2_RUN_PREPARING], 1);
+    assert_int_equal(first.count[SID2_RUN_PLANNED], 1);
+    assert_int_equal(first.count[SID2_RUN_STEP], 3);
+    assert_int_equal(first.count[SID2_RUN_SAVED], 2); /* step 2, and where it stopped */
+    assert_string_equal(first.text[SID2_RUN_SAVED], in_folder("run/checkpoints/step-00000003"));
+    assert_int_equal(first.count[SID2_RUN_SAMPLED], 0); /* none for one who wants to leave */
+    assert_true(first.count[SID2_RUN_WARNING] == 1 && strstr(first.text[SID2_RUN_WARNING], "broken.png"));
+    assert_false(first.resumes);
+
+    sid2_config *config = small("train.steps=6");
+    must(sid2_config_set(config, "train.keep=1", &err));
+    train("run", config, &second, 6);
+    assert_true(second.resumes);
+    assert_int_equal(second.count[SID2_RUN_STEP], 3);
+    assert_int_equal(second.count[SID2_RUN_CHANGED], 2);
+    assert_string_equal(second.text[SID2_RUN_CHANGED], "train.keep=1, was 2");
+    assert_string_equal(second.text[SID2_RUN_SAMPLED], in_folder("run/samples/step-00000006.png"));
+    assert_true(second.sampled == 1);
+    assert_int_equal(access(in_folder("run/samples/step-00000006.png"), F_OK), 0);
+    assert_int_equal(access(in_folder("run/checkpoints/step-00000004"), F_OK), -1); /* pruned */
+
+    train("straight", small("train.steps=6"), &whole, 6);
+    digest_of("run", digest);
+    digest_of("straight", straight);
+    assert_string_equal(digest, straight);
+    train("straight", small("train.steps=6"), &complete, 6);
+    assert_int_equal(complete.count[SID2_RUN_STEP], 0);
+
+    size_t size;
+    must(sid2_run_report(in_folder("run"), in_folder("page.html"), &err));
+    char *page = (char *)sid2_file_read(in_folder("page.html"), 1 << 24, &size, &err);
+    must(page);
+    assert_true(size > 8 && memcmp(page + size - 8, "</html>\n", 8) == 0);
+    free(page);
+}
+
+static void refused(const sid2_run_options *options, const char *message)
+{
+    assert_null(sid2_run_open(options, &err));
+    if (!strstr(err.message, message)) fail_msg("'%s' does not say '%s'", err.message, message);
+}
+
+static void trouble_is_named(void **state)
+{
+    (void)state;
+    sid2_config *config = small("train.steps=7"), *other = small("train.batch=8"),
+                *fewer = small("model.classes=2");
+    const char *run = in_folder("run"), *pictures = in_folder("pictures");
+    refused(&(sid2_run_options){.path = in_folder("new"), .config = config}, "data is missing");
+    refused(&(sid2_run_options){.path = pictures, .config = config, .data = pictures}, "is no run and holds");
+    refused(&(sid2_run_options){.path = in_folder("new"), .config = fewer, .data = pictures},
+            "3 classes, model.classes is 2");
+    sid2_run *changed = sid2_run_open(&(sid2_run_options){.path = run, .config = other}, &err);
+    must(changed);
+    assert_false(sid2_run_train(changed, device, &err));
+    assert_non_null(strstr(err.message, "train.batch=4, not 8"));
+    sid2_run_close(changed);
+    assert_int_equal(access(in_folder("new"), F_OK), -1);
+    assert_false(sid2_run_report(pictures, in_folder("no.html"), &err));
+    assert_non_null(strstr(err.message, "no run"));
+    assert_int_equal(access(in_folder("no.html"), F_OK), -1);
+    sid2_config_destroy(config);
+    sid2_config_destroy(other);
+    sid2_config_destroy(fewer);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    if (!mkdtemp(folder)) return -1;
+    device = open_device("cpu");
+    /* Three classes of grey squares, and a picture that is none. */
+    for (int i = 0; i < 12; i++) {
+        char path[256];
+        uint8_t pixels[64];
+        int32_t label;
+        make_images(pixels, &label, 1, 64, 3, (uint64_t)i);
+        snprintf(path, sizeof path, "%s/pictures/%d/%02d.png", folder, label, i);
+        const sid2_image image = {.width = 8, .height = 8, .channels = 1, .pixels = pixels};
+        must(sid2_png_write(path, &image, NULL, 0, &err));
+    }
+    must(sid2_file_write(in_folder("pictures/0/broken.png"), "no picture", 10, &err));
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    sid2_device_close(device);
+    return sid2_remove_tree(folder, &err) ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(trains_stops_and_goes_on),
+                                       cmocka_unit_test(trouble_is_named)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
