@@ -31,6 +31,38 @@ typedef struct key_row {
     size_t offset;
 } key_row;
 
+/* What keys of words accept, "|a|b": from the lists of config.h, and from the rows of tables. */
+#define WORD_TEXT(set, word) "|" #word
+#define WORDS(list)          &"" list(WORD_TEXT)[1]
+#define ROWS(table)          &table##_words[1]
+static const char schedules_words[] =
+#define SCHEDULE(word, help) "|" #word
+#include "schedules.def"
+    ;
+static const char weightings_words[] =
+#define WEIGHTING(word, help) "|" #word
+#include "weightings.def"
+    ;
+static const char samplers_words[] =
+#define SAMPLER(word, evaluations, history, noise, help) "|" #word
+#include "samplers.def"
+    ;
+static const char grids_words[] =
+#define GRID(word, help) "|" #word
+#include "grids.def"
+    ;
+
+static const sid2_config_word explained[] = {
+#define SCHEDULE(word, help) {"schedule.kind", #word, help},
+#include "schedules.def"
+#define WEIGHTING(word, help) {"loss.weighting", #word, help},
+#include "weightings.def"
+#define SAMPLER(word, evaluations, history, noise, help) {"sample.sampler", #word, help},
+#include "samplers.def"
+#define GRID(word, help) {"sample.grid", #word, help},
+#include "grids.def"
+};
+
 static const key_row keys[] = {
 #define SECTION(section, help)
 #define KEY(section, name, type, accepts, value, help)                                                       \
@@ -43,7 +75,7 @@ static const key_row keys[] = {
      offsetof(sid2_config, section##_##name)},
 #include "config.def"
 };
-enum { KEY_COUNT = SID2_KEY_COUNT, TEXT_SIZE = 256 };
+enum { TEXT_SIZE = 256 };
 
 static const struct {
     const char *name, *help;
@@ -264,11 +296,19 @@ static int edit_distance(const char *a, const char *b)
     return above[lb];
 }
 
+static const key_row *known_key(const char *name)
+{
+    for (int i = 0; i < SID2_KEY_COUNT; i++)
+        if (strcmp(keys[i].name, name) == 0) return &keys[i];
+    return NULL;
+}
+
 static const key_row *find_key(const char *name, sid2_error *err)
 {
+    const key_row *known = known_key(name);
+    if (known) return known;
     int nearest = 0, least = 1000;
-    for (int i = 0; i < KEY_COUNT; i++) {
-        if (strcmp(keys[i].name, name) == 0) return &keys[i];
+    for (int i = 0; i < SID2_KEY_COUNT; i++) {
         /* Against the bare name too: people forget the section. */
         int whole = edit_distance(name, keys[i].name),
             bare = edit_distance(name, strchr(keys[i].name, '.') + 1);
@@ -300,7 +340,7 @@ static bool set_key(sid2_config *config, const char *name, const char *value, si
 sid2_config *sid2_config_create(void)
 {
     sid2_config *config = calloc(1, sizeof *config);
-    for (int i = 0; config && i < KEY_COUNT; i++)
+    for (int i = 0; config && i < SID2_KEY_COUNT; i++)
         parse_value(&keys[i], keys[i].value, (char *)config + keys[i].offset);
     return config;
 }
@@ -322,13 +362,13 @@ bool sid2_config_set(sid2_config *config, const char *assignment, sid2_error *er
         return sid2_fail(err, SID2_ERR_USAGE, "'%.80s': expected key=value", assignment);
     snprintf(name, sizeof name, "%.*s", (int)(equals - assignment), assignment);
     if (!set_key(config, trim(name), equals + 1, err)) return false;
-    config->is_set[find_key(trim(name), NULL) - keys] = true;
+    config->is_set[known_key(trim(name)) - keys] = true;
     return true;
 }
 
 bool sid2_config_is_set(const sid2_config *config, const char *key)
 {
-    const key_row *row = find_key(key, NULL);
+    const key_row *row = known_key(key);
     return row && config->is_set[row - keys];
 }
 
@@ -345,8 +385,15 @@ bool sid2_config_get(const sid2_config *config, const char *name, char *value, s
 
 bool sid2_config_key_at(int index, sid2_config_key *key)
 {
-    if (index < 0 || index >= KEY_COUNT) return false;
+    if (index < 0 || index >= SID2_KEY_COUNT) return false;
     *key = (sid2_config_key){keys[index].name, keys[index].value, keys[index].help, keys[index].accepts};
+    return true;
+}
+
+bool sid2_config_word_at(int index, sid2_config_word *word)
+{
+    if (index < 0 || index >= (int)(sizeof explained / sizeof explained[0])) return false;
+    *word = explained[index];
     return true;
 }
 
@@ -354,7 +401,7 @@ bool sid2_config_key_at(int index, sid2_config_key *key)
 
 typedef struct reader {
     sid2_config *config;
-    bool given[KEY_COUNT];
+    bool given[SID2_KEY_COUNT];
     sid2_error error;
     bool failed;
 } reader;
@@ -387,7 +434,7 @@ static bool finish(sid2_config *config, const reader *r, int result, const char 
 /* Without one of these nobody knows what the weights mean. */
 static bool is_whole(const reader *r, const char *path, sid2_error *err)
 {
-    for (int i = 0; i < KEY_COUNT; i++) {
+    for (int i = 0; i < SID2_KEY_COUNT; i++) {
         bool needed = strcmp(keys[i].section, "model") == 0 || strcmp(keys[i].section, "schedule") == 0;
         if (needed && !r->given[i])
             return sid2_fail(err, SID2_ERR_FORMAT,
@@ -452,7 +499,7 @@ bool sid2_config_save(const sid2_config *config, const char *path, sid2_error *e
 {
     sid2_atomic_file file;
     if (!sid2_atomic_open(&file, path, err)) return false;
-    for (int i = 0, s = -1; i < KEY_COUNT; i++) {
+    for (int i = 0, s = -1; i < SID2_KEY_COUNT; i++) {
         if (s < 0 || strcmp(sections[s].name, keys[i].section) != 0) {
             s++;
             fprintf(file.stream, "%s; %s\n[%s]\n", s ? "\n" : "", sections[s].help, sections[s].name);
@@ -480,28 +527,28 @@ double sid2_config_dropout(const sid2_config *config, int level)
 
 sid2_dtype sid2_config_dtype(int precision)
 {
-    return precision == SID2_PRECISION_F32   ? SID2_F32
-           : precision == SID2_PRECISION_F16 ? SID2_F16
+    return precision == SID2_PRECISION_f32   ? SID2_F32
+           : precision == SID2_PRECISION_f16 ? SID2_F16
                                              : SID2_BF16;
 }
 
 void sid2_config_settle_train(sid2_config *c, const sid2_device *device)
 {
-    if (c->train_precision != SID2_PRECISION_AUTO) return;
+    if (c->train_precision != SID2_PRECISION_auto) return;
     bool bf16 = sid2_device_describe(device)->fast == SID2_BF16; /* f16 has too few exponents for gradients */
-    c->train_precision = bf16 ? SID2_PRECISION_BF16 : SID2_PRECISION_F32;
+    c->train_precision = bf16 ? SID2_PRECISION_bf16 : SID2_PRECISION_f32;
 }
 
 void sid2_config_settle_sample(sid2_config *c, const sid2_device *device)
 {
     const sid2_device_info *info = sid2_device_describe(device);
     int asked = c->sample_precision;
-    bool has = asked == SID2_PRECISION_F32 || (asked == SID2_PRECISION_BF16 && info->bf16) ||
-               (asked == SID2_PRECISION_F16 && info->f16);
+    bool has = asked == SID2_PRECISION_f32 || (asked == SID2_PRECISION_bf16 && info->bf16) ||
+               (asked == SID2_PRECISION_f16 && info->f16);
     if (has) return;
-    c->sample_precision = info->fast == SID2_BF16  ? SID2_PRECISION_BF16
-                          : info->fast == SID2_F16 ? SID2_PRECISION_F16
-                                                   : SID2_PRECISION_F32;
+    c->sample_precision = info->fast == SID2_BF16  ? SID2_PRECISION_bf16
+                          : info->fast == SID2_F16 ? SID2_PRECISION_f16
+                                                   : SID2_PRECISION_f32;
 }
 
 int sid2_config_image_size(const sid2_config *config) { return (int)config->model_image_size; }
@@ -530,7 +577,7 @@ bool sid2_config_check(const sid2_config *c, sid2_error *err)
                          "model.image_size = %d: must be a multiple of %d (model.patch and %d halvings)",
                          (int)c->model_image_size, (int)step, levels - 1);
     for (int i = 0; i < levels; i++) {
-        bool transformer = c->model_blocks.item[i] == SID2_BLOCK_TRANSFORMER;
+        bool transformer = c->model_blocks.item[i] == SID2_BLOCK_transformer;
         if (transformer && c->model_channels.item[i] % c->model_head_dim)
             return sid2_fail(err, SID2_ERR_USAGE,
                              "model.head_dim = %d: does not divide the %d channels of level %d",

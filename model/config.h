@@ -26,9 +26,10 @@ typedef struct sid2_config_INTERVAL {
     double low, high; /* always: all numbers; none: low > high */
 } sid2_config_INTERVAL;
 
+/* Keys by number, in the order of config.def. */
 enum {
 #define SECTION(section, help)
-#define KEY(section, name, type, accepts, value, help) SID2_KEY_##section##_##name,
+#define KEY(section, name, ...) SID2_KEY_##section##_##name,
 #include "config.def"
     SID2_KEY_COUNT
 };
@@ -41,22 +42,37 @@ struct sid2_config {
     bool is_set[SID2_KEY_COUNT];
 };
 
-enum { SID2_BLOCK_RES, SID2_BLOCK_TRANSFORMER };
-enum { SID2_QK_LAYER, SID2_QK_RMS, SID2_QK_NONE };
-enum { SID2_SKIP_LEVEL, SID2_SKIP_BLOCK, SID2_SKIP_NONE };
-enum { SID2_ACTIVATION_SILU, SID2_ACTIVATION_GELU };
-enum { SID2_SCHEDULE_INTERPOLATED, SID2_SCHEDULE_SHIFTED, SID2_SCHEDULE_COSINE };
+/* The words of keys of type NAME. Each is an enumerator, named after itself: those with nothing but a name are
+ * listed here, the others are rows of tables of their own. */
+#define SID2_BLOCKS(WORD)            WORD(BLOCK, res) WORD(BLOCK, transformer)
+#define SID2_QK_NORMS(WORD)          WORD(QK, layer) WORD(QK, rms) WORD(QK, none)
+#define SID2_SKIPS(WORD)             WORD(SKIP, level) WORD(SKIP, block) WORD(SKIP, none)
+#define SID2_ACTIVATIONS(WORD)       WORD(ACTIVATION, silu) WORD(ACTIVATION, gelu)
+#define SID2_TRAIN_PRECISIONS(WORD)  WORD(PRECISION, auto) WORD(PRECISION, bf16) WORD(PRECISION, f32)
+#define SID2_SAMPLE_PRECISIONS(WORD) SID2_TRAIN_PRECISIONS(WORD) WORD(PRECISION, f16)
+
+#define SID2_ENUMERATOR(set, word) SID2_##set##_##word,
+enum { SID2_BLOCKS(SID2_ENUMERATOR) };
+enum { SID2_QK_NORMS(SID2_ENUMERATOR) };
+enum { SID2_SKIPS(SID2_ENUMERATOR) };
+enum { SID2_ACTIVATIONS(SID2_ENUMERATOR) };
+enum { SID2_SAMPLE_PRECISIONS(SID2_ENUMERATOR) };
 enum {
-    SID2_WEIGHTING_SIGMOID,
-    SID2_WEIGHTING_ELBO,
-    SID2_WEIGHTING_EDM,
-    SID2_WEIGHTING_EDM_MONOTONIC,
-    SID2_WEIGHTING_V_COSINE,
-    SID2_WEIGHTING_SNR_TRUNCATED,
-    SID2_WEIGHTING_MIN_SNR,
+#define SCHEDULE(word, help) SID2_SCHEDULE_##word,
+#include "schedules.def"
 };
-enum { SID2_PRECISION_AUTO, SID2_PRECISION_BF16, SID2_PRECISION_F32, SID2_PRECISION_F16 };
-enum { SID2_SAMPLER_DDPM, SID2_SAMPLER_DDIM, SID2_SAMPLER_DPM2M };
+enum {
+#define WEIGHTING(word, help) SID2_WEIGHTING_##word,
+#include "weightings.def"
+};
+enum {
+#define SAMPLER(word, evaluations, history, noise, help) SID2_SAMPLER_##word,
+#include "samplers.def"
+};
+enum {
+#define GRID(word, help) SID2_GRID_##word,
+#include "grids.def"
+};
 
 /* Of a checkpoint: no key of model and schedule may be missing. */
 bool sid2_config_load_whole(sid2_config *config, const char *path, sid2_error *err);

@@ -12,7 +12,7 @@
 #include "weights.h"
 
 /* The key of every random number in sampling and evaluation; the sample number is the image's seed. The high
- * word is 0 for starting noise, labels and evaluation, and 1 + step number for the noise of a step. */
+ * word is 0 for starting noise, labels and evaluation, and 1 + its number for the noise of an evaluation. */
 enum { SAMPLE_KEY = 0x53694432 };
 
 typedef enum program_kind { START, PLAIN, GUIDED, FINISH, ERRORS, PROGRAM_COUNT } program_kind;
@@ -24,7 +24,8 @@ struct sid2_sampler {
     sid2_graph *graph[PROGRAM_COUNT];
     sid2_program *program[PROGRAM_COUNT];
     sid2_buffers buffers;
-    sid2_solver_step *steps; /* [sample.steps] */
+    sid2_solver_stage *stages; /* one an evaluation */
+    int64_t stage_count;
     bool loaded;
 };
 
@@ -130,11 +131,12 @@ sid2_sampler *sid2_sampler_create(sid2_device *device, const sid2_config *config
     s->schedule = sid2_schedule_create(config);
     s->batch = sampling.batch;
     s->buffers.device = device;
-    s->steps = malloc((size_t)config->sample_steps * sizeof *s->steps);
-    if (!s->steps) {
+    s->stage_count = sid2_solver_evaluations(config);
+    s->stages = malloc((size_t)s->stage_count * sizeof *s->stages);
+    if (!s->stages) {
         sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     } else {
-        sid2_solver_plan(&s->schedule, config, s->steps);
+        sid2_solver_plan(&s->schedule, config, s->stages);
         if (build(s, memory, err)) return s;
     }
     sid2_sampler_destroy(s);
@@ -145,7 +147,7 @@ void sid2_sampler_destroy(sid2_sampler *s)
 {
     if (!s) return;
     clear(s);
-    free(s->steps);
+    free(s->stages);
     free(s);
 }
 
@@ -215,15 +217,25 @@ static bool upload_images(sid2_sampler *s, const job *j, int first, sid2_error *
     return ok;
 }
 
-static bool run_step(sid2_sampler *s, const sid2_solver_step *step, uint32_t number, sid2_error *err)
+/* Two x_hat that are read come as one, their sum by the shares uploaded here. */
+static bool run_stage(sid2_sampler *s, const sid2_solver_stage *stage, uint32_t number, sid2_error *err)
 {
-    const double values[8] = {step->alpha, step->sigma, step->w,    step->z,
-                              step->x,     step->noise, step->prev, 0};
+    bool summed = sid2_solver_of(&s->config)->history == 2;
+    const double values[8] = {stage->alpha,
+                              stage->sigma,
+                              stage->w,
+                              stage->z,
+                              stage->x,
+                              stage->noise,
+                              summed ? 1 : stage->past[0],
+                              0};
     float coef[8];
     for (int i = 0; i < 8; i++) coef[i] = (float)values[i];
-    return upload_float(s, "time", sid2_schedule_position(&s->schedule, step->logsnr), err) &&
+    return (!summed || (upload_float(s, "past_0", stage->past[0], err) &&
+                        upload_float(s, "past_1", stage->past[1], err))) &&
+           upload_float(s, "time", sid2_schedule_position(&s->schedule, stage->logsnr), err) &&
            sid2_buffers_upload(&s->buffers, "coef", coef, err) && upload_key(s, 1 + number, err) &&
-           run(s, step->guided ? GUIDED : PLAIN, err);
+           run(s, stage->guided ? GUIDED : PLAIN, err);
 }
 
 /* Until the device has done what it was given: progress is what happened, not what was asked for. */
@@ -237,12 +249,13 @@ static bool run_batch(sid2_sampler *s, job *j, int first, sid2_error *err)
 {
     int real = j->count - first < s->batch ? j->count - first : s->batch;
     if (!upload_images(s, j, first, err) || !upload_key(s, 0, err) || !run(s, START, err)) return false;
-    for (int i = 0; i < s->config.sample_steps; i++) {
-        if (!run_step(s, &s->steps[i], (uint32_t)i, err)) return false;
-        j->progress.step = i + 1;
-        j->progress.evaluations += real * (s->steps[i].guided ? 2 : 1);
+    for (int64_t i = 0; i < s->stage_count; i++) {
+        const sid2_solver_stage *stage = &s->stages[i];
+        if (!run_stage(s, stage, (uint32_t)i, err)) return false;
+        j->progress.step = stage->step + 1;
+        j->progress.evaluations += real * (stage->guided ? 2 : 1);
         j->progress.full_evaluations += real * (s->config.sample_guidance != 1 ? 2 : 1);
-        if (i + 1 == s->config.sample_steps) j->progress.images += real;
+        if (i + 1 == s->stage_count) j->progress.images += real;
         if (j->callback && !wait(s, err)) return false;
         if (j->callback && !j->callback(j->user, &j->progress))
             return sid2_fail(err, SID2_ERR_CANCELLED, "sampling was stopped");

@@ -3,6 +3,7 @@
 #include "buffers.h"
 #include "philox.h"
 #include "plan.h"
+#include "solver.h"
 
 static sid2_shape image_shape(const sid2_config *c, int64_t n)
 {
@@ -38,6 +39,13 @@ sid2_graph *sid2_start_graph(const sid2_config *config, int64_t n, sid2_error *e
     return finish(g, err);
 }
 
+static void copy(sid2_graph *g, sid2_tensor from, sid2_tensor to)
+{
+    sid2_graph_emit_into(g, SID2_OP_scale, (sid2_attr){.scale = 1}, &from, 1, &to, 1);
+}
+
+static const char *const past_names[SID2_MAX_HISTORY] = {"x_hat", "x_hat_before"};
+
 sid2_graph *sid2_sample_graph(const sid2_config *config, int64_t n, bool guided, sid2_error *err)
 {
     sid2_graph *g = create(config, err);
@@ -54,16 +62,21 @@ sid2_graph *sid2_sample_graph(const sid2_config *config, int64_t n, bool guided,
         in.label = sid2_graph_external(g, "no_label", SID2_I32, each);
         v_null = sid2_uvit_build(g, config, in).v;
     }
-    sid2_tensor noise = SID2_NONE, before = SID2_NONE;
-    if (config->sample_sampler == SID2_SAMPLER_DDPM) noise = normal(g, images, SID2_PURPOSE_STEP);
-    if (config->sample_sampler == SID2_SAMPLER_DPM2M)
-        before = sid2_graph_external(g, "x_hat", SID2_F32, images);
+    const sid2_solver *solver = sid2_solver_of(config);
+    sid2_tensor noise = solver->noise ? normal(g, images, SID2_PURPOSE_STEP) : SID2_NONE;
+    sid2_tensor past[SID2_MAX_HISTORY], before = SID2_NONE;
+    for (int k = 0; k < solver->history; k++)
+        past[k] = sid2_graph_external(g, past_names[k], SID2_F32, images);
+    if (solver->history == 1) before = past[0];
+    if (solver->history == 2)
+        before = sid2_diffuse(g, past[0], past[1], sid2_graph_external(g, "past_0", SID2_F32, each),
+                              sid2_graph_external(g, "past_1", SID2_F32, each));
     sid2_tensor coef = sid2_graph_external(g, "coef", SID2_F32, sid2_shape_of(8));
     sid2_graph_emit_into(g, SID2_OP_sampler_step, (sid2_attr){0},
                          (sid2_tensor[]){in.z, v, v_null, noise, before, coef}, 6, &in.z, 1);
-    if (before != SID2_NONE && !g->error.code) {
+    if (solver->history && !g->error.code) {
         sid2_tensor x_hat = g->nodes[g->node_count - 1].out[1];
-        sid2_graph_emit_into(g, SID2_OP_scale, (sid2_attr){.scale = 1}, &x_hat, 1, &before, 1);
+        for (int k = solver->history - 1; k >= 0; k--) copy(g, k ? past[k - 1] : x_hat, past[k]);
     }
     return finish(g, err);
 }

@@ -1,7 +1,10 @@
 /* The graphs of sampling. They share externals (N = images at a time):
  *
  *   z f32 [N,S,S,c] · time f32 [N] · label, no_label i32 [N] · samples u32 [N,2] · seed u32 [2] · coef f32 [8]
- *   x_hat f32 [N,S,S,c], of the step before · image u8 [N,S,S,c] · weights, weights_low */
+ *   x_hat, x_hat_before f32 [N,S,S,c], of the last two evaluations, and past_0, past_1 f32 [N], what they are
+ *   multiplied by · image u8 [N,S,S,c] · weights, weights_low
+ *
+ * A sampler has of these what its row in samplers.def asks for. */
 #ifndef SID2_SAMPLING_H
 #define SID2_SAMPLING_H
 
@@ -10,7 +13,7 @@
 
 /* z = starting noise. */
 sid2_graph *sid2_start_graph(const sid2_config *config, int64_t n, sid2_error *err);
-/* z = one step of the sampler; guided: the network runs twice. */
+/* z = what one evaluation makes of it, x_hat moving on; guided: the network runs twice. */
 sid2_graph *sid2_sample_graph(const sid2_config *config, int64_t n, bool guided, sid2_error *err);
 /* image = z as 8-bit pixels. */
 sid2_graph *sid2_finish_graph(const sid2_config *config, int64_t n, sid2_error *err);

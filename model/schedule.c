@@ -41,6 +41,31 @@ static double auto_bias(double image_size)
     return by_size[i] + (place - i) * (by_size[i + 1] - by_size[i]);
 }
 
+/* ---- The rows of schedules.def: what is added to the cosine's logSNR ---- */
+
+static void interpolated(sid2_schedule *s, const sid2_config *config, double size)
+{
+    double high = config->schedule_high ? (double)config->schedule_high : fmin(size, 512);
+    s->shift_clean = 2 * log(high / size);
+    s->shift_noise = 2 * log((double)config->schedule_low / size);
+}
+
+static void shifted(sid2_schedule *s, const sid2_config *config, double size)
+{
+    s->shift_clean = s->shift_noise = 2 * log((double)config->schedule_reference / size);
+}
+
+static void cosine(sid2_schedule *s, const sid2_config *config, double size)
+{
+    (void)config, (void)size;
+    s->shift_clean = s->shift_noise = 0;
+}
+
+static void (*const shifts[])(sid2_schedule *s, const sid2_config *config, double size) = {
+#define SCHEDULE(word, help) word,
+#include "schedules.def"
+};
+
 sid2_schedule sid2_schedule_create(const sid2_config *config)
 {
     double size = (double)config->model_image_size;
@@ -49,13 +74,7 @@ sid2_schedule sid2_schedule_create(const sid2_config *config)
     s.bias = isnan(config->loss_bias) ? auto_bias(size) : config->loss_bias;
     s.b = atan(exp(-config->schedule_logsnr_max / 2));
     s.a = atan(exp(-config->schedule_logsnr_min / 2)) - s.b;
-    if (config->schedule_kind == SID2_SCHEDULE_SHIFTED) {
-        s.shift_clean = s.shift_noise = 2 * log((double)config->schedule_reference / size);
-    } else if (config->schedule_kind == SID2_SCHEDULE_INTERPOLATED) {
-        double high = config->schedule_high ? (double)config->schedule_high : fmin(size, 512);
-        s.shift_clean = 2 * log(high / size);
-        s.shift_noise = 2 * log((double)config->schedule_low / size);
-    }
+    shifts[config->schedule_kind](&s, config, size);
     s.first = sid2_schedule_logsnr(&s, 0);
     s.last = sid2_schedule_logsnr(&s, 1);
     return s;
@@ -89,20 +108,51 @@ double sid2_schedule_position(const sid2_schedule *s, double logsnr)
     return 1000 * (logsnr - s->last) / (s->first - s->last);
 }
 
+/* ---- The rows of weightings.def ---- */
+
+static double sigmoid(const sid2_schedule *s, double logsnr)
+{
+    return exp(sid2_log_sigmoid(s->bias - logsnr));
+}
+
+static double elbo(const sid2_schedule *s, double logsnr) { return (void)s, (void)logsnr, 1; }
+
+static double edm_weight(double shifted_logsnr)
+{
+    return exp(edm_log_weight(shifted_logsnr)) / (2.4 * sqrt(2 * acos(-1)));
+}
+
+static double edm(const sid2_schedule *s, double logsnr) { return edm_weight(logsnr + s->edm_shift); }
+
+static double edm_monotonic(const sid2_schedule *s, double logsnr)
+{
+    return edm_weight(fmax(logsnr + s->edm_shift, s->edm_peak));
+}
+
+static double v_cosine(const sid2_schedule *s, double logsnr) { return (void)s, exp(-logsnr / 2); }
+
+/* The next two are errors averaged over the times of the cosine schedule, whose density of logsnr is ∝
+ * sech(logsnr/2). */
+static double sech_of_half(double logsnr) { return 2 * (1 / (exp(logsnr / 2) + exp(-logsnr / 2))); }
+
+static double snr_truncated(const sid2_schedule *s, double logsnr)
+{
+    return (void)s, sech_of_half(logsnr) * fmax(exp(-logsnr), 1);
+}
+
+static double min_snr(const sid2_schedule *s, double logsnr)
+{
+    return (void)s, sech_of_half(logsnr) * fmin(1, 5 * exp(-logsnr));
+}
+
+static double (*const weightings[])(const sid2_schedule *s, double logsnr) = {
+#define WEIGHTING(word, help) word,
+#include "weightings.def"
+};
+
 double sid2_loss_weighting(const sid2_schedule *s, double logsnr)
 {
-    double shifted = logsnr + s->edm_shift, half_sech = 1 / (exp(logsnr / 2) + exp(-logsnr / 2));
-    switch (s->weighting) {
-    case SID2_WEIGHTING_ELBO: return 1;
-    case SID2_WEIGHTING_EDM_MONOTONIC: shifted = fmax(shifted, s->edm_peak); /* fall through */
-    case SID2_WEIGHTING_EDM: return exp(edm_log_weight(shifted)) / (2.4 * sqrt(2 * acos(-1)));
-    case SID2_WEIGHTING_V_COSINE: return exp(-logsnr / 2);
-    /* These two are errors averaged over the times of the cosine schedule, whose density of logsnr is ∝
-     * sech(logsnr/2). */
-    case SID2_WEIGHTING_SNR_TRUNCATED: return 2 * half_sech * fmax(exp(-logsnr), 1);
-    case SID2_WEIGHTING_MIN_SNR: return 2 * half_sech * fmin(1, 5 * exp(-logsnr));
-    default: return exp(sid2_log_sigmoid(s->bias - logsnr));
-    }
+    return weightings[s->weighting](s, logsnr);
 }
 
 double sid2_loss_weight(const sid2_schedule *s, double t)

@@ -36,6 +36,11 @@ typedef struct sid2_config_key {
     const char *name, *default_value, *help, *accepts;
 } sid2_config_key;
 bool sid2_config_key_at(int index, sid2_config_key *key);
+/* The words of keys whose words need an explanation, key by key; false past the last. */
+typedef struct sid2_config_word {
+    const char *key, *word, *help;
+} sid2_config_word;
+bool sid2_config_word_at(int index, sid2_config_word *word);
 const char *sid2_preset_name(int index); /* NULL past the last */
 
 int sid2_config_image_size(const sid2_config *config);

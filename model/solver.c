@@ -3,55 +3,152 @@
 
 #include <math.h>
 
+/* One step of the grid: from a level of logSNR to a cleaner one, the evaluations before having been at `before`,
+ * newest first. */
+typedef struct interval {
+    double from, to, before[SID2_MAX_HISTORY];
+    int known; /* of them */
+    double gamma;
+} interval;
+
+/* ---- The rows of samplers.def ---- */
+
 /* Ancestral step: the posterior's mean, and a variance between its lower and upper bound. */
-static void ddpm(sid2_solver_step *step, double from, double to, double gamma)
+static void ddpm(const interval *i, sid2_solver_stage *stage)
 {
-    double c = -expm1(from - to); /* 1 - e^(from - to): the share of the step that is new */
-    step->z = exp(0.5 * (sid2_log_sigmoid(to) - sid2_log_sigmoid(from)) + from - to);
-    step->x = sid2_alpha(to) * c;
-    double log_variance = log(c) + gamma * sid2_log_sigmoid(-from) + (1 - gamma) * sid2_log_sigmoid(-to);
-    step->noise = exp(0.5 * log_variance);
+    double c = -expm1(i->from - i->to); /* 1 - e^(from - to): the share of the step that is new */
+    stage->z = exp(0.5 * (sid2_log_sigmoid(i->to) - sid2_log_sigmoid(i->from)) + i->from - i->to);
+    stage->x = sid2_alpha(i->to) * c;
+    double log_variance =
+        log(c) + i->gamma * sid2_log_sigmoid(-i->from) + (1 - i->gamma) * sid2_log_sigmoid(-i->to);
+    stage->noise = exp(0.5 * log_variance);
 }
 
 /* Keeps the noise that z holds, at its new level. */
-static void ddim(sid2_solver_step *step, double from, double to)
+static void ddim(const interval *i, sid2_solver_stage *stage)
 {
-    step->z = sid2_sigma(to) / sid2_sigma(from);
-    step->x = sid2_alpha(to) - sid2_alpha(from) * step->z;
+    stage->z = sid2_sigma(i->to) / sid2_sigma(i->from);
+    stage->x = sid2_alpha(i->to) - sid2_alpha(i->from) * stage->z;
 }
 
 /* DDIM on xhat extrapolated by its last change: second order in log(alpha/sigma) = logsnr / 2. */
-static void dpm2m(sid2_solver_step *step, double before, double from, double to)
+static void dpm2m(const interval *i, sid2_solver_stage *stage)
 {
-    ddim(step, from, to);
-    double half_ratio = 0.5 * (to - from) / (from - before);
-    step->prev = -step->x * half_ratio;
-    step->x *= 1 + half_ratio;
+    ddim(i, stage);
+    if (!i->known) return;
+    double half_ratio = 0.5 * (i->to - i->from) / (i->from - i->before[0]);
+    stage->past[0] = -stage->x * half_ratio;
+    stage->x *= 1 + half_ratio;
 }
 
-void sid2_solver_plan(const sid2_schedule *schedule, const sid2_config *config, sid2_solver_step *steps)
+/* The integrals over a step of length h in l = log(alpha/sigma) of e^(l - h) l^power, power 1 and 2: what the
+ * terms of a polynomial in l add to z, in units of alpha. That of power 0 is DDIM's. */
+static double moment(double h, int power)
+{
+    double first = h + expm1(-h);
+    return power == 1 ? first : h * h - 2 * first;
+}
+
+/* xhat as the polynomial in l through the last three, integrated exactly; fewer where there are not so many. */
+static void dpm3m(const interval *i, sid2_solver_stage *stage)
+{
+    ddim(i, stage);
+    if (!i->known) return;
+    double h = 0.5 * (i->to - i->from), h0 = 0.5 * (i->from - i->before[0]), alpha = sid2_alpha(i->to);
+    double slope = alpha * moment(h, 1) / h0; /* of (xhat - xhat_0) */
+    stage->x += slope;
+    stage->past[0] -= slope;
+    if (i->known < 2) return;
+    double h1 = 0.5 * (i->before[0] - i->before[1]);
+    double bend = alpha * (moment(h, 2) + h0 * moment(h, 1)) / (h0 + h1); /* of the slopes' difference */
+    stage->x += bend / h0;
+    stage->past[0] -= bend / h0 + bend / h1;
+    stage->past[1] += bend / h1;
+}
+
+/* DDIM all the way; then again, from where it began, along the line from the old xhat to that found there. The
+ * first try holds what the second needs of the old z. */
+static void heun(const interval *i, sid2_solver_stage *stage)
+{
+    double h = 0.5 * (i->to - i->from), slope = sid2_alpha(i->to) * moment(h, 1) / h;
+    ddim(i, &stage[0]);
+    stage[1] = (sid2_solver_stage){.logsnr = i->to, .z = 1, .x = slope, .past = {-slope}};
+}
+
+static const struct {
+    sid2_solver solver;
+    void (*fill)(const interval *i, sid2_solver_stage *stages);
+} rows[] = {
+#define SAMPLER(word, evaluations, history, noise, help) {{evaluations, history, noise}, word},
+#include "samplers.def"
+};
+#define SAMPLER(word, evaluations, history, noise, help)                                                     \
+    _Static_assert(history <= SID2_MAX_HISTORY, #word " reads more history than is kept");
+#include "samplers.def"
+
+const sid2_solver *sid2_solver_of(const sid2_config *config) { return &rows[config->sample_sampler].solver; }
+
+/* ---- The rows of grids.def ---- */
+
+static double uniform(const sid2_schedule *schedule, const sid2_config *config, double u)
+{
+    return (void)config, sid2_schedule_logsnr(schedule, u);
+}
+
+static double logsnr(const sid2_schedule *schedule, const sid2_config *config, double u)
+{
+    return (void)config, schedule->first + u * (schedule->last - schedule->first);
+}
+
+static double rho(const sid2_schedule *schedule, const sid2_config *config, double u)
+{
+    double power = 1 / config->sample_rho; /* of sigma / alpha = e^(-logsnr / 2) */
+    double clean = exp(-0.5 * power * schedule->first), noise = exp(-0.5 * power * schedule->last);
+    return -2 / power * log(clean + u * (noise - clean));
+}
+
+static double (*const grids[])(const sid2_schedule *schedule, const sid2_config *config, double u) = {
+#define GRID(word, help) word,
+#include "grids.def"
+};
+
+double sid2_grid_logsnr(const sid2_schedule *schedule, const sid2_config *config, double u)
+{
+    return grids[config->sample_grid](schedule, config, u);
+}
+
+/* ---- The plan ---- */
+
+int64_t sid2_solver_evaluations(const sid2_config *config)
+{
+    return (config->sample_steps - 1) * sid2_solver_of(config)->evaluations + 1;
+}
+
+void sid2_solver_plan(const sid2_schedule *schedule, const sid2_config *config, sid2_solver_stage *stages)
 {
     int64_t count = config->sample_steps;
-    sid2_config_INTERVAL interval = config->sample_interval;
-    double before = 0;
-    for (int64_t i = 0; i < count; i++) {
-        sid2_solver_step step = {.t = (double)(count - i) / (double)count,
-                                 .s = (double)(count - i - 1) / (double)count};
-        double from = step.logsnr = sid2_schedule_logsnr(schedule, step.t),
-               to = sid2_schedule_logsnr(schedule, step.s);
-        step.alpha = sid2_alpha(from);
-        step.sigma = sid2_sigma(from);
-        step.guided = config->sample_guidance != 1 && from >= interval.low && from <= interval.high;
-        step.w = step.guided ? config->sample_guidance : 1;
-        if (i == count - 1)
-            step.x = 1;
-        else if (config->sample_sampler == SID2_SAMPLER_DDPM)
-            ddpm(&step, from, to, config->sample_gamma);
-        else if (config->sample_sampler == SID2_SAMPLER_DDIM || i == 0)
-            ddim(&step, from, to);
+    sid2_config_INTERVAL guide = config->sample_interval;
+    interval i = {.to = sid2_grid_logsnr(schedule, config, 1), .gamma = config->sample_gamma};
+    for (int64_t k = 0; k < count; k++) {
+        bool last = k == count - 1;
+        int evaluations = last ? 1 : sid2_solver_of(config)->evaluations;
+        i.from = i.to;
+        i.to = sid2_grid_logsnr(schedule, config, (double)(count - k - 1) / (double)count);
+        for (int e = 0; e < evaluations; e++) stages[e] = (sid2_solver_stage){.logsnr = i.from};
+        if (last)
+            stages->x = 1;
         else
-            dpm2m(&step, before, from, to);
-        before = from;
-        steps[i] = step;
+            rows[config->sample_sampler].fill(&i, stages);
+        for (int e = 0; e < evaluations; e++, stages++) {
+            stages->step = (int)k;
+            stages->alpha = sid2_alpha(stages->logsnr);
+            stages->sigma = sid2_sigma(stages->logsnr);
+            stages->guided =
+                config->sample_guidance != 1 && stages->logsnr >= guide.low && stages->logsnr <= guide.high;
+            stages->w = stages->guided ? config->sample_guidance : 1;
+            for (int b = SID2_MAX_HISTORY - 1; b > 0; b--) i.before[b] = i.before[b - 1];
+            i.before[0] = stages->logsnr;
+            if (i.known < SID2_MAX_HISTORY) i.known++;
+        }
     }
 }

@@ -4,15 +4,32 @@
 
 #include "schedule.h"
 
-/* One step, from time t to s < t:  xhat = clamp(alpha z - sigma v);  z_s = c.z z + c.x xhat + c.noise noise +
- * c.prev xhat_before. */
-typedef struct sid2_solver_step {
-    double t, s, logsnr; /* logsnr at t */
-    bool guided;
-    double alpha, sigma, w, z, x, noise, prev;
-} sid2_solver_step;
+enum { SID2_MAX_HISTORY = 2 };
 
-/* Fills sample.steps steps on the uniform grid of times from 1 to 0. The last one returns xhat. */
-void sid2_solver_plan(const sid2_schedule *schedule, const sid2_config *config, sid2_solver_step *steps);
+/* One evaluation of the network, and what z becomes by it:
+ *
+ *     xhat = clamp(alpha z - sigma v);   z = c.z z + c.x xhat + c.noise noise + sum of c.past[k] xhat_k
+ *
+ * xhat_0 is that of the evaluation before, xhat_1 of the one before that. */
+typedef struct sid2_solver_stage {
+    int step;      /* of the grid, from 0 */
+    double logsnr; /* at which the network is asked */
+    bool guided;
+    double alpha, sigma, w, z, x, noise, past[SID2_MAX_HISTORY];
+} sid2_solver_stage;
+
+/* A row of samplers.def. */
+typedef struct sid2_solver {
+    int evaluations, history;
+    bool noise;
+} sid2_solver;
+
+const sid2_solver *sid2_solver_of(const sid2_config *config);
+/* How many evaluations sample.steps steps take. */
+int64_t sid2_solver_evaluations(const sid2_config *config);
+/* Fills that many stages, along sample.grid from noise to clean. The last one makes z = xhat. */
+void sid2_solver_plan(const sid2_schedule *schedule, const sid2_config *config, sid2_solver_stage *stages);
+/* The logSNR at place u of the grid, from 1 (noise) to 0 (clean). */
+double sid2_grid_logsnr(const sid2_schedule *schedule, const sid2_config *config, double u);
 
 #endif

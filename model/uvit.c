@@ -79,7 +79,7 @@ static sid2_tensor rms_norm(net *n, sid2_tensor x, const char *path, const char 
 
 static sid2_tensor activation(net *n, sid2_tensor x)
 {
-    return n->config->model_activation == SID2_ACTIVATION_GELU ? sid2_gelu(n->g, x) : sid2_silu(n->g, x);
+    return n->config->model_activation == SID2_ACTIVATION_gelu ? sid2_gelu(n->g, x) : sid2_silu(n->g, x);
 }
 
 static sid2_tensor film(net *n, sid2_tensor x, const char *path, const char *name)
@@ -100,14 +100,14 @@ static sid2_tensor attention(net *n, sid2_tensor x, const char *path)
     int64_t channels = channels_of(n, x), width = c->model_head_dim;
     sid2_tensor qkv = project(n, x, path, "attn.qkv", 3 * channels, 1, FAN_IN);
     sid2_tensor gamma = SID2_NONE, beta = SID2_NONE;
-    if (c->model_qk_norm != SID2_QK_NONE)
+    if (c->model_qk_norm != SID2_QK_none)
         gamma = param(n, path, "attn.qk_norm", ".weight", sid2_shape_of(2, width), false, 1, 0);
-    if (c->model_qk_norm == SID2_QK_LAYER)
+    if (c->model_qk_norm == SID2_QK_layer)
         beta = param(n, path, "attn.qk_norm", ".bias", sid2_shape_of(2, width), false, 0, 0);
     sid2_shape shape = sid2_graph_type(n->g, x).shape;
     int32_t grid[3] = {1, (int32_t)shape.dim[1], (int32_t)shape.dim[2]};
     sid2_tensor y = sid2_attention(n->g, qkv, gamma, beta, (int)(channels / width), grid,
-                                   c->model_qk_norm == SID2_QK_LAYER, (float)c->model_norm_eps,
+                                   c->model_qk_norm == SID2_QK_layer, (float)c->model_norm_eps,
                                    (float)c->model_rope_theta);
     return project(n, y, path, "attn.out", channels, 1, ZERO);
 }
@@ -146,7 +146,7 @@ static sid2_tensor block(net *n, sid2_tensor x, int level, const char *stack, in
     snprintf(path, sizeof path, "%s.%d", stack, (int)j);
     n->rate = (float)sid2_config_dropout(n->config, level);
     sid2_graph_begin_segment(n->g);
-    bool res = n->config->model_blocks.item[level] == SID2_BLOCK_RES;
+    bool res = n->config->model_blocks.item[level] == SID2_BLOCK_res;
     x = res ? res_block(n, x, path) : transformer_block(n, x, path);
     sid2_graph_end_segment(n->g);
     return x;
@@ -167,7 +167,7 @@ static void begin_layer(net *n, const char *name, const char *kind)
 static void begin_level(net *n, const char *name, int level, int64_t blocks)
 {
     char kind[24];
-    bool res = n->config->model_blocks.item[level] == SID2_BLOCK_RES;
+    bool res = n->config->model_blocks.item[level] == SID2_BLOCK_res;
     snprintf(kind, sizeof kind, "%s x %d", res ? "Res" : "Transformer", (int)blocks);
     begin_layer(n, name, kind);
 }
@@ -249,13 +249,13 @@ sid2_uvit sid2_uvit_build(sid2_graph *g, const sid2_config *c, sid2_uvit_inputs 
         int64_t depth = sid2_config_depth(c, i);
         snprintf(stack, sizeof stack, "up.%d", i);
         begin_level(&n, stack, i, depth);
-        if (c->model_skip != SID2_SKIP_NONE) x = sid2_sub(g, x, after[i]);
+        if (c->model_skip != SID2_SKIP_none) x = sid2_sub(g, x, after[i]);
         x = project(&n, x, stack, "proj", c->model_channels.item[i], kernel_size, FAN_IN);
         x = sid2_upsample2(g, x);
-        if (c->model_skip != SID2_SKIP_NONE) x = sid2_add(g, before[i], x);
+        if (c->model_skip != SID2_SKIP_none) x = sid2_add(g, before[i], x);
         for (int64_t j = 0; j < depth; j++) {
             /* The mirror of block 0 is the level's own skip. */
-            if (c->model_skip == SID2_SKIP_BLOCK && j > 0) x = sid2_add(g, x, kept[i][depth - 1 - j]);
+            if (c->model_skip == SID2_SKIP_block && j > 0) x = sid2_add(g, x, kept[i][depth - 1 - j]);
             x = block(&n, x, i, stack, j);
         }
         end_layer(&n, x);

@@ -21,7 +21,7 @@ static sid2_sampler *make_sampler(const char *const settings[])
     sid2_config_destroy(config);
     return s;
 }
-#define SAMPLER(...) make_sampler((const char *const[]){__VA_ARGS__, NULL})
+#define MAKE(...) make_sampler((const char *const[]){__VA_ARGS__, NULL})
 
 static const uint64_t seeds[COUNT] = {0, 1, 2, 3, 4, 5, 1ull << 40, 77, 12345678901234ull};
 
@@ -47,17 +47,20 @@ static void sample(sid2_sampler *s, int first, int count, int32_t *labels, uint8
 static void a_seed_is_an_image(void **state)
 {
     (void)state;
-    static const char *const samplers[] = {"sample.sampler=ddpm", "sample.sampler=ddim",
-                                           "sample.sampler=dpm2m"};
+    static const char *const samplers[] = {
+#define SAMPLER(word, evaluations, history, noise, help) "sample.sampler=" #word,
+#include "samplers.def"
+    };
+    enum { SAMPLERS = sizeof samplers / sizeof samplers[0] };
     static const char *const batches[] = {"sample.batch=1", "sample.batch=2", "sample.batch=9",
                                           "sample.batch=16"};
     static const char *const precisions[] = {"sample.precision=f32", "sample.precision=bf16"};
-    for (int k = 0; k < 6; k++) {
+    for (int k = 0; k < 2 * SAMPLERS; k++) {
         uint8_t want[COUNT * BYTES], got[COUNT * BYTES];
         int32_t labels[COUNT], want_labels[COUNT];
         for (int b = 0; b < 4; b++) {
-            sid2_sampler *s = SAMPLER(samplers[k % 3], batches[b], precisions[k / 3], "sample.guidance=2",
-                                      "sample.interval=-3,3");
+            sid2_sampler *s = MAKE(samplers[k % SAMPLERS], batches[b], precisions[k / SAMPLERS],
+                                   "sample.guidance=2", "sample.interval=-3,3");
             sample(s, 0, COUNT, b ? labels : want_labels, b ? got : want);
             if (b) {
                 assert_memory_equal(labels, want_labels, sizeof labels);
@@ -87,7 +90,7 @@ static void guidance_costs_what_it_should(void **state)
         /* at t = 1, 5/6 .. 1/6: logsnr -10, -2.6, -1.1, 0, 1.1, 2.6, moved by the schedule of 8 pixels */
         {"sample.guidance=2", "sample.interval=-1.6,1.6", 9, 12}};
     for (int i = 0; i < 4; i++) {
-        sid2_sampler *s = SAMPLER(cases[i].guidance, cases[i].interval, "schedule.low=8", "schedule.high=8");
+        sid2_sampler *s = MAKE(cases[i].guidance, cases[i].interval, "schedule.low=8", "schedule.high=8");
         uint8_t pixels[5 * BYTES];
         int32_t labels[5];
         sample(s, 0, 5, labels, pixels);
@@ -101,8 +104,8 @@ static void guidance_costs_what_it_should(void **state)
 static void guidance_of_weight_one_is_none(void **state)
 {
     (void)state;
-    sid2_sampler *plain = SAMPLER("sample.guidance=1"), *guided = SAMPLER("sample.guidance=1.000001");
-    sid2_sampler *strong = SAMPLER("sample.guidance=8");
+    sid2_sampler *plain = MAKE("sample.guidance=1"), *guided = MAKE("sample.guidance=1.000001");
+    sid2_sampler *strong = MAKE("sample.guidance=8");
     uint8_t a[COUNT * BYTES], b[COUNT * BYTES], c[COUNT * BYTES];
     int32_t labels[COUNT];
     sample(plain, 0, COUNT, labels, a);
@@ -120,7 +123,7 @@ static void guidance_of_weight_one_is_none(void **state)
 static void labels_and_stops(void **state)
 {
     (void)state;
-    sid2_sampler *s = SAMPLER("sample.steps=4");
+    sid2_sampler *s = MAKE("sample.steps=4");
     uint8_t pixels[COUNT * BYTES], other[COUNT * BYTES];
     int32_t labels[COUNT] = {0, 1, 2, 0, 1, 2, 0, 1, 3};
     assert_false(sid2_sampler_run(s, seeds, labels, COUNT, pixels, NULL, NULL, &err));
@@ -143,7 +146,7 @@ static void labels_and_stops(void **state)
 static void evaluation_is_consistent(void **state)
 {
     (void)state;
-    sid2_sampler *a = SAMPLER("sample.batch=2"), *b = SAMPLER("sample.batch=5");
+    sid2_sampler *a = MAKE("sample.batch=2"), *b = MAKE("sample.batch=5");
     uint8_t pixels[7 * BYTES];
     int32_t labels[7];
     make_images(pixels, labels, 7, BYTES, CLASSES, 50);
