@@ -70,6 +70,8 @@ int64_t config_int(const sid2_config *config, const char *key);
 double config_real(const sid2_config *config, const char *key);
 bool config_yes(const sid2_config *config, const char *key);
 const char *config_text(const sid2_config *config, const char *key, char text[256]);
+/* The help of an option for a key with words: "a, b or c (key)". */
+const char *words_of(const char *key, char text[256]);
 
 /* Whether `path` names a preset; else it should be a file or folder. */
 bool is_preset(const char *name);

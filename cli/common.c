@@ -57,6 +57,23 @@ bool config_yes(const sid2_config *config, const char *key)
     return strcmp(config_text(config, key, text), "yes") == 0;
 }
 
+const char *words_of(const char *key, char text[256])
+{
+    sid2_config_word word;
+    int count = 0;
+    for (int i = 0; sid2_config_word_at(i, &word); i++) count += strcmp(word.key, key) == 0;
+    text[0] = 0;
+    for (int i = 0; sid2_config_word_at(i, &word); i++) {
+        if (strcmp(word.key, key) != 0) continue;
+        size_t used = strlen(text);
+        count--;
+        snprintf(text + used, 256 - used, "%s%s", word.word, count > 1 ? ", " : count ? " or " : "");
+    }
+    size_t used = strlen(text);
+    snprintf(text + used, 256 - used, " (%s)", key);
+    return text;
+}
+
 bool is_preset(const char *name)
 {
     for (int i = 0; sid2_preset_name(i); i++)

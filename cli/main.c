@@ -59,6 +59,10 @@ static int print_reference(void)
     sid2_config_key key;
     for (int i = 0; sid2_config_key_at(i, &key); i++)
         printf("| `%s` | `%s` | %s |\n", key.name, key.default_value, key.help);
+    puts("\nThe words of some of them:\n\n| key | word | |\n|---|---|---|");
+    sid2_config_word word;
+    for (int i = 0; sid2_config_word_at(i, &word); i++)
+        printf("| `%s` | `%s` | %s |\n", word.key, word.word, word.help);
     return 0;
 }
 

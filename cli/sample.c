@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_SEEDS = 10000000, MAX_TEXTS = 12 };
+enum { MAX_SEEDS = 10000000, MAX_TEXTS = 14 };
 
 typedef enum output_kind { OUTPUT_FOLDER, OUTPUT_GRID, OUTPUT_NPZ } output_kind;
 
@@ -67,7 +67,7 @@ static void add_key(text_list *list, char *key, const sid2_config *config, const
 
 static void describe(const job *j, text_list *list, const char *seeds, const char *class)
 {
-    char sampler[256];
+    char grid[256];
     *list = (text_list){0};
     add_text(list, "Software", "sid2 " SID2_VERSION);
     add_text(list, "Checkpoint", j->digest);
@@ -75,8 +75,9 @@ static void describe(const job *j, text_list *list, const char *seeds, const cha
     add_text(list, "Class", class);
     add_key(list, "Steps", j->config, "sample.steps");
     add_key(list, "Sampler", j->config, "sample.sampler");
-    if (strcmp(config_text(j->config, "sample.sampler", sampler), "ddpm") == 0)
-        add_key(list, "Gamma", j->config, "sample.gamma");
+    if (sid2_config_uses(j->config, "sample.gamma")) add_key(list, "Gamma", j->config, "sample.gamma");
+    if (strcmp(config_text(j->config, "sample.grid", grid), "uniform") != 0) add_text(list, "Grid", grid);
+    if (sid2_config_uses(j->config, "sample.rho")) add_key(list, "Rho", j->config, "sample.rho");
     add_key(list, "Guidance", j->config, "sample.guidance");
     add_key(list, "Interval", j->config, "sample.interval");
     add_key(list, "Precision", j->config, "sample.precision");
@@ -280,16 +281,17 @@ static void print_result(const job *j, double seconds)
     printf("%zu image%s in %s (%s images/s): %s%s\n", j->count, j->count == 1 ? "" : "s",
            sid2_text_time(seconds, spent), sid2_text_rate((double)j->count / seconds, rate), j->out,
            j->kind == OUTPUT_FOLDER && !sid2_text_ends(j->out, "/") ? "/" : "");
-    double steps = config_real(j->config, "sample.steps");
     if (config_real(j->config, "sample.guidance") != 1 && j->full)
-        printf("guidance took the conditional network alone for %.0f of %.0f steps: %.0f %% of the cost\n",
-               (double)(j->full - j->evaluations) / (double)j->count, steps,
-               100 * (double)j->evaluations / (double)j->full);
+        printf(
+            "guidance took the conditional network alone for %.0f of %.0f evaluations: %.0f %% of the cost\n",
+            (double)(j->full - j->evaluations) / (double)j->count, (double)j->full / 2 / (double)j->count,
+            100 * (double)j->evaluations / (double)j->full);
 }
 
 int command_sample(int argc, char **argv)
 {
     job j = {.seeds_text = "0-63", .out = "samples.png"};
+    char samplers[256], grids[256];
     const option_row rows[] = {
         {OPTION_POSITIONAL, "CHECKPOINT", NULL, &j.path,
          "a checkpoint's folder, or a run (its newest checkpoint)", NULL},
@@ -301,7 +303,8 @@ int command_sample(int argc, char **argv)
          NULL},
         {OPTION_INT, "columns", "N", &j.columns, "columns of a grid (nearly square)", NULL},
         {OPTION_KEY, "steps", "N", &j.set, "sampler steps (the checkpoint's sample.steps)", "sample.steps"},
-        {OPTION_KEY, "sampler", "NAME", &j.set, "ddpm, ddim or dpm2m (sample.sampler)", "sample.sampler"},
+        {OPTION_KEY, "sampler", "NAME", &j.set, words_of("sample.sampler", samplers), "sample.sampler"},
+        {OPTION_KEY, "grid", "NAME", &j.set, words_of("sample.grid", grids), "sample.grid"},
         {OPTION_KEY, "guidance", "W", &j.set, "guidance weight; 1: none (sample.guidance)",
          "sample.guidance"},
         {OPTION_KEY, "interval", "LO,HI", &j.set,

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "file.h"
+#include "solver.h"
 #include "text.h"
 
 typedef enum key_type {
@@ -370,6 +371,13 @@ bool sid2_config_is_set(const sid2_config *config, const char *key)
 {
     const key_row *row = known_key(key);
     return row && config->is_set[row - keys];
+}
+
+bool sid2_config_uses(const sid2_config *config, const char *key)
+{
+    if (strcmp(key, "sample.gamma") == 0) return sid2_solver_of(config)->noise;
+    if (strcmp(key, "sample.rho") == 0) return config->sample_grid == SID2_GRID_rho;
+    return known_key(key) != NULL;
 }
 
 bool sid2_config_get(const sid2_config *config, const char *name, char *value, size_t size, sid2_error *err)

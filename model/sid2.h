@@ -23,6 +23,8 @@ bool sid2_config_load(sid2_config *config, const char *path, sid2_error *err);
 bool sid2_config_set(sid2_config *config, const char *assignment, sid2_error *err); /* "key=value" */
 /* Whether sid2_config_set has given the key; what files and presets say does not count. */
 bool sid2_config_is_set(const sid2_config *config, const char *key);
+/* Whether what other keys say lets this one matter: sample.gamma and sample.rho do for some samplers and grids. */
+bool sid2_config_uses(const sid2_config *config, const char *key);
 bool sid2_config_get(const sid2_config *config, const char *key, char *value, size_t size, sid2_error *err);
 bool sid2_config_save(const sid2_config *config, const char *path, sid2_error *err);
 /* Checks the keys against each other (divisibility, list lengths); every entry point below does so too. */
