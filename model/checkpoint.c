@@ -12,7 +12,7 @@
 #include "file.h"
 #include "safetensors.h"
 #include "trainer.h"
-#include "weights.h"
+#include "params.h"
 
 enum { PATH_SIZE = 4096 };
 
@@ -78,7 +78,7 @@ static bool upload_arrays(sid2_trainer *t, const arrays *a, sid2_error *err)
     const sid2_params *params = params_of(t);
     float *zero = calloc((size_t)params->elements, sizeof *zero);
     bool ok = (zero || sid2_fail(err, SID2_ERR_MEMORY, "out of memory")) &&
-              sid2_weights_upload(&t->buffers, t->training.step, params, a->weights, err) &&
+              sid2_params_upload(&t->buffers, t->training.step, params, a->weights, err) &&
               sid2_buffers_upload(&t->buffers, "ema", a->ema, err) &&
               sid2_buffers_upload(&t->buffers, "m", a->m, err) &&
               sid2_buffers_upload(&t->buffers, "v", a->v, err) &&
@@ -91,13 +91,13 @@ static bool upload_arrays(sid2_trainer *t, const arrays *a, sid2_error *err)
 static bool save_files(const sid2_trainer *t, const arrays *a, const char *directory, sid2_error *err)
 {
     const sid2_params *params = params_of(t);
-    const sid2_weights_part weights = {"", a->weights}, ema = {"", a->ema},
+    const sid2_params_part weights = {"", a->weights}, ema = {"", a->ema},
                             optimizer[] = {{"m.", a->m}, {"v.", a->v}};
     char path[PATH_SIZE];
     return sid2_config_save(&t->config, join(path, directory, "config.ini"), err) &&
-           sid2_weights_save(join(path, directory, "ema.safetensors"), params, &ema, 1, err) &&
-           sid2_weights_save(join(path, directory, "weights.safetensors"), params, &weights, 1, err) &&
-           sid2_weights_save(join(path, directory, "optimizer.safetensors"), params, optimizer, 2, err) &&
+           sid2_params_save(join(path, directory, "ema.safetensors"), params, &ema, 1, err) &&
+           sid2_params_save(join(path, directory, "weights.safetensors"), params, &weights, 1, err) &&
+           sid2_params_save(join(path, directory, "optimizer.safetensors"), params, optimizer, 2, err) &&
            save_state(t, join(path, directory, "state.json"), err);
 }
 
@@ -132,12 +132,12 @@ bool sid2_trainer_resume(sid2_trainer *t, const char *directory, sid2_error *err
     if (!load_state(join(path, directory, "state.json"), &steps, &images, err) ||
         !arrays_create(&a, params, err))
         return false;
-    const sid2_weights_part weights = {"", a.weights}, ema = {"", a.ema},
+    const sid2_params_part weights = {"", a.weights}, ema = {"", a.ema},
                             optimizer[] = {{"m.", a.m}, {"v.", a.v}};
     bool ok =
-        sid2_weights_load(join(path, directory, "weights.safetensors"), params, &weights, 1, NULL, err) &&
-        sid2_weights_load(join(path, directory, "ema.safetensors"), params, &ema, 1, NULL, err) &&
-        sid2_weights_load(join(path, directory, "optimizer.safetensors"), params, optimizer, 2, NULL, err) &&
+        sid2_params_load(join(path, directory, "weights.safetensors"), params, &weights, 1, NULL, err) &&
+        sid2_params_load(join(path, directory, "ema.safetensors"), params, &ema, 1, NULL, err) &&
+        sid2_params_load(join(path, directory, "optimizer.safetensors"), params, optimizer, 2, NULL, err) &&
         upload_arrays(t, &a, err);
     arrays_destroy(&a);
     if (!ok) return false;
@@ -159,11 +159,11 @@ bool sid2_trainer_warm_start(sid2_trainer *t, const char *directory, sid2_error 
     char path[PATH_SIZE];
     arrays a;
     if (!arrays_create(&a, params, err)) return false;
-    float *initial = sid2_initial_weights(params, (uint64_t)t->config.train_seed, err);
+    float *initial = sid2_params_initial(params, (uint64_t)t->config.train_seed, err);
     size_t bytes = (size_t)params->elements * sizeof(float);
     if (initial) memcpy(a.weights, initial, bytes);
-    bool ok = initial && sid2_weights_load(join(path, directory, "ema.safetensors"), params,
-                                           &(sid2_weights_part){"", a.weights}, 1, starts_fresh, err);
+    bool ok = initial && sid2_params_load(join(path, directory, "ema.safetensors"), params,
+                                           &(sid2_params_part){"", a.weights}, 1, starts_fresh, err);
     if (ok) memcpy(a.ema, a.weights, bytes);
     ok = ok && upload_arrays(t, &a, err);
     free(initial);

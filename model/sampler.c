@@ -4,12 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "buffers.h"
+#include "file.h"
+#include "params.h"
 #include "philox.h"
 #include "sampling.h"
 #include "solver.h"
 #include "trainer.h"
-#include "weights.h"
 
 /* The key of every random number in sampling and evaluation; the sample number is the image's seed. The high
  * word is 0 for starting noise, labels and evaluation, and 1 + its number for the noise of an evaluation. */
@@ -156,16 +156,11 @@ void sid2_sampler_destroy(sid2_sampler *s)
 bool sid2_sampler_load(sid2_sampler *s, const char *directory, bool ema, sid2_error *err)
 {
     const sid2_graph *g = s->graph[PLAIN];
-    const sid2_params *params = &g->params[0];
-    float *flat = calloc((size_t)params->elements, sizeof *flat);
-    if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
     char path[4096];
-    snprintf(path, sizeof path, "%s/%s.safetensors", directory, ema ? "ema" : "weights");
-    bool ok = sid2_weights_load(path, params, &(sid2_weights_part){"", flat}, 1, NULL, err) &&
-              sid2_weights_upload(&s->buffers, g, params, flat, err);
-    free(flat);
-    s->loaded |= ok;
-    return ok;
+    if (!sid2_path(path, err, "%s/%s.safetensors", directory, ema ? "ema" : "weights") ||
+        !sid2_params_read(path, &s->buffers, g, &g->params[0], err))
+        return false;
+    return s->loaded = true;
 }
 
 bool sid2_sampler_load_trainer(sid2_sampler *s, sid2_trainer *trainer, sid2_error *err)
@@ -177,7 +172,7 @@ bool sid2_sampler_load_trainer(sid2_sampler *s, sid2_trainer *trainer, sid2_erro
     float *flat = malloc((size_t)params->elements * sizeof *flat);
     if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
     bool ok = sid2_buffers_download(&trainer->buffers, "ema", flat, err) &&
-              sid2_weights_upload(&s->buffers, g, params, flat, err);
+              sid2_params_upload(&s->buffers, g, params, flat, err);
     free(flat);
     s->loaded |= ok;
     return ok;

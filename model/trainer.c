@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "philox.h"
-#include "weights.h"
+#include "params.h"
 
 /* What one micro-batch is told, per image. */
 struct sid2_host_batch {
@@ -80,8 +80,8 @@ static bool start(sid2_trainer *t, sid2_error *err)
     const sid2_graph *g = t->training.step;
     uint32_t seed[2] = {(uint32_t)t->config.train_seed, (uint32_t)((uint64_t)t->config.train_seed >> 32)};
     for (int i = 0; i < t->training.microbatch; i++) t->host->dloss[i] = 1 / (float)t->config.train_batch;
-    float *weights = sid2_initial_weights(&g->params[0], (uint64_t)t->config.train_seed, err);
-    bool ok = weights && sid2_weights_upload(&t->buffers, g, &g->params[0], weights, err) &&
+    float *weights = sid2_params_initial(&g->params[0], (uint64_t)t->config.train_seed, err);
+    bool ok = weights && sid2_params_upload(&t->buffers, g, &g->params[0], weights, err) &&
               sid2_buffers_upload(&t->buffers, "ema", weights, err) &&
               sid2_buffers_upload(&t->buffers, "seed", seed, err) &&
               sid2_buffers_upload(&t->buffers, "dloss", t->host->dloss, err);

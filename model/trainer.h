@@ -19,7 +19,4 @@ struct sid2_trainer {
     struct sid2_host_batch *host;
 };
 
-/* Fresh weights from train.seed: host memory for the parameters, or NULL. The caller frees it. */
-float *sid2_initial_weights(const sid2_params *params, uint64_t seed, sid2_error *err);
-
 #endif

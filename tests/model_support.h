@@ -14,7 +14,7 @@
 #include "cpu.h"
 #include "philox.h"
 #include "trainer.h"
-#include "weights.h"
+#include "params.h"
 
 static sid2_error err;
 

@@ -32,7 +32,7 @@ static void note(const char *test, const char *what, const void *bytes, size_t s
     l->norm = sqrt(squares);
 }
 
-/* A file of f32 behind a header of text. */
+/* The tensors of a file, all f32, behind a header of text. */
 static void note_file(const char *test, const char *directory, const char *name)
 {
     char path[256];
@@ -48,7 +48,7 @@ static void note_file(const char *test, const char *directory, const char *name)
         memcpy(&value, bytes + at, sizeof value);
         squares += (double)value * value;
     }
-    note(test, name, bytes, size, squares);
+    note(test, name, bytes + 8 + header, size - 8 - header, squares);
     free(bytes);
 }
 

@@ -198,7 +198,7 @@ static void upload_weights(sid2_buffers *buffers, const sid2_graph *g, const dou
     if (g->master == SID2_F64)
         must(sid2_buffers_upload(buffers, "weights", flat, &err));
     else
-        must(sid2_weights_upload(buffers, g, &g->params[0], narrow, &err));
+        must(sid2_params_upload(buffers, g, &g->params[0], narrow, &err));
     free(narrow);
 }
 

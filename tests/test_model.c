@@ -35,12 +35,12 @@ static network make_network(const sid2_config *config, const char *a, const char
     sid2_graph_fuse(g);
     must(sid2_graph_finish(g, &err));
     must(net.program = sid2_buffers_program(&net.buffers, g, &err));
-    float *weights = sid2_initial_weights(&g->params[0], 3, &err),
+    float *weights = sid2_params_initial(&g->params[0], 3, &err),
           *z = malloc((size_t)net.pixels * sizeof *z);
     must(weights);
     for (int64_t i = 0; i < net.pixels; i++)
         z[i] = 2 * sid2_uniform(sid2_philox_word(1, 2, 3, (uint64_t)i)) - 1;
-    must(sid2_weights_upload(&net.buffers, g, &g->params[0], weights, &err));
+    must(sid2_params_upload(&net.buffers, g, &g->params[0], weights, &err));
     must(sid2_buffers_upload(&net.buffers, "z", z, &err));
     must(sid2_buffers_upload(&net.buffers, "time", (float[]){40, 700}, &err));
     must(sid2_buffers_upload(&net.buffers, "label", (int32_t[]){1, (int32_t)config->model_classes}, &err));

@@ -184,7 +184,7 @@ static void trouble_is_named(void **state)
     /* Weights spoilt on purpose: the step says so and nothing is saved. */
     float *weights = download(&t->buffers, "weights");
     for (int64_t i = 0; i < t->training.step->params[0].elements; i++) weights[i] = NAN;
-    must(sid2_weights_upload(&t->buffers, t->training.step, &t->training.step->params[0], weights, &err));
+    must(sid2_params_upload(&t->buffers, t->training.step, &t->training.step->params[0], weights, &err));
     free(weights);
     assert_false(sid2_trainer_step(t, pixels, labels, NULL, &err));
     assert_non_null(strstr(err.message, "step 1"));

@@ -23,20 +23,29 @@ static size_t bytes_of(const sid2_tensor_info *t)
     return (size_t)sid2_shape_count(t->shape) * sid2_dtype_size(t->dtype);
 }
 
+static bool add(sid2_buffers *buffers, const char *name, size_t bytes, sid2_error *err)
+{
+    if (buffers->count == buffers->capacity) {
+        int capacity = buffers->capacity ? 2 * buffers->capacity : 16;
+        sid2_binding *grown = realloc(buffers->item, (size_t)capacity * sizeof *grown);
+        if (!grown) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+        buffers->item = grown;
+        buffers->capacity = capacity;
+    }
+    sid2_binding binding = {strdup(name), NULL};
+    if (!binding.name) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    binding.buffer = sid2_buffer_create(buffers->device, bytes, err);
+    if (!binding.buffer) return free((char *)binding.name), false;
+    buffers->item[buffers->count++] = binding;
+    return true;
+}
+
 static bool provide(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err)
 {
     for (sid2_tensor i = 0; i < graph->tensor_count; i++) {
         const sid2_tensor_info *t = &graph->tensors[i];
         if (!is_buffer(graph, i) || sid2_buffers_find(buffers, t->name)) continue;
-        if (buffers->count == SID2_MAX_BUFFERS) return sid2_fail(err, SID2_ERR_INTERNAL, "too many buffers");
-        sid2_binding binding = {strdup(t->name), sid2_buffer_create(buffers->device, bytes_of(t), err)};
-        if (!binding.buffer || !binding.name) {
-            if (!binding.name) sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-            sid2_buffer_destroy(binding.buffer);
-            free((char *)binding.name);
-            return false;
-        }
-        buffers->item[buffers->count++] = binding;
+        if (!add(buffers, t->name, bytes_of(t), err)) return false;
     }
     return true;
 }
@@ -61,7 +70,8 @@ void sid2_buffers_clear(sid2_buffers *buffers)
         sid2_buffer_destroy(buffers->item[i].buffer);
         free((char *)buffers->item[i].name);
     }
-    buffers->count = 0;
+    free(buffers->item);
+    *buffers = (sid2_buffers){.device = buffers->device};
 }
 
 bool sid2_buffers_upload(sid2_buffers *buffers, const char *name, const void *from, sid2_error *err)

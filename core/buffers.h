@@ -4,12 +4,10 @@
 
 #include "device.h"
 
-enum { SID2_MAX_BUFFERS = 32 };
-
 typedef struct sid2_buffers {
     sid2_device *device;
-    sid2_binding item[SID2_MAX_BUFFERS]; /* names are copies */
-    int count;
+    sid2_binding *item; /* names are copies */
+    int count, capacity;
 } sid2_buffers;
 
 sid2_buffer *sid2_buffers_find(const sid2_buffers *buffers, const char *name); /* NULL: none */

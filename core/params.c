@@ -1,4 +1,4 @@
-#include "weights.h"
+#include "params.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -7,8 +7,8 @@
 
 #include "safetensors.h"
 
-bool sid2_weights_upload(sid2_buffers *buffers, const sid2_graph *graph, const sid2_params *params,
-                         const float *flat, sid2_error *err)
+bool sid2_params_upload(sid2_buffers *buffers, const sid2_graph *graph, const sid2_params *params,
+                        const float *flat, sid2_error *err)
 {
     if (!sid2_buffers_upload(buffers, graph->tensors[params->weights].name, flat, err)) return false;
     if (params->weights_low == params->weights) return true;
@@ -23,20 +23,20 @@ bool sid2_weights_upload(sid2_buffers *buffers, const sid2_graph *graph, const s
 
 /* ---- Files ---- */
 
-static void full_name(char name[128], const sid2_weights_part *part, const sid2_param *param)
+static void full_name(char name[128], const sid2_params_part *part, const sid2_param *param)
 {
     snprintf(name, 128, "%s%s", part->prefix, param->name);
 }
 
-bool sid2_weights_save(const char *path, const sid2_params *params, const sid2_weights_part *parts, int count,
-                       sid2_error *err)
+bool sid2_params_save(const char *path, const sid2_params *params, const sid2_params_part *parts, int count,
+                      sid2_error *err)
 {
     size_t total = (size_t)count * (size_t)params->count;
     sid2_safetensors_item *items = calloc(total, sizeof *items);
     char(*names)[128] = calloc(total, sizeof *names);
     bool ok = (items && names) || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
     for (size_t i = 0; ok && i < total; i++) {
-        const sid2_weights_part *part = &parts[i / (size_t)params->count];
+        const sid2_params_part *part = &parts[i / (size_t)params->count];
         const sid2_param *param = &params->item[i % (size_t)params->count];
         full_name(names[i], part, param);
         items[i] = (sid2_safetensors_item){names[i], SID2_F32, param->shape, part->flat + param->offset};
@@ -68,7 +68,7 @@ static void read_entry(const sid2_safetensors_entry *entry, float *out)
 }
 
 /* One parameter. *found counts the file's tensors that have a place. */
-static bool load_param(const sid2_safetensors *file, const char *path, const sid2_weights_part *part,
+static bool load_param(const sid2_safetensors *file, const char *path, const sid2_params_part *part,
                        const sid2_param *param, bool may_differ, int *found, sid2_error *err)
 {
     char name[128], has[64], wants[64];
@@ -96,7 +96,7 @@ static bool load_param(const sid2_safetensors *file, const char *path, const sid
     return true;
 }
 
-static bool has_place(const sid2_params *params, const sid2_weights_part *parts, int count, const char *name)
+static bool has_place(const sid2_params *params, const sid2_params_part *parts, int count, const char *name)
 {
     char known[128];
     for (int part = 0; part < count; part++) {
@@ -108,8 +108,8 @@ static bool has_place(const sid2_params *params, const sid2_weights_part *parts,
     return false;
 }
 
-bool sid2_weights_load(const char *path, const sid2_params *params, const sid2_weights_part *parts, int count,
-                       bool (*may_differ)(const char *name), sid2_error *err)
+bool sid2_params_load(const char *path, const sid2_params *params, const sid2_params_part *parts, int count,
+                      bool (*may_differ)(const char *name), sid2_error *err)
 {
     sid2_safetensors *file = sid2_safetensors_open(path, err);
     if (!file) return false;
@@ -128,5 +128,16 @@ bool sid2_weights_load(const char *path, const sid2_params *params, const sid2_w
             ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%.80s' has no place in the model", path, name);
     }
     sid2_safetensors_close(file);
+    return ok;
+}
+
+bool sid2_params_read(const char *path, sid2_buffers *buffers, const sid2_graph *graph,
+                      const sid2_params *params, sid2_error *err)
+{
+    float *flat = calloc((size_t)params->elements, sizeof *flat);
+    if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for the weights", path);
+    bool ok = sid2_params_load(path, params, &(sid2_params_part){"", flat}, 1, NULL, err) &&
+              sid2_params_upload(buffers, graph, params, flat, err);
+    free(flat);
     return ok;
 }

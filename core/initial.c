@@ -1,10 +1,10 @@
-/* The weights that training starts from. Built with -ffp-contract=off, as normal.h asks. */
+/* What parameters start from. Built with -ffp-contract=off, as normal.h asks. */
 #include <stdlib.h>
 
 #include "normal.h"
-#include "trainer.h"
+#include "params.h"
 
-float *sid2_initial_weights(const sid2_params *params, uint64_t seed, sid2_error *err)
+float *sid2_params_initial(const sid2_params *params, uint64_t seed, sid2_error *err)
 {
     float *weights = calloc((size_t)params->elements, sizeof *weights);
     if (!weights) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the initial weights"), NULL;

@@ -1,0 +1,31 @@
+/* A set of parameters between host memory, files and a device. On the host it is one flat f32 array, laid out
+ * as in the set; what else belongs to it (gradients, moments, averages) is laid out alike. */
+#ifndef SID2_PARAMS_H
+#define SID2_PARAMS_H
+
+#include "buffers.h"
+
+/* Fresh values from a seed: init_mean + init_std * normal, the same bits everywhere. The caller frees. */
+float *sid2_params_initial(const sid2_params *params, uint64_t seed, sid2_error *err);
+
+/* To the set's externals `weights` and, where the compute type differs, `weights_low`. */
+bool sid2_params_upload(sid2_buffers *buffers, const sid2_graph *graph, const sid2_params *params,
+                        const float *flat, sid2_error *err);
+
+/* One tensor a parameter, named prefix + parameter. Several arrays, each with its prefix, make one file. */
+typedef struct sid2_params_part {
+    const char *prefix;
+    float *flat;
+} sid2_params_part;
+bool sid2_params_save(const char *path, const sid2_params *params, const sid2_params_part *parts, int count,
+                      sid2_error *err); /* f32 */
+/* Fills the arrays; every parameter must be there with its shape, as f32, bf16 or f16, and nothing else.
+ * Parameters of which `may_differ` (if any) is true keep what the array holds when the file has none, or one
+ * of another shape. */
+bool sid2_params_load(const char *path, const sid2_params *params, const sid2_params_part *parts, int count,
+                      bool (*may_differ)(const char *name), sid2_error *err);
+/* A file's weights straight to the set's externals: all that a frozen network needs. */
+bool sid2_params_read(const char *path, sid2_buffers *buffers, const sid2_graph *graph,
+                      const sid2_params *params, sid2_error *err);
+
+#endif
