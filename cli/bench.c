@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "op.h"
+
 enum { MAX_ROUNDS = 99, ANSWER_SIZE = 16384 };
 
 typedef struct job {

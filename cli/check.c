@@ -84,7 +84,7 @@ static bool prepare(job *j, sid2_error *err)
     j->device = open_device(&j->on, err);
     if (!j->device) return false;
     j->info = *sid2_device_describe(j->device);
-    j->reference = sid2_device_open(backends, backend_count, "reference", NULL, err);
+    j->reference = sid2_device_open("reference", NULL, err);
     if (!j->reference) return false;
     for (int op = 0; op < SID2_OP_COUNT; op++) j->op_wanted[op] = !j->ops;
     for (int t = 0; t < TYPES; t++) j->type_wanted[t] = !j->dtypes && has_type(&j->info, types[t]);

@@ -19,10 +19,6 @@ int command_eval(int argc, char **argv);
 int command_export(int argc, char **argv);
 int command_report(int argc, char **argv);
 
-/* The backends linked into this program. */
-extern const sid2_backend *const backends[];
-extern const int backend_count;
-
 /* Where and how to compute, as the command line says. */
 typedef struct device_choice {
     const char *id; /* NULL: auto */

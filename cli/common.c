@@ -1,27 +1,8 @@
 #include "cli.h"
 
-#include "cpu.h"
-#if SID2_HAVE_CUDA
-#include "cuda_backend.h"
-#endif
-#if SID2_HAVE_VULKAN
-#include "vk.h"
-#endif
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-const sid2_backend *const backends[] = {
-    &sid2_backend_cpu,
-#if SID2_HAVE_CUDA
-    &sid2_backend_cuda,
-#endif
-#if SID2_HAVE_VULKAN
-    &sid2_backend_vk,
-#endif
-};
-const int backend_count = sizeof backends / sizeof backends[0];
 
 sid2_device *open_device(const device_choice *choice, sid2_error *err)
 {
@@ -30,7 +11,7 @@ sid2_device *open_device(const device_choice *choice, sid2_error *err)
                                          .share_cores = true,
                                          .deterministic = choice->deterministic,
                                          .tf32 = choice->tf32};
-    return sid2_device_open(backends, backend_count, choice->id ? choice->id : "auto", &options, err);
+    return sid2_device_open(choice->id ? choice->id : "auto", &options, err);
 }
 
 const char *config_text(const sid2_config *config, const char *key, char text[256])

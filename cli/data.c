@@ -1,9 +1,8 @@
 /* sid2 data: generate pictures; look at a data set before training on it. */
 #include "cli.h"
 
-#include "image.h"
+#include "dataset.h"
 #include "loader.h"
-#include "synth.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,6 +1,8 @@
 /* sid2 devices: what this machine can compute on. */
 #include "cli.h"
 
+#include "backends.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -9,7 +11,7 @@ static void look_closer(const sid2_backend *backend, const sid2_device_options *
                         sid2_device_info *info)
 {
     sid2_error err = {0};
-    sid2_device *device = sid2_device_open(&backend, 1, info->id, options, &err);
+    sid2_device *device = sid2_backends_open(&backend, 1, info->id, options, &err);
     if (device)
         memcpy(info->detail, sid2_device_describe(device)->detail, sizeof info->detail);
     else
@@ -26,11 +28,12 @@ int command_devices(int argc, char **argv)
     if (code != OPTIONS_RUN) return code;
     const sid2_device_options options = {.threads = (int)(threads < 1024 ? threads : 1024)};
     sid2_device_info usual;
-    if (!sid2_device_find(backends, backend_count, "auto", &options, &usual, NULL)) usual.id[0] = 0;
-    for (int b = 0; b < backend_count; b++) {
-        for (int i = 0; i < backends[b]->count(); i++) {
+    if (!sid2_backends_find(sid2_backends, sid2_backend_count, "auto", &options, &usual, NULL))
+        usual.id[0] = 0;
+    for (int b = 0; b < sid2_backend_count; b++) {
+        for (int i = 0; i < sid2_backends[b]->count(); i++) {
             sid2_device_info info;
-            if (!backends[b]->describe(i, &options, &info)) continue;
+            if (!sid2_backends[b]->describe(i, &options, &info)) continue;
             char memory[32];
             printf("%-12s%s%s\n", info.id, info.name,
                    strcmp(info.id, usual.id) ? "" : "  <- used where no --device is given");
@@ -38,13 +41,13 @@ int command_devices(int argc, char **argv)
                 printf("%12s%s of memory, f32%s%s\n", "", sid2_text_bytes((double)info.memory, memory),
                        info.bf16 ? ", bf16" : "", info.f16 ? ", f16" : "");
             if (info.driver[0]) printf("%12s%s\n", "", info.driver);
-            look_closer(backends[b], &options, &info);
+            look_closer(sid2_backends[b], &options, &info);
             if (info.detail[0]) printf("%12s%s\n", "", info.detail);
         }
     }
-    for (int b = 0; b < backend_count; b++) {
+    for (int b = 0; b < sid2_backend_count; b++) {
         char line[200];
-        for (int i = 0; backends[b]->missing && backends[b]->missing(i, line); i++) puts(line);
+        for (int i = 0; sid2_backends[b]->missing && sid2_backends[b]->missing(i, line); i++) puts(line);
     }
     return 0;
 }

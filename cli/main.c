@@ -1,6 +1,8 @@
 /* sid2: one program, one subcommand a file. This one finds it. */
 #include "cli.h"
 
+#include "op.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

@@ -2,7 +2,9 @@
 #ifndef SID2_CLI_OPTIONS_H
 #define SID2_CLI_OPTIONS_H
 
-#include "sid2.h"
+#include <sid2/sid2.h>
+
+#include "base.h"
 
 /* "key=value" in the order of the command line, applied over a preset or a checkpoint's configuration. */
 typedef struct assignments {

@@ -2,7 +2,6 @@
 #include "cli.h"
 
 #include "file.h"
-#include "run.h"
 
 #include <stdio.h>
 

@@ -1,8 +1,6 @@
 /* sid2 train: images in, a run out. */
 #include "cli.h"
 
-#include "run.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 

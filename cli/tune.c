@@ -2,6 +2,8 @@
  * model's time goes to; what won is kept for the device and its driver, beside the cache of its shaders. */
 #include "cli.h"
 
+#include "backends.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -100,12 +102,12 @@ static double multiply_adds(const product *p)
 /* Where the device is among the backends. */
 static bool locate(const char *id, const sid2_backend **backend, int *index)
 {
-    for (int b = 0; b < backend_count; b++)
-        for (int i = 0; i < backends[b]->count(); i++) {
+    for (int b = 0; b < sid2_backend_count; b++)
+        for (int i = 0; i < sid2_backends[b]->count(); i++) {
             sid2_device_info info;
-            if (!backends[b]->describe(i, &(sid2_device_options){0}, &info) || strcmp(info.id, id) != 0)
+            if (!sid2_backends[b]->describe(i, &(sid2_device_options){0}, &info) || strcmp(info.id, id) != 0)
                 continue;
-            *backend = backends[b];
+            *backend = sid2_backends[b];
             *index = i;
             return true;
         }
@@ -116,7 +118,7 @@ static bool locate(const char *id, const sid2_backend **backend, int *index)
 static bool measure(const char *id, const char *blocks, sid2_dtype type, double *total, sid2_error *err)
 {
     const sid2_device_options options = {.blocks = blocks};
-    sid2_device *device = sid2_device_open(backends, backend_count, id, &options, err);
+    sid2_device *device = sid2_device_open(id, &options, err);
     bool ok = device != NULL;
     *total = 0;
     printf("%-20s", blocks);

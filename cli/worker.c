@@ -12,6 +12,8 @@
 
 #include "file.h"
 #include "philox.h"
+#include "sampler.h"
+#include "trainer.h"
 
 /* ---- The side that asks ---- */
 

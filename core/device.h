@@ -3,37 +3,15 @@
  * A backend fills a sid2_backend; nothing above core knows which. A *device* owns *buffers*; a graph and
  * its plan compile to a *program* on a device with its externals bound to buffers; running it is one call.
  * A device is used from one thread at a time. */
-#ifndef SID2_DEVICE_H
-#define SID2_DEVICE_H
+#ifndef SID2_CORE_DEVICE_H
+#define SID2_CORE_DEVICE_H
+
+#include <sid2/device.h>
 
 #include "plan.h"
 
-typedef struct sid2_device sid2_device;
 typedef struct sid2_buffer sid2_buffer;
 typedef struct sid2_program sid2_program;
-
-typedef struct sid2_device_info {
-    char name[128];         /* "AMD EPYC, 2 threads, AVX-512" */
-    char id[32];            /* what --device takes: "cpu", "reference", "vulkan:0" */
-    char driver[128];       /* library or driver and version */
-    char detail[256];       /* the variants in use */
-    size_t memory;          /* bytes it can use, 0 if unknown */
-    bool own_memory;        /* not the host's: there to be filled */
-    bool bf16, f16;         /* compute types it takes, beside f32 */
-    sid2_dtype fast;        /* the one it is fastest in */
-    bool rounds_conv_wgrad; /* 16-bit convolutions: their weight gradient has that type before it is added */
-    int rank;               /* preference for "auto": the largest wins */
-} sid2_device_info;
-
-typedef struct sid2_device_options {
-    int threads; /* CPU threads; 0: all that the process may use */
-    bool
-        share_cores; /* CPU threads that wait for each other sleep sooner while other programs want the cores;
-                         * acts on every OpenMP thread of the process. false: as OpenMP's own settings say */
-    bool deterministic; /* the same bits in every run, also where that is slower */
-    bool tf32;          /* f32 products may round their inputs to TF32, where the device has it */
-    const char *blocks; /* block sizes of products by name, see the backend's blocks; NULL: the best known */
-} sid2_device_options;
 
 /* Memory on a device. `version` counts writes, so that a program can keep a packed copy of weights. */
 struct sid2_buffer {
@@ -85,17 +63,14 @@ typedef struct sid2_backend {
 } sid2_backend;
 
 /* ---- Used by the floors above ---- */
-/* Finds `id` ("auto", "cpu", "reference", "vulkan:1", or part of a device's name) among the backends. */
-sid2_device *sid2_device_open(const sid2_backend *const *backends, int backend_count, const char *id,
-                              const sid2_device_options *options, sid2_error *err);
+/* sid2_device_open among given backends. */
+sid2_device *sid2_backends_open(const sid2_backend *const *backends, int backend_count, const char *id,
+                                const sid2_device_options *options, sid2_error *err);
 /* The same without opening it. */
-bool sid2_device_find(const sid2_backend *const *backends, int backend_count, const char *id,
-                      const sid2_device_options *options, sid2_device_info *info, sid2_error *err);
-void sid2_device_close(sid2_device *device);
-const sid2_device_info *sid2_device_describe(const sid2_device *device);
+bool sid2_backends_find(const sid2_backend *const *backends, int backend_count, const char *id,
+                        const sid2_device_options *options, sid2_device_info *info, sid2_error *err);
 bool sid2_device_supports(const sid2_device *device, sid2_op op, sid2_dtype compute);
 size_t sid2_device_alignment(const sid2_device *device);
-size_t sid2_device_used(const sid2_device *device); /* bytes of its buffers and programs */
 
 sid2_buffer *sid2_buffer_create(sid2_device *device, size_t bytes, sid2_error *err); /* zero-filled */
 void sid2_buffer_destroy(sid2_buffer *buffer);

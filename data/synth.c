@@ -1,6 +1,6 @@
 /* The scenes of the generated data set. Each draws one class from the stream of one picture; the order of
  * draws is part of the data set, so a change here changes every picture. */
-#include "synth.h"
+#include <sid2/data.h>
 
 #include "canvas.h"
 #include "philox.h"

@@ -1,8 +1,9 @@
 /* The generated pictures as a data set on the disk. */
+#include <sid2/data.h>
+
 #include "archive.h"
 #include "file.h"
 #include "image.h"
-#include "synth.h"
 #include "text.h"
 
 #include <errno.h>

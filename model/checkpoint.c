@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include <sid2/checkpoint.h>
+
 #include "config.h"
 #include "file.h"
 #include "safetensors.h"

@@ -1,8 +1,10 @@
 /* The configuration as the model reads it: the rows of config.def as a struct. */
-#ifndef SID2_CONFIG_H
-#define SID2_CONFIG_H
+#ifndef SID2_MODEL_CONFIG_H
+#define SID2_MODEL_CONFIG_H
 
-#include "sid2.h"
+#include <sid2/config.h>
+
+#include "base.h"
 
 enum { SID2_MAX_LEVELS = 8 };
 

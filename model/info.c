@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sid2/model.h>
+
 #include "sampling.h"
 #include "training.h"
 

@@ -7,6 +7,7 @@
 #include "file.h"
 #include "params.h"
 #include "philox.h"
+#include "sampler.h"
 #include "sampling.h"
 #include "solver.h"
 #include "trainer.h"

@@ -2,6 +2,8 @@
 #ifndef SID2_TRAINER_H
 #define SID2_TRAINER_H
 
+#include <sid2/train.h>
+
 #include "buffers.h"
 #include "schedule.h"
 #include "training.h"
@@ -18,5 +20,8 @@ struct sid2_trainer {
     float *loss, *logsnr;   /* [train.batch], of the last step */
     struct sid2_host_batch *host;
 };
+
+/* The program of one micro-batch and its graph, to be measured (sid2 bench). Both stay the trainer's. */
+sid2_program *sid2_trainer_program(sid2_trainer *trainer, const sid2_graph **graph);
 
 #endif

@@ -2,6 +2,8 @@
 #ifndef SID2_TRAINING_H
 #define SID2_TRAINING_H
 
+#include <sid2/train.h>
+
 #include "graph.h"
 #include "uvit.h"
 

@@ -2,7 +2,9 @@
 #ifndef SID2_FOLDER_H
 #define SID2_FOLDER_H
 
-#include "run.h"
+#include <sid2/run.h>
+
+#include "config.h"
 
 #include <stdio.h>
 

@@ -1,4 +1,6 @@
 /* The training of a run: everything that can be refused first, then steps, samples and checkpoints. */
+#include <sid2/sample.h>
+
 #include "folder.h"
 
 #include "config.h"

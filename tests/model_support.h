@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include <sid2/sid2.h>
+
 #include "cpu.h"
 #include "philox.h"
 #include "trainer.h"
@@ -26,7 +28,7 @@ static sid2_error err;
 static inline sid2_device *open_device(const char *id)
 {
     const sid2_backend *backend = &sid2_backend_cpu;
-    sid2_device *device = sid2_device_open(&backend, 1, id, &(sid2_device_options){0}, &err);
+    sid2_device *device = sid2_backends_open(&backend, 1, id, &(sid2_device_options){0}, &err);
     must(device);
     return device;
 }

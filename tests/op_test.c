@@ -47,8 +47,8 @@ static int run(void *argument)
     const op_test *t = w->test;
     const sid2_device_options options = {.blocks = t->blocks};
     sid2_error err = {0};
-    sid2_device *device = sid2_device_open(&t->backend, 1, t->device, &options, &err);
-    sid2_device *reference = device ? sid2_device_open(&cpu, 1, "reference", NULL, &err) : NULL;
+    sid2_device *device = sid2_backends_open(&t->backend, 1, t->device, &options, &err);
+    sid2_device *reference = device ? sid2_backends_open(&cpu, 1, "reference", NULL, &err) : NULL;
     if (!reference) {
         printf("FAILED %s: %s\n", t->device, err.message);
         atomic_fetch_add(&w->failures, 1);

@@ -12,7 +12,7 @@ static const sid2_backend *const all[] = {&sid2_backend_cpu, &sid2_backend_cuda}
 
 static sid2_device *open_on(const char *id, sid2_device_options options)
 {
-    sid2_device *device = sid2_device_open(all, 2, id, &options, &err);
+    sid2_device *device = sid2_backends_open(all, 2, id, &options, &err);
     must(device);
     return device;
 }
@@ -84,10 +84,10 @@ static void what_is_missing_is_named(void **state)
     assert_int_equal(sid2_backend_cuda.count(), 0);
     assert_int_equal(strncmp(missing_text(), "CUDA: ", 6), 0);
     assert_non_null(strstr(missing_text(), "driver"));
-    assert_null(sid2_device_open(all, 2, "cuda:0", NULL, &err));
+    assert_null(sid2_backends_open(all, 2, "cuda:0", NULL, &err));
     assert_int_equal(err.code, SID2_ERR_DEVICE);
     assert_non_null(strstr(err.message, "no device 'cuda:0'. CUDA: "));
-    assert_null(sid2_device_open(all, 2, "abacus", NULL, &err));
+    assert_null(sid2_backends_open(all, 2, "abacus", NULL, &err));
     assert_int_equal(err.code, SID2_ERR_USAGE);
 }
 
@@ -102,7 +102,7 @@ static void memory_that_is_not_there_is_counted(void **state)
     assert_non_null(strstr(err.message, "of 1.00 GiB are free"));
     sid2_device_close(device);
     fake.memory = 1 << 20;
-    assert_null(sid2_device_open(all, 2, "cuda:0", NULL, &err));
+    assert_null(sid2_backends_open(all, 2, "cuda:0", NULL, &err));
     assert_int_equal(err.code, SID2_ERR_MEMORY);
 }
 
@@ -369,7 +369,7 @@ static void what_cannot_be_captured_still_runs(void **state)
     free_fixture(&f);
 
     setenv("SID2_CUDA_LAUNCH", "sometimes", 1);
-    assert_null(sid2_device_open(all, 2, "cuda:0", NULL, &err));
+    assert_null(sid2_backends_open(all, 2, "cuda:0", NULL, &err));
     assert_non_null(strstr(err.message, "sometimes"));
 }
 

@@ -21,10 +21,11 @@ int main(void)
 #include <string.h>
 #include <time.h>
 
+#include <sid2/sid2.h>
+
 #include "config.h"
 #include "cudnn_graph.h"
 #include "sampling.h"
-#include "sid2.h"
 #include "training.h"
 
 static const char *const presets[] = {"imagenet128-1", "imagenet128-2", "imagenet256-1",

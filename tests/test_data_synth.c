@@ -1,7 +1,6 @@
 /* The generated data set and the npz writer: determinism, what comes back when read, what fails and how. */
 #include "dataset.h"
 #include "npz.h"
-#include "synth.h"
 
 #include <setjmp.h>
 #include <signal.h>

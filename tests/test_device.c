@@ -16,7 +16,8 @@ static sid2_error err;
 static sid2_device *open_device(const char *id, int threads)
 {
     const sid2_backend *backend = &sid2_backend_cpu;
-    sid2_device *device = sid2_device_open(&backend, 1, id, &(sid2_device_options){.threads = threads}, &err);
+    sid2_device *device =
+        sid2_backends_open(&backend, 1, id, &(sid2_device_options){.threads = threads}, &err);
     if (!device) fail_msg("%s", err.message);
     return device;
 }
@@ -55,7 +56,7 @@ static void unknown_device_is_one_line(void **state)
 {
     (void)state;
     const sid2_backend *backend = &sid2_backend_cpu;
-    assert_null(sid2_device_open(&backend, 1, "abacus", NULL, &err));
+    assert_null(sid2_backends_open(&backend, 1, "abacus", NULL, &err));
     assert_int_equal(err.code, SID2_ERR_USAGE);
     assert_non_null(strstr(err.message, "abacus"));
     assert_non_null(strstr(err.message, "reference"));

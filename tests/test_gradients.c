@@ -17,7 +17,7 @@ static const sid2_backend *const backends[] = {&sid2_backend_cpu};
 static sid2_device *open_device(const char *id)
 {
     sid2_error err = {0};
-    sid2_device *device = sid2_device_open(backends, 1, id, NULL, &err);
+    sid2_device *device = sid2_backends_open(backends, 1, id, NULL, &err);
     if (!device) fail_msg("%s", err.message);
     return device;
 }

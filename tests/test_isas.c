@@ -163,7 +163,7 @@ static int check_isa(const char *id, sid2_device *reference, int cases, const ch
 {
     static const sid2_backend *const backends[] = {&bare};
     sid2_error err = {0};
-    sid2_device *device = sid2_device_open(backends, 1, id, NULL, &err);
+    sid2_device *device = sid2_backends_open(backends, 1, id, NULL, &err);
     if (!device) return printf("%s: not on this machine\n", id), 0;
     int failures = 0, checked = 0;
     for (int op = 0; op < SID2_OP_COUNT; op++) {
@@ -191,7 +191,7 @@ int main(int argc, char **argv)
     static const sid2_backend *const backends[] = {&sid2_backend_cpu};
     const int cases = argc > 1 ? atoi(argv[1]) : 150;
     sid2_error err = {0};
-    sid2_device *reference = sid2_device_open(backends, 1, "reference", NULL, &err);
+    sid2_device *reference = sid2_backends_open(backends, 1, "reference", NULL, &err);
     if (!reference) return printf("%s\n", err.message), 1;
     int failures = 0;
     for (int i = 0; sid2_cpu_isas[i]; i++) {

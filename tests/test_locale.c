@@ -7,7 +7,6 @@
 #include "dataset.h"
 #include "file.h"
 #include "locale_support.h"
-#include "synth.h"
 #include "text.h"
 
 enum { BATCH = 8, BYTES = 64, CLASSES = 3 };

@@ -6,7 +6,6 @@
 #include "file.h"
 #include "image.h"
 #include "model_support.h"
-#include "run.h"
 
 static sid2_device *device;
 static char folder[64] = "/tmp/sid2-run-XXXXXX";

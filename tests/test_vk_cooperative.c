@@ -65,12 +65,12 @@ static sid2_device *open_device(int index)
 {
     char id[32];
     snprintf(id, sizeof id, "vulkan:%d", index);
-    return sid2_device_open(vulkan, 1, id, NULL, &err);
+    return sid2_backends_open(vulkan, 1, id, NULL, &err);
 }
 
 static void computes_well(sid2_device *device)
 {
-    sid2_device *reference = sid2_device_open(cpu, 1, "reference", NULL, &err);
+    sid2_device *reference = sid2_backends_open(cpu, 1, "reference", NULL, &err);
     sid2_opcheck_result result;
     must(reference && sid2_opcheck_run(device, reference, SID2_OP_conv2d, SID2_F16, 1, 5, &result, &err));
     if (result.failures) printf("%s\n", result.failure);

@@ -171,7 +171,7 @@ static bool live_once(float *result)
     float input[COUNT], scale = 1;
     bool whole = false;
     for (int i = 0; i < COUNT; i++) input[i] = (float)(i % 17) - 8;
-    twice((device = sid2_device_open(backends, 1, name ? name : "auto", NULL, &err)) != NULL);
+    twice((device = sid2_backends_open(backends, 1, name ? name : "auto", NULL, &err)) != NULL);
     for (int i = 0; i < 4; i++) twice((buffer[i] = sid2_buffer_create(device, sizeof input, &err)) != NULL);
     twice(sid2_buffer_upload(buffer[1], 0, input, 30 * 30 * sizeof *input, &err));
     const sid2_binding bindings[] = {{"x", buffer[0]},           {"w", buffer[1]},

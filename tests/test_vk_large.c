@@ -76,13 +76,13 @@ int main(void)
         gpus[i].max_allocation = (size_t)1100 << 20;
     }
     const char *name = getenv("SID2_VK_DEVICE");
-    if (!(device = sid2_device_open(backends, 1, name ? name : "auto", NULL, &err)))
+    if (!(device = sid2_backends_open(backends, 1, name ? name : "auto", NULL, &err)))
         return printf("skipped: %s\n", err.message), SKIPPED;
     const struct CMUnitTest large[] = {cmocka_unit_test(arenas_are_cut)};
     int failures = cmocka_run_group_tests(large, NULL, NULL);
     sid2_device_close(device);
     for (int i = 0; i < count; i++) gpus[i].caps.max_range = 1 << 20;
-    device = sid2_device_open(backends, 1, name ? name : "auto", NULL, &err);
+    device = sid2_backends_open(backends, 1, name ? name : "auto", NULL, &err);
     const struct CMUnitTest cut[] = {cmocka_unit_test(tensors_are_cut)};
     failures += cmocka_run_group_tests(cut, NULL, NULL);
     sid2_device_close(device);

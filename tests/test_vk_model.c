@@ -17,7 +17,7 @@ static sid2_device *open_vulkan(void)
 {
     const sid2_backend *backend = &sid2_backend_vk;
     const char *name = getenv("SID2_VK_DEVICE");
-    return sid2_device_open(&backend, 1, name ? name : "auto", NULL, &err);
+    return sid2_backends_open(&backend, 1, name ? name : "auto", NULL, &err);
 }
 
 static void losses_agree(void **state)

@@ -9,7 +9,13 @@
 #ifndef SID2_RUN_H
 #define SID2_RUN_H
 
-#include "sid2.h"
+#include <sid2/checkpoint.h>
+#include <sid2/data.h>
+#include <sid2/train.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 typedef struct sid2_run sid2_run;
 
@@ -71,19 +77,23 @@ typedef struct sid2_run_options {
 
 /* What a path names: a run to go on with, or a place for a new one. A start that left no checkpoint binds
  * nobody. Refuses a folder of anything else. `checkpoint`: the newest one, or "" where a training begins. */
-bool sid2_run_examine(const char *path, char checkpoint[4096], sid2_error *err);
+SID2_API bool sid2_run_examine(const char *path, char checkpoint[4096], sid2_error *err);
 
 /* Everything that can be refused without a device; the folder is not touched. Unless sid2_config_set gave
  * model.classes, it is the run's own, or of a new one the data's; without classes nothing is guided. What the
  * options point to must stay until the run is closed. */
-sid2_run *sid2_run_open(const sid2_run_options *options, sid2_error *err);
+SID2_API sid2_run *sid2_run_open(const sid2_run_options *options, sid2_error *err);
 /* Trains until train.steps, the time given, or until the callback says stop: then true too, and a checkpoint
  * is there to go on from. Once a handle. The device stays the caller's. */
-bool sid2_run_train(sid2_run *run, sid2_device *device, sid2_error *err);
-const sid2_run_progress *sid2_run_where(const sid2_run *run); /* how far it came */
-void sid2_run_close(sid2_run *run);
+SID2_API bool sid2_run_train(sid2_run *run, sid2_device *device, sid2_error *err);
+SID2_API const sid2_run_progress *sid2_run_where(const sid2_run *run); /* how far it came */
+SID2_API void sid2_run_close(sid2_run *run);
 
 /* Writes a run as one HTML page that needs nothing else, not even the run. */
-bool sid2_run_report(const char *path, const char *page, sid2_error *err);
+SID2_API bool sid2_run_report(const char *path, const char *page, sid2_error *err);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

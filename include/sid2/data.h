@@ -1,0 +1,119 @@
+/* Data sets: numbered, labelled, square pictures of one size, whatever they come from.
+ *
+ *   folder       PNG and JPEG at any depth; the first-level folder is the class (sorted by name)
+ *   *.zip        EDM layout: dataset.json holds {"labels": [[name, class], ...]} or {"labels": null};
+ *                without dataset.json the first-level folders are the classes
+ *   CIFAR-10     data_batch_*.bin, or a folder of them
+ *   MNIST        *-images-idx3-ubyte[.gz], or a folder with one; labels from *-labels-idx1-ubyte[.gz] beside
+ *
+ * Pictures are centre-cropped to the size asked for; 28x28 MNIST at size 32 is padded with two
+ * pixels of zeros instead, as usual. */
+#ifndef SID2_DATA_H
+#define SID2_DATA_H
+
+#include <sid2/image.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sid2_dataset sid2_dataset;
+
+/* Held-out pictures are chosen by a hash of their number, so both parts are the same in every run. */
+typedef enum sid2_part { SID2_PART_ALL, SID2_PART_TRAIN, SID2_PART_HELDOUT } sid2_part;
+
+/* Zero means the default everywhere. */
+typedef struct sid2_dataset_options {
+    int32_t size;     /* side in pixels; 0: 32 */
+    int32_t channels; /* 1 or 3, converted as needed; 0: 3 */
+    sid2_part part;
+    double holdout;     /* below 1: fraction held out; else: number of pictures */
+    size_t cache_bytes; /* decoded pictures are kept when all fit into this; 0: 1 GiB; 1: never */
+
+    /* Told once about each picture left out: broken, or outside every class. May be called from any
+     * thread that gets pictures, one call at a time. May be NULL. */
+    void (*on_skip)(void *user, const char *name, const char *reason);
+    void *user;
+} sid2_dataset_options;
+
+/* Fails on a path that is missing, empty, without pictures, or damaged as a whole, and when no picture is
+ * readable. */
+SID2_API sid2_dataset *sid2_dataset_open(const char *path, sid2_dataset_options options, sid2_error *err);
+SID2_API void sid2_dataset_close(sid2_dataset *dataset);
+
+SID2_API int64_t sid2_dataset_count(const sid2_dataset *dataset); /* pictures in the part chosen */
+SID2_API int32_t sid2_dataset_classes(const sid2_dataset *dataset);
+SID2_API const char *sid2_dataset_class_name(const sid2_dataset *dataset, int32_t label);
+SID2_API int32_t sid2_dataset_size(const sid2_dataset *dataset);
+SID2_API int32_t sid2_dataset_channels(const sid2_dataset *dataset);
+SID2_API const char *sid2_dataset_kind(const sid2_dataset *dataset); /* "zip", ... for messages */
+SID2_API int64_t sid2_dataset_broken(const sid2_dataset *dataset);   /* broken pictures met so far */
+
+SID2_API int32_t sid2_dataset_label(const sid2_dataset *dataset, int64_t index);
+/* The picture's own name: its path in the folder or archive, or its number. The caller frees. */
+SID2_API char *sid2_dataset_name(const sid2_dataset *dataset, int64_t index);
+
+/* Writes picture `index` to `pixels`, size x size x channels, mirrored if `flip`, and its label (may be
+ * NULL). For a broken one the next good one stands in, label and all. Thread-safe. */
+SID2_API bool sid2_dataset_get(sid2_dataset *dataset, int64_t index, bool flip, uint8_t *pixels,
+                               int32_t *label, sid2_error *err);
+
+/* ---- Loaders ----
+ * A stream of shuffled batches, decoded ahead by threads of its own so that a training step never waits.
+ *
+ * Sample n of the stream is picture shuffle(seed, n / count, n % count): a pure function, for any batch
+ * size and number of threads. Resuming at sample n continues the very same stream. Epochs run on across
+ * the borders of batches. */
+typedef struct sid2_loader sid2_loader;
+
+typedef struct sid2_loader_options {
+    int32_t batch;
+    uint64_t seed;
+    uint64_t first_sample; /* where the stream begins: 0, or the point of resume */
+    int32_t threads;       /* 0: one for each processor, at most 8 */
+    int32_t depth;         /* batches held ready; 0: 4 */
+    bool flip;             /* mirror half of them, drawn by sample number */
+} sid2_loader_options;
+
+typedef struct sid2_batch {
+    const uint8_t *pixels; /* batch x size x size x channels */
+    const int32_t *labels; /* batch */
+    uint64_t first_sample; /* of the batch; the others follow one by one */
+} sid2_batch;
+
+/* Borrows the data set, which must outlive the loader. */
+SID2_API sid2_loader *sid2_loader_open(sid2_dataset *dataset, sid2_loader_options options, sid2_error *err);
+SID2_API void sid2_loader_close(sid2_loader *loader);
+
+/* The next batch; its memory is the loader's and holds until the next call. One thread at a time. */
+SID2_API bool sid2_loader_next(sid2_loader *loader, sid2_batch *batch, sid2_error *err);
+SID2_API double
+sid2_loader_waited(const sid2_loader *loader); /* seconds sid2_loader_next has spent waiting */
+
+/* ---- Generated pictures ----
+ * Generated, labelled pictures: enough to watch a model learn without any data at hand.
+ *
+ * Ten classes of small scenes. Picture `index` is a pure function of (seed, index) at any size; its label
+ * is index modulo the number of classes. */
+#define SID2_SYNTH_CLASSES  10
+#define SID2_SYNTH_MAX_SIZE 4096
+
+SID2_API const char *sid2_synth_class_name(int32_t label);
+SID2_API int32_t sid2_synth_label(uint64_t index);
+SID2_API int32_t sid2_synth_classes(int64_t count); /* of the first `count` pictures */
+
+/* Writes size x size x 3 to `pixels`. Thread-safe. */
+SID2_API bool sid2_synth_render(uint64_t seed, uint64_t index, int32_t size, uint8_t *pixels,
+                                sid2_error *err);
+
+/* Writes pictures 0 .. count-1 as PNG: a zip in EDM layout if `path` ends in ".zip", else a new folder with
+ * one sub-folder for each class that occurs. It appears complete or not at all, and replaces nothing. `stop`
+ * (may be NULL) is asked before each picture; once true, the writing ends with SID2_ERR_CANCELLED. */
+SID2_API bool sid2_synth_write(const char *path, int64_t count, int32_t size, uint64_t seed,
+                               bool (*stop)(void), sid2_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,41 @@
+/* Facts about a model, without running it. */
+#ifndef SID2_MODEL_H
+#define SID2_MODEL_H
+
+#include <sid2/config.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sid2_layer {
+    char name[48];     /* "down.1", "mid", "head" */
+    char kind[24];     /* "Res x 3", "Transformer x 16" */
+    sid2_shape output; /* of one image */
+    int64_t parameters;
+    double multiply_adds; /* of one image */
+} sid2_layer;
+
+typedef struct sid2_model_info {
+    sid2_layer *layers;
+    int layer_count;
+    int64_t parameters;
+    double multiply_adds;       /* one forward pass of one image, everything counted */
+    double block_multiply_adds; /* the blocks only: the figure that papers publish */
+    size_t train_state_bytes;   /* weights, gradients, Adam, EMA */
+    size_t train_arena_bytes;   /* activations of one micro-batch */
+    int train_microbatch;
+    int recomputed_segments, segments;
+    size_t sample_state_bytes, sample_arena_bytes; /* at sample.batch */
+} sid2_model_info;
+
+/* `memory`: a limit in bytes as for the trainer, or 0. Free with sid2_model_info_clear. */
+SID2_API bool sid2_model_describe(const sid2_config *config, size_t memory, sid2_model_info *info,
+                                  sid2_error *err);
+SID2_API void sid2_model_info_clear(sid2_model_info *info);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,48 @@
+/* Sampling: from seeds to images. A seed is an image, whatever the batch and the device. */
+#ifndef SID2_SAMPLE_H
+#define SID2_SAMPLE_H
+
+#include <sid2/train.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sid2_sampler sid2_sampler;
+
+/* Where the sample.* keys of the configuration give steps, sampler, guidance, interval, batch. */
+SID2_API sid2_sampler *sid2_sampler_create(sid2_device *device, const sid2_config *config, size_t memory,
+                                           sid2_error *err);
+SID2_API void sid2_sampler_destroy(sid2_sampler *sampler);
+/* Loads EMA weights (or the raw ones) of a checkpoint directory. */
+SID2_API bool sid2_sampler_load(sid2_sampler *sampler, const char *directory, bool ema, sid2_error *err);
+/* Takes the EMA weights straight from a trainer on the same device. */
+SID2_API bool sid2_sampler_load_trainer(sid2_sampler *sampler, sid2_trainer *trainer, sid2_error *err);
+
+typedef struct sid2_sample_progress {
+    int step, steps;          /* of the current batch */
+    int images, total;        /* finished, asked for */
+    int64_t evaluations;      /* network passes over one image so far */
+    int64_t full_evaluations; /* what guidance at every step would have cost */
+} sid2_sample_progress;
+typedef bool (*sid2_sample_callback)(void *user, const sid2_sample_progress *progress); /* false: stop */
+
+/* `count` images, image i from seeds[i] with labels[i] (-1: drawn from the seed, written back). The result
+ * does not depend on sample.batch. pixels: count x H x W x C. */
+SID2_API bool sid2_sampler_run(sid2_sampler *sampler, const uint64_t *seeds, int32_t *labels, int count,
+                               uint8_t *pixels, sid2_sample_callback callback, void *user, sid2_error *err);
+/* Unweighted errors of the EMA weights on given images at one logSNR: mean |x-xhat|^2 and mean
+ * |eps-epshat|^2, and the training loss there. `first_sample` keys the noise. */
+typedef struct sid2_eval_point {
+    double logsnr, x_mse, eps_mse, v_mse, weighted;
+} sid2_eval_point;
+/* Errors of the loaded weights on given images at one noise level (see sid2_eval_point). */
+SID2_API bool sid2_sampler_evaluate(sid2_sampler *sampler, const uint8_t *pixels, const int32_t *labels,
+                                    int count, double t, uint64_t first_sample, sid2_eval_point *point,
+                                    sid2_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

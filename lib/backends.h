@@ -1,0 +1,10 @@
+/* The backends that this build has. */
+#ifndef SID2_LIB_BACKENDS_H
+#define SID2_LIB_BACKENDS_H
+
+#include "device.h"
+
+extern const sid2_backend *const sid2_backends[];
+extern const int sid2_backend_count;
+
+#endif
