@@ -95,6 +95,22 @@ INLINE vf vmax(vf a, vf b) { return vless(b, a, a, b); }
 INLINE vf vmin(vf a, vf b) { return vless(a, b, a, b); }
 #endif
 
+/* a0 b0 a1 b1 ...: of the lower halves, of the upper halves. */
+#if defined(__AVX512F__)
+#define LOW  0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif defined(__AVX2__)
+#define LOW  0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define LOW  0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#endif
+INLINE vf vriffle_low(vf a, vf b) { return __builtin_shufflevector(a, b, LOW); }
+INLINE vf vriffle_high(vf a, vf b) { return __builtin_shufflevector(a, b, HIGH); }
+#undef LOW
+#undef HIGH
+
 INLINE float vsum(vf v)
 {
     float s[VL];

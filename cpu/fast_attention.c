@@ -49,19 +49,14 @@ static void gather(const sid2_cpu_tensor *t, int64_t at, int64_t pitch, int64_t 
 INLINE void transpose_square(const float *from, int64_t pitch, float *to, int64_t to_pitch)
 {
     vf row[VL], next[VL];
-    vi low, high;
-    for (int i = 0; i < VL; i++) {
-        low[i] = i / 2 + i % 2 * VL;
-        high[i] = low[i] + VL / 2;
-    }
 #pragma GCC unroll 16
     for (int i = 0; i < VL; i++) row[i] = vload(from + i * pitch);
 #pragma GCC unroll 4
     for (int step = 1; step < VL; step *= 2) {
 #pragma GCC unroll 8
         for (int i = 0; i < VL / 2; i++) {
-            next[2 * i] = __builtin_shuffle(row[i], row[i + VL / 2], low);
-            next[2 * i + 1] = __builtin_shuffle(row[i], row[i + VL / 2], high);
+            next[2 * i] = vriffle_low(row[i], row[i + VL / 2]);
+            next[2 * i + 1] = vriffle_high(row[i], row[i + VL / 2]);
         }
 #pragma GCC unroll 16
         for (int i = 0; i < VL; i++) row[i] = next[i];

@@ -22,6 +22,7 @@
  * than all of them as bf16 dot products, which are twice as fast. Where the processor has matrix tiles (AMX)
  * bf16 is left to oneDNN, which uses them. */
 #include "fast_tile.h"
+#include "host.h"
 
 #include <stdlib.h>
 
@@ -364,15 +365,6 @@ static void run_wgrad(sid2_cpu_call *call)
 }
 
 /* ---- Choice ---- */
-static bool has_matrix_tiles(void)
-{
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("amx-bf16");
-#else
-    return false;
-#endif
-}
-
 /* Whether it pays: enough channels for the products to outweigh the transforms, tiles that are mostly inside
  * the image, and enough of them for the filters' values (four times the weights) to be used often. */
 static bool pays(const sid2_cpu_call *call)
@@ -381,7 +373,7 @@ static bool pays(const sid2_cpu_call *call)
     const sid2_cpu_tensor *x = &call->in[0], *y = wgrad ? &call->in[1] : &call->out[0];
     const sid2_cpu_tensor *w = wgrad ? &call->out[0] : &call->in[1];
     const sid2_cpu_tensor *residual = &call->in[call->op == SID2_OP_conv2d ? 3 : 2];
-    bool amx = x->dtype == SID2_BF16 && has_matrix_tiles() && sid2_cpu_onednn[call->op].run;
+    bool amx = x->dtype == SID2_BF16 && sid2_cpu_host_has("amx-bf16") && sid2_cpu_onednn[call->op].run;
     if (amx || w->shape.dim[1] != 3 || (residual->data && residual->dtype != y->dtype)) return false;
     int64_t ins = last(x), outs = last(y), least = max64(VL, LEAST_CHANNELS);
     image_tiles g = tiles_of(x);

@@ -3,13 +3,15 @@
 #include "text.h"
 
 #include <sched.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 static bool read_line(const char *path, char *line, size_t size)
 {
@@ -89,4 +91,30 @@ size_t sid2_cpu_host_memory(void)
         if (limit > 0 && (bytes == 0 || limit < bytes)) bytes = limit;
     }
     return (size_t)bytes;
+}
+
+bool sid2_cpu_host_has(const char *feature)
+{
+#if defined(__x86_64__)
+    enum { EAX, EBX, ECX, EDX, YMM = 0x6, ZMM = 0xe6, TILES = 0x60006 };
+    static const struct {
+        const char *name;
+        unsigned leaf, subleaf, reg, bit, state; /* state: of registers that the kernel must save */
+    } features[] = {
+        {"f16c", 1, 0, ECX, 29, YMM},
+        {"avx512bf16", 7, 1, EAX, 5, ZMM},
+        {"amx-bf16", 7, 0, EDX, 22, TILES},
+    };
+    unsigned r[4], state, unused;
+    if (!__get_cpuid(1, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) || !(r[ECX] & bit_OSXSAVE)) return false;
+    __asm__("xgetbv" : "=a"(state), "=d"(unused) : "c"(0));
+    for (size_t i = 0; i < sizeof features / sizeof *features; i++) {
+        if (strcmp(features[i].name, feature) != 0) continue;
+        return (state & features[i].state) == features[i].state &&
+               __get_cpuid_count(features[i].leaf, features[i].subleaf, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) &&
+               r[features[i].reg] >> features[i].bit & 1;
+    }
+#endif
+    (void)feature;
+    return false;
 }

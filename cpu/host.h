@@ -2,6 +2,7 @@
 #ifndef SID2_CPU_HOST_H
 #define SID2_CPU_HOST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Writes the processor's name ("AMD EPYC 9755") into `name`; the architecture where it has none. */
@@ -11,5 +12,8 @@ void sid2_cpu_host_name(char *name, size_t size);
 int sid2_cpu_host_threads(void);
 /* Bytes of memory that the process may use: the machine's, or its cgroup's limit where that is less. */
 size_t sid2_cpu_host_memory(void);
+/* Whether processor and kernel have "f16c", "avx512bf16" or "amx-bf16": what not every compiler's
+ * __builtin_cpu_supports knows. */
+bool sid2_cpu_host_has(const char *feature);
 
 #endif

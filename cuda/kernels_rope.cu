@@ -272,19 +272,18 @@ template <int PAIRS> struct forward_kernel {
 
         SID2_DEVICE void head(int64_t row, int head, bool live)
         {
-            const heads &h = k.h;
-            values<PAIRS> v = me.get(k.qkv, h.from(row, 3, part, head));
-            if (h.gamma) {
+            values<PAIRS> v = me.get(k.qkv, k.h.from(row, 3, part, head));
+            if (k.h.gamma) {
                 me.normalise(&v);
-                values<PAIRS> gamma = me.get(h.gamma, part * h.width), beta = {};
-                if (h.beta) beta = me.get(h.beta, part * h.width);
+                values<PAIRS> gamma = me.get(k.h.gamma, part * k.h.width), beta = {};
+                if (k.h.beta) beta = me.get(k.h.beta, part * k.h.width);
                 for (int e = 0; e < PAIRS; e++) {
                     v.a[e] = v.a[e] * gamma.a[e] + beta.a[e];
                     v.b[e] = v.b[e] * gamma.b[e] + beta.b[e];
                 }
             }
             me.rotate(false, &v);
-            if (live) me.set(k.qk, h.from(row, 2, part, head), v);
+            if (live) me.set(k.qk, k.h.from(row, 2, part, head), v);
         }
     };
 
@@ -310,19 +309,18 @@ template <int PAIRS> struct backward_kernel {
 
         SID2_DEVICE void head(int64_t row, int head, bool live)
         {
-            const heads &h = k.h;
-            int64_t here = h.from(row, 3, part, head);
+            int64_t here = k.h.from(row, 3, part, head);
             if (part == 2) {
-                if (live) me.set(k.dqkv, here, me.get(k.dv, h.from(row, 1, 0, head)));
+                if (live) me.set(k.dqkv, here, me.get(k.dv, k.h.from(row, 1, 0, head)));
                 return;
             }
             raw raw_g[2], raw_x[2] = {};
-            me.fetch(k.dqk, h.from(row, 2, part, head), raw_g);
-            if (h.gamma) me.fetch(k.qkv, here, raw_x);
+            me.fetch(k.dqk, k.h.from(row, 2, part, head), raw_g);
+            if (k.h.gamma) me.fetch(k.qkv, here, raw_x);
             values<PAIRS> g, n;
             me.unpack(k.dqk, raw_g, &g);
             me.rotate(true, &g);
-            if (h.gamma) {
+            if (k.h.gamma) {
                 me.unpack(k.qkv, raw_x, &n);
                 float rstd = me.normalise(&n);
                 if (live) add(g, n);
@@ -344,8 +342,7 @@ template <int PAIRS> struct backward_kernel {
         /* Through gamma and the norm. */
         SID2_DEVICE void scale(values<PAIRS> *g, const values<PAIRS> &n, float rstd) const
         {
-            const heads &h = k.h;
-            values<PAIRS> gamma = me.get(h.gamma, part * h.width);
+            values<PAIRS> gamma = me.get(k.h.gamma, part * k.h.width);
             float mean = 0, dot = 0;
             for (int e = 0; e < PAIRS; e++) {
                 g->a[e] *= gamma.a[e];
@@ -353,8 +350,8 @@ template <int PAIRS> struct backward_kernel {
                 mean += g->a[e] + g->b[e];
                 dot += g->a[e] * n.a[e] + g->b[e] * n.b[e];
             }
-            mean = h.center ? me.sum(mean) * h.inverse_width : 0;
-            dot = me.sum(dot) * h.inverse_width;
+            mean = k.h.center ? me.sum(mean) * k.h.inverse_width : 0;
+            dot = me.sum(dot) * k.h.inverse_width;
             for (int e = 0; e < PAIRS; e++) {
                 g->a[e] = rstd * (g->a[e] - mean - n.a[e] * dot);
                 g->b[e] = rstd * (g->b[e] - mean - n.b[e] * dot);
