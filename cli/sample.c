@@ -215,7 +215,9 @@ static bool on_step(void *user, const sid2_sample_progress *now)
 static bool keep_batch(job *j, const uint8_t *pixels, size_t first, size_t count, sid2_error *err)
 {
     if (j->kind == OUTPUT_GRID) return true;
-    if (j->kind == OUTPUT_NPZ) return sid2_npz_append(j->npz, pixels, j->labels + first, (int64_t)count, err);
+    bool labelled = sid2_config_classes(j->config) > 0;
+    if (j->kind == OUTPUT_NPZ)
+        return sid2_npz_append(j->npz, pixels, labelled ? j->labels + first : NULL, (int64_t)count, err);
     int size = sid2_config_image_size(j->config), channels = sid2_config_image_channels(j->config);
     for (size_t i = first; i < first + count; i++, pixels += j->image_bytes) {
         char path[4096], seed[32], class[32] = "";
@@ -299,7 +301,8 @@ int command_sample(int argc, char **argv)
         {OPTION_TEXT, "class", "K", &j.class_text,
          "the class of all images; a list is gone through in turn (drawn from each seed)", NULL},
         {OPTION_TEXT, "out", "PATH", &j.out,
-         "x.png: a grid; x.npz: arr_0 uint8 NHWC, arr_1 labels; else a folder, one PNG a seed (samples.png)",
+         "x.png: a grid; x.npz: arr_0 uint8 NHWC, arr_1 labels, if any; else a folder, one PNG a seed "
+         "(samples.png)",
          NULL},
         {OPTION_INT, "columns", "N", &j.columns, "columns of a grid (nearly square)", NULL},
         {OPTION_KEY, "steps", "N", &j.set, "sampler steps (the checkpoint's sample.steps)", "sample.steps"},

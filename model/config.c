@@ -30,6 +30,7 @@ typedef struct key_row {
     key_type type;
     const char *accepts, *value, *help;
     size_t offset;
+    const char *older; /* NULL: a checkpoint's file may not lack it */
 } key_row;
 
 /* What keys of words accept, "|a|b": from the lists of config.h, and from the rows of tables. */
@@ -67,16 +68,20 @@ static const sid2_config_word explained[] = {
 static const key_row keys[] = {
 #define SECTION(section, help)
 #define KEY(section, name, type, accepts, value, help)                                                       \
-    {#section,                                                                                               \
-     #section "." #name,                                                                                     \
-     TYPE_##type,                                                                                            \
-     accepts,                                                                                                \
-     value,                                                                                                  \
-     help,                                                                                                   \
-     offsetof(sid2_config, section##_##name)},
+    KEY_LATER(NULL, section, name, type, accepts, value, help)
+#define KEY_LATER(older, section, name, type, accepts, value, help)                                          \
+    {                                                                                                        \
+        #section,                                                                                            \
+        #section "." #name,                                                                                  \
+        TYPE_##type,                                                                                         \
+        accepts,                                                                                             \
+        value,                                                                                               \
+        help,                                                                                                \
+        offsetof(sid2_config, section##_##name),                                                             \
+        older},
 #include "config.def"
 };
-enum { TEXT_SIZE = 256 };
+enum { TEXT_SIZE = 256, MAX_FILE = 1 << 20 };
 
 static const struct {
     const char *name, *help;
@@ -410,6 +415,7 @@ bool sid2_config_word_at(int index, sid2_config_word *word)
 typedef struct reader {
     sid2_config *config;
     bool given[SID2_KEY_COUNT];
+    int count; /* of keys given */
     sid2_error error;
     bool failed;
 } reader;
@@ -425,6 +431,7 @@ static int on_pair(void *user, const char *section, const char *name, const char
     if (given && *given) sid2_fail(&r->error, SID2_ERR_USAGE, "%s is given twice", full);
     r->failed = !given || *given || !set_key(r->config, full, value, &r->error);
     if (given) *given = true;
+    r->count++;
     return !r->failed;
 }
 
@@ -439,30 +446,55 @@ static bool finish(sid2_config *config, const reader *r, int result, const char 
     return true;
 }
 
-/* Without one of these nobody knows what the weights mean. */
-static bool is_whole(const reader *r, const char *path, sid2_error *err)
+/* Without these nobody knows what the weights mean. Keys that came later are what they were before. */
+static bool complete(const reader *r, const char *path, sid2_error *err)
 {
     for (int i = 0; i < SID2_KEY_COUNT; i++) {
-        bool needed = strcmp(keys[i].section, "model") == 0 || strcmp(keys[i].section, "schedule") == 0;
-        if (needed && !r->given[i])
+        const key_row *key = &keys[i];
+        bool needed = strcmp(key->section, "model") == 0 || strcmp(key->section, "schedule") == 0;
+        if (!needed || r->given[i]) continue;
+        if (!key->older)
             return sid2_fail(err, SID2_ERR_FORMAT,
                              "%s: %s is missing: the file is cut short or not of a checkpoint", path,
-                             keys[i].name);
+                             key->name);
+        parse_value(key, key->older, (char *)r->config + key->offset);
     }
     return true;
 }
 
+/* A file's text, the caller's to free. Other bytes than text are refused before anything is made of them. */
+static char *read_text(const char *path, sid2_error *err)
+{
+    size_t size;
+    char *text = (char *)sid2_file_read(path, MAX_FILE, &size, err);
+    if (!text) return NULL;
+    for (size_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if ((c >= ' ' && c != 127) || sid2_is_space((char)c)) continue;
+        sid2_fail(err, SID2_ERR_FORMAT, "%s: not a text file, so no configuration", path);
+        free(text);
+        return NULL;
+    }
+    char *grown = realloc(text, size + 1);
+    if (!grown) {
+        free(text);
+        return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path), NULL;
+    }
+    grown[size] = 0;
+    return grown;
+}
+
 static bool load(sid2_config *config, const char *path, bool whole, sid2_error *err)
 {
-    FILE *file = fopen(path, "r");
-    if (!file) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+    char *text = read_text(path, err);
+    if (!text) return false;
     sid2_config fresh = *config;
     reader r = {.config = &fresh};
-    int result = ini_parse_file(file, on_pair, &r);
-    bool broken = ferror(file);
-    fclose(file);
-    if (broken) return sid2_fail(err, SID2_ERR_IO, "%s: cannot be read (is it a folder?)", path);
-    if (!result && whole && !is_whole(&r, path, err)) return false;
+    int result = ini_parse_string(text, on_pair, &r);
+    free(text);
+    if (!result && !r.count)
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: no configuration: it sets no key", path);
+    if (!result && whole && !complete(&r, path, err)) return false;
     return finish(config, &r, result, path, err);
 }
 
@@ -594,6 +626,9 @@ bool sid2_config_check(const sid2_config *c, sid2_error *err)
             return sid2_fail(err, SID2_ERR_USAGE, "model.head_dim = %d: must be a multiple of 4",
                              (int)c->model_head_dim);
     }
+    if (c->model_waves % 2)
+        return sid2_fail(err, SID2_ERR_USAGE, "model.waves = %d: must be even, a sine for each cosine",
+                         (int)c->model_waves);
     if (c->schedule_logsnr_min >= c->schedule_logsnr_max)
         return sid2_fail(err, SID2_ERR_USAGE,
                          "schedule.logsnr_min = %g: must be below schedule.logsnr_max = %g",

@@ -76,7 +76,7 @@ enum {
 #include "grids.def"
 };
 
-/* Of a checkpoint: no key of model and schedule may be missing. */
+/* Of a checkpoint: no key of model and schedule may be missing, but for those that came later (config.def). */
 bool sid2_config_load_whole(sid2_config *config, const char *path, sid2_error *err);
 int sid2_config_levels(const sid2_config *config);
 /* Per-level lists, with one entry standing for all. */

@@ -196,7 +196,8 @@ static size_t image_bytes(const sid2_sampler *s)
     return (size_t)(s->config.model_image_size * s->config.model_image_size * s->config.model_image_channels);
 }
 
-/* Labels and seeds of images first .. first + batch; past the end, the last is repeated. */
+/* Labels (-1: none, the table's last row) and seeds of images first .. first + batch; past the end, the last is
+ * repeated. */
 static bool upload_images(sid2_sampler *s, const job *j, int first, sid2_error *err)
 {
     uint32_t *words = malloc((size_t)s->batch * 3 * sizeof *words);
@@ -205,7 +206,8 @@ static bool upload_images(sid2_sampler *s, const job *j, int first, sid2_error *
         int image = first + i < j->count ? first + i : j->count - 1;
         words[2 * i] = (uint32_t)j->seeds[image];
         words[2 * i + 1] = (uint32_t)(j->seeds[image] >> 32);
-        words[2 * s->batch + i] = (uint32_t)j->labels[image];
+        words[2 * s->batch + i] =
+            (uint32_t)(j->labels[image] < 0 ? s->config.model_classes : j->labels[image]);
     }
     bool ok = sid2_buffers_upload(&s->buffers, "samples", words, err) &&
               sid2_buffers_upload(&s->buffers, "label", words + 2 * s->batch, err);
@@ -261,7 +263,7 @@ static bool run_batch(sid2_sampler *s, job *j, int first, sid2_error *err)
     return true;
 }
 
-/* Without classes every image has the table's only row. */
+/* Without classes there are no labels, whatever was asked for. */
 static bool choose_labels(const sid2_config *config, const uint64_t *seeds, int32_t *labels, int count,
                           sid2_error *err)
 {
@@ -271,7 +273,10 @@ static bool choose_labels(const sid2_config *config, const uint64_t *seeds, int3
             return sid2_fail(err, SID2_ERR_USAGE, "class %d: the model has classes 0 to %d", (int)labels[i],
                              (int)classes - 1);
         uint64_t word = sid2_philox_word(SAMPLE_KEY, seeds[i], SID2_PURPOSE_LABEL, 0);
-        if (labels[i] < 0 || !classes) labels[i] = (int32_t)(word * (uint64_t)classes >> 32);
+        if (!classes)
+            labels[i] = -1;
+        else if (labels[i] < 0)
+            labels[i] = (int32_t)(word * (uint64_t)classes >> 32);
     }
     return true;
 }
@@ -336,7 +341,7 @@ bool sid2_sampler_evaluate(sid2_sampler *s, const uint8_t *pixels, const int32_t
     bool ok = (j.labels && seeds && j.staging) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     for (int i = 0; ok && i < count; i++) {
         bool known = labels && labels[i] >= 0 && labels[i] < s->config.model_classes;
-        j.labels[i] = known ? labels[i] : (int32_t)s->config.model_classes;
+        j.labels[i] = known ? labels[i] : -1;
         seeds[i] = first_sample + (uint64_t)i;
     }
     ok = ok && upload_float(s, "time", sid2_schedule_position(&s->schedule, logsnr), err) &&

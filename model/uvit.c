@@ -6,8 +6,6 @@
 
 #include "philox.h"
 
-enum { WAVES = 256, PERIOD = 10000 };
-
 typedef struct net {
     sid2_graph *g;
     const sid2_config *config;
@@ -181,11 +179,12 @@ static void condition(net *n)
 {
     const sid2_config *c = n->config;
     begin_layer(n, "cond", "MLP, class table");
-    sid2_tensor h = sid2_sinusoid(n->g, n->in.time, WAVES, PERIOD);
+    sid2_tensor h = sid2_sinusoid(n->g, n->in.time, (int)c->model_waves, (float)c->model_wave_period);
     h = sid2_silu(n->g, project(n, h, "cond", "linear0", c->model_emb, 1, FAN_IN));
     h = project(n, h, "cond", "linear1", c->model_emb, 1, FAN_IN);
-    sid2_tensor table = param(n, "cond", "class", ".weight",
-                              sid2_shape_of(c->model_classes + 1, c->model_emb), true, 0, 0.02f);
+    sid2_tensor table =
+        param(n, "cond", "class", ".weight", sid2_shape_of(c->model_classes + 1, c->model_emb), true, 0,
+              (float)c->model_class_std);
     n->out->emb = end_layer(n, sid2_add(n->g, h, sid2_embedding(n->g, table, n->in.label)));
 }
 

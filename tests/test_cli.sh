@@ -147,6 +147,11 @@ expect 0 '"block_multiply_adds"' info --preset imagenet128-2 --json
 expect 0 'most is alive here' info --preset quickstart --plan
 expect 1 'at least' info --preset imagenet128-2 --memory 1MiB
 expect 1 'nowhere' info nowhere
+head -c 5 /dev/zero >zeros
+printf '\211PNG\r\n\032\n' >one.png
+: >empty.ini
+for file in zeros one.png; do expect 1 "$file: not a text file, so no configuration" info "$file"; done
+expect 1 'empty.ini: no configuration: it sets no key' info empty.ini
 
 echo "== train"
 expect 2 'preset is missing' train --data pictures --out run
@@ -191,6 +196,8 @@ find pictures -name '*.png' | head -n 40 | while read -r picture; do cp "$pictur
 expect 0 'done at step 2' train "${small[@]}" --out classless --set model.classes=0 --set train.steps=2
 expect 0 'done at step 3' train --out classless --device cpu --threads 2 --set train.steps=3
 expect 0 'mean over all levels' eval classless --data pictures --levels 1 --images 4
+expect 0 'done at step 2' train "${small[@]}" --out spacious --set "model.classes = 20" --set train.steps=2
+grep -q '^classes = 20$' spacious/config.ini || fail "the data took the place of --set 'model.classes = 20'"
 expect 2 'cannot be guided' train "${small[@]}" --out guided --set model.classes=0 --set sample.guidance=2
 for steps in 2 3; do
     expect 0 "done at step $steps" train "${small[@]}" --data plain --out unlabelled --set model.classes=0 --set train.steps=$steps
@@ -198,6 +205,10 @@ done
 expect 0 'mean over all levels' eval unlabelled --data plain --all --levels 1 --images 4
 for run in classless unlabelled; do
     expect 0 '2 images' sample "$run" --seeds 0-1 --steps 2 --out plain.png
+    expect 0 '2 images' sample "$run" --seeds 0-1 --steps 2 --out "$run-pngs"
+    grep -a Class plain.png "$run-pngs/000000.png" && fail "a picture of no class says that it has one"
+    expect 0 '2 images' sample "$run" --seeds 0-1 --steps 2 --out plain.npz
+    grep -qa arr_1 plain.npz && fail "labels of images without classes"
     expect 2 'leave --class away' sample "$run" --class 0 --out no.png
     expect 2 'cannot be guided' sample "$run" --guidance 2 --out no.png
     expect 0 'parameters' info "$run"
@@ -245,10 +256,15 @@ expect 0 '3 images' sample run --seeds 0-1,7 --class 2 --steps 3 --batch 2 --out
 expect 0 '1 images' sample run --seeds 7 --class 2 --steps 3 --out again
 cmp pngs/000007.png again/000007.png || fail "a seed is not the same image in another batch"
 grep -qa 'Guidance' pngs/000007.png || fail "a PNG without its parameters"
+grep -qa Class pngs/000007.png || fail "a PNG without its class"
 expect 0 'guidance took the conditional network alone for [1-9] of 6' sample run --seeds 0 --steps 6 --guidance 2 --interval 0,1
 expect 0 '100 % of the cost' sample run --seeds 0 --steps 6 --guidance 2 --interval always
 expect 0 'grid.png' sample run --seeds 0-8 --steps 2 --sampler dpm2m --out deep/grid.png
 expect 0 'x.npz' sample run --seeds 0-8 --steps 2 --sampler ddim --out x.npz
+grep -qa arr_1 x.npz || fail "labels are left out"
+expect 0 'alone for [0-9]* of 11' sample run --seeds 0 --steps 6 --sampler heun --grid rho --guidance 2 --interval 0,1 --out heun
+for text in Grid Rho; do grep -qa "$text" heun/000000.png || fail "a PNG without its $text"; done
+grep -qa 'Gamma' heun/000000.png && fail "a PNG with a key that its sampler does not use"
 expect 2 'class 10 is out of range' sample run --class 10 --out no.png
 expect 2 'seeds .*reversed' sample run --seeds 5-1 --out no.png
 expect 2 'seeds .*2^64' sample run --seeds 18446744073709551616 --out no.png

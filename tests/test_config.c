@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -118,6 +119,7 @@ static void contradictions_are_found(void **state)
         {"train.microbatch=5", "train.microbatch"},
         {"train.microbatch=128", "train.microbatch"},
         {"schedule.low=4096", "schedule.low"},
+        {"model.waves=255", "model.waves"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         sid2_config *c = sid2_config_create();
@@ -194,6 +196,150 @@ static void files_round_trip(void **state)
                  ":3: unknown key 'model.pacth'; did you mean 'model.patch'");
     refused_file("patch = 2\n", "unknown key 'patch'");
     refused_file("[model]\npatch = 65\n", "1..64");
+    refused_file("", "sets no key");
+    refused_file("; nothing\n[model]\n", "sets no key");
+    refused_file("[model]\npatch = 2\n\x1b[31mpatch\n", ": not a text file");
+}
+
+/* Bytes that are no text, also where a parser of lines would see empty ones. */
+static void bytes_are_no_configuration(void **state)
+{
+    (void)state;
+    static const char png[] = "\x89PNG\r\n\x1a\n", zeros[5] = {0};
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } files[] = {{png, sizeof png - 1}, {zeros, sizeof zeros}};
+    sid2_config *c = sid2_config_create();
+    for (int i = 0; i < 2; i++) {
+        char *path = temporary("");
+        FILE *file = fopen(path, "wb");
+        assert_int_equal(fwrite(files[i].bytes, 1, files[i].size, file), files[i].size);
+        fclose(file);
+        assert_false(sid2_config_preset(c, path, &err));
+        assert_non_null(strstr(err.message, "not a text file, so no configuration"));
+        for (const char *at = err.message; *at; at++) assert_in_range((unsigned char)*at, ' ', '~');
+        unlink(path);
+    }
+    sid2_config_destroy(c);
+}
+
+/* A checkpoint's file without a line of [model]: refused, unless the key came later; then it is what it was. */
+static void checkpoints_from_before(void **state)
+{
+    (void)state;
+    sid2_config *c = sid2_config_create(), *back = sid2_config_create();
+    char *path = temporary(""), line[512], text[1 << 14], kept[1 << 14];
+    assert_true(sid2_config_save(c, path, &err));
+    FILE *file = fopen(path, "r");
+    text[fread(text, 1, sizeof text - 1, file)] = 0;
+    fclose(file);
+    static const struct {
+        const char *line, *key, *older; /* older: NULL where the file is refused */
+    } lines[] = {{"waves = ", "model.waves", "256"},
+                 {"wave_period = ", "model.wave_period", "10000"},
+                 {"class_std = ", "model.class_std", "0.02"},
+                 {"patch = ", "model.patch", NULL},
+                 {"logsnr_max = ", "schedule.logsnr_max", NULL}};
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        kept[0] = 0;
+        for (const char *at = text; *at; at += strlen(line)) {
+            snprintf(line, sizeof line, "%.*s", (int)strcspn(at, "\n") + 1, at);
+            if (strncmp(line, lines[i].line, strlen(lines[i].line)) != 0) strcat(kept, line);
+        }
+        assert_true(strlen(kept) < strlen(text));
+        file = fopen(path, "w");
+        fputs(kept, file);
+        fclose(file);
+        /* Not what the configuration happens to hold: what it meant then. */
+        accepted(back, "model.waves=64", "model.waves", "64");
+        accepted(back, "model.wave_period=99", "model.wave_period", "99");
+        accepted(back, "model.class_std=0.5", "model.class_std", "0.5");
+        bool ok = sid2_config_load_whole(back, path, &err);
+        assert_int_equal(ok, lines[i].older != NULL);
+        if (!ok) {
+            snprintf(line, sizeof line, "%s is missing", lines[i].key);
+            assert_non_null(strstr(err.message, line));
+        } else {
+            assert_true(sid2_config_get(back, lines[i].key, line, sizeof line, &err));
+            assert_string_equal(line, lines[i].older);
+        }
+        assert_true(sid2_config_load(back, path, &err));
+    }
+    unlink(path);
+    sid2_config_destroy(c);
+    sid2_config_destroy(back);
+}
+
+/* A key that is found is found at once: only a wrong one is compared with all others, letter by letter. */
+static void finding_a_key_is_cheap(void **state)
+{
+    (void)state;
+    enum { TIMES = 2000 };
+    char value[64];
+    sid2_config *c = sid2_config_create();
+    clock_t began = clock();
+    for (int i = 0; i < TIMES; i++) assert_true(sid2_config_get(c, "eval.images", value, sizeof value, &err));
+    clock_t found = clock() - began;
+    began = clock();
+    for (int i = 0; i < TIMES; i++)
+        assert_false(sid2_config_get(c, "eval.imagines", value, sizeof value, &err));
+    assert_true(found * 5 < clock() - began);
+    sid2_config_destroy(c);
+}
+
+static void what_was_set_is_known(void **state)
+{
+    (void)state;
+    sid2_config *c = sid2_config_create();
+    assert_false(sid2_config_is_set(c, "model.classes"));
+    accepted(c, " model.classes  =  20 ", "model.classes", "20");
+    assert_true(sid2_config_is_set(c, "model.classes"));
+    assert_false(sid2_config_is_set(c, "model.patch"));
+    refused(c, "model.patch=0", "model.patch");
+    assert_true(sid2_config_preset(c, "quickstart", &err));
+    assert_false(sid2_config_is_set(c, "model.patch"));
+    assert_true(sid2_config_is_set(c, "model.classes"));
+    assert_false(sid2_config_is_set(c, "model.nonsense"));
+    sid2_config_destroy(c);
+}
+
+/* Keys that some samplers and grids have no use for. */
+static void what_matters_is_known(void **state)
+{
+    (void)state;
+    sid2_config *c = sid2_config_create();
+    assert_true(sid2_config_uses(c, "sample.gamma") && !sid2_config_uses(c, "sample.rho"));
+    accepted(c, "sample.sampler=heun", "sample.sampler", "heun");
+    accepted(c, "sample.grid=rho", "sample.grid", "rho");
+    assert_true(!sid2_config_uses(c, "sample.gamma") && sid2_config_uses(c, "sample.rho"));
+    assert_true(sid2_config_uses(c, "sample.steps") && !sid2_config_uses(c, "sample.nonsense"));
+    sid2_config_destroy(c);
+}
+
+/* Every word that is explained is accepted by its key, and the other way round. */
+static void words_are_those_of_their_tables(void **state)
+{
+    (void)state;
+    sid2_config *c = sid2_config_create();
+    sid2_config_word word;
+    sid2_config_key key;
+    size_t all = 0;
+    for (int i = 0; sid2_config_word_at(i, &word); i++) {
+        char assignment[64];
+        snprintf(assignment, sizeof assignment, "%s=%s", word.key, word.word);
+        accepted(c, assignment, word.key, word.word);
+        assert_true(strlen(word.help) > 5);
+    }
+    for (int k = 0; sid2_config_key_at(k, &key); k++) {
+        size_t words = 0;
+        for (int i = 0; sid2_config_word_at(i, &word); i++)
+            if (strcmp(word.key, key.name) == 0) words += strlen(word.word) + 1;
+        assert_true(!words || words == strlen(key.accepts) + 1);
+        all += words;
+    }
+    assert_true(all > 0);
+    sid2_config_destroy(c);
 }
 
 static void presets_load_and_describe(void **state)
@@ -229,9 +375,12 @@ static void presets_load_and_describe(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_are_read_and_shown), cmocka_unit_test(bad_input_is_named),
-        cmocka_unit_test(contradictions_are_found),  cmocka_unit_test(files_round_trip),
-        cmocka_unit_test(presets_load_and_describe),
+        cmocka_unit_test(values_are_read_and_shown),       cmocka_unit_test(bad_input_is_named),
+        cmocka_unit_test(contradictions_are_found),        cmocka_unit_test(files_round_trip),
+        cmocka_unit_test(presets_load_and_describe),       cmocka_unit_test(bytes_are_no_configuration),
+        cmocka_unit_test(checkpoints_from_before),         cmocka_unit_test(finding_a_key_is_cheap),
+        cmocka_unit_test(what_was_set_is_known),           cmocka_unit_test(what_matters_is_known),
+        cmocka_unit_test(words_are_those_of_their_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -181,6 +181,10 @@ static void a_model_without_classes(void **state)
     must(s);
     must(sid2_sampler_load_trainer(s, t, &err));
     sample(s, 0, 8, labels, pixels);
+    for (int i = 0; i < 8; i++) assert_int_equal(labels[i], -1);
+    labels[3] = 5; /* of nothing */
+    must(sid2_sampler_run(s, seeds, labels, 8, pixels, NULL, NULL, &err));
+    assert_int_equal(labels[3], -1);
     sid2_sampler_destroy(s);
     sid2_trainer_destroy(t);
     sid2_config_destroy(config);
