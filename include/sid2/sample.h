@@ -29,7 +29,7 @@ typedef bool (*sid2_sample_callback)(void *user, const sid2_sample_progress *pro
 
 /* `count` images, image i from seeds[i] with labels[i] (-1: drawn from the seed, written back; where the model has
  * no classes all become -1). The result does not depend on sample.batch. pixels: count x H x W x C. */
-bool sid2_sampler_run(sid2_sampler *sampler, const uint64_t *seeds, int32_t *labels, int count,
+SID2_API bool sid2_sampler_run(sid2_sampler *sampler, const uint64_t *seeds, int32_t *labels, int count,
                                uint8_t *pixels, sid2_sample_callback callback, void *user, sid2_error *err);
 /* Unweighted errors of the EMA weights on given images at one logSNR: mean |x-xhat|^2 and mean
  * |eps-epshat|^2, and the training loss there. `first_sample` keys the noise. */
