@@ -228,9 +228,9 @@ static void grad_embedding(const reverse *r)
 
 static void grad_diffusion_loss(const reverse *r)
 {
-    sid2_tensor in[7] = {r->dy};
+    sid2_tensor in[8] = {[0] = r->dy, [7] = r->node.out[0]};
     memcpy(in + 1, r->node.in, 6 * sizeof *in);
-    contribute(r, r->node.in[0], emit(r, SID2_OP_diffusion_loss_grad, (sid2_attr){0}, in, 7));
+    contribute(r, r->node.in[0], emit(r, SID2_OP_diffusion_loss_grad, (sid2_attr){0}, in, 8));
 }
 
 static void grad_none(const reverse *r)

@@ -384,7 +384,7 @@ static bool infer_diffusion_loss_grad(rule r)
 {
     if (!is_loss(r.in + 1)) return false;
     r.out[0] = r.in[1];
-    return is_vector(r.in[0], r.in[1].shape.dim[0]);
+    return is_vector(r.in[0], r.in[1].shape.dim[0]) && is_vector(r.in[7], r.in[1].shape.dim[0]);
 }
 
 static bool infer_sampler_step(rule r)

@@ -549,6 +549,7 @@ static void draw_diffusion_loss_grad(maker *m)
 {
     sid2_shape x = draw_prediction(m, 1);
     per_sample(m, 0, x, 0.5, 2);
+    per_sample(m, 7, x, 0, 2);
     sums(m, 0, 1, 10 / ((double)sid2_shape_count(x) / (double)x.dim[0]));
 }
 

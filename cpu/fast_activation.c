@@ -16,7 +16,7 @@ static span span_for(const sid2_cpu_call *call)
 /* ---- Without FiLM ---- */
 INLINE void plain_chunk(sid2_act act, const float *x, float *y, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += VL) vstore(y + i, vact_value(act, vload(x + i)));
+    for (int64_t i = 0; i < n; i += VL) vstore(y + i, vf_activate(act, vload(x + i)));
 }
 
 static void plain(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
@@ -31,7 +31,8 @@ static void plain(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t
 
 INLINE void plain_grad_chunk(sid2_act act, const float *x, const float *dy, float *dx, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += VL) vstore(dx + i, vload(dy + i) * vact_slope(act, vload(x + i)));
+    for (int64_t i = 0; i < n; i += VL)
+        vstore(dx + i, vload(dy + i) * vf_activation_slope(act, vload(x + i)));
 }
 
 static void plain_grad(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
@@ -60,7 +61,7 @@ static void coefficients(const span *s, const sid2_cpu_tensor *film, int64_t n, 
         fetch(film, n * 2 * s->channels, s->channels, u);
         fetch(film, (n * 2 + 1) * s->channels, s->channels, shift);
     }
-    for (int64_t c = 0; c < s->channels; c++) u[c] += 1.0f;
+    for (int64_t c = 0; c < s->channels; c++) u[c] = f32_film_gain(u[c]);
     span_repeat(s, u);
     span_repeat(s, shift);
 }
@@ -71,7 +72,7 @@ INLINE void forward_chunk(sid2_act act, const float *x, float *y, const float *u
     for (int64_t q = 0; q < size; q += period) {
         int64_t length = min64(period, size - q);
         for (int64_t i = 0; i < length; i += VL)
-            vstore(y + q + i, vact_value(act, vload(x + q + i)) * vload(u + i) + vload(shift + i));
+            vstore(y + q + i, vf_affine(vf_activate(act, vload(x + q + i)), vload(u + i), vload(shift + i)));
     }
 }
 
@@ -119,11 +120,10 @@ INLINE void backward_chunk(sid2_act act, const float *x, const float *dy, float 
     for (int64_t q = 0; q < size; q += period) {
         int64_t length = min64(period, size - q);
         for (int64_t i = 0; i < length; i += VL) {
-            vf d = vload(dy + q + i);
-            vact a = vact_both(act, vload(x + q + i));
-            vstore(product + i, vload(product + i) + d * a.value);
+            vf d = vload(dy + q + i), v = vload(x + q + i);
+            vstore(product + i, vload(product + i) + d * vf_activate(act, v));
             vstore(sum + i, vload(sum + i) + d);
-            vstore(dx + q + i, d * vload(u + i) * a.slope);
+            vstore(dx + q + i, d * vload(u + i) * vf_activation_slope(act, v));
         }
     }
 }

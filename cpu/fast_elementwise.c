@@ -52,7 +52,7 @@ static void image_to_float_chunk(const sid2_cpu_call *call, int64_t sample, int6
     chunk buffer;
     float *y = target(&call->out[0], at, n, buffer.at);
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] = (float)x[i] / 127.5f - 1.0f;
+    for (int64_t i = 0; i < n; i++) y[i] = f32_from_pixel((float)x[i]);
     store(y, &call->out[0], at, n);
 }
 
@@ -62,11 +62,7 @@ static void float_to_image_chunk(const sid2_cpu_call *call, int64_t sample, int6
     chunk buffer;
     const float *x = load(&call->in[0], at, n, buffer.at);
     uint8_t *y = (uint8_t *)call->out[0].data + at;
-    for (int64_t i = 0; i < n; i++) {
-        float clamped = x[i] > -1.0f ? x[i] : -1.0f; /* NaN too */
-        clamped = clamped < 1.0f ? clamped : 1.0f;
-        y[i] = (uint8_t)(127.5 * ((double)clamped + 1.0) + 0.5);
-    }
+    for (int64_t i = 0; i < n; i++) y[i] = (uint8_t)f64_to_pixel((double)x[i]);
 }
 
 void FAST(image_to_float)(sid2_cpu_call *call) { for_flat(call, image_to_float_chunk); }
@@ -80,7 +76,7 @@ static void diffuse_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at,
     float *z = target(&call->out[0], at, n, buffer[2].at);
     float alpha = ((const float *)call->in[2].data)[sample],
           sigma = ((const float *)call->in[3].data)[sample];
-    for (int64_t i = 0; i < n; i += VL) vstore(z + i, alpha * vload(x + i) + sigma * vload(eps + i));
+    for (int64_t i = 0; i < n; i += VL) vstore(z + i, vf_diffuse(vload(x + i), vload(eps + i), alpha, sigma));
     store(z, &call->out[0], at, n);
 }
 
@@ -98,11 +94,11 @@ static void sampler_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at,
     float weight = in[2].data ? coef[2] : 0.0f;
     for (int64_t i = 0; i < n; i += VL) {
         vf zi = vload(z + i), vn = vload(v_null + i);
-        vf vg = in[2].data ? vn + weight * (vload(v + i) - vn) : vn;
-        vf x = vmin(vset(1.0f), vmax(vset(-1.0f), coef[0] * zi - coef[1] * vg)); /* NaN stays */
-        vf next = coef[3] * zi + coef[4] * x;
-        if (noise) next += coef[5] * vload(noise + i);
-        if (x_prev) next += coef[6] * vload(x_prev + i);
+        vf vg = in[2].data ? vf_toward(vn, vload(v + i), weight) : vn;
+        vf x = vf_x_hat_clamped(zi, vg, coef[0], coef[1]);
+        vf next = vf_z_next(zi, x, coef[3], coef[4]);
+        if (noise) next = vf_z_more(next, vload(noise + i), coef[5]);
+        if (x_prev) next = vf_z_more(next, vload(x_prev + i), coef[6]);
         vstore(x_hat + i, x);
         vstore(z_next + i, next);
     }
@@ -118,11 +114,13 @@ static void loss_grad_chunk(const sid2_cpu_call *call, int64_t sample, int64_t a
                 *x = load(&in[3], at, n, buffer[2].at);
     float *dv = target(&call->out[0], at, n, buffer[3].at);
     float dloss = ((const float *)in[0].data)[sample], alpha = ((const float *)in[4].data)[sample],
-          sigma = ((const float *)in[5].data)[sample], weight = ((const float *)in[6].data)[sample];
+          sigma = ((const float *)in[5].data)[sample], weight = ((const float *)in[6].data)[sample],
+          loss = ((const float *)in[7].data)[sample];
     int64_t elements = count(&in[1]) / first(&in[1]);
-    float factor = (float)(-2.0 * (double)dloss * (double)weight * (double)sigma / (double)elements);
+    float factor =
+        (float)f64_loss_slope((double)loss, (double)dloss, (double)weight, (double)sigma, (double)elements);
     for (int64_t i = 0; i < n; i += VL)
-        vstore(dv + i, factor * (alpha * vload(z + i) - sigma * vload(v + i) - vload(x + i)));
+        vstore(dv + i, factor * vf_x_error(vload(v + i), vload(z + i), vload(x + i), alpha, sigma));
     store(dv, &call->out[0], at, n);
 }
 

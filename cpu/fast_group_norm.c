@@ -46,7 +46,7 @@ size_t FAST(group_norm_scratch)(const sid2_cpu_call *call)
 /* gamma (1 + scale) of channel c; film is NULL or this sample's. */
 static float slope_of(const float *gamma, const float *film, int64_t c)
 {
-    return film ? gamma[c] * (1.0f + film[c]) : gamma[c];
+    return film ? gamma[c] * f32_film_gain(film[c]) : gamma[c];
 }
 
 /* This sample's FiLM row as f32 in `buffer` (2C floats), or NULL. */
@@ -67,7 +67,7 @@ static void coefficients(const group_norm *g, int64_t n, float *a, float *b, flo
     for (int64_t group = 0; group < g->groups; group++) {
         float mean = stats[group * 2], rstd = stats[group * 2 + 1];
         for (int64_t c = group * width; c < (group + 1) * width; c++) {
-            float offset = film ? beta[c] * (1.0f + film[c]) + film[channels + c] : beta[c];
+            float offset = film ? f32_affine(beta[c], f32_film_gain(film[c]), film[channels + c]) : beta[c];
             a[c] = rstd * slope_of(gamma, film, c);
             b[c] = offset - mean * a[c];
         }
@@ -147,7 +147,7 @@ INLINE void apply_chunk(sid2_act act, const float *x, float *y, const float *a, 
     for (int64_t q = 0; q < size; q += period) {
         int64_t length = min64(period, size - q);
         for (int64_t i = 0; i < length; i += VL)
-            vstore(y + q + i, vact_value(act, vload(a + i) * vload(x + q + i) + vload(b + i)));
+            vstore(y + q + i, vf_activate(act, vf_affine(vload(x + q + i), vload(a + i), vload(b + i))));
     }
 }
 
@@ -223,7 +223,7 @@ INLINE void sums_chunk(sid2_act act, const float *x, const float *dy, const floa
         vf slope = vload(a + i), offset = vload(b + i), r = vload(rstd + i), c = vload(center + i);
         vf total = vload(sum + i), total_xhat = vload(product + i);
         for (int64_t q = i; q < size; q += period) {
-            vf v = vload(x + q), dz = vload(dy + q) * vact_slope(act, slope * v + offset);
+            vf v = vload(x + q), dz = vload(dy + q) * vf_activation_slope(act, vf_affine(v, slope, offset));
             total += dz;
             total_xhat += dz * (v * r - c);
         }
@@ -275,7 +275,7 @@ static void sum_sample(const group_norm *g, int64_t n, int64_t i)
     g->sums[n * 2 * g->span.channels + i] = (float)sum;
 }
 
-/* dx = p dz + q x + r. */
+/* normalised_slope of core/formulas.h, solved for x once a channel: dx = p dz + q x + r. */
 static void grad_coefficients(const group_norm *g, int64_t n, float *p, float *q, float *r,
                               float *film_buffer)
 {
@@ -313,7 +313,7 @@ INLINE void grad_chunk(sid2_act act, bool add, const float *x, const float *dy, 
         int64_t length = min64(period, size - k);
         for (int64_t i = 0; i < length; i += VL) {
             vf v = vload(x + k + i);
-            vf dz = vload(dy + k + i) * vact_slope(act, vload(a + i) * v + vload(b + i));
+            vf dz = vload(dy + k + i) * vf_activation_slope(act, vf_affine(v, vload(a + i), vload(b + i)));
             vf result = vload(p + i) * dz + (vload(q + i) * v + vload(r + i));
             if (add) result += vload(residual + k + i);
             vstore(dx + k + i, result);
@@ -365,7 +365,7 @@ static void parameter_grad(const group_norm *g, float *dgamma, float *dbeta, flo
         const float *film = film_row(g, n, film_buffer);
         const float *sum = g->sums + n * 2 * channels, *product = sum + channels;
         for (int64_t c = 0; c < channels; c++) {
-            float u = film ? 1.0f + film[c] : 1.0f;
+            float u = film ? f32_film_gain(film[c]) : 1.0f;
             if (dgamma) dgamma[c] += u * product[c];
             if (dbeta) dbeta[c] += u * sum[c];
         }

@@ -69,7 +69,7 @@ static double loss_block(const sid2_cpu_call *call, int64_t sample, int64_t star
                     *x = load(&in[2], at, n, buffer[2].at);
         vf sum = {0}; /* padding: 0 - 0 - 0 */
         for (int64_t i = 0; i < n; i += VL) {
-            vf d = alpha * vload(z + i) - sigma * vload(v + i) - vload(x + i);
+            vf d = vf_x_error(vload(v + i), vload(z + i), vload(x + i), alpha, sigma);
             sum += d * d;
         }
         total += (double)vsum(sum);
@@ -91,31 +91,18 @@ void FAST(diffusion_loss)(sid2_cpu_call *call)
             partial[n * blocks + b] =
                 loss_block(call, n, n * elements + b * BLOCK, min64(BLOCK, elements - b * BLOCK));
     for (int64_t n = 0; n < samples; n++)
-        loss[n] = (float)((double)weight[n] * ordered_sum(partial + n * blocks, blocks) / (double)elements);
+        loss[n] =
+            (float)f64_loss(ordered_sum(partial + n * blocks, blocks), (double)weight[n], (double)elements);
 }
 
 /* ---- Adam ---- */
-INLINE vf vsqrt(vf x)
-{
-#if defined(__AVX512F__)
-    return (vf)_mm512_sqrt_ps((__m512)x);
-#elif defined(__AVX2__)
-    return (vf)_mm256_sqrt_ps((__m256)x);
-#else
-    vf r;
-    for (int i = 0; i < VL; i++) r[i] = sqrtf(x[i]);
-    return r;
-#endif
-}
-
 static void adam_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
 {
     (void)sample;
     enum { WEIGHTS, GRADS, M, V, EMA, STREAMS };
     const float *hyper = call->in[6].data;
     float lr = hyper[0], beta1 = hyper[1], beta2 = hyper[2], eps = hyper[3], clip = hyper[6], ema = hyper[7];
-    float ratio = clip / *(const float *)call->in[5].data;
-    float factor = ratio >= 1.0f ? 1.0f : ratio; /* NaN stays NaN */
+    float factor = f32_clip_factor(clip, *(const float *)call->in[5].data);
     float step = lr / hyper[4], spread = 1.0f / hyper[5];
     chunk in_buffer[STREAMS], out_buffer[STREAMS];
     const float *from[STREAMS];
@@ -127,10 +114,10 @@ static void adam_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, in
     for (int64_t i = 0; i < n; i += VL) {
         vf g = vload(from[GRADS] + i) * factor, m = vload(from[M] + i), v = vload(from[V] + i);
         vf w = vload(from[WEIGHTS] + i), average = vload(from[EMA] + i);
-        m += (1.0f - beta1) * (g - m);
-        v += (1.0f - beta2) * (g * g - v);
-        w -= step * m / (vsqrt(v * spread) + eps);
-        average += ema * (w - average);
+        m = vf_toward(m, g, 1.0f - beta1);
+        v = vf_toward(v, g * g, 1.0f - beta2);
+        w = vf_adam(w, m, v, step, spread, eps);
+        average = vf_toward(average, w, ema);
         vstore(to[WEIGHTS] + i, w);
         vstore(to[GRADS] + i, vset(0.0f));
         vstore(to[M] + i, m);

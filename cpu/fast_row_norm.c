@@ -65,9 +65,9 @@ static void coefficients(const row_norm *r, int64_t n, float *g, float *h)
         fetch(r->film, (n * 2 + 1) * r->channels, r->channels, h);
     }
     for (int64_t c = 0; c < r->channels; c++) {
-        float u = 1.0f + g[c];
+        float u = f32_film_gain(g[c]);
         g[c] = gamma[c] * u;
-        if (beta) h[c] += beta[c] * u;
+        if (beta) h[c] = f32_affine(beta[c], u, h[c]);
     }
 }
 
@@ -76,7 +76,8 @@ INLINE void normalise(sid2_act act, const float *x, float *y, const float *g, co
                       float rstd, int64_t width)
 {
     for (int64_t i = 0; i < width; i += VL)
-        vstore(y + i, vact_value(act, (vload(x + i) - mean) * rstd * vload(g + i) + vload(h + i)));
+        vstore(y + i, vf_activate(act, vf_affine(vf_normalised(vload(x + i), vset(mean), vset(rstd)),
+                                                 vload(g + i), vload(h + i))));
 }
 
 static void forward_row(const row_norm *r, int64_t row, float *buffer, float *result, const float *g,
@@ -138,8 +139,8 @@ INLINE pair grad_sums(sid2_act act, const float *x, const float *dy, const float
 {
     vf total = {0}, total_xhat = {0};
     for (int64_t i = 0; i < width; i += VL) {
-        vf v = (vload(x + i) - mean) * rstd;
-        vf dz = vload(dy + i) * vact_slope(act, v * vload(g + i) + vload(h + i));
+        vf v = vf_normalised(vload(x + i), vset(mean), vset(rstd));
+        vf dz = vload(dy + i) * vf_activation_slope(act, vf_affine(v, vload(g + i), vload(h + i)));
         vf dv = dz * vload(g + i);
         vstore(sum + i, vload(sum + i) + dz);
         vstore(product + i, vload(product + i) + dz * v);
@@ -165,10 +166,13 @@ static void backward_row(const row_norm *r, int64_t row, float *const buffer[4],
     if (r->residual->data) {
         const float *residual = load(r->residual, at, channels, buffer[0]);
         for (int64_t i = 0; i < width; i += VL)
-            vstore(dx + i, (vload(t + i) - m1 - vload(xhat + i) * m2) * rstd + vload(residual + i));
+            vstore(dx + i,
+                   vf_normalised_slope(vload(t + i), vload(xhat + i), vset(rstd), vset(m1), vset(m2)) +
+                       vload(residual + i));
     } else {
         for (int64_t i = 0; i < width; i += VL)
-            vstore(dx + i, (vload(t + i) - m1 - vload(xhat + i) * m2) * rstd);
+            vstore(dx + i,
+                   vf_normalised_slope(vload(t + i), vload(xhat + i), vset(rstd), vset(m1), vset(m2)));
     }
     store(dx, r->out, at, channels);
 }
@@ -187,7 +191,7 @@ static void parameter_grad(const row_norm *r, float *dgamma, float *dbeta, const
             for (int64_t i = 0; i < 2 * width; i++) sum[i] += from[part * 2 * width + i];
         if (r->film->data) fetch(r->film, n * 2 * channels, 2 * channels, film);
         for (int64_t c = 0; c < channels; c++) {
-            float u = r->film->data ? 1.0f + film[c] : 1.0f;
+            float u = r->film->data ? f32_film_gain(film[c]) : 1.0f;
             if (dgamma) dgamma[c] += u * product[c];
             if (dbeta) dbeta[c] += u * sum[c];
             result[c] = gamma[c] * product[c] + (beta ? beta[c] * sum[c] : 0.0f);

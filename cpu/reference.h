@@ -8,6 +8,8 @@
 
 #include "kernel.h"
 
+#include <math.h>
+
 typedef struct sid2_reference {
     const sid2_attr *attr;
     const double *in[SID2_MAX_INPUTS]; /* NULL: absent */
@@ -19,9 +21,21 @@ typedef struct sid2_reference {
     void sid2_reference_##name(const sid2_reference *r);
 #include "op.def"
 
-/* act(x) and its derivative. */
-double sid2_reference_act(sid2_act act, double x);
-double sid2_reference_act_slope(sid2_act act, double x);
+#define REAL                double
+#define NUMBER              double
+#define FORMULA(name)       f64_##name
+#define FORMULA_INLINE      static inline
+#define CONSTANT(x)         ((double)(x))
+#define EACH(x)             (x)
+#define SQRT(x)             sqrt(x)
+#define CLAMP(x)            ((x) < -1 ? -1 : (x) > 1 ? 1 : (x))
+#define FINITE(x)           isfinite(x)
+#define NOT_FINITE          ((double)NAN)
+#define KIND                sid2_act
+#define SIGMOID(x)          (1 / (1 + exp(-(x))))
+#define BELL(x)             exp(-0.5 * (x) * (x))
+#define NORMAL_CDF(x, bell) (0.5 * erfc(-(x)*M_SQRT1_2))
+#include "formulas.h"
 
 /* A tensor as N samples of T rows of C channels. */
 typedef struct sid2_rows {

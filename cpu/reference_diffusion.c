@@ -1,8 +1,6 @@
 /* Conditioning, the diffusion process, the optimizer. */
 #include "reference.h"
 
-#include <math.h>
-
 static int64_t table_row(double index, int64_t rows)
 {
     return index >= 0 && index < (double)rows ? (int64_t)index : rows - 1;
@@ -39,14 +37,13 @@ void sid2_reference_diffuse(const sid2_reference *r)
 {
     int64_t samples = r->in_shape[0].dim[0], each = sid2_shape_count(r->in_shape[0]) / samples;
     for (int64_t i = 0; i < samples * each; i++)
-        r->out[0][i] = r->in[2][i / each] * r->in[0][i] + r->in[3][i / each] * r->in[1][i];
+        r->out[0][i] = f64_diffuse(r->in[0][i], r->in[1][i], r->in[2][i / each], r->in[3][i / each]);
 }
 
 /* xhat - x of element i of sample n; `v` is the index of the first of v, z, x, alpha, sigma. */
 static double error_of(const sid2_reference *r, int v, int64_t n, int64_t i)
 {
-    double x_hat = r->in[v + 3][n] * r->in[v + 1][i] - r->in[v + 4][n] * r->in[v][i];
-    return x_hat - r->in[v + 2][i];
+    return f64_x_error(r->in[v][i], r->in[v + 1][i], r->in[v + 2][i], r->in[v + 3][n], r->in[v + 4][n]);
 }
 
 void sid2_reference_diffusion_loss(const sid2_reference *r)
@@ -56,7 +53,7 @@ void sid2_reference_diffusion_loss(const sid2_reference *r)
         double sum = 0;
         for (int64_t i = n * each; i < (n + 1) * each; i++)
             sum += error_of(r, 0, n, i) * error_of(r, 0, n, i);
-        r->out[0][n] = r->in[5][n] * sum / (double)each;
+        r->out[0][n] = f64_loss(sum, r->in[5][n], (double)each);
     }
 }
 
@@ -64,7 +61,7 @@ void sid2_reference_diffusion_loss_grad(const sid2_reference *r)
 {
     int64_t samples = r->in_shape[1].dim[0], each = sid2_shape_count(r->in_shape[1]) / samples;
     for (int64_t n = 0; n < samples; n++) {
-        double factor = r->in[0][n] * r->in[6][n] * -2 * r->in[5][n] / (double)each;
+        double factor = f64_loss_slope(r->in[7][n], r->in[0][n], r->in[6][n], r->in[5][n], (double)each);
         for (int64_t i = n * each; i < (n + 1) * each; i++) r->out[0][i] = factor * error_of(r, 1, n, i);
     }
 }
@@ -76,11 +73,11 @@ void sid2_reference_sampler_step(const sid2_reference *r)
     const double *coef = r->in[5];
     int64_t count = sid2_shape_count(r->in_shape[0]);
     for (int64_t i = 0; i < count; i++) {
-        double guided = v_null ? v_null[i] + coef[W] * (v[i] - v_null[i]) : v[i];
-        double x_hat = fmin(fmax(coef[ALPHA] * z[i] - coef[SIGMA] * guided, -1), 1);
-        double next = coef[Z] * z[i] + coef[X] * x_hat;
-        if (noise) next += coef[NOISE] * noise[i];
-        if (x_prev) next += coef[PREV] * x_prev[i];
+        double guided = v_null ? f64_toward(v_null[i], v[i], coef[W]) : v[i];
+        double x_hat = f64_x_hat_clamped(z[i], guided, coef[ALPHA], coef[SIGMA]);
+        double next = f64_z_next(z[i], x_hat, coef[Z], coef[X]);
+        if (noise) next = f64_z_more(next, noise[i], coef[NOISE]);
+        if (x_prev) next = f64_z_more(next, x_prev[i], coef[PREV]);
         r->out[0][i] = next;
         r->out[1][i] = x_hat;
     }
@@ -99,17 +96,17 @@ void sid2_reference_adam(const sid2_reference *r)
     enum { WEIGHTS, GRADS, M, V, EMA, NORM, HYPER };
     enum { LR, BETA1, BETA2, EPS, C1, C2, CLIP, EMA_RATE };
     const double *h = r->in[HYPER];
-    double shrink = fmin(1, h[CLIP] / r->in[NORM][0]);
+    double shrink = f64_clip_factor(h[CLIP], r->in[NORM][0]);
     int64_t count = sid2_shape_count(r->in_shape[WEIGHTS]);
     for (int64_t i = 0; i < count; i++) {
         double g = r->in[GRADS][i] * shrink, m = r->in[M][i], v = r->in[V][i];
-        m += (1 - h[BETA1]) * (g - m);
-        v += (1 - h[BETA2]) * (g * g - v);
-        double w = r->in[WEIGHTS][i] - h[LR] * (m / h[C1]) / (sqrt(v / h[C2]) + h[EPS]);
+        m = f64_toward(m, g, 1 - h[BETA1]);
+        v = f64_toward(v, g * g, 1 - h[BETA2]);
+        double w = f64_adam(r->in[WEIGHTS][i], m, v, h[LR] / h[C1], 1 / h[C2], h[EPS]);
         r->out[WEIGHTS][i] = w;
         r->out[GRADS][i] = 0;
         r->out[M][i] = m;
         r->out[V][i] = v;
-        r->out[EMA][i] = r->in[EMA][i] + h[EMA_RATE] * (w - r->in[EMA][i]);
+        r->out[EMA][i] = f64_toward(r->in[EMA][i], w, h[EMA_RATE]);
     }
 }

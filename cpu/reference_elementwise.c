@@ -1,41 +1,15 @@
 /* Activations, sums, casts, resampling, pictures. */
 #include "reference.h"
 
-#include <math.h>
-
-double sid2_reference_act(sid2_act act, double x)
-{
-    switch (act) {
-    case SID2_ACT_SILU: return x / (1 + exp(-x));
-    case SID2_ACT_GELU: return 0.5 * x * erfc(-x * M_SQRT1_2);
-    case SID2_ACT_NONE: break;
-    }
-    return x;
-}
-
-double sid2_reference_act_slope(sid2_act act, double x)
-{
-    switch (act) {
-    case SID2_ACT_SILU: {
-        double s = 1 / (1 + exp(-x));
-        return s * (1 + x * (1 - s));
-    }
-    case SID2_ACT_GELU:
-        return 0.5 * erfc(-x * M_SQRT1_2) + x * exp(-0.5 * x * x) * (0.5 * M_2_SQRTPI * M_SQRT1_2);
-    case SID2_ACT_NONE: break;
-    }
-    return 1;
-}
-
 void sid2_reference_activation(const sid2_reference *r)
 {
     sid2_rows x = sid2_rows_of(r->in_shape[0]);
     const int64_t channels = x.channels, count = sid2_shape_count(r->in_shape[0]);
     for (int64_t i = 0; i < count; i++) {
-        double h = sid2_reference_act(r->attr->act, r->in[0][i]);
+        double h = f64_activate(r->attr->act, r->in[0][i]);
         if (r->in[1]) {
             const double *film = r->in[1] + i / (x.rows * channels) * 2 * channels;
-            h = h * (1 + film[i % channels]) + film[channels + i % channels];
+            h = f64_affine(h, f64_film_gain(film[i % channels]), film[channels + i % channels]);
         }
         r->out[0][i] = h;
     }
@@ -49,11 +23,11 @@ void sid2_reference_activation_grad(const sid2_reference *r)
     for (int64_t i = 0; i < count; i++) {
         int64_t scale = i / (rows.rows * channels) * 2 * channels + i % channels;
         if (r->out[1]) {
-            r->out[1][scale] += dy[i] * sid2_reference_act(r->attr->act, x[i]);
+            r->out[1][scale] += dy[i] * f64_activate(r->attr->act, x[i]);
             r->out[1][scale + channels] += dy[i];
         }
-        double dh = film ? dy[i] * (1 + film[scale]) : dy[i];
-        r->out[0][i] = dh * sid2_reference_act_slope(r->attr->act, x[i]);
+        double dh = film ? dy[i] * f64_film_gain(film[scale]) : dy[i];
+        r->out[0][i] = dh * f64_activation_slope(r->attr->act, x[i]);
     }
 }
 
@@ -129,12 +103,11 @@ void sid2_reference_unpatchify(const sid2_reference *r)
 void sid2_reference_image_to_float(const sid2_reference *r)
 {
     int64_t count = sid2_shape_count(r->in_shape[0]);
-    for (int64_t i = 0; i < count; i++) r->out[0][i] = r->in[0][i] / 127.5 - 1;
+    for (int64_t i = 0; i < count; i++) r->out[0][i] = f64_from_pixel(r->in[0][i]);
 }
 
 void sid2_reference_float_to_image(const sid2_reference *r)
 {
     int64_t count = sid2_shape_count(r->in_shape[0]);
-    for (int64_t i = 0; i < count; i++)
-        r->out[0][i] = round(127.5 * (fmin(fmax(r->in[0][i], -1), 1) + 1)); /* NaN becomes black */
+    for (int64_t i = 0; i < count; i++) r->out[0][i] = floor(f64_to_pixel(r->in[0][i]));
 }

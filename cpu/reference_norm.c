@@ -4,8 +4,6 @@
  */
 #include "reference.h"
 
-#include <math.h>
-
 /* `rows` x `width` elements of one sample, starting at `first` and `stride` apart from row to row, that share
  * a mean. `channel` is the channel of the first. */
 typedef struct set {
@@ -19,11 +17,14 @@ typedef struct affine {
     sid2_act act;
 } affine;
 
-static double before_film(affine a, double n, int64_t c) { return n * a.gamma[c] + (a.beta ? a.beta[c] : 0); }
+static double before_film(affine a, double n, int64_t c)
+{
+    return f64_affine(n, a.gamma[c], a.beta ? a.beta[c] : 0);
+}
 
 static double film(affine a, double h, int64_t c)
 {
-    return a.film ? h * (1 + a.film[c]) + a.film[a.channels + c] : h;
+    return a.film ? f64_affine(h, f64_film_gain(a.film[c]), a.film[a.channels + c]) : h;
 }
 
 static void normalise(set s, affine a, bool center, double eps, const double *x, double *y, double *stats)
@@ -41,7 +42,7 @@ static void normalise(set s, affine a, bool center, double eps, const double *x,
     for (int64_t i = 0; i < s.rows; i++)
         for (int64_t j = 0; j < s.width; j++) {
             int64_t at = s.first + i * s.stride + j, c = s.channel + j;
-            y[at] = sid2_reference_act(a.act, film(a, before_film(a, (x[at] - mean) * rstd, c), c));
+            y[at] = f64_activate(a.act, film(a, before_film(a, f64_normalised(x[at], mean, rstd), c), c));
         }
     stats[0] = mean;
     stats[1] = rstd;
@@ -60,9 +61,9 @@ static void differentiate(set s, affine a, bool center, const double *stats, con
     for (int64_t i = 0; i < s.rows; i++)
         for (int64_t j = 0; j < s.width; j++) {
             int64_t at = s.first + i * s.stride + j, c = s.channel + j;
-            double n = (x[at] - mean) * rstd, h = before_film(a, n, c);
-            double du = dy[at] * sid2_reference_act_slope(a.act, film(a, h, c));
-            double dh = a.film ? du * (1 + a.film[c]) : du, dn = dh * a.gamma[c];
+            double n = f64_normalised(x[at], mean, rstd), h = before_film(a, n, c);
+            double du = dy[at] * f64_activation_slope(a.act, film(a, h, c));
+            double dh = a.film ? du * f64_film_gain(a.film[c]) : du, dn = dh * a.gamma[c];
             if (to.dfilm) {
                 to.dfilm[c] += du * h;
                 to.dfilm[a.channels + c] += du;
@@ -76,8 +77,8 @@ static void differentiate(set s, affine a, bool center, const double *stats, con
     for (int64_t i = 0; i < s.rows; i++)
         for (int64_t j = 0; j < s.width; j++) {
             int64_t at = s.first + i * s.stride + j;
-            double n = (x[at] - mean) * rstd;
-            dx[at] = rstd * (dx[at] - (center ? sum / count : 0) - n * dot / count);
+            double n = f64_normalised(x[at], mean, rstd);
+            dx[at] = f64_normalised_slope(dx[at], n, rstd, center ? sum / count : 0, dot / count);
             if (residual) dx[at] += residual[at];
         }
 }

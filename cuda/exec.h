@@ -342,26 +342,43 @@ SID2_DEVICE float inverse_root(float x)
 /* 1 / (1 + exp(-x)). The quotient's fast form gives 0 where the divisor is huge, as it should here. */
 SID2_DEVICE float sigmoid(float x) { return fast_divide(1.0f, 1.0f + fast_exp(-x)); }
 
+/* A comparison, for fminf and fmaxf make a number of NaN. */
+SID2_DEVICE float clamp(float x) { return x < -1.0f ? -1.0f : x > 1.0f ? 1.0f : x; }
+
+SID2_DEVICE bool is_finite(float x) { return (as_bits(x) & 0x7fffffffu) < 0x7f800000u; }
+
+#define REAL                float
+#define NUMBER              float
+#define FORMULA(name)       f32_##name
+#define FORMULA_INLINE      SID2_DEVICE
+#define CONSTANT(x)         static_cast<float>(x)
+#define EACH(x)             (x)
+#define SQRT(x)             sqrtf(x)
+#define CLAMP(x)            clamp(x)
+#define FINITE(x)           is_finite(x)
+#define NOT_FINITE          as_float(0x7fc00000u)
+#define KIND                sid2_act
+#define SIGMOID(x)          sigmoid(x)
+#define BELL(x)             fast_exp(-0.5f * (x) * (x))
+#define NORMAL_CDF(x, bell) (0.5f * erfcf(-(x)*0.70710678f))
+#include "formulas.h"
+
 /* Eight at once, so that the kind is asked once. */
 SID2_DEVICE void act(sid2_act kind, float v[8])
 {
     if (kind == SID2_ACT_SILU)
-        for (int e = 0; e < 8; e++) v[e] *= sigmoid(v[e]);
+        for (int e = 0; e < 8; e++) v[e] = f32_silu(v[e]);
     else if (kind == SID2_ACT_GELU)
-        for (int e = 0; e < 8; e++) v[e] *= 0.5f * erfcf(-v[e] * 0.70710678f);
+        for (int e = 0; e < 8; e++) v[e] = f32_gelu(v[e]);
 }
 
 /* g times the derivative of act at x. */
 SID2_DEVICE void act_grad(sid2_act kind, const float x[8], float g[8])
 {
     if (kind == SID2_ACT_SILU)
-        for (int e = 0; e < 8; e++) {
-            float s = sigmoid(x[e]);
-            g[e] *= s * (1.0f + x[e] * (1.0f - s));
-        }
+        for (int e = 0; e < 8; e++) g[e] *= f32_silu_slope(x[e]);
     else if (kind == SID2_ACT_GELU)
-        for (int e = 0; e < 8; e++)
-            g[e] *= 0.5f * erfcf(-x[e] * 0.70710678f) + x[e] * fast_exp(-0.5f * x[e] * x[e]) * 0.39894228f;
+        for (int e = 0; e < 8; e++) g[e] *= f32_gelu_slope(x[e]);
 }
 
 /* ---- On the host: arguments, scratch, launching ---- */

@@ -73,7 +73,7 @@ struct diffuse_body {
         float a = alpha[n], s = sigma[n], v[8], w[8];
         x.unpack(raw_x, v);
         eps.unpack(raw_eps, w);
-        for (int e = 0; e < 8; e++) v[e] = a * v[e] + s * w[e];
+        for (int e = 0; e < 8; e++) v[e] = f32_diffuse(v[e], w[e], a, s);
         z.set(at, wide, v);
     }
 };
@@ -91,7 +91,7 @@ struct prediction {
         v.unpack(raw_v, p);
         z.unpack(raw_z, q);
         x.unpack(raw_x, d);
-        for (int e = 0; e < 8; e++) d[e] = a * q[e] - s * p[e] - d[e];
+        for (int e = 0; e < 8; e++) d[e] = f32_x_error(p[e], q[e], d[e], a, s);
     }
 };
 
@@ -109,17 +109,17 @@ struct loss_term {
 struct loss_finish {
     float each;
     span<float> weight, loss;
-    SID2_DEVICE void operator()(int64_t n, float sum) const { loss.set(n, weight[n] * sum / each); }
+    SID2_DEVICE void operator()(int64_t n, float sum) const { loss.set(n, f32_loss(sum, weight[n], each)); }
 };
 
 struct loss_grad_body {
     prediction p;
     float each;
-    span<float> dloss;
+    span<float> dloss, loss;
     array dv;
     SID2_DEVICE void operator()(int64_t n, int64_t, int64_t at, bool wide) const
     {
-        float factor = dloss[n] * p.weight[n] * -2.0f * p.sigma[n] / each, d[8];
+        float factor = f32_loss_slope(loss[n], dloss[n], p.weight[n], p.sigma[n], each), d[8];
         p.errors(n, at, wide, d);
         for (int e = 0; e < 8; e++) d[e] *= factor;
         dv.set(at, wide, d);
@@ -151,19 +151,19 @@ struct sampler_body {
         if (v_null) {
             float c[8];
             v_null.unpack(raw_null, c);
-            for (int e = 0; e < 8; e++) b[e] = c[e] + coef[2] * (b[e] - c[e]);
+            for (int e = 0; e < 8; e++) b[e] = f32_toward(c[e], b[e], coef[2]);
         }
         for (int e = 0; e < 8; e++) {
-            hat[e] = fminf(fmaxf(coef[0] * a[e] - coef[1] * b[e], -1.0f), 1.0f);
-            next[e] = coef[3] * a[e] + coef[4] * hat[e];
+            hat[e] = f32_x_hat_clamped(a[e], b[e], coef[0], coef[1]);
+            next[e] = f32_z_next(a[e], hat[e], coef[3], coef[4]);
         }
         if (noise) {
             noise.unpack(raw_noise, b);
-            for (int e = 0; e < 8; e++) next[e] += coef[5] * b[e];
+            for (int e = 0; e < 8; e++) next[e] = f32_z_more(next[e], b[e], coef[5]);
         }
         if (x_prev) {
             x_prev.unpack(raw_prev, b);
-            for (int e = 0; e < 8; e++) next[e] += coef[6] * b[e];
+            for (int e = 0; e < 8; e++) next[e] = f32_z_more(next[e], b[e], coef[6]);
         }
         z_next.set(at, wide, next);
         x_hat.set(at, wide, hat);
@@ -197,7 +197,8 @@ struct adam_body {
     {
         raw raw_w = weights.fetch(at, wide), raw_g = grads.fetch(at, wide), raw_m = m.fetch(at, wide);
         raw raw_v = v.fetch(at, wide), raw_ema = ema.fetch(at, wide);
-        float shrink = fminf(1.0f, hyper[6] / norm[0]), lr = hyper[0] / hyper[4];
+        float shrink = f32_clip_factor(hyper[6], norm[0]), rate = hyper[0] / hyper[4],
+              spread = 1.0f / hyper[5];
         float w[8], g[8], first[8], second[8], average[8];
         weights.unpack(raw_w, w);
         grads.unpack(raw_g, g);
@@ -206,10 +207,10 @@ struct adam_body {
         ema.unpack(raw_ema, average);
         for (int e = 0; e < 8; e++) {
             g[e] *= shrink;
-            first[e] += (1.0f - hyper[1]) * (g[e] - first[e]);
-            second[e] += (1.0f - hyper[2]) * (g[e] * g[e] - second[e]);
-            w[e] -= lr * first[e] / (sqrtf(second[e] / hyper[5]) + hyper[3]);
-            average[e] += hyper[7] * (w[e] - average[e]);
+            first[e] = f32_toward(first[e], g[e], 1.0f - hyper[1]);
+            second[e] = f32_toward(second[e], g[e] * g[e], 1.0f - hyper[2]);
+            w[e] = f32_adam(w[e], first[e], second[e], rate, spread, hyper[3]);
+            average[e] = f32_toward(average[e], w[e], hyper[7]);
             g[e] = 0;
         }
         to[0].set(at, wide, w);
@@ -265,7 +266,8 @@ extern "C" void sid2_own_diffusion_loss_grad(sid2_own *o)
 {
     samples s = samples_of(o->call->in[1].shape);
     loss_grad_body body = {prediction_of(o, 1), static_cast<float>(s.each),
-                           words<float>(o->call->in[0], "dloss"), out(o, 0, "dv")};
+                           words<float>(o->call->in[0], "dloss"), words<float>(o->call->in[7], "loss"),
+                           out(o, 0, "dv")};
     launch_each(o, s, body);
 }
 

@@ -54,10 +54,10 @@ struct film_kernel {
             if (dy) dy.unpack(raw_dy, g);
             if (dy) {
                 act_grad(kind, v, g);
-                for (int e = 0; e < 8; e++) v[e] = g[e] * (1.0f + scale[e]);
+                for (int e = 0; e < 8; e++) v[e] = g[e] * f32_film_gain(scale[e]);
             } else {
                 act(kind, v);
-                for (int e = 0; e < 8; e++) v[e] = v[e] * (1.0f + scale[e]) + shift[e];
+                for (int e = 0; e < 8; e++) v[e] = f32_affine(v[e], f32_film_gain(scale[e]), shift[e]);
             }
             to.set(at, c.wide, v);
         }
@@ -125,7 +125,7 @@ struct image_to_float_body {
     SID2_DEVICE void operator()(int64_t, int64_t, int64_t at, bool wide) const
     {
         float v[8] = {};
-        for (int e = 0; e < (wide ? 8 : 1); e++) v[e] = static_cast<float>(x[at + e]) / 127.5f - 1.0f;
+        for (int e = 0; e < (wide ? 8 : 1); e++) v[e] = f32_from_pixel(static_cast<float>(x[at + e]));
         y.set(at, wide, v);
     }
 };
@@ -137,10 +137,7 @@ struct float_to_image_body {
     {
         float v[8];
         x.get(at, wide, v);
-        for (int e = 0; e < (wide ? 8 : 1); e++) {
-            float level = 127.5f * (fminf(fmaxf(v[e], -1.0f), 1.0f) + 1.0f); /* NaN becomes black */
-            y.set(at + e, static_cast<uint8_t>(roundf(level)));
-        }
+        for (int e = 0; e < (wide ? 8 : 1); e++) y.set(at + e, static_cast<uint8_t>(f32_to_pixel(v[e])));
     }
 };
 } // namespace

@@ -152,13 +152,13 @@ struct group_apply_kernel {
         for (int e = 0; e < 8; e++) {
             int64_t at = (mine.sample * groups + (mine.channel + (c.wide ? e : 0)) / width) * 2;
             mean[e] = stats[at];
-            a[e] *= stats[at + 1] * (1.0f + scale[e]);
-            b[e] = b[e] * (1.0f + scale[e]) + shift[e];
+            a[e] *= stats[at + 1] * f32_film_gain(scale[e]);
+            b[e] = f32_affine(b[e], f32_film_gain(scale[e]), shift[e]);
         }
         for (int row = mine.row; row < mine.rows; row += c.depth) {
             int64_t at = (mine.sample * c.rows + row) * c.channels + mine.channel;
             x.get(at, c.wide, v);
-            for (int e = 0; e < 8; e++) v[e] = a[e] * (v[e] - mean[e]) + b[e];
+            for (int e = 0; e < 8; e++) v[e] = f32_affine(v[e] - mean[e], a[e], b[e]);
             act(kind, v);
             y.set(at, c.wide, v);
         }
@@ -210,11 +210,11 @@ struct row_norm_kernel {
             x.get(row * channels + i, wide, v);
             gamma.get(i, wide, g);
             if (beta) beta.get(i, wide, b);
-            for (int e = 0; e < 8; e++) v[e] = (v[e] - mean) * rstd * g[e] + b[e];
+            for (int e = 0; e < 8; e++) v[e] = f32_affine(f32_normalised(v[e], mean, rstd), g[e], b[e]);
             if (film) {
                 film.get(sample * 2 * channels + i, wide, scale);
                 film.get((sample * 2 + 1) * channels + i, wide, shift);
-                for (int e = 0; e < 8; e++) v[e] = v[e] * (1.0f + scale[e]) + shift[e];
+                for (int e = 0; e < 8; e++) v[e] = f32_affine(v[e], f32_film_gain(scale[e]), shift[e]);
             }
             act(kind, v);
             y.set(row * channels + i, wide, v);

@@ -36,8 +36,8 @@ struct affine_vector {
         if (!a.film) return;
         a.film.get(sample * 2 * a.channels + channel, wide, v);
         for (int e = 0; e < 8; e++) {
-            gain[e] *= 1.0f + v[e];
-            offset[e] *= 1.0f + v[e];
+            gain[e] *= f32_film_gain(v[e]);
+            offset[e] *= f32_film_gain(v[e]);
         }
         a.film.get((sample * 2 + 1) * a.channels + channel, wide, v);
         for (int e = 0; e < 8; e++) offset[e] += v[e];
@@ -46,7 +46,7 @@ struct affine_vector {
     SID2_DEVICE void before_act(sid2_act kind, const float n[8], float dy[8]) const
     {
         float u[8];
-        for (int e = 0; e < 8; e++) u[e] = n[e] * gain[e] + offset[e];
+        for (int e = 0; e < 8; e++) u[e] = f32_affine(n[e], gain[e], offset[e]);
         act_grad(kind, u, dy);
     }
 };
@@ -77,7 +77,7 @@ struct sums_term {
         dy.unpack(raw_dy, g);
         x.unpack(raw_x, v);
         for (int e = 0; e < 8; e++)
-            v[e] = (v[e] - (groups ? mean[e] : row_mean)) * (groups ? rstd[e] : row_rstd);
+            v[e] = f32_normalised(v[e], groups ? mean[e] : row_mean, groups ? rstd[e] : row_rstd);
         known.before_act(a.kind, v, g);
         for (int e = 0; e < 8; e++) {
             first[e] += g[e];
@@ -111,7 +111,7 @@ struct sample_totals_kernel {
             float p = lane_sum<THREADS>(partials, from, 2 * c.channels, c.chunks, inside, lanes);
             float q = lane_sum<THREADS>(partials, from + c.channels, 2 * c.channels, c.chunks, inside, lanes);
             if (thread() >= lanes || !inside) continue;
-            float gamma = a.gamma.get(channel), scale = a.film ? 1.0f + a.film.get(at) : 1.0f;
+            float gamma = a.gamma.get(channel), scale = a.film ? f32_film_gain(a.film.get(at)) : 1.0f;
             totals.set(at, scale * p);
             totals.set(at + c.channels, scale * q);
             sum += gamma * scale * p;
@@ -170,10 +170,10 @@ struct group_dx_kernel {
             if (residual) residual.get(at, c.wide, more);
             dy.unpack(raw_dy, g);
             x.unpack(raw_x, v);
-            for (int e = 0; e < 8; e++) v[e] = (v[e] - mean[e]) * rstd[e];
+            for (int e = 0; e < 8; e++) v[e] = f32_normalised(v[e], mean[e], rstd[e]);
             known.before_act(a.kind, v, g);
             for (int e = 0; e < 8; e++)
-                v[e] = rstd[e] * (g[e] * known.gain[e] - sum[e] - v[e] * dot[e]) + more[e];
+                v[e] = f32_normalised_slope(g[e] * known.gain[e], v[e], rstd[e], sum[e], dot[e]) + more[e];
             dx.set(at, c.wide, v);
         }
     }
@@ -205,7 +205,7 @@ struct row_dx_kernel {
         known.read(a, row / c.rows, i, c.wide);
         dy.unpack(raw_dy, dn);
         x.unpack(raw_x, n);
-        for (int e = 0; e < 8; e++) n[e] = (n[e] - mean) * rstd;
+        for (int e = 0; e < 8; e++) n[e] = f32_normalised(n[e], mean, rstd);
         known.before_act(a.kind, n, dn);
         for (int e = 0; e < 8; e++) dn[e] *= known.gain[e];
     }
@@ -227,7 +227,7 @@ struct row_dx_kernel {
             float more[8] = {};
             differentiate(row, i, mean, rstd, n, dn);
             if (residual) residual.get(row * c.channels + i, c.wide, more);
-            for (int e = 0; e < 8; e++) dn[e] = rstd * (dn[e] - sum - n[e] * dot) + more[e];
+            for (int e = 0; e < 8; e++) dn[e] = f32_normalised_slope(dn[e], n[e], rstd, sum, dot) + more[e];
             dx.set(row * c.channels + i, c.wide, dn);
         }
     }

@@ -3,7 +3,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "tensor.glsl"
 #include "quads.glsl"
-#include "activation.glsl"
+#include "formulas.glsl"
 layout(constant_id = 17) const uint ACT = 0;
 TENSOR(0, x)
 TENSOR(1, film)
@@ -13,10 +13,10 @@ void main()
 {
     uint count = P(0), per_sample = P(1), channels = P(2), i = gl_GlobalInvocationID.x * STEP;
     if (i >= count) return;
-    vec4 h = activate(ACT, LOAD(x, i));
+    vec4 h = f32_activate(ACT, LOAD(x, i));
     if (HAS(film)) {
         uint at = i / per_sample * 2 * channels + i % channels;
-        h = h * (1 + LOAD(film, at)) + LOAD(film, at + channels);
+        h = f32_affine(h, f32_film_gain(LOAD(film, at)), LOAD(film, at + channels));
     }
     STORE(y, i, h)
 }

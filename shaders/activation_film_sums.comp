@@ -2,7 +2,7 @@
 // Gradient of FiLM behind an activation, in part: partial[N,parts,2C] = sums over a part of the rows of dy act(x) and dy.
 #extension GL_GOOGLE_include_directive : require
 #include "tensor.glsl"
-#include "activation.glsl"
+#include "formulas.glsl"
 layout(constant_id = 17) const uint ACT = 0;
 TENSOR(0, dy)
 TENSOR(1, x)
@@ -17,7 +17,7 @@ void main()
     for (uint row = part; row < rows; row += parts) {
         uint i = (n * rows + row) * channels + c;
         float d = dy(i);
-        scale += d * activate(ACT, vec4(x(i))).x;
+        scale += d * f32_activate(ACT, vec4(x(i))).x;
         shift += d;
     }
     uint at = (n * parts + part) * 2 * channels + c;

@@ -3,6 +3,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "tensor.glsl"
 #include "quads.glsl"
+#include "formulas.glsl"
 TENSOR(0, x)
 TENSOR(1, b)
 TENSOR(2, alpha)
@@ -18,7 +19,8 @@ void main()
         p = alpha(i / per_sample);
         q = sigma(i / per_sample);
     }
-    vec4 v = p * LOAD(x, i);
-    if (HAS(b)) v += q * LOAD(b, i);
+    vec4 v = LOAD(x, i);
+    if (HAS(b)) v = f32_diffuse(v, LOAD(b, i), p, q);
+    else v *= p;
     STORE(y, i, v)
 }

@@ -1,7 +1,8 @@
 #version 450
-// loss[n] = weight[n] / elements * sum of partial[n,parts].
+// loss[n] = weight[n] * sum of partial[n,parts] / elements.
 #extension GL_GOOGLE_include_directive : require
 #include "tensor.glsl"
+#include "formulas.glsl"
 TENSOR(0, partial)
 TENSOR(1, weight)
 TENSOR(2, loss)
@@ -12,5 +13,5 @@ void main()
     if (n >= samples) return;
     float sum = 0;
     for (uint k = 0; k < parts; k++) sum += partial(n * parts + k);
-    loss_store(n, PF(2) * weight(n) * sum);
+    loss_store(n, f32_loss(sum, weight(n), PF(2)));
 }

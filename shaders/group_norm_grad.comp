@@ -14,7 +14,7 @@ void main()
     uint n = i / per_sample, c = i % channels, set = set_of(i, n, c, channels, width);
     vec4 normal, du, dn;
     at_element(i, n, c, channels, set, normal, du, dn);
-    vec4 d = stats(2 * set + 1) * (dn - means(2 * set) - normal * means(2 * set + 1));
+    vec4 d = f32_normalised_slope(dn, normal, vec4(stats(2 * set + 1)), vec4(means(2 * set)), vec4(means(2 * set + 1)));
     if (HAS(residual)) d += LOAD(residual, i);
     STORE(dx, i, d)
 }

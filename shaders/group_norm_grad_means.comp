@@ -2,6 +2,7 @@
 // From sums[N,2,C] of du and du n: means[N,groups,2] of dn and dn n over each group.
 #extension GL_GOOGLE_include_directive : require
 #include "tensor.glsl"
+#include "formulas.glsl"
 TENSOR(0, sums)
 TENSOR(1, gamma)
 TENSOR(2, film)
@@ -17,7 +18,7 @@ void main()
     for (uint c = first; c < first + width; c++) {
         uint at = n * 2 * channels + c;
         float factor = gamma(c);
-        if (HAS(film)) factor *= 1 + film(at);
+        if (HAS(film)) factor *= f32_film_gain(vec4(film(at))).x;
         sum += factor * sums(at);
         along += factor * sums(at + channels);
     }

@@ -1,8 +1,9 @@
 #version 450
 // Pictures of bytes and back, without 8-bit access: an invocation owns a word of four bytes.
-//   TO_BYTES 0: y = x / 127.5 - 1        1: x = round(127.5 (clamp(y, -1, 1) + 1))
+//   TO_BYTES 0: y = x / 127.5 - 1        1: x = round(127.5 (clamp(y, -1, 1) + 1)), 0 for NaN
 #extension GL_GOOGLE_include_directive : require
 #include "tensor.glsl"
+#include "formulas.glsl"
 layout(constant_id = 16) const uint TO_BYTES = 0;
 layout(std430, binding = 0) buffer bytes_block { uint words[]; };
 TENSOR(1, y)
@@ -17,11 +18,9 @@ void main()
         uint at = 4 * word + k;
         if (at < first || at >= first + count) continue; // a neighbour's byte
         if (TO_BYTES != 0) {
-            float v = y(at - first);
-            uint level = isnan(v) ? 0 : uint(127.5 * (clamp(v, -1, 1) + 1) + 0.5);
-            bits = bitfieldInsert(bits, level, int(8 * k), 8);
+            bits = bitfieldInsert(bits, uint(f32_to_pixel(y(at - first))), int(8 * k), 8);
         } else {
-            y_store(at - first, float(bitfieldExtract(bits, int(8 * k), 8)) / 127.5 - 1);
+            y_store(at - first, f32_from_pixel(vec4(bitfieldExtract(bits, int(8 * k), 8))).x);
         }
     }
     if (TO_BYTES != 0) words[word] = bits;

@@ -3,7 +3,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "tensor.glsl"
 #include "quads.glsl"
-#include "activation.glsl"
+#include "formulas.glsl"
 layout(constant_id = 17) const uint ACT = 0;
 layout(constant_id = 18) const uint BY_ROW = 0;
 TEXELS(0, x)
@@ -19,11 +19,11 @@ void main()
     if (i >= count) return;
     uint n = i / per_sample, c = i % channels;
     uint set = BY_ROW != 0 ? i / channels : n * (channels / width) + c / width;
-    vec4 h = (LOAD(x, i) - stats(2 * set)) * stats(2 * set + 1) * LOAD(gamma, c);
-    if (HAS(beta)) h += LOAD(beta, c);
+    vec4 h = f32_normalised(LOAD(x, i), vec4(stats(2 * set)), vec4(stats(2 * set + 1)));
+    h = f32_affine(h, LOAD(gamma, c), HAS(beta) ? LOAD(beta, c) : vec4(0));
     if (HAS(film)) {
         uint at = n * 2 * channels + c;
-        h = h * (1 + LOAD(film, at)) + LOAD(film, at + channels);
+        h = f32_affine(h, f32_film_gain(LOAD(film, at)), LOAD(film, at + channels));
     }
-    STORE(y, i, activate(ACT, h))
+    STORE(y, i, f32_activate(ACT, h))
 }

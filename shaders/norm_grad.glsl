@@ -1,7 +1,7 @@
 // What the gradients of both norms share. With n = (x - mean) rstd, h = n gamma + beta, u = FiLM(h), y = act(u):
 // du = dy act'(u), and dn = du (1 + scale) gamma.
 #include "quads.glsl"
-#include "activation.glsl"
+#include "formulas.glsl"
 layout(constant_id = 17) const uint ACT = 0;
 layout(constant_id = 18) const uint BY_ROW = 0;
 TEXELS(0, dy)
@@ -19,15 +19,14 @@ uint set_of(uint i, uint n, uint c, uint channels, uint width)
 
 void at_element(uint i, uint n, uint c, uint channels, uint set, out vec4 normal, out vec4 du, out vec4 dn)
 {
-    normal = (LOAD(x, i) - stats(2 * set)) * stats(2 * set + 1);
-    vec4 u = normal * LOAD(gamma, c), factor = LOAD(gamma, c);
-    if (HAS(beta)) u += LOAD(beta, c);
+    normal = f32_normalised(LOAD(x, i), vec4(stats(2 * set)), vec4(stats(2 * set + 1)));
+    vec4 gain = LOAD(gamma, c), u = f32_affine(normal, gain, HAS(beta) ? LOAD(beta, c) : vec4(0));
     if (HAS(film)) {
         uint at = n * 2 * channels + c;
-        vec4 scale = 1 + LOAD(film, at);
-        u = u * scale + LOAD(film, at + channels);
-        factor *= scale;
+        vec4 more = f32_film_gain(LOAD(film, at));
+        u = f32_affine(u, more, LOAD(film, at + channels));
+        gain *= more;
     }
-    du = LOAD(dy, i) * activation_slope(ACT, u);
-    dn = du * factor;
+    du = LOAD(dy, i) * f32_activation_slope(ACT, u);
+    dn = du * gain;
 }

@@ -2,6 +2,7 @@
 // From sums[N,2,C] of du and du n: dgamma and dbeta, added, and dfilm. An invocation owns a channel.
 #extension GL_GOOGLE_include_directive : require
 #include "tensor.glsl"
+#include "formulas.glsl"
 TENSOR(0, sums)
 TENSOR(1, gamma)
 TENSOR(2, beta)
@@ -18,7 +19,7 @@ void main()
     for (uint n = 0; n < samples; n++) {
         uint at = n * 2 * channels + c;
         float sum = sums(at), along = sums(at + channels), scale = 1;
-        if (HAS(film)) scale += film(at);
+        if (HAS(film)) scale = f32_film_gain(vec4(film(at))).x;
         g += scale * along;
         b += scale * sum;
         if (HAS(dfilm)) {

@@ -23,7 +23,7 @@ void main()
     if (CENTER == 0) means.x = 0;
     for (uint c = me; c < channels; c += step_) {
         at_element(first + c, n, c, channels, row, normal, du, dn);
-        vec4 d = stats(2 * row + 1) * (dn - means.x - normal * means.y);
+        vec4 d = f32_normalised_slope(dn, normal, vec4(stats(2 * row + 1)), means.xxxx, means.yyyy);
         if (HAS(residual)) d += LOAD(residual, first + c);
         STORE(dx, first + c, d)
     }

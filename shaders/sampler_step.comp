@@ -3,6 +3,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "tensor.glsl"
 #include "quads.glsl"
+#include "formulas.glsl"
 TENSOR(0, z)
 TENSOR(1, v)
 TENSOR(2, v_null)
@@ -19,12 +20,12 @@ void main()
     vec4 guided = LOAD(v, i), at = LOAD(z, i);
     if (HAS(v_null)) {
         vec4 base = LOAD(v_null, i);
-        guided = base + coef(2) * (guided - base);
+        guided = f32_toward(base, guided, coef(2));
     }
-    vec4 x = clamp(coef(0) * at - coef(1) * guided, -1, 1);
-    vec4 next = coef(3) * at + coef(4) * x;
-    if (HAS(noise)) next += coef(5) * LOAD(noise, i);
-    if (HAS(x_prev)) next += coef(6) * LOAD(x_prev, i);
+    vec4 x = f32_x_hat_clamped(at, guided, coef(0), coef(1));
+    vec4 next = f32_z_next(at, x, coef(3), coef(4));
+    if (HAS(noise)) next = f32_z_more(next, LOAD(noise, i), coef(5));
+    if (HAS(x_prev)) next = f32_z_more(next, LOAD(x_prev, i), coef(6));
     STORE(z_next, i, next)
     STORE(x_hat, i, x)
 }

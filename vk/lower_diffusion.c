@@ -85,7 +85,7 @@ void sid2_vk_lower_diffusion_loss(sid2_vk_lowering *lowering, const sid2_vk_call
                                .work = (double)(samples * each)});
     sid2_vk_dispatch sums = {.shader = SID2_VK_diffusion_loss,
                              .tensor = {partial, in[5], call->out[0]},
-                             .push = {[1] = (uint32_t)parts, [2] = sid2_vk_bits(1 / (float)each)}};
+                             .push = {[1] = (uint32_t)parts, [2] = sid2_vk_bits((float)each)}};
     sid2_vk_emit_each(lowering, &sums, samples, false);
 }
 
@@ -94,8 +94,8 @@ void sid2_vk_lower_diffusion_loss_grad(sid2_vk_lowering *lowering, const sid2_vk
     const sid2_vk_tensor *in = call->in, *dv = &call->out[0];
     int64_t count = sid2_vk_count(dv), each = count / dv->shape.dim[0];
     sid2_vk_dispatch d = {.shader = SID2_VK_diffusion_loss_grad,
-                          .tensor = {in[0], in[1], in[2], in[3], in[4], in[5], in[6], *dv},
-                          .push = {[1] = (uint32_t)each, [2] = sid2_vk_bits(1 / (float)each)}};
+                          .tensor = {in[0], in[1], in[2], in[3], in[4], in[5], in[6], in[7], *dv},
+                          .push = {[1] = (uint32_t)each, [2] = sid2_vk_bits((float)each)}};
     /* The scalars of each sample are read one by one, wherever they lie. */
     bool quads = each % 4 == 0 && sid2_vk_quads(&in[1]) && sid2_vk_quads(&in[2]) && sid2_vk_quads(&in[3]);
     sid2_vk_emit_each(lowering, &d, count, quads);
