@@ -102,20 +102,21 @@ static bool print_plan(const job *j, sid2_error *err)
 {
     enum { ALIGNMENT = 64 };
     sid2_training training;
-    if (!sid2_training_plan(j->config, j->memory, ALIGNMENT, &training, err)) return false;
+    sid2_recipe recipe = sid2_recipe_of(j->config);
+    if (!sid2_training_plan(j->config, &recipe, j->memory, ALIGNMENT, &training, err)) return false;
     const sid2_memory_report need = {
         .state = training.state, .arena = training.arena, .microbatch = training.microbatch};
     bool fits = sid2_training_fits(&need, j->memory, err);
-    sid2_plan *plan = fits ? sid2_plan_create(training.step, ALIGNMENT, err) : NULL;
+    sid2_plan *plan = fits ? sid2_plan_create(training.graph[0], ALIGNMENT, err) : NULL;
     if (plan) {
         char arena[32];
         printf("training step of %d images: %" PRId32 " nodes, one arena of %s\n\n", training.microbatch,
-               training.step->node_count, sid2_text_bytes((double)plan->arena_bytes, arena));
-        print_nodes(training.step, plan);
+               training.graph[0]->node_count, sid2_text_bytes((double)plan->arena_bytes, arena));
+        print_nodes(training.graph[0], plan);
     }
     bool ok = plan != NULL;
     sid2_plan_destroy(plan);
-    sid2_graph_destroy(training.step);
+    sid2_training_clear(&training);
     return ok;
 }
 

@@ -94,10 +94,21 @@ sid2_program *sid2_buffers_program(sid2_buffers *buffers, const sid2_graph *grap
     return sid2_program_create(buffers->device, graph, buffers->item, buffers->count, err);
 }
 
-size_t sid2_externals_bytes(const sid2_graph *graph)
+static bool is_counted(const sid2_graph *const *graphs, int count, const char *name)
+{
+    for (int i = 0; i < count; i++) {
+        sid2_tensor tensor = sid2_graph_find(graphs[i], name);
+        if (tensor != SID2_NONE && is_buffer(graphs[i], tensor)) return true;
+    }
+    return false;
+}
+
+size_t sid2_externals_bytes(const sid2_graph *const *graphs, int count)
 {
     size_t bytes = 0;
-    for (sid2_tensor i = 0; i < graph->tensor_count; i++)
-        if (is_buffer(graph, i)) bytes += bytes_of(&graph->tensors[i]);
+    for (int k = 0; k < count; k++)
+        for (sid2_tensor i = 0; i < graphs[k]->tensor_count; i++)
+            if (is_buffer(graphs[k], i) && !is_counted(graphs, k, graphs[k]->tensors[i].name))
+                bytes += bytes_of(&graphs[k]->tensors[i]);
     return bytes;
 }

@@ -21,7 +21,7 @@ bool sid2_buffers_download(const sid2_buffers *buffers, const char *name, void *
 /* A program for `graph`, with a new zero-filled buffer for every external that it uses and that has none yet. */
 sid2_program *sid2_buffers_program(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err);
 
-/* Bytes of the externals that a graph uses; it need not be on any device. */
-size_t sid2_externals_bytes(const sid2_graph *graph);
+/* Bytes of the externals that graphs use, equal names counted once; no device is needed. */
+size_t sid2_externals_bytes(const sid2_graph *const *graphs, int count);
 
 #endif

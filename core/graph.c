@@ -137,12 +137,16 @@ sid2_tensor sid2_graph_activation(sid2_graph *g, sid2_type type)
         g, (sid2_tensor_info){.dtype = type.dtype, .shape = type.shape, .base = SID2_NONE, .producer = -1});
 }
 
-/* A flat buffer of a set: "weights", or "teacher.weights". */
+const char *sid2_params_buffer(const char *set, const char *what, char name[96])
+{
+    snprintf(name, 96, "%s%s%s", set, set[0] ? "." : "", what);
+    return name;
+}
+
 static sid2_tensor add_flat(sid2_graph *g, const sid2_params *params, const char *what, sid2_dtype dtype)
 {
     char name[96];
-    snprintf(name, sizeof name, "%s%s%s", params->name, params->name[0] ? "." : "", what);
-    return sid2_graph_external(g, name, dtype, sid2_shape_of(0));
+    return sid2_graph_external(g, sid2_params_buffer(params->name, what, name), dtype, sid2_shape_of(0));
 }
 
 sid2_params *sid2_graph_params(sid2_graph *g, const char *name, bool trained)

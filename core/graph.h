@@ -107,6 +107,8 @@ sid2_tensor sid2_graph_variable(sid2_graph *g, const char *name, sid2_dtype dtyp
 /* The set of parameters called `name` (copied; ""), made at its first use. It is trained or frozen for the whole
  * graph: the other on a later use is an error. NULL after an error; lives as long as the graph. */
 sid2_params *sid2_graph_params(sid2_graph *g, const char *name, bool trained);
+/* The name of a flat buffer of a set, "weights" or "teacher.weights". Returns `name`. */
+const char *sid2_params_buffer(const char *set, const char *what, char name[96]);
 /* A parameter; the first use of a name in a set creates it, later uses return the same view, and must want the
  * same shape and kind. */
 sid2_tensor sid2_graph_param(sid2_graph *g, sid2_params *params, const char *name, sid2_shape shape,

@@ -61,7 +61,7 @@ typedef struct arrays {
     float *weights, *ema, *m, *v;
 } arrays;
 
-static const sid2_params *params_of(const sid2_trainer *t) { return &t->training.step->params[0]; }
+static const sid2_params *params_of(const sid2_trainer *t) { return t->states[0].params; }
 
 static const char *const array_names[] = {"weights", "ema", "m", "v"};
 
@@ -80,7 +80,7 @@ static bool upload_arrays(sid2_trainer *t, const arrays *a, sid2_error *err)
     const sid2_params *params = params_of(t);
     float *zero = calloc((size_t)params->elements, sizeof *zero);
     bool ok = (zero || sid2_fail(err, SID2_ERR_MEMORY, "out of memory")) &&
-              sid2_params_upload(&t->buffers, t->training.step, params, a->weights, err) &&
+              sid2_state_upload(&t->states[0], "weights", a->weights, err) &&
               sid2_buffers_upload(&t->buffers, "ema", a->ema, err) &&
               sid2_buffers_upload(&t->buffers, "m", a->m, err) &&
               sid2_buffers_upload(&t->buffers, "v", a->v, err) &&
@@ -145,6 +145,7 @@ bool sid2_trainer_resume(sid2_trainer *t, const char *directory, sid2_error *err
     if (!ok) return false;
     t->steps = steps;
     t->images = images;
+    t->states[0].updates = steps;
     return true;
 }
 
@@ -170,7 +171,7 @@ bool sid2_trainer_warm_start(sid2_trainer *t, const char *directory, sid2_error 
     ok = ok && upload_arrays(t, &a, err);
     free(initial);
     arrays_destroy(&a);
-    if (ok) t->steps = t->images = 0;
+    if (ok) t->steps = t->images = t->states[0].updates = 0;
     return ok;
 }
 

@@ -73,15 +73,16 @@ bool sid2_model_describe(const sid2_config *config, size_t memory, sid2_model_in
 {
     *info = (sid2_model_info){0};
     sid2_training training = {0};
+    sid2_recipe recipe = sid2_recipe_of(config);
     sid2_sampling sampling;
     if (!sid2_config_check(config, err) || !describe_network(config, info, err) ||
-        !sid2_training_plan(config, memory, PLANNED_ALIGNMENT, &training, err) ||
+        !sid2_training_plan(config, &recipe, memory, PLANNED_ALIGNMENT, &training, err) ||
         !sid2_training_fits(&(sid2_memory_report){.state = training.state,
                                                   .arena = training.arena,
                                                   .microbatch = training.microbatch},
                             memory, err) ||
         !sid2_sampling_plan(config, memory, PLANNED_ALIGNMENT, &sampling, err)) {
-        sid2_graph_destroy(training.step);
+        sid2_training_clear(&training);
         sid2_model_info_clear(info);
         return false;
     }
@@ -92,7 +93,7 @@ bool sid2_model_describe(const sid2_config *config, size_t memory, sid2_model_in
     info->segments = training.segments;
     info->sample_state_bytes = sampling.state;
     info->sample_arena_bytes = sampling.arena;
-    sid2_graph_destroy(training.step);
+    sid2_training_clear(&training);
     return true;
 }
 

@@ -168,11 +168,11 @@ bool sid2_sampler_load_trainer(sid2_sampler *s, sid2_trainer *trainer, sid2_erro
 {
     const sid2_graph *g = s->graph[PLAIN];
     const sid2_params *params = &g->params[0];
-    if (params->elements != trainer->training.step->params[0].elements)
+    if (params->elements != trainer->states[0].params->elements)
         return sid2_fail(err, SID2_ERR_USAGE, "the sampler's model is not the trainer's");
     float *flat = malloc((size_t)params->elements * sizeof *flat);
     if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
-    bool ok = sid2_buffers_download(&trainer->buffers, "ema", flat, err) &&
+    bool ok = sid2_state_download(&trainer->states[0], "ema", flat, err) &&
               sid2_params_upload(&s->buffers, g, params, flat, err);
     free(flat);
     s->loaded |= ok;

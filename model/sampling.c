@@ -124,7 +124,7 @@ bool sid2_sampling_plan(const sid2_config *config, size_t memory, size_t alignme
         sid2_graph *g = sid2_sample_graph(config, n, sid2_is_guided(config), err);
         sid2_plan *plan = g ? sid2_plan_create(g, alignment, err) : NULL;
         size_t images = (size_t)sid2_shape_count(image_shape(config, n));
-        if (plan) *out = (sid2_sampling){(int)n, sid2_externals_bytes(g) + images, plan->arena_bytes};
+        if (plan) *out = (sid2_sampling){(int)n, sid2_externals_bytes((const sid2_graph *const[]){g}, 1) + images, plan->arena_bytes};
         bool made = plan != NULL;
         sid2_plan_destroy(plan);
         sid2_graph_destroy(g);

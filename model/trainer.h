@@ -4,24 +4,26 @@
 
 #include <sid2/train.h>
 
-#include "buffers.h"
-#include "schedule.h"
+#include "objective.h"
 #include "training.h"
 
 struct sid2_trainer {
     sid2_config config;
-    sid2_schedule schedule;
+    sid2_recipe recipe;
     sid2_training training;
-    sid2_graph *update_graph;
-    sid2_program *step, *update;
     sid2_buffers buffers;
+    sid2_state states[SID2_MAX_STATES];          /* by the recipe */
+    sid2_program *programs[SID2_MAX_OBJECTIVES]; /* by the recipe */
+    void *hosts[SID2_MAX_OBJECTIVES];
     uint64_t steps, images; /* done */
     bool broken;            /* a step failed half-way: the weights cannot be trusted */
     float *loss, *logsnr;   /* [train.batch], of the last step */
-    struct sid2_host_batch *host;
 };
 
 /* The program of one micro-batch and its graph, to be measured (sid2 bench). Both stay the trainer's. */
 sid2_program *sid2_trainer_program(sid2_trainer *trainer, const sid2_graph **graph);
+/* The same with a recipe that no configuration asks for. */
+sid2_trainer *sid2_trainer_create_recipe(sid2_device *device, const sid2_config *config,
+                                         const sid2_recipe *recipe, size_t memory, sid2_error *err);
 
 #endif

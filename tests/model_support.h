@@ -14,9 +14,11 @@
 #include <sid2/sid2.h>
 
 #include "cpu.h"
-#include "philox.h"
-#include "trainer.h"
 #include "params.h"
+#include "philox.h"
+#include "schedule.h"
+#include "trainer.h"
+#include "uvit.h"
 
 static sid2_error err;
 

@@ -125,6 +125,7 @@ static bool collect_preset(const char *preset)
 {
     sid2_config *c = sid2_config_create();
     sid2_training training = {0};
+    sid2_recipe recipe;
     sid2_graph *sample = NULL;
     bool ok = c && sid2_config_preset(c, preset, &err);
     if (ok) {
@@ -133,14 +134,14 @@ static bool collect_preset(const char *preset)
         snprintf(count, sizeof count, "%d", (int)images);
         ok = set(c, "train.batch", count) && set(c, "train.microbatch", count) &&
              set(c, "train.precision", "bf16") && set(c, "sample.precision", "bf16") &&
-             sid2_training_plan(c, 0, 256, &training, &err) &&
+             (recipe = sid2_recipe_of(c), true) && sid2_training_plan(c, &recipe, 0, 256, &training, &err) &&
              (sample = sid2_sample_graph(c, images, true, &err));
     }
     if (ok) {
-        collect(preset, training.step);
+        collect(preset, training.graph[0]);
         collect(preset, sample);
     }
-    sid2_graph_destroy(training.step);
+    sid2_training_clear(&training);
     sid2_graph_destroy(sample);
     sid2_config_destroy(c);
     return ok;

@@ -192,7 +192,7 @@ static void recomputing_changes_nothing(void **state)
         assert_int_equal(report.recomputed_segments > 0, limited);
         for (int i = 0; i < 2; i++) must(sid2_trainer_step(t, pixels, labels, NULL, &err));
         weights[limited] = download(&t->buffers, "weights");
-        count = t->training.step->params[0].elements;
+        count = t->states[0].params->elements;
         sid2_trainer_destroy(t);
     }
     assert_memory_equal(weights[0], weights[1], (size_t)count * sizeof(float));

@@ -113,7 +113,7 @@ static void microbatches_add_up(void **state)
         sid2_trainer *t = make_trainer(config);
         stats[i] = train(t, 2);
         m[i] = download(&t->buffers, "m");
-        count = t->training.step->params[0].elements;
+        count = t->states[0].params->elements;
         sid2_trainer_destroy(t);
         sid2_config_destroy(config);
     }
@@ -161,7 +161,7 @@ static void ema_follows_the_weights(void **state)
     sid2_trainer *t = make_trainer(config);
     train(t, 2);
     float *weights = download(&t->buffers, "weights"), *ema = download(&t->buffers, "ema");
-    for (int64_t i = 0; i < t->training.step->params[0].elements; i++)
+    for (int64_t i = 0; i < t->states[0].params->elements; i++)
         assert_true(fabsf(weights[i] - ema[i]) <= 1e-6f);
     free(weights);
     free(ema);
@@ -183,8 +183,8 @@ static void trouble_is_named(void **state)
     labels[5] = -1;
     /* Weights spoilt on purpose: the step says so and nothing is saved. */
     float *weights = download(&t->buffers, "weights");
-    for (int64_t i = 0; i < t->training.step->params[0].elements; i++) weights[i] = NAN;
-    must(sid2_params_upload(&t->buffers, t->training.step, &t->training.step->params[0], weights, &err));
+    for (int64_t i = 0; i < t->states[0].params->elements; i++) weights[i] = NAN;
+    must(sid2_state_upload(&t->states[0], "weights", weights, &err));
     free(weights);
     assert_false(sid2_trainer_step(t, pixels, labels, NULL, &err));
     assert_non_null(strstr(err.message, "step 1"));
@@ -212,7 +212,7 @@ static void warm_start_changes_the_patch(void **state)
     assert_int_equal(sid2_trainer_steps(b), 0);
     float *from = download(&a->buffers, "ema"), *to = download(&b->buffers, "weights"),
           *ema = download(&b->buffers, "ema");
-    const sid2_graph *ga = a->training.step, *gb = b->training.step;
+    const sid2_graph *ga = a->training.graph[0], *gb = b->training.graph[0];
     assert_int_equal(ga->params[0].count, gb->params[0].count);
     for (int32_t p = 0; p < ga->params[0].count; p++) {
         const sid2_param *x = &ga->params[0].item[p], *y = &gb->params[0].item[p];

@@ -1,0 +1,50 @@
+/* An objective: what a micro-batch of training computes, and what the host tells it.
+ *
+ * The loop (trainer.c) knows no more of it than this: it runs the micro-batches of a step, then updates the state
+ * whose gradients they made. Diffusion is one objective; a distillation is two that take turns, over the states of
+ * a frozen teacher, a student and an auxiliary network. A *recipe* says which states there are and which
+ * objectives. */
+#ifndef SID2_OBJECTIVE_H
+#define SID2_OBJECTIVE_H
+
+#include "buffers.h"
+#include "config.h"
+#include "state.h"
+
+/* A step as the loop was given it. */
+typedef struct sid2_step_input {
+    uint64_t step;         /* steps done before this one */
+    uint64_t first_sample; /* images seen before it */
+    const uint8_t *pixels; /* [train.batch,S,S,c] */
+    const int32_t *labels; /* [train.batch], -1 for none; or NULL */
+} sid2_step_input;
+
+typedef struct sid2_objective {
+    const char *name;
+    const char *trains; /* the state that a step of it updates, by name */
+    /* A micro-batch of n images: adds to that state's `grads` what the mean over train.batch wants, and writes the
+     * external `loss` f32 [n]. Externals that objectives share by name are shared memory. */
+    sid2_graph *(*graph)(const sid2_config *config, int64_t n, sid2_error *err);
+    /* The host's part, for micro-batches of n; uploads what stays the same. */
+    void *(*open)(const sid2_config *config, int n, sid2_buffers *buffers, sid2_error *err);
+    void (*close)(void *self); /* NULL is fine */
+    /* Uploads what images first .. first + n - 1 of the step are told; logsnr f32 [n] is for the statistics. */
+    bool (*tell)(void *self, sid2_buffers *buffers, const sid2_step_input *step, int first, float *logsnr,
+                 sid2_error *err);
+} sid2_objective;
+
+extern const sid2_objective sid2_diffusion; /* trains "" */
+
+enum { SID2_MAX_STATES = 4, SID2_MAX_OBJECTIVES = 2 };
+
+typedef struct sid2_recipe {
+    sid2_state_rule states[SID2_MAX_STATES]; /* the first is the one that is sampled from */
+    int state_count;
+    const sid2_objective *objectives[SID2_MAX_OBJECTIVES]; /* step s takes number s % objective_count */
+    int objective_count;
+} sid2_recipe;
+
+/* What the configuration asks for. */
+sid2_recipe sid2_recipe_of(const sid2_config *config);
+
+#endif

@@ -1,0 +1,139 @@
+#include "state.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+double sid2_exponential_decay(const sid2_average *average, uint64_t update)
+{
+    double decay = average->rate, number = (double)update, ramp = (1 + number) / (10 + number);
+    return average->rampup && ramp < decay ? ramp : decay;
+}
+
+size_t sid2_state_extra(const sid2_state_rule *rule, int64_t elements)
+{
+    size_t moments = rule->trained ? 2 : 0;
+    return (moments + (size_t)rule->average_count) * (size_t)elements * sizeof(float);
+}
+
+const char *sid2_state_buffer(const sid2_state *s, const char *what, char name[96])
+{
+    return sid2_params_buffer(s->rule.name, what, name);
+}
+
+/* ---- The update ---- */
+
+static sid2_tensor flat(sid2_graph *g, const sid2_state *s, const char *what, sid2_dtype dtype)
+{
+    char name[96];
+    return sid2_graph_external(g, sid2_state_buffer(s, what, name), dtype,
+                               sid2_shape_of(s->params->elements));
+}
+
+static sid2_graph *update_graph(const sid2_state *s, sid2_error *err)
+{
+    char name[96];
+    sid2_dtype compute = s->graph->compute;
+    sid2_graph *g = sid2_graph_create(compute);
+    if (!g) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory building the graph"), NULL;
+    sid2_tensor weights = flat(g, s, "weights", SID2_F32), grads = flat(g, s, "grads", SID2_F32),
+                m = flat(g, s, "m", SID2_F32), v = flat(g, s, "v", SID2_F32),
+                ema = flat(g, s, s->rule.averages[0].name, SID2_F32);
+    sid2_tensor hyper =
+        sid2_graph_external(g, sid2_state_buffer(s, "hyper", name), SID2_F32, sid2_shape_of(8));
+    sid2_tensor norm = sid2_graph_emit(g, SID2_OP_global_norm, (sid2_attr){0}, &grads, 1, false);
+    sid2_graph_export(g, norm, sid2_state_buffer(s, "norm", name));
+    sid2_graph_emit_into(g, SID2_OP_adam, (sid2_attr){0},
+                         (sid2_tensor[]){weights, grads, m, v, ema, norm, hyper}, 7,
+                         (sid2_tensor[]){weights, grads, m, v, ema}, 5);
+    if (compute != SID2_F32) {
+        sid2_tensor low = flat(g, s, "weights_low", compute);
+        sid2_graph_emit_into(g, SID2_OP_cast, (sid2_attr){.dtype = compute}, &weights, 1, &low, 1);
+    }
+    if (sid2_graph_finish(g, err)) return g;
+    sid2_graph_destroy(g);
+    return NULL;
+}
+
+/* What Adam is told: see op.def. */
+static bool tell(const sid2_state *s, const sid2_config *c, double rate, sid2_error *err)
+{
+    char name[96];
+    double number = (double)(s->updates + 1);
+    const sid2_average *average = &s->rule.averages[0];
+    const double values[8] = {rate,
+                              c->train_beta1,
+                              c->train_beta2,
+                              c->train_eps,
+                              1 - pow(c->train_beta1, number),
+                              1 - pow(c->train_beta2, number),
+                              c->train_clip,
+                              1 - average->decay(average, s->updates + 1)};
+    float hyper[8];
+    for (int i = 0; i < 8; i++) hyper[i] = (float)values[i];
+    return sid2_buffers_upload(s->buffers, sid2_state_buffer(s, "hyper", name), hyper, err);
+}
+
+bool sid2_state_update(sid2_state *s, const sid2_config *config, double rate, float *norm, sid2_error *err)
+{
+    char name[96];
+    bool ok = tell(s, config, rate, err) && sid2_program_run(s->update, err) &&
+              sid2_buffers_download(s->buffers, sid2_state_buffer(s, "norm", name), norm, err);
+    s->updates += ok;
+    return ok;
+}
+
+/* ---- Memory ---- */
+
+bool sid2_state_open(sid2_state *s, const sid2_state_rule *rule, sid2_buffers *buffers,
+                     const sid2_graph *graph, sid2_error *err)
+{
+    *s = (sid2_state){.rule = *rule, .buffers = buffers, .graph = graph};
+    for (int32_t i = 0; i < graph->params_count; i++)
+        if (strcmp(graph->params[i].name, rule->name) == 0) s->params = &graph->params[i];
+    if (!s->params)
+        return sid2_fail(err, SID2_ERR_INTERNAL, "no objective has the parameters '%s'", rule->name);
+    if (!rule->trained) return true;
+    s->update_graph = update_graph(s, err);
+    return s->update_graph && (s->update = sid2_buffers_program(buffers, s->update_graph, err));
+}
+
+void sid2_state_close(sid2_state *s)
+{
+    sid2_program_destroy(s->update);
+    sid2_graph_destroy(s->update_graph);
+    *s = (sid2_state){0};
+}
+
+bool sid2_state_upload(sid2_state *s, const char *what, const float *from, sid2_error *err)
+{
+    char name[96];
+    if (strcmp(what, "weights") == 0) return sid2_params_upload(s->buffers, s->graph, s->params, from, err);
+    return sid2_buffers_upload(s->buffers, sid2_state_buffer(s, what, name), from, err);
+}
+
+bool sid2_state_download(const sid2_state *s, const char *what, float *to, sid2_error *err)
+{
+    char name[96];
+    return sid2_buffers_download(s->buffers, sid2_state_buffer(s, what, name), to, err);
+}
+
+bool sid2_state_set(sid2_state *s, const float *weights, sid2_error *err)
+{
+    bool ok = sid2_state_upload(s, "weights", weights, err);
+    for (int i = 0; ok && i < s->rule.average_count; i++)
+        ok = sid2_state_upload(s, s->rule.averages[i].name, weights, err);
+    return ok;
+}
+
+bool sid2_state_reset(sid2_state *s, sid2_error *err)
+{
+    static const char *const zeroed[] = {"m", "v", "grads"};
+    float *zero = calloc((size_t)s->params->elements, sizeof *zero);
+    bool ok = zero || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (int i = 0; ok && s->rule.trained && i < 3; i++) ok = sid2_state_upload(s, zeroed[i], zero, err);
+    free(zero);
+    s->updates = 0;
+    return ok;
+}

@@ -1,0 +1,66 @@
+/* The state of a network in training, on a device: weights and, where it is trained, gradients, Adam's two moments
+ * and running averages of the weights.
+ *
+ * All are flat and laid out alike. Buffers are called after the set of parameters: "weights", "m", "ema"; of the
+ * set "teacher", "teacher.weights". */
+#ifndef SID2_STATE_H
+#define SID2_STATE_H
+
+#include "config.h"
+#include "params.h"
+
+/* An average: at each update, average <- decay average + (1 - decay) weights. */
+typedef struct sid2_average sid2_average;
+struct sid2_average {
+    const char *name; /* of its buffer, and of its file */
+    /* 0 to 1, at update number `update`, the first being 1. */
+    double (*decay)(const sid2_average *average, uint64_t update);
+    double rate;
+    bool rampup;
+};
+
+/* rate; with rampup at first less, (1 + update) / (10 + update), so that short runs forget their start. */
+double sid2_exponential_decay(const sid2_average *average, uint64_t update);
+
+enum { SID2_MAX_AVERAGES = 4 };
+
+/* What is to be held of a network. */
+typedef struct sid2_state_rule {
+    const char *name; /* of its set of parameters: "" of the only network */
+    bool trained;
+    sid2_average averages[SID2_MAX_AVERAGES];
+    int average_count;
+} sid2_state_rule;
+
+typedef struct sid2_state {
+    sid2_state_rule rule;
+    sid2_buffers *buffers;     /* borrowed, as the graph is */
+    const sid2_graph *graph;   /* one that has the network, */
+    const sid2_params *params; /* and its layout there */
+    sid2_graph *update_graph;  /* NULL where frozen */
+    sid2_program *update;
+    uint64_t updates; /* done */
+} sid2_state;
+
+/* Bytes on a device beside weights and gradients, which graphs have as externals. */
+size_t sid2_state_extra(const sid2_state_rule *rule, int64_t elements);
+/* Makes the update and every buffer of the state; weights and averages are still zero. */
+bool sid2_state_open(sid2_state *state, const sid2_state_rule *rule, sid2_buffers *buffers,
+                     const sid2_graph *graph, sid2_error *err);
+void sid2_state_close(sid2_state *state);
+
+/* The name of one of its buffers: `what` is "weights", "grads", "m", "v" or an average. Returns `name`. */
+const char *sid2_state_buffer(const sid2_state *state, const char *what, char name[96]);
+/* One of its flat arrays, all elements. */
+bool sid2_state_upload(sid2_state *state, const char *what, const float *flat, sid2_error *err);
+bool sid2_state_download(const sid2_state *state, const char *what, float *flat, sid2_error *err);
+/* Weights and averages from one array. */
+bool sid2_state_set(sid2_state *state, const float *weights, sid2_error *err);
+/* Gradients and moments to zero, as they are at first; no updates done. */
+bool sid2_state_reset(sid2_state *state, sid2_error *err);
+
+/* One update from the gradients, which are zero then. Waits for the device; *norm: of the gradients. */
+bool sid2_state_update(sid2_state *state, const sid2_config *config, double learning_rate, float *norm,
+                       sid2_error *err);
+
+#endif

@@ -1,0 +1,184 @@
+/* The loop with three networks and two objectives that take turns: a frozen teacher, a student that learns what
+ * it says, and a third network beside them. Nothing of it is known to the loop. */
+#include "model_support.h"
+
+enum { BATCH = 8, BYTES = 64, CLASSES = 3 };
+
+static sid2_device *device;
+
+typedef struct process {
+    sid2_tensor x, z, time, label, alpha, sigma, weight;
+} process;
+
+static process diffuse(sid2_graph *g, const sid2_config *config, int64_t n)
+{
+    sid2_shape images = sid2_shape_of(n, config->model_image_size, config->model_image_size, 1);
+    sid2_shape each = sid2_shape_of(n);
+    process p = {.x = sid2_image_to_float(g, sid2_graph_external(g, "pixels", SID2_U8, images)),
+                 .time = sid2_graph_external(g, "time", SID2_F32, each),
+                 .label = sid2_graph_external(g, "label", SID2_I32, each),
+                 .alpha = sid2_graph_external(g, "alpha", SID2_F32, each),
+                 .sigma = sid2_graph_external(g, "sigma", SID2_F32, each),
+                 .weight = sid2_graph_external(g, "weight", SID2_F32, each)};
+    sid2_tensor noise = sid2_random_normal(
+        g, sid2_graph_external(g, "samples", SID2_U32, sid2_shape_of(n, 2)),
+        sid2_graph_external(g, "seed", SID2_U32, sid2_shape_of(2)), images, SID2_PURPOSE_NOISE);
+    p.z = sid2_diffuse(g, p.x, noise, p.alpha, p.sigma);
+    return p;
+}
+
+static sid2_tensor network(sid2_graph *g, const sid2_config *config, const process *p, const char *name,
+                           bool trained)
+{
+    return sid2_uvit_build(g, config,
+                           (sid2_uvit_inputs){.params = sid2_graph_params(g, name, trained),
+                                              .z = p->z,
+                                              .time = p->time,
+                                              .label = p->label,
+                                              .samples = SID2_NONE,
+                                              .seed = SID2_NONE})
+        .v;
+}
+
+static sid2_graph *finish(sid2_graph *g, sid2_tensor loss, int64_t n, sid2_error *error)
+{
+    sid2_graph_export(g, loss, "loss");
+    sid2_graph_fuse(g);
+    sid2_tensor dloss = sid2_graph_external(g, "dloss", SID2_F32, sid2_shape_of(n));
+    sid2_graph_backward(g, &loss, &dloss, 1);
+    if (sid2_graph_finish(g, error)) return g;
+    sid2_graph_destroy(g);
+    return NULL;
+}
+
+static sid2_graph *third_graph(const sid2_config *config, int64_t n, sid2_error *error)
+{
+    sid2_graph *g = sid2_graph_create(SID2_F32);
+    process p = diffuse(g, config, n);
+    sid2_tensor v = network(g, config, &p, "third", true);
+    return finish(g, sid2_diffusion_loss(g, v, p.z, p.x, p.alpha, p.sigma, p.weight), n, error);
+}
+
+/* The student's target is what the teacher takes the image for: x = alpha z - sigma v. */
+static sid2_graph *student_graph(const sid2_config *config, int64_t n, sid2_error *error)
+{
+    sid2_graph *g = sid2_graph_create(SID2_F32);
+    process p = diffuse(g, config, n);
+    sid2_tensor teacher = network(g, config, &p, "teacher", false), v = network(g, config, &p, "", true);
+    sid2_tensor minus = sid2_graph_emit(g, SID2_OP_scale, (sid2_attr){.scale = -1}, &p.sigma, 1, false);
+    sid2_tensor target = sid2_diffuse(g, p.z, teacher, p.alpha, minus);
+    return finish(g, sid2_diffusion_loss(g, v, p.z, target, p.alpha, p.sigma, p.weight), n, error);
+}
+
+static sid2_trainer *make_trainer(const sid2_config *config)
+{
+    static sid2_objective third, student;
+    third = student = sid2_diffusion; /* the host tells them the same */
+    third.trains = "third";
+    third.graph = third_graph;
+    student.graph = student_graph;
+    sid2_recipe recipe = sid2_recipe_of(config);
+    const sid2_average *ema = recipe.states[0].averages;
+    recipe.states[1] = (sid2_state_rule){.name = "teacher"};
+    recipe.states[2] =
+        (sid2_state_rule){.name = "third", .trained = true, .averages = {*ema}, .average_count = 1};
+    recipe.state_count = 3;
+    recipe.objectives[0] = &third;
+    recipe.objectives[1] = &student;
+    recipe.objective_count = 2;
+    sid2_trainer *t = sid2_trainer_create_recipe(device, config, &recipe, 0, &err);
+    must(t);
+    return t;
+}
+
+static double train(sid2_trainer *t, int steps)
+{
+    uint8_t pixels[BATCH * BYTES];
+    int32_t labels[BATCH];
+    sid2_train_stats stats = {0};
+    for (int i = 0; i < steps; i++) {
+        make_images(pixels, labels, BATCH, BYTES, CLASSES, sid2_trainer_images(t));
+        must(sid2_trainer_step(t, pixels, labels, &stats, &err));
+    }
+    return stats.loss;
+}
+
+static float *weights_of(const sid2_state *state)
+{
+    float *flat = malloc((size_t)state->params->elements * sizeof *flat);
+    must(sid2_state_download(state, "weights", flat, &err));
+    return flat;
+}
+
+static double distance(const float *a, const float *b, int64_t count)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++) sum += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+    return sqrt(sum);
+}
+
+static void networks_take_turns(void **state)
+{
+    (void)state;
+    sid2_config *config = TINY("train.label_drop=0");
+    sid2_trainer *before = sid2_trainer_create(device, config, 0, &err), *t = make_trainer(config);
+    must(before);
+    train(before, 60);
+    float *taught = weights_of(&before->states[0]), *first = weights_of(&t->states[0]);
+    must(sid2_state_set(&t->states[1], taught, &err));
+    train(t, 1);
+    float *student = weights_of(&t->states[0]), *third = weights_of(&t->states[2]);
+    int64_t count = t->states[0].params->elements;
+    assert_true(distance(student, first, count) == 0); /* the first turn is not its */
+    assert_true(distance(third, first, count) > 0);
+    double early = train(t, 1);
+    for (int i = 0; i < 3; i++) assert_int_equal(t->states[i].updates, i != 1);
+    train(t, 118);
+    double late = train(t, 2);
+    if (!(late < 0.5 * early)) fail_msg("the student's loss went from %g to %g", early, late);
+    assert_int_equal(t->states[0].updates, 61);
+    assert_int_equal(t->states[2].updates, 61);
+    float *teacher = weights_of(&t->states[1]);
+    assert_true(distance(teacher, taught, count) == 0); /* frozen */
+    assert_null(sid2_buffers_find(&t->buffers, "teacher.grads"));
+    assert_null(sid2_buffers_find(&t->buffers, "teacher.m"));
+    float *const all[] = {taught, first, student, third, teacher};
+    for (int i = 0; i < 5; i++) free(all[i]);
+    sid2_trainer_destroy(before);
+    sid2_trainer_destroy(t);
+    sid2_config_destroy(config);
+}
+
+static void memory_is_planned(void **state)
+{
+    (void)state;
+    sid2_config *config = TINY("train.microbatch=auto");
+    sid2_trainer *t = make_trainer(config);
+    assert_int_equal(sid2_trainer_memory(t).microbatch, BATCH);
+    size_t weights = (size_t)t->states[0].params->elements * sizeof(float);
+    /* Of those that learn weights, gradients, two moments and an average, of the other one weights. */
+    assert_true(t->training.state >= 11 * weights && t->training.state < 12 * weights);
+    sid2_trainer_destroy(t);
+    sid2_config_destroy(config);
+}
+
+static int open_cpu(void **state)
+{
+    (void)state;
+    device = open_device("cpu");
+    return 0;
+}
+
+static int close_cpu(void **state)
+{
+    (void)state;
+    sid2_device_close(device);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(networks_take_turns),
+                                       cmocka_unit_test(memory_is_planned)};
+    return cmocka_run_group_tests(tests, open_cpu, close_cpu);
+}
