@@ -109,9 +109,9 @@ static int inspect(int argc, char **argv)
 {
     const char *path = NULL, *out = NULL;
     int64_t size = 32, channels = 3, shown = 100;
+    char formats[256];
     const option_row rows[] = {
-        {OPTION_POSITIONAL, "PATH", NULL, &path,
-         "a folder of images by class, a zip, CIFAR-10 batches or MNIST idx files", NULL},
+        {OPTION_POSITIONAL, "PATH", NULL, &path, sid2_dataset_formats(formats), NULL},
         {OPTION_INT, "size", "N", &size, "side that pictures are brought to, as in training (32)", NULL},
         {OPTION_INT, "channels", "N", &channels, "1 grey, 3 colour (3)", NULL},
         {OPTION_TEXT, "out", "x.png", &out, "also write a contact sheet", NULL},

@@ -103,12 +103,12 @@ int command_train(int argc, char **argv)
     double minutes = 0;
     device_choice on = {0};
     assignments set = {.count = 0};
+    char formats[256];
     progress bar;
     sid2_run_options options = {.callback = on_event, .user = &bar};
     const option_row rows[] = {
         {OPTION_TEXT, "preset", "NAME", &preset, "a preset's name, or a configuration file", NULL},
-        {OPTION_TEXT, "data", "PATH", &options.data,
-         "a folder of images by class, a zip, CIFAR-10 batches or MNIST idx files", NULL},
+        {OPTION_TEXT, "data", "PATH", &options.data, sid2_dataset_formats(formats), NULL},
         {OPTION_TEXT, "out", "RUN", &options.path,
          "the run's folder; required. Where it holds a run, that is resumed", NULL},
         {OPTION_TEXT, "from", "CHECKPOINT", &options.from,

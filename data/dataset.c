@@ -22,12 +22,18 @@ struct sid2_dataset {
     sid2_source source;
     int64_t count;
     int64_t *chosen; /* picture numbers of the part; NULL: all */
-    size_t picture_bytes;
+    sid2_sample_type type;
+    size_t sample_bytes;
     uint8_t *cache; /* NULL: none */
     atomic_uchar *known;
     atomic_llong broken;
     pthread_mutex_t report;
 };
+
+size_t sid2_sample_bytes(sid2_sample_type type)
+{
+    return (size_t)sid2_shape_count(type.shape) * sid2_dtype_size(type.dtype);
+}
 
 /* ---- The held-out part ---- */
 
@@ -87,14 +93,15 @@ static bool prepare(sid2_dataset *dataset, const char *path, sid2_error *err)
     const sid2_dataset_options *o = &dataset->options;
     if (!choose_part(dataset, path, err)) return false;
     int64_t total = dataset->source.count;
-    dataset->picture_bytes = (size_t)o->size * (size_t)o->size * (size_t)o->channels;
+    dataset->type = (sid2_sample_type){SID2_U8, sid2_shape_of(o->size, o->size, o->channels)};
+    dataset->sample_bytes = sid2_sample_bytes(dataset->type);
     dataset->known = calloc((size_t)total, sizeof *dataset->known);
     if (!dataset->known) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its list", path);
     /* Without memory for the cache pictures are decoded every time: slower, not wrong. */
-    if (!dataset->source.is_cheap && o->cache_bytes / dataset->picture_bytes >= (size_t)total)
-        dataset->cache = malloc((size_t)total * dataset->picture_bytes);
+    if (!dataset->source.is_cheap && o->cache_bytes / dataset->sample_bytes >= (size_t)total)
+        dataset->cache = malloc((size_t)total * dataset->sample_bytes);
 
-    uint8_t *pixels = malloc(dataset->picture_bytes);
+    uint8_t *pixels = malloc(dataset->sample_bytes);
     if (!pixels) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for a picture", path);
     sid2_error cause = {0};
     bool ok = sid2_dataset_get(dataset, 0, false, pixels, NULL, &cause);
@@ -102,29 +109,48 @@ static bool prepare(sid2_dataset *dataset, const char *path, sid2_error *err)
     return ok || sid2_fail(err, cause.code, "%s: %s", path, cause.message);
 }
 
+static bool fill_options(sid2_dataset_options *o, sid2_error *err)
+{
+    if (o->size == 0) o->size = 32;
+    if (o->channels == 0) o->channels = 3;
+    if (o->cache_bytes == 0) o->cache_bytes = (size_t)1 << 30;
+    if (o->size < 1 || o->size > MAX_SIZE)
+        return sid2_fail(err, SID2_ERR_USAGE, "picture size %d is outside 1..%d", o->size, MAX_SIZE);
+    if (o->channels != 1 && o->channels != 3)
+        return sid2_fail(err, SID2_ERR_USAGE, "%d channels: pictures have 1 or 3", o->channels);
+    return (o->holdout >= 0 && o->holdout < 0x1p53) ||
+           sid2_fail(err, SID2_ERR_USAGE, "a holdout of %g is neither fraction nor number", o->holdout);
+}
+
+static bool is_picture(sid2_sample_type type) { return type.dtype == SID2_U8 && type.shape.rank == 3; }
+
+sid2_dataset *sid2_dataset_adopt(sid2_source *source, const char *name, sid2_dataset_options options,
+                                 sid2_error *err)
+{
+    char shape[64];
+    sid2_dataset *dataset = calloc(1, sizeof *dataset);
+    if (!dataset) {
+        sid2_source_close(source);
+        return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", name), NULL;
+    }
+    dataset->source = *source;
+    pthread_mutex_init(&dataset->report, NULL);
+    bool ok = fill_options(&options, err);
+    dataset->options = options;
+    if (ok && !is_picture(source->type))
+        ok = sid2_fail(err, SID2_ERR_UNSUPPORTED,
+                       "%s: samples are %s %s, where pictures are needed, u8 rows x columns x channels", name,
+                       sid2_dtype_name(source->type.dtype), sid2_shape_text(source->type.shape, shape));
+    if (ok && prepare(dataset, name, err)) return dataset;
+    sid2_dataset_close(dataset);
+    return NULL;
+}
+
 sid2_dataset *sid2_dataset_open(const char *path, sid2_dataset_options options, sid2_error *err)
 {
-    if (options.size == 0) options.size = 32;
-    if (options.channels == 0) options.channels = 3;
-    if (options.cache_bytes == 0) options.cache_bytes = (size_t)1 << 30;
-    if (options.size < 1 || options.size > MAX_SIZE)
-        return sid2_fail(err, SID2_ERR_USAGE, "picture size %d is outside 1..%d", options.size, MAX_SIZE),
-               NULL;
-    if (options.channels != 1 && options.channels != 3)
-        return sid2_fail(err, SID2_ERR_USAGE, "%d channels: pictures have 1 or 3", options.channels), NULL;
-    if (!(options.holdout >= 0 && options.holdout < 0x1p53))
-        return sid2_fail(err, SID2_ERR_USAGE, "a holdout of %g is neither fraction nor number",
-                         options.holdout),
-               NULL;
-    sid2_dataset *dataset = calloc(1, sizeof *dataset);
-    if (!dataset) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path), NULL;
-    dataset->options = options;
-    pthread_mutex_init(&dataset->report, NULL);
-    if (!sid2_source_open(&dataset->source, path, &options, err) || !prepare(dataset, path, err)) {
-        sid2_dataset_close(dataset);
-        return NULL;
-    }
-    return dataset;
+    sid2_source source;
+    if (!fill_options(&options, err) || !sid2_source_open(&source, path, &options, err)) return NULL;
+    return sid2_dataset_adopt(&source, path, options, err);
 }
 
 void sid2_dataset_close(sid2_dataset *dataset)
@@ -140,6 +166,7 @@ void sid2_dataset_close(sid2_dataset *dataset)
 
 int64_t sid2_dataset_count(const sid2_dataset *dataset) { return dataset->count; }
 int32_t sid2_dataset_classes(const sid2_dataset *dataset) { return dataset->source.classes; }
+sid2_sample_type sid2_dataset_type(const sid2_dataset *dataset) { return dataset->type; }
 int32_t sid2_dataset_size(const sid2_dataset *dataset) { return dataset->options.size; }
 int32_t sid2_dataset_channels(const sid2_dataset *dataset) { return dataset->options.channels; }
 const char *sid2_dataset_kind(const sid2_dataset *dataset) { return dataset->source.kind; }
@@ -189,9 +216,14 @@ static bool decode(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, bool
 {
     sid2_source *source = &dataset->source;
     int32_t size = dataset->options.size;
-    sid2_image image;
-    if (!source->load(source, picture, &image, err)) return false;
-    *is_turned = image.is_turned;
+    sid2_sample sample;
+    if (!source->load(source, picture, &sample, err)) return false;
+    *is_turned = sample.is_turned;
+    const int64_t *dim = sample.type.shape.dim;
+    sid2_image image = {.height = (int32_t)dim[0],
+                        .width = (int32_t)dim[1],
+                        .channels = (int32_t)dim[2],
+                        .pixels = sample.values};
     bool ok = sid2_image_convert(&image, dataset->options.channels, err);
     if (ok && source->is_digits && size == DIGIT_SIDE + 2 * DIGIT_MARGIN)
         pad_digit(pixels, &image);
@@ -222,27 +254,29 @@ static bool fetch(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, sid2_
 {
     atomic_uchar *known = &dataset->known[picture];
     unsigned char state = atomic_load_explicit(known, memory_order_acquire);
-    uint8_t *place = dataset->cache ? dataset->cache + (size_t)picture * dataset->picture_bytes : NULL;
+    uint8_t *place = dataset->cache ? dataset->cache + (size_t)picture * dataset->sample_bytes : NULL;
     if (state == CACHED) {
-        memcpy(pixels, place, dataset->picture_bytes);
+        memcpy(pixels, place, dataset->sample_bytes);
         return true;
     }
     if (state == BROKEN) return sid2_fail(err, SID2_ERR_FORMAT, "broken, as reported before");
     bool fills = place && state == UNKNOWN && atomic_compare_exchange_strong(known, &state, BUSY);
     bool is_turned, ok = decode(dataset, picture, pixels, &is_turned, err);
-    if (fills && ok) memcpy(place, pixels, dataset->picture_bytes);
+    if (fills && ok) memcpy(place, pixels, dataset->sample_bytes);
     if (fills && (ok || err->code == SID2_ERR_MEMORY))
         atomic_store_explicit(known, ok ? CACHED : UNKNOWN, memory_order_release);
     return ok;
 }
 
-static void mirror(uint8_t *pixels, int32_t size, int32_t channels)
+/* Left to right: the dimension before the channels. */
+static void mirror(uint8_t *values, sid2_shape shape)
 {
-    for (int32_t y = 0; y < size; y++) {
-        uint8_t *left = pixels + (size_t)y * (size_t)size * (size_t)channels;
-        uint8_t *right = left + (size_t)(size - 1) * (size_t)channels;
+    int64_t columns = shape.dim[shape.rank - 2], channels = shape.dim[shape.rank - 1];
+    int64_t row = columns * channels, rows = sid2_shape_count(shape) / row;
+    for (int64_t y = 0; y < rows; y++) {
+        uint8_t *left = values + y * row, *right = left + row - channels;
         for (; left < right; left += channels, right -= channels)
-            for (int32_t c = 0; c < channels; c++) {
+            for (int64_t c = 0; c < channels; c++) {
                 uint8_t kept = left[c];
                 left[c] = right[c];
                 right[c] = kept;
@@ -265,7 +299,7 @@ bool sid2_dataset_get(sid2_dataset *dataset, int64_t index, bool flip, uint8_t *
         int64_t picture = picture_number(dataset, (index + step) % dataset->count);
         sid2_error cause = {0};
         if (fetch(dataset, picture, pixels, &cause)) {
-            if (flip) mirror(pixels, dataset->options.size, dataset->options.channels);
+            if (flip) mirror(pixels, dataset->type.shape);
             if (label) *label = dataset->source.labels[picture];
             return true;
         }

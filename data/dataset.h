@@ -17,4 +17,12 @@ typedef struct sid2_finding {
 bool sid2_dataset_inspect(sid2_dataset *dataset, int64_t index, uint8_t *pixels, sid2_finding *finding,
                           sid2_error *err);
 
+/* Over a source that is open already, called `name` in messages. Takes the source, on failure too. */
+struct sid2_source;
+sid2_dataset *sid2_dataset_adopt(struct sid2_source *source, const char *name, sid2_dataset_options options,
+                                 sid2_error *err);
+
+/* Bytes of a sample of this type. */
+size_t sid2_sample_bytes(sid2_sample_type type);
+
 #endif

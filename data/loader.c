@@ -3,6 +3,8 @@
  * workers one batch on. */
 #include "loader.h"
 
+#include "dataset.h"
+
 #include "philox.h"
 
 #include <pthread.h>
@@ -16,7 +18,7 @@ struct sid2_loader {
     sid2_dataset *dataset;
     sid2_loader_options options;
     int64_t count; /* pictures in an epoch */
-    size_t picture_bytes;
+    size_t sample_bytes;
 
     uint8_t *pixels;  /* depth x batch x picture */
     int32_t *labels;  /* depth x batch */
@@ -82,7 +84,7 @@ static void *work(void *argument)
         bool ok = true;
         for (uint64_t i = 0; ok && i < count; i++) {
             size_t row = place * batch + (first + i) % batch;
-            ok = load_sample(l, l->options.first_sample + first + i, l->pixels + row * l->picture_bytes,
+            ok = load_sample(l, l->options.first_sample + first + i, l->pixels + row * l->sample_bytes,
                              l->labels + row, &err);
         }
 
@@ -121,13 +123,16 @@ sid2_loader *sid2_loader_open(sid2_dataset *dataset, sid2_loader_options options
     l->dataset = dataset;
     l->options = options;
     l->count = sid2_dataset_count(dataset);
-    size_t side = (size_t)sid2_dataset_size(dataset), rows = (size_t)options.depth * (size_t)options.batch;
-    l->picture_bytes = side * side * (size_t)sid2_dataset_channels(dataset);
-    l->pixels = rows <= SIZE_MAX / 2 / l->picture_bytes ? malloc(rows * l->picture_bytes) : NULL;
+    size_t rows = (size_t)options.depth * (size_t)options.batch;
+    sid2_sample_type type = sid2_dataset_type(dataset);
+    char shape[64];
+    l->sample_bytes = sid2_sample_bytes(type);
+    l->pixels = rows <= SIZE_MAX / 2 / l->sample_bytes ? malloc(rows * l->sample_bytes) : NULL;
     l->labels = malloc(rows * sizeof *l->labels);
     l->samples = calloc((size_t)options.depth, sizeof *l->samples);
     bool ok = (l->pixels && l->labels && l->samples) ||
-              sid2_fail(err, SID2_ERR_MEMORY, "no memory for %zu pictures of %zux%zu", rows, side, side);
+              sid2_fail(err, SID2_ERR_MEMORY, "no memory for %zu pictures of %s", rows,
+                        sid2_shape_text(type.shape, shape));
     for (int32_t i = 0; ok && i < options.threads; i++) {
         if (!pthread_create(&l->thread[l->threads], NULL, work, l))
             l->threads++;
@@ -172,7 +177,7 @@ bool sid2_loader_next(sid2_loader *l, sid2_batch *batch, sid2_error *err)
     }
     bool ok = !l->failed;
     if (ok) {
-        batch->pixels = l->pixels + place * size * l->picture_bytes;
+        batch->pixels = l->pixels + place * size * l->sample_bytes;
         batch->labels = l->labels + place * size;
         batch->first_sample = l->options.first_sample + l->taken * size;
         l->taken++;

@@ -123,49 +123,68 @@ void sid2_source_close(sid2_source *source)
     *source = (sid2_source){0};
 }
 
+const sid2_sample_type sid2_picture_type = {.dtype = SID2_U8, .shape = {.rank = 3}};
+
+sid2_sample sid2_sample_of_picture(sid2_image *image)
+{
+    sid2_sample sample = {
+        .type = {SID2_U8, {.rank = 3, .dim = {image->height, image->width, image->channels}}},
+        .values = image->pixels,
+        .is_turned = image->is_turned};
+    *image = (sid2_image){0};
+    return sample;
+}
+
+/* ---- The formats ---- */
+
+static const sid2_format *const formats[] = {
+#define FORMAT(word) &sid2_format_##word,
+#include "formats.def"
+};
+enum { FORMAT_COUNT = sizeof formats / sizeof formats[0] };
+
+const char *sid2_dataset_formats(char text[256])
+{
+    text[0] = 0;
+    for (int i = 0; i < FORMAT_COUNT; i++) {
+        size_t used = strlen(text);
+        snprintf(text + used, 256 - used, "%s%s",
+                 i == 0                 ? ""
+                 : i + 1 < FORMAT_COUNT ? ", "
+                                        : " or ",
+                 formats[i]->what);
+    }
+    return text;
+}
+
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-static bool is_cifar_name(const char *name)
-{
-    return !strncmp(name, "data_batch_", 11) && sid2_text_ends(name, ".bin");
-}
-
-/* Test sets ("t10k-...") are not what one trains on; they are opened by naming the file. */
-static bool is_idx_name(const char *name)
-{
-    return (strstr(name, "images-idx3") || strstr(name, "images.idx3")) && strncmp(name, "t10k", 4);
-}
-
-/* A folder is CIFAR or MNIST if its own files say so, else a tree of pictures. */
-static bool open_folder(sid2_source *source, const char *path, const sid2_dataset_options *options,
-                        sid2_error *err)
+/* The names in the folder that each format knows. */
+static bool list_members(sid2_names members[FORMAT_COUNT], const char *path, sid2_error *err)
 {
     DIR *folder = opendir(path);
     if (!folder) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
-    sid2_names cifar = {0}, idx = {0};
     bool ok = true;
-    for (struct dirent *entry; ok && (entry = readdir(folder));) {
-        if (is_cifar_name(entry->d_name)) ok = sid2_names_push(&cifar, entry->d_name, err);
-        if (is_idx_name(entry->d_name)) ok = sid2_names_push(&idx, entry->d_name, err);
-    }
+    for (struct dirent *entry; ok && (entry = readdir(folder));)
+        for (int i = 0; ok && i < FORMAT_COUNT; i++)
+            if (formats[i]->is_member && formats[i]->is_member(entry->d_name))
+                ok = sid2_names_push(&members[i], entry->d_name, err);
     closedir(folder);
-    if (ok && cifar.count) {
-        qsort(cifar.item, (size_t)cifar.count, sizeof *cifar.item, by_name);
-        ok = sid2_source_cifar(source, path, cifar.item, cifar.count, err);
-    } else if (ok && idx.count == 1) {
-        char *file = sid2_path_join(path, idx.item[0]);
-        ok = file ? sid2_source_idx(source, file, err)
-                  : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
-        free(file);
-    } else if (ok && idx.count > 1) {
-        ok = sid2_fail(err, SID2_ERR_USAGE,
-                       "%s: holds %lld idx data sets (%s, %s, ...): name one of the files", path,
-                       (long long)idx.count, idx.item[0], idx.item[1]);
-    } else if (ok) {
-        ok = sid2_source_folder(source, path, options, err);
-    }
-    sid2_names_free(&cifar);
-    sid2_names_free(&idx);
+    for (int i = 0; i < FORMAT_COUNT; i++)
+        if (members[i].count)
+            qsort(members[i].item, (size_t)members[i].count, sizeof *members[i].item, by_name);
+    return ok;
+}
+
+static bool open_folder(sid2_source *source, const char *path, const sid2_dataset_options *options,
+                        sid2_error *err)
+{
+    sid2_names members[FORMAT_COUNT] = {{0}};
+    bool ok = list_members(members, path, err);
+    int i = 0;
+    while (i < FORMAT_COUNT - 1 && !members[i].count && !formats[i]->any_folder) i++;
+    ok = ok && formats[i]->open(source, &(sid2_location){path, members[i]}, options, err);
+    for (i = 0; i < FORMAT_COUNT; i++) sid2_names_free(&members[i]);
     return ok;
 }
 
@@ -174,29 +193,15 @@ static bool open_file(sid2_source *source, const char *path, const sid2_dataset_
 {
     FILE *stream = fopen(path, "rb");
     if (!stream) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
-    unsigned char start[4] = {0};
+    uint8_t start[4] = {0};
     size_t size = fread(start, 1, 4, stream);
     fclose(stream);
     if (size == 0) return sid2_fail(err, SID2_ERR_FORMAT, "%s: the file is empty", path);
-    if (sid2_text_ends(path, ".zip") || !memcmp(start, "PK", 2))
-        return sid2_source_zip(source, path, options, err);
-    if (sid2_text_ends(path, ".bin")) {
-        const char *slash = strrchr(path, '/');
-        char *folder = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
-        char *name = strdup(slash ? slash + 1 : path);
-        bool ok = folder && name ? sid2_source_cifar(source, slash == path ? "" : folder, &name, 1, err)
-                                 : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
-        free(folder);
-        free(name);
-        return ok;
-    }
-    if (!memcmp(start, "\x1f\x8b", 2) || !memcmp(start, "\0\0", 2) || strstr(path, "idx"))
-        return sid2_source_idx(source, path, err);
-    return sid2_fail(
-        err, SID2_ERR_FORMAT,
-        "%s: not a data set: give a folder of pictures, a .zip, CIFAR-10 data_batch_*.bin or MNIST "
-        "*-images-idx3-ubyte[.gz]",
-        path);
+    for (int i = 0; i < FORMAT_COUNT; i++)
+        if (formats[i]->is_file && formats[i]->is_file(path, start))
+            return formats[i]->open(source, &(sid2_location){.path = path}, options, err);
+    char list[256];
+    return sid2_fail(err, SID2_ERR_FORMAT, "%s: not a data set: give %s", path, sid2_dataset_formats(list));
 }
 
 bool sid2_source_open(sid2_source *source, const char *path, const sid2_dataset_options *options,

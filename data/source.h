@@ -1,5 +1,5 @@
-/* Inside data/: where pictures come from. Each kind of data set fills one `source`; dataset.c makes squares
- * of one size out of what it loads. */
+/* Inside data/: where samples come from. Each format of data set fills one `source`, which describes its samples;
+ * dataset.c makes of what it loads samples of one shape. */
 #ifndef SID2_SOURCE_H
 #define SID2_SOURCE_H
 
@@ -7,19 +7,27 @@
 
 #define SID2_MAX_CLASSES 65536
 
+/* One sample as it lies there. */
+typedef struct sid2_sample {
+    sid2_sample_type type; /* without zeros */
+    void *values;          /* from malloc */
+    bool is_turned;        /* a picture, see sid2_image */
+} sid2_sample;
+
 typedef struct sid2_source {
     const char *kind;
+    sid2_sample_type type; /* of every sample; an extent of 0 differs from one to the other */
     int64_t count;
     int32_t *labels; /* count */
-    char **names;    /* count; NULL: pictures have numbers only */
+    char **names;    /* count; NULL: samples have numbers only */
     int32_t classes;
     char **class_names; /* classes */
     bool is_cheap;      /* loading costs next to nothing, so decoded copies are not worth keeping */
     bool is_digits;     /* MNIST's margin convention */
-    void *state;        /* the kind's own */
+    void *state;        /* the format's own */
 
-    /* Loads picture `index` as it is, thread-safe. */
-    bool (*load)(struct sid2_source *source, int64_t index, sid2_image *image, sid2_error *err);
+    /* Loads sample `index` as it is, thread-safe. */
+    bool (*load)(struct sid2_source *source, int64_t index, sid2_sample *sample, sid2_error *err);
     void (*close)(struct sid2_source *source); /* frees `state`, complete or not, even NULL */
 } sid2_source;
 
@@ -28,21 +36,38 @@ bool sid2_source_open(sid2_source *source, const char *path, const sid2_dataset_
                       sid2_error *err);
 void sid2_source_close(sid2_source *source);
 
-/* The kinds. On failure the caller closes what has been filled in. */
-bool sid2_source_folder(sid2_source *source, const char *path, const sid2_dataset_options *options,
-                        sid2_error *err);
-bool sid2_source_zip(sid2_source *source, const char *path, const sid2_dataset_options *options,
-                     sid2_error *err);
-bool sid2_source_cifar(sid2_source *source, const char *folder, char **files, int64_t file_count,
-                       sid2_error *err);
-bool sid2_source_idx(sid2_source *source, const char *path, sid2_error *err);
-
-/* ---- Helpers the kinds share ---- */
-
 typedef struct sid2_names {
     char **item;
     int64_t count, room;
 } sid2_names;
+
+/* What a format is asked to open. */
+typedef struct sid2_location {
+    const char *path;
+    sid2_names members; /* of a folder: the names that the format's `is_member` knows, sorted */
+} sid2_location;
+
+typedef struct sid2_format {
+    const char *what; /* as messages and help list it: "a zip" */
+    /* Whether a file is of this format, by its path and its first bytes (zeros past its end). NULL: no file is. */
+    bool (*is_file)(const char *path, const uint8_t start[4]);
+    /* Whether a folder that holds this name is. NULL: no name makes it so. */
+    bool (*is_member)(const char *name);
+    bool any_folder; /* takes folders that are of no other format */
+    /* On failure the caller closes what has been filled in. */
+    bool (*open)(sid2_source *source, const sid2_location *at, const sid2_dataset_options *options,
+                 sid2_error *err);
+} sid2_format;
+
+#define FORMAT(word) extern const sid2_format sid2_format_##word;
+#include "formats.def"
+
+/* ---- Helpers that formats share ---- */
+
+/* u8 [rows, columns, channels] of any extents. */
+extern const sid2_sample_type sid2_picture_type;
+/* Gives the picture away: `image` is empty then. */
+sid2_sample sid2_sample_of_picture(sid2_image *image);
 
 bool sid2_names_push(sid2_names *names, const char *name, sid2_error *err); /* copies */
 void sid2_names_free(sid2_names *names);

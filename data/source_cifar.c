@@ -1,5 +1,6 @@
 /* CIFAR-10's binary batches: records of one label byte and 3 x 32 x 32 pixels, channel after channel. */
 #include "source.h"
+#include "text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,19 +20,20 @@ typedef struct batches {
     } file[MAX_FILES];
 } batches;
 
-static bool load(sid2_source *source, int64_t index, sid2_image *image, sid2_error *err)
+static bool load(sid2_source *source, int64_t index, sid2_sample *sample, sid2_error *err)
 {
     const batches *b = source->state;
     int f = b->file_count - 1;
     while (b->file[f].first > index) f--;
     uint8_t record[RECORD];
     off_t offset = (off_t)(index - b->file[f].first) * RECORD;
-    *image = (sid2_image){0};
+    sid2_image image;
     if (pread(b->file[f].descriptor, record, RECORD, offset) != RECORD)
         return sid2_fail(err, SID2_ERR_IO, "record %lld cannot be read", (long long)index);
-    if (!sid2_image_alloc(image, SIDE, SIDE, 3, err)) return false;
+    if (!sid2_image_alloc(&image, SIDE, SIDE, 3, err)) return false;
     for (int i = 0; i < PLANE; i++)
-        for (int c = 0; c < 3; c++) image->pixels[3 * i + c] = record[1 + c * PLANE + i];
+        for (int c = 0; c < 3; c++) image.pixels[3 * i + c] = record[1 + c * PLANE + i];
+    *sample = sid2_sample_of_picture(&image);
     return true;
 }
 
@@ -80,28 +82,46 @@ static bool add_file(sid2_source *source, const char *path, sid2_error *err)
     return read_labels(source, path, descriptor, status.st_size / RECORD, err);
 }
 
-bool sid2_source_cifar(sid2_source *source, const char *folder, char **files, int64_t file_count,
-                       sid2_error *err)
+static bool is_batch(const char *path, const uint8_t start[4])
 {
+    return (void)start, sid2_text_ends(path, ".bin");
+}
+
+static bool is_member(const char *name)
+{
+    return !strncmp(name, "data_batch_", 11) && sid2_text_ends(name, ".bin");
+}
+
+static bool open_batches(sid2_source *source, const sid2_location *at, const sid2_dataset_options *options,
+                         sid2_error *err)
+{
+    (void)options;
     static const char *const names[CLASSES] = {"airplane", "automobile", "bird",  "cat",  "deer",
                                                "dog",      "frog",       "horse", "ship", "truck"};
     source->kind = "CIFAR-10 batches";
+    source->type = (sid2_sample_type){SID2_U8, {.rank = 3, .dim = {SIDE, SIDE, 3}}};
     source->is_cheap = true;
     source->load = load;
     source->close = close_batches;
     source->state = calloc(1, sizeof(batches));
-    if (!source->state) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", folder);
-    if (file_count > MAX_FILES)
-        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: more than %d batch files", folder, MAX_FILES);
+    if (!source->state) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", at->path);
+    if (at->members.count > MAX_FILES)
+        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: more than %d batch files", at->path, MAX_FILES);
     sid2_names classes = {0};
     bool ok = true;
     for (int i = 0; ok && i < CLASSES; i++) ok = sid2_names_push(&classes, names[i], err);
     source->class_names = classes.item;
     source->classes = (int32_t)classes.count;
-    for (int64_t i = 0; ok && i < file_count; i++) {
-        char *path = sid2_path_join(folder, files[i]);
-        ok = path ? add_file(source, path, err) : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", folder);
+    if (ok && !at->members.count) return add_file(source, at->path, err);
+    for (int64_t i = 0; ok && i < at->members.count; i++) {
+        char *path = sid2_path_join(at->path, at->members.item[i]);
+        ok = path ? add_file(source, path, err) : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", at->path);
         free(path);
     }
     return ok;
 }
+
+const sid2_format sid2_format_cifar = {.what = "CIFAR-10 batches (data_batch_*.bin)",
+                                       .is_file = is_batch,
+                                       .is_member = is_member,
+                                       .open = open_batches};

@@ -57,17 +57,18 @@ static bool collect(sid2_names *names, const char *root, const char *relative, c
     return ok;
 }
 
-static bool load(sid2_source *source, int64_t index, sid2_image *image, sid2_error *err)
+static bool load(sid2_source *source, int64_t index, sid2_sample *sample, sid2_error *err)
 {
     const char *name = source->names[index];
-    *image = (sid2_image){0};
+    sid2_image image;
     char *path = sid2_path_join(source->state, name);
     if (!path) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", name);
     size_t size;
     uint8_t *bytes = sid2_file_read(path, SID2_IMAGE_MAX_FILE, &size, err);
     free(path);
-    bool ok = bytes && sid2_image_decode(image, bytes, size, name, err);
+    bool ok = bytes && sid2_image_decode(&image, bytes, size, name, err);
     free(bytes);
+    if (ok) *sample = sid2_sample_of_picture(&image);
     return ok;
 }
 
@@ -78,10 +79,12 @@ static int by_path(const void *a, const void *b)
     return sid2_compare_paths(*(char *const *)a, *(char *const *)b);
 }
 
-bool sid2_source_folder(sid2_source *source, const char *path, const sid2_dataset_options *options,
-                        sid2_error *err)
+static bool open_tree(sid2_source *source, const sid2_location *at, const sid2_dataset_options *options,
+                      sid2_error *err)
 {
+    const char *path = at->path;
     source->kind = "folder";
+    source->type = sid2_picture_type;
     source->load = load;
     source->close = close_folder;
     source->state = strdup(path);
@@ -96,3 +99,6 @@ bool sid2_source_folder(sid2_source *source, const char *path, const sid2_datase
     qsort(names.item, (size_t)names.count, sizeof *names.item, by_path);
     return sid2_source_classify(source, 0, err) && sid2_source_drop_unlabelled(source, options);
 }
+
+const sid2_format sid2_format_folder = {
+    .what = "a folder of images by class", .any_folder = true, .open = open_tree};

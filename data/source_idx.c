@@ -107,12 +107,14 @@ static char *labels_path(const char *path)
     return NULL;
 }
 
-static bool load(sid2_source *source, int64_t index, sid2_image *image, sid2_error *err)
+static bool load(sid2_source *source, int64_t index, sid2_sample *sample, sid2_error *err)
 {
     const tensor *t = source->state;
-    if (!sid2_image_alloc(image, (int32_t)t->dim[2], (int32_t)t->dim[1], 1, err)) return false;
+    sid2_image image;
+    if (!sid2_image_alloc(&image, (int32_t)t->dim[2], (int32_t)t->dim[1], 1, err)) return false;
     size_t size = (size_t)(t->dim[1] * t->dim[2]);
-    memcpy(image->pixels, t->bytes + (size_t)index * size, size);
+    memcpy(image.pixels, t->bytes + (size_t)index * size, size);
+    *sample = sid2_sample_of_picture(&image);
     return true;
 }
 
@@ -158,7 +160,7 @@ static bool name_fashion(sid2_source *source, sid2_error *err)
     return true;
 }
 
-bool sid2_source_idx(sid2_source *source, const char *path, sid2_error *err)
+static bool open_images(sid2_source *source, const char *path, sid2_error *err)
 {
     tensor *images = calloc(1, sizeof *images);
     if (!images) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
@@ -168,6 +170,7 @@ bool sid2_source_idx(sid2_source *source, const char *path, sid2_error *err)
     source->close = close_idx;
     source->state = images;
     if (!read_tensor(images, path, IMAGES_MAGIC, err)) return false;
+    source->type = (sid2_sample_type){SID2_U8, {.rank = 3, .dim = {images->dim[1], images->dim[2], 1}}};
     source->is_digits = images->dim[1] == 28 && images->dim[2] == 28;
     source->count = images->dim[0];
     char *beside = labels_path(path);
@@ -181,3 +184,36 @@ bool sid2_source_idx(sid2_source *source, const char *path, sid2_error *err)
         ok = name_fashion(source, err);
     return ok;
 }
+
+static bool is_idx(const char *path, const uint8_t start[4])
+{
+    return !memcmp(start, "\x1f\x8b", 2) || !memcmp(start, "\0\0", 2) || strstr(path, "idx");
+}
+
+/* Test sets ("t10k-...") are not what one trains on; they are opened by naming the file. */
+static bool is_member(const char *name)
+{
+    return (strstr(name, "images-idx3") || strstr(name, "images.idx3")) && strncmp(name, "t10k", 4);
+}
+
+static bool open_idx(sid2_source *source, const sid2_location *at, const sid2_dataset_options *options,
+                     sid2_error *err)
+{
+    (void)options;
+    const sid2_names *members = &at->members;
+    if (!members->count) return open_images(source, at->path, err);
+    if (members->count > 1)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "%s: holds %lld idx data sets (%s, %s, ...): name one of the files", at->path,
+                         (long long)members->count, members->item[0], members->item[1]);
+    char *file = sid2_path_join(at->path, members->item[0]);
+    bool ok =
+        file ? open_images(source, file, err) : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", at->path);
+    free(file);
+    return ok;
+}
+
+const sid2_format sid2_format_idx = {.what = "MNIST idx files (*-images-idx3-ubyte[.gz])",
+                                     .is_file = is_idx,
+                                     .is_member = is_member,
+                                     .open = open_idx};

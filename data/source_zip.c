@@ -1,5 +1,6 @@
 /* A zip of PNG and JPEG files, labelled by dataset.json (the EDM layout) or by their folders. */
 #include "source.h"
+#include "text.h"
 
 #include <jansson.h>
 #include <pthread.h>
@@ -53,17 +54,18 @@ static uint8_t *read_member(archive *a, zip_uint64_t entry, const char *name, si
     return bytes;
 }
 
-static bool load(sid2_source *source, int64_t index, sid2_image *image, sid2_error *err)
+static bool load(sid2_source *source, int64_t index, sid2_sample *sample, sid2_error *err)
 {
     archive *a = source->state;
     const char *name = source->names[index];
-    *image = (sid2_image){0};
+    sid2_image image;
     size_t size;
     pthread_mutex_lock(&a->lock);
     uint8_t *bytes = read_member(a, a->entry[index], name, &size, err);
     pthread_mutex_unlock(&a->lock);
-    bool ok = bytes && sid2_image_decode(image, bytes, size, name, err);
+    bool ok = bytes && sid2_image_decode(&image, bytes, size, name, err);
     free(bytes);
+    if (ok) *sample = sid2_sample_of_picture(&image);
     return ok;
 }
 
@@ -211,9 +213,15 @@ static size_t common_folder(const sid2_source *source)
     return length;
 }
 
-bool sid2_source_zip(sid2_source *source, const char *path, const sid2_dataset_options *options,
+static bool is_zip(const char *path, const uint8_t start[4])
+{
+    return sid2_text_ends(path, ".zip") || !memcmp(start, "PK", 2);
+}
+
+static bool open_zip(sid2_source *source, const sid2_location *at, const sid2_dataset_options *options,
                      sid2_error *err)
 {
+    const char *path = at->path;
     archive *a = calloc(1, sizeof *a);
     if (!a || !(a->path = strdup(path))) {
         free(a);
@@ -221,6 +229,7 @@ bool sid2_source_zip(sid2_source *source, const char *path, const sid2_dataset_o
     }
     pthread_mutex_init(&a->lock, NULL);
     source->kind = "zip";
+    source->type = sid2_picture_type;
     source->load = load;
     source->close = close_zip;
     source->state = a;
@@ -254,3 +263,5 @@ bool sid2_source_zip(sid2_source *source, const char *path, const sid2_dataset_o
     json_decref(dataset);
     return ok;
 }
+
+const sid2_format sid2_format_zip = {.what = "a zip", .is_file = is_zip, .open = open_zip};

@@ -114,9 +114,9 @@ static bool prepare_data(sid2_run *r, sid2_error *err)
     bool known = r->resuming && sid2_folder_load_facts(r->options.path, &r->facts);
     if (!r->options.data && known) r->options.data = r->facts.data;
     const char *data = r->options.data, *path = r->options.path;
+    char formats[256];
     if (!data)
-        return sid2_fail(err, SID2_ERR_USAGE,
-                         "the data is missing: a folder of images by class, a zip, CIFAR-10 or MNIST files");
+        return sid2_fail(err, SID2_ERR_USAGE, "the data is missing: %s", sid2_dataset_formats(formats));
     double holdout = r->config->train_holdout;
     r->data = sid2_dataset_open(data,
                                 (sid2_dataset_options){.size = (int32_t)r->config->model_image_size,

@@ -1,6 +1,7 @@
 /* Data sets of every kind made on the spot, good and broken, and the loader's stream. */
 #include "dataset.h"
 #include "loader.h"
+#include "source.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -200,7 +201,8 @@ static void test_folder_errors(void **state)
     expect_failure(in_folder("void"), (sid2_dataset_options){0}, "no PNG or JPEG pictures");
     write_bytes(in_folder("void/readme.txt"), "hello", 5);
     expect_failure(in_folder("void"), (sid2_dataset_options){0}, "no PNG or JPEG pictures");
-    expect_failure(in_folder("void/readme.txt"), (sid2_dataset_options){0}, "not a data set");
+    expect_failure(in_folder("void/readme.txt"), (sid2_dataset_options){0},
+                   "not a data set: give a zip, CIFAR-10");
     write_bytes(in_folder("nothing"), "", 0);
     expect_failure(in_folder("nothing"), (sid2_dataset_options){0}, "empty");
     expect_failure(in_folder("void"), (sid2_dataset_options){.size = -1}, "size -1");
@@ -626,6 +628,70 @@ static void test_loader_error(void **state)
     sid2_dataset_close(d);
 }
 
+/* A source as a new format would make it: picture i is 4 x 6 of the value i. */
+static bool load_made(sid2_source *source, int64_t index, sid2_sample *sample, sid2_error *err)
+{
+    (void)source;
+    sid2_image image;
+    if (!sid2_image_alloc(&image, 6, 4, 1, err)) return false;
+    memset(image.pixels, (int)index, 24);
+    *sample = sid2_sample_of_picture(&image);
+    return true;
+}
+
+static sid2_source made_source(sid2_sample_type type)
+{
+    sid2_source source = {.kind = "made", .type = type, .count = 5, .load = load_made};
+    source.labels = calloc(5, sizeof *source.labels);
+    assert_non_null(source.labels);
+    assert_true(sid2_source_number_classes(&source, 1, NULL));
+    return source;
+}
+
+/* What a data set and its loader say of their samples follows from what the source says of its own, and samples
+ * that are no pictures are refused by name. */
+static void test_sample_types(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    sid2_source source = made_source(sid2_picture_type);
+    sid2_dataset *d = sid2_dataset_adopt(&source, "made", (sid2_dataset_options){.size = 4}, &err);
+    assert_non_null(d);
+    sid2_sample_type type = sid2_dataset_type(d);
+    assert_int_equal(type.dtype, SID2_U8);
+    assert_true(sid2_shape_equal(type.shape, sid2_shape_of(4, 4, 3)));
+    assert_int_equal(sid2_sample_bytes(type), 48);
+    sid2_loader *l = sid2_loader_open(d, (sid2_loader_options){.batch = 3, .flip = true}, NULL);
+    sid2_batch batch;
+    assert_true(sid2_loader_next(l, &batch, &err));
+    for (int i = 0; i < 3; i++)
+        for (int k = 1; k < 48; k++) assert_int_equal(batch.pixels[48 * i + k], batch.pixels[48 * i]);
+    sid2_loader_close(l);
+    sid2_dataset_close(d);
+
+    const sid2_sample_type foreign[] = {{SID2_U8, sid2_shape_of(16, 4, 4, 3)},
+                                        {SID2_F32, sid2_shape_of(4, 4, 3)}};
+    static const char *const named[] = {"u8 16x4x4x3", "f32 4x4x3"};
+    for (int i = 0; i < 2; i++) {
+        source = made_source(foreign[i]);
+        assert_null(sid2_dataset_adopt(&source, "made", (sid2_dataset_options){0}, &err));
+        assert_int_equal(err.code, SID2_ERR_UNSUPPORTED);
+        if (!strstr(err.message, named[i])) fail_msg("%s", err.message);
+    }
+}
+
+/* Every format in the table says what it is, and takes files or folders. */
+static void test_formats(void **state)
+{
+    (void)state;
+    char list[256];
+    sid2_dataset_formats(list);
+#define FORMAT(word)                                                                                         \
+    assert_non_null(strstr(list, sid2_format_##word.what));                                                  \
+    assert_true(sid2_format_##word.is_file || sid2_format_##word.any_folder);
+#include "formats.def"
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -650,7 +716,8 @@ int main(void)
         cmocka_unit_test(test_damaged_zip),   cmocka_unit_test(test_cifar),
         cmocka_unit_test(test_idx),           cmocka_unit_test(test_holdout),
         cmocka_unit_test(test_shuffle),       cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_loader_error),
+        cmocka_unit_test(test_loader_error),  cmocka_unit_test(test_sample_types),
+        cmocka_unit_test(test_formats),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

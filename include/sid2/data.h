@@ -19,6 +19,16 @@ extern "C" {
 
 typedef struct sid2_dataset sid2_dataset;
 
+/* What one sample is: its element type, and its shape with channels last. A picture is u8 [rows, columns,
+ * channels]. */
+typedef struct sid2_sample_type {
+    sid2_dtype dtype;
+    sid2_shape shape;
+} sid2_sample_type;
+
+/* What sid2_dataset_open takes, as messages list it; `text` is returned. */
+SID2_API const char *sid2_dataset_formats(char text[256]);
+
 /* Held-out pictures are chosen by a hash of their number, so both parts are the same in every run. */
 typedef enum sid2_part { SID2_PART_ALL, SID2_PART_TRAIN, SID2_PART_HELDOUT } sid2_part;
 
@@ -44,6 +54,8 @@ SID2_API void sid2_dataset_close(sid2_dataset *dataset);
 SID2_API int64_t sid2_dataset_count(const sid2_dataset *dataset); /* pictures in the part chosen */
 SID2_API int32_t sid2_dataset_classes(const sid2_dataset *dataset);
 SID2_API const char *sid2_dataset_class_name(const sid2_dataset *dataset, int32_t label);
+SID2_API sid2_sample_type
+sid2_dataset_type(const sid2_dataset *dataset); /* of what sid2_dataset_get writes */
 SID2_API int32_t sid2_dataset_size(const sid2_dataset *dataset);
 SID2_API int32_t sid2_dataset_channels(const sid2_dataset *dataset);
 SID2_API const char *sid2_dataset_kind(const sid2_dataset *dataset); /* "zip", ... for messages */
@@ -76,7 +88,7 @@ typedef struct sid2_loader_options {
 } sid2_loader_options;
 
 typedef struct sid2_batch {
-    const uint8_t *pixels; /* batch x size x size x channels */
+    const uint8_t *pixels; /* batch x size x size x channels: samples of the data set's type */
     const int32_t *labels; /* batch */
     uint64_t first_sample; /* of the batch; the others follow one by one */
 } sid2_batch;
