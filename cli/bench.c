@@ -60,13 +60,13 @@ static json_t *request_on(const job *j, const char *dtype, json_t *request)
 static json_t *request_model(const job *j, const char *mode, const char *dtype)
 {
     json_t *config = json_object();
-    sid2_config_key key;
+    const sid2_config_key *key;
     char value[256];
-    for (int i = 0; sid2_config_key_at(i, &key); i++)
-        if (strncmp(key.name, "model.", 6) == 0 || strncmp(key.name, "schedule.", 9) == 0 ||
-            strncmp(key.name, "loss.", 5) == 0 || strcmp(key.name, "train.arena") == 0 ||
-            strcmp(key.name, "train.microbatch") == 0)
-            json_object_set_new(config, key.name, json_string(config_text(j->config, key.name, value)));
+    for (int i = 0; (key = sid2_config_key_at(i)); i++)
+        if (strncmp(key->name, "model.", 6) == 0 || strncmp(key->name, "schedule.", 9) == 0 ||
+            strncmp(key->name, "loss.", 5) == 0 || strcmp(key->name, "train.arena") == 0 ||
+            strcmp(key->name, "train.microbatch") == 0)
+            json_object_set_new(config, key->name, json_string(config_text(j->config, key->name, value)));
     return request_on(
         j, dtype,
         json_pack("{s:o, s:s, s:I}", "config", config, "mode", mode, "batch", (json_int_t)j->batch));

@@ -7,10 +7,9 @@
 sid2_device *open_device(const device_choice *choice, sid2_error *err)
 {
     if (choice->threads > 1024) return sid2_fail(err, SID2_ERR_USAGE, "--threads is at most 1024"), NULL;
-    const sid2_device_options options = {.threads = (int)choice->threads,
-                                         .share_cores = true,
-                                         .deterministic = choice->deterministic,
-                                         .tf32 = choice->tf32};
+    const sid2_device_options options =
+        sid2_with(sid2_device_options, .threads = (int)choice->threads, .share_cores = true,
+                  .deterministic = choice->deterministic, .tf32 = choice->tf32);
     return sid2_device_open(choice->id ? choice->id : "auto", &options, err);
 }
 
@@ -40,15 +39,15 @@ bool config_yes(const sid2_config *config, const char *key)
 
 const char *words_of(const char *key, char text[256])
 {
-    sid2_config_word word;
+    const sid2_config_word *word;
     int count = 0;
-    for (int i = 0; sid2_config_word_at(i, &word); i++) count += strcmp(word.key, key) == 0;
+    for (int i = 0; (word = sid2_config_word_at(i)); i++) count += strcmp(word->key, key) == 0;
     text[0] = 0;
-    for (int i = 0; sid2_config_word_at(i, &word); i++) {
-        if (strcmp(word.key, key) != 0) continue;
+    for (int i = 0; (word = sid2_config_word_at(i)); i++) {
+        if (strcmp(word->key, key) != 0) continue;
         size_t used = strlen(text);
         count--;
-        snprintf(text + used, 256 - used, "%s%s", word.word, count > 1 ? ", " : count ? " or " : "");
+        snprintf(text + used, 256 - used, "%s%s", word->word, count > 1 ? ", " : count ? " or " : "");
     }
     size_t used = strlen(text);
     snprintf(text + used, 256 - used, " (%s)", key);

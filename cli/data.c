@@ -131,11 +131,9 @@ static int inspect(int argc, char **argv)
     sid2_error err = {0};
     progress bar = {0};
     sid2_dataset *data = sid2_dataset_open(path,
-                                           (sid2_dataset_options){.size = (int32_t)size,
-                                                                  .channels = (int32_t)channels,
-                                                                  .cache_bytes = 1,
-                                                                  .on_skip = print_skipped,
-                                                                  .user = &bar},
+                                           &sid2_with(sid2_dataset_options, .size = (int32_t)size,
+                                                      .channels = (int32_t)channels, .cache_bytes = 1,
+                                                      .on_skip = print_skipped, .user = &bar),
                                            &err);
     if (!data) return report_error("data inspect", &err);
     int64_t count = sid2_dataset_count(data), keep = !out ? 0 : shown < count ? shown : count;

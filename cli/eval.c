@@ -36,12 +36,9 @@ static bool load_images(job *j, sid2_error *err)
     int classes = sid2_config_classes(j->config);
     bool part = !j->all && holdout > 0;
     j->data = sid2_dataset_open(j->data_path,
-                                (sid2_dataset_options){.size = size,
-                                                       .channels = channels,
-                                                       .part = part ? SID2_PART_HELDOUT : SID2_PART_ALL,
-                                                       .holdout = holdout,
-                                                       .on_skip = print_skipped,
-                                                       .user = &j->bar},
+                                &sid2_with(sid2_dataset_options, .size = size, .channels = channels,
+                                           .part = part ? SID2_PART_HELDOUT : SID2_PART_ALL,
+                                           .holdout = holdout, .on_skip = print_skipped, .user = &j->bar),
                                 err);
     if (!j->data) return false;
     int64_t available = sid2_dataset_count(j->data), wanted = config_int(j->config, "eval.images");

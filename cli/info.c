@@ -18,7 +18,7 @@ typedef struct job {
     assignments set;
     char directory[4096], digest[33];
     sid2_config *config;
-    sid2_model_info info;
+    sid2_model_info *info;
 } job;
 
 static bool prepare(job *j, sid2_error *err)
@@ -43,20 +43,20 @@ static void print_layers(const job *j)
 {
     char a[32], b[32], shape[64];
     printf("%-12s %-18s %-14s %12s %14s\n", "layer", "blocks", "output", "parameters", "multiply-adds");
-    for (int i = 0; i < j->info.layer_count; i++) {
-        const sid2_layer *layer = &j->info.layers[i];
+    for (int i = 0; i < j->info->layer_count; i++) {
+        const sid2_layer *layer = j->info->layers[i];
         printf("%-12s %-18s %-14s %12s %14s\n", layer->name, layer->kind,
                sid2_shape_text(layer->output, shape), sid2_text_count((double)layer->parameters, a),
                sid2_text_count(layer->multiply_adds, b));
     }
-    printf("%-12s %-18s %-14s %12s %14s\n", "all", "", "", sid2_text_count((double)j->info.parameters, a),
-           sid2_text_count(j->info.multiply_adds, b));
+    printf("%-12s %-18s %-14s %12s %14s\n", "all", "", "", sid2_text_count((double)j->info->parameters, a),
+           sid2_text_count(j->info->multiply_adds, b));
 }
 
 static void print_info(const job *j)
 {
     char a[32], b[32], c[32];
-    const sid2_model_info *info = &j->info;
+    const sid2_model_info *info = j->info;
     if (j->directory[0])
         printf("checkpoint %s (%s)\n\n", j->directory, j->digest);
     else
@@ -122,10 +122,10 @@ static bool print_plan(const job *j, sid2_error *err)
 
 static bool print_json(const job *j, sid2_error *err)
 {
-    const sid2_model_info *info = &j->info;
+    const sid2_model_info *info = j->info;
     json_t *layers = json_array(), *config = json_object();
     for (int i = 0; i < info->layer_count; i++) {
-        const sid2_layer *layer = &info->layers[i];
+        const sid2_layer *layer = info->layers[i];
         json_t *output = json_array();
         for (int d = 0; d < layer->output.rank; d++)
             json_array_append_new(output, json_integer(layer->output.dim[d]));
@@ -134,10 +134,10 @@ static bool print_json(const job *j, sid2_error *err)
                                         "output", output, "parameters", (json_int_t)layer->parameters,
                                         "multiply_adds", layer->multiply_adds));
     }
-    sid2_config_key key;
+    const sid2_config_key *key;
     char value[256];
-    for (int i = 0; sid2_config_key_at(i, &key); i++)
-        json_object_set_new(config, key.name, json_string(config_text(j->config, key.name, value)));
+    for (int i = 0; (key = sid2_config_key_at(i)); i++)
+        json_object_set_new(config, key->name, json_string(config_text(j->config, key->name, value)));
     json_t *all =
         json_pack("{s:I, s:f, s:f, s:{s:I, s:I, s:i, s:i, s:i}, s:{s:I, s:I}, s:o, s:o}", "parameters",
                   (json_int_t)info->parameters, "multiply_adds", info->multiply_adds, "block_multiply_adds",
@@ -183,13 +183,14 @@ int command_info(int argc, char **argv)
     else if (ok && j.plan)
         ok = print_plan(&j, &err);
     else if (ok) {
-        ok = sid2_model_describe(j.config, j.memory, &j.info, &err);
+        j.info = sid2_model_describe(j.config, j.memory, &err);
+        ok = j.info != NULL;
         if (ok && j.json)
             ok = print_json(&j, &err);
         else if (ok)
             print_info(&j);
     }
-    sid2_model_info_clear(&j.info);
+    sid2_model_info_destroy(j.info);
     sid2_config_destroy(j.config);
     return ok ? 0 : report_error("info", &err);
 }

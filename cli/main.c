@@ -58,13 +58,13 @@ static int print_reference(void)
     puts(
         "\n## Configuration keys\n\nFor `--set key=value` and for files given to `--preset`.\n\n| key | "
         "default | |\n|---|---|---|");
-    sid2_config_key key;
-    for (int i = 0; sid2_config_key_at(i, &key); i++)
-        printf("| `%s` | `%s` | %s |\n", key.name, key.default_value, key.help);
+    const sid2_config_key *key;
+    for (int i = 0; (key = sid2_config_key_at(i)); i++)
+        printf("| `%s` | `%s` | %s |\n", key->name, key->default_value, key->help);
     puts("\nThe words of some of them:\n\n| key | word | |\n|---|---|---|");
-    sid2_config_word word;
-    for (int i = 0; sid2_config_word_at(i, &word); i++)
-        printf("| `%s` | `%s` | %s |\n", word.key, word.word, word.help);
+    const sid2_config_word *word;
+    for (int i = 0; (word = sid2_config_word_at(i)); i++)
+        printf("| `%s` | `%s` | %s |\n", word->key, word->word, word->help);
     return 0;
 }
 

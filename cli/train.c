@@ -105,7 +105,7 @@ int command_train(int argc, char **argv)
     assignments set = {.count = 0};
     char formats[256];
     progress bar;
-    sid2_run_options options = {.callback = on_event, .user = &bar};
+    sid2_run_options options = sid2_with(sid2_run_options, .callback = on_event, .user = &bar);
     const option_row rows[] = {
         {OPTION_TEXT, "preset", "NAME", &preset, "a preset's name, or a configuration file", NULL},
         {OPTION_TEXT, "data", "PATH", &options.data, sid2_dataset_formats(formats), NULL},

@@ -117,7 +117,7 @@ static bool locate(const char *id, const sid2_backend **backend, int *index)
 /* Times all products with one candidate; prints its row. */
 static bool measure(const char *id, const char *blocks, sid2_dtype type, double *total, sid2_error *err)
 {
-    const sid2_device_options options = {.blocks = blocks};
+    const sid2_device_options options = sid2_with(sid2_device_options, .blocks = blocks);
     sid2_device *device = sid2_device_open(id, &options, err);
     bool ok = device != NULL;
     *total = 0;

@@ -200,10 +200,10 @@ static bool start_model(bench *b, const json_t *request, const char *mode, const
     if (!b->pixels || !b->labels || !b->seeds) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     for (size_t i = 0; i < bytes; i++) b->pixels[i] = (uint8_t)sid2_philox_word(0, i, 0, 0);
     for (int i = 0; i < b->batch; i++) b->labels[i] = classes ? i % classes : -1, b->seeds[i] = (uint64_t)i;
-    sid2_model_info info;
-    if (!sid2_model_describe(b->config, 0, &info, err)) return false;
-    b->parameters = (double)info.parameters;
-    sid2_model_info_clear(&info);
+    sid2_model_info *info = sid2_model_describe(b->config, 0, err);
+    if (!info) return false;
+    b->parameters = (double)info->parameters;
+    sid2_model_info_destroy(info);
     if (strcmp(mode, "sample") == 0) return start_sampler(b, request, err);
     return start_device(b, request, err) && (b->trainer = sid2_trainer_create(b->device, b->config, 0, err));
 }

@@ -37,6 +37,23 @@ bool sid2_fail(sid2_error *err, sid2_code code, const char *format, ...)
     return false;
 }
 
+bool sid2_take(void *own, size_t size, const void *given, const char *type, sid2_error *err)
+{
+    size_t known = sizeof known;
+    memset(own, 0, size);
+    if (given) memcpy(&known, given, sizeof known); /* every options structure begins with it */
+    if (known < sizeof known)
+        return sid2_fail(err, SID2_ERR_USAGE, "%s: struct_size is %zu; begin with SID2_INIT(%s)", type, known,
+                         type);
+    for (size_t i = size; i < known; i++)
+        if (((const char *)given)[i])
+            return sid2_fail(err, SID2_ERR_UNSUPPORTED,
+                             "%s: has a member that this sid2 (%s) does not know yet", type, SID2_VERSION);
+    if (given) memcpy(own, given, known < size ? known : size);
+    memcpy(own, &size, sizeof size);
+    return true;
+}
+
 static const struct {
     const char *name;
     size_t size;

@@ -9,6 +9,14 @@
 bool sid2_fail(sid2_error *err, sid2_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* SID2_INIT with members: sid2_with(sid2_device_options, .threads = 2). */
+#define sid2_with(type, ...) ((type){.struct_size = sizeof(type), __VA_ARGS__})
+/* Options as a caller gave them, to `own`, which has `size` bytes: members that the caller does not know yet are
+ * zero. NULL: all are. Refuses what was not initialised (`type` names it), and members that this version does
+ * not know unless they are zero. */
+bool sid2_take(void *own, size_t size, const void *given, const char *type, sid2_error *err);
+#define sid2_take_options(own, given, type, err) sid2_take(own, sizeof(type), given, #type, err)
+
 /* Replaces control characters by '?', so that a hostile file name stays one line and moves no cursor.
  * Messages of sid2_fail are so already. Returns `text`. */
 char *sid2_plain_line(char *text);

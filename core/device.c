@@ -78,15 +78,6 @@ static bool choose(const sid2_backend *const *backends, int backend_count, const
     return best || sid2_fail(err, SID2_ERR_USAGE, "no device '%s'; there are: auto, %s", id, known);
 }
 
-bool sid2_backends_find(const sid2_backend *const *backends, int backend_count, const char *id,
-                        const sid2_device_options *options, sid2_device_info *info, sid2_error *err)
-{
-    choice chosen;
-    if (!choose(backends, backend_count, id, options ? options : &defaults, &chosen, err)) return false;
-    *info = chosen.info;
-    return true;
-}
-
 sid2_device *sid2_backends_open(const sid2_backend *const *backends, int backend_count, const char *id,
                                 const sid2_device_options *options, sid2_error *err)
 {

@@ -66,9 +66,6 @@ typedef struct sid2_backend {
 /* sid2_device_open among given backends. */
 sid2_device *sid2_backends_open(const sid2_backend *const *backends, int backend_count, const char *id,
                                 const sid2_device_options *options, sid2_error *err);
-/* The same without opening it. */
-bool sid2_backends_find(const sid2_backend *const *backends, int backend_count, const char *id,
-                        const sid2_device_options *options, sid2_device_info *info, sid2_error *err);
 bool sid2_device_supports(const sid2_device *device, sid2_op op, sid2_dtype compute);
 size_t sid2_device_alignment(const sid2_device *device);
 

@@ -146,10 +146,13 @@ sid2_dataset *sid2_dataset_adopt(sid2_source *source, const char *name, sid2_dat
     return NULL;
 }
 
-sid2_dataset *sid2_dataset_open(const char *path, sid2_dataset_options options, sid2_error *err)
+sid2_dataset *sid2_dataset_open(const char *path, const sid2_dataset_options *given, sid2_error *err)
 {
     sid2_source source;
-    if (!fill_options(&options, err) || !sid2_source_open(&source, path, &options, err)) return NULL;
+    sid2_dataset_options options;
+    if (!sid2_take_options(&options, given, sid2_dataset_options, err) || !fill_options(&options, err) ||
+        !sid2_source_open(&source, path, &options, err))
+        return NULL;
     return sid2_dataset_adopt(&source, path, options, err);
 }
 

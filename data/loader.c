@@ -17,7 +17,8 @@ enum { MAX_THREADS = 64, DEFAULT_MAX_THREADS = 8, DEFAULT_DEPTH = 4, CHUNK = 8, 
 struct sid2_loader {
     sid2_dataset *dataset;
     sid2_loader_options options;
-    int64_t count; /* pictures in an epoch */
+    sid2_batch batch; /* what was handed out last */
+    int64_t count;    /* pictures in an epoch */
     size_t sample_bytes;
 
     uint8_t *pixels;  /* depth x batch x picture */
@@ -101,8 +102,10 @@ static void *work(void *argument)
     return NULL;
 }
 
-sid2_loader *sid2_loader_open(sid2_dataset *dataset, sid2_loader_options options, sid2_error *err)
+sid2_loader *sid2_loader_open(sid2_dataset *dataset, const sid2_loader_options *given, sid2_error *err)
 {
+    sid2_loader_options options;
+    if (!sid2_take_options(&options, given, sid2_loader_options, err)) return NULL;
     if (options.batch < 1)
         return sid2_fail(err, SID2_ERR_USAGE, "a batch of %d pictures", options.batch), NULL;
     if (options.threads <= 0) {
@@ -161,7 +164,7 @@ void sid2_loader_close(sid2_loader *l)
     free(l);
 }
 
-bool sid2_loader_next(sid2_loader *l, sid2_batch *batch, sid2_error *err)
+const sid2_batch *sid2_loader_next(sid2_loader *l, sid2_error *err)
 {
     uint64_t depth = (uint64_t)l->options.depth, size = (uint64_t)l->options.batch;
     pthread_mutex_lock(&l->lock);
@@ -177,15 +180,15 @@ bool sid2_loader_next(sid2_loader *l, sid2_batch *batch, sid2_error *err)
     }
     bool ok = !l->failed;
     if (ok) {
-        batch->pixels = l->pixels + place * size * l->sample_bytes;
-        batch->labels = l->labels + place * size;
-        batch->first_sample = l->options.first_sample + l->taken * size;
+        l->batch = (sid2_batch){.pixels = l->pixels + place * size * l->sample_bytes,
+                                .labels = l->labels + place * size,
+                                .first_sample = l->options.first_sample + l->taken * size};
         l->taken++;
     } else if (err) {
         *err = l->error;
     }
     pthread_mutex_unlock(&l->lock);
-    return ok;
+    return ok ? &l->batch : NULL;
 }
 
 double sid2_loader_waited(const sid2_loader *loader) { return loader->waited; }

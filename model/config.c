@@ -396,18 +396,19 @@ bool sid2_config_get(const sid2_config *config, const char *name, char *value, s
     return strcpy(value, text), true;
 }
 
-bool sid2_config_key_at(int index, sid2_config_key *key)
+const sid2_config_key *sid2_config_key_at(int index)
 {
-    if (index < 0 || index >= SID2_KEY_COUNT) return false;
-    *key = (sid2_config_key){keys[index].name, keys[index].value, keys[index].help, keys[index].accepts};
-    return true;
+    static const sid2_config_key shown[] = {
+#define SECTION(section, help)
+#define KEY(section, name, type, accepts, value, help) {#section "." #name, value, help, accepts},
+#include "config.def"
+    };
+    return index >= 0 && index < SID2_KEY_COUNT ? &shown[index] : NULL;
 }
 
-bool sid2_config_word_at(int index, sid2_config_word *word)
+const sid2_config_word *sid2_config_word_at(int index)
 {
-    if (index < 0 || index >= (int)(sizeof explained / sizeof explained[0])) return false;
-    *word = explained[index];
-    return true;
+    return index >= 0 && index < (int)(sizeof explained / sizeof explained[0]) ? &explained[index] : NULL;
 }
 
 /* ---- Files ---- */

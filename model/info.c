@@ -24,14 +24,22 @@ static bool is_published(const sid2_node *node, const sid2_uvit *net)
     return node->segment >= 0 && !(node->op == SID2_OP_linear && node->in[0] == net->emb);
 }
 
-static void describe_layers(const sid2_graph *g, const sid2_uvit *net, sid2_model_info *info)
+/* What sid2_model_info points to. */
+typedef struct description {
+    sid2_model_info info;
+    const sid2_layer *pointers[SID2_UVIT_MAX_LAYERS];
+    sid2_layer layers[SID2_UVIT_MAX_LAYERS];
+} description;
+
+static void describe_layers(const sid2_graph *g, const sid2_uvit *net, description *d)
 {
     for (int i = 0; i < net->layer_count; i++) {
         const sid2_uvit_layer *from = &net->layers[i];
         bool last = i + 1 == net->layer_count;
         int32_t end_node = last ? g->node_count : from[1].first_node;
         int32_t end_param = last ? g->params[0].count : from[1].first_param;
-        sid2_layer *layer = &info->layers[i];
+        sid2_layer *layer = &d->layers[i];
+        d->pointers[i] = layer;
         snprintf(layer->name, sizeof layer->name, "%s", from->name);
         snprintf(layer->kind, sizeof layer->kind, "%s", from->kind);
         layer->output = one_image(sid2_graph_type(g, from->output).shape);
@@ -40,19 +48,19 @@ static void describe_layers(const sid2_graph *g, const sid2_uvit *net, sid2_mode
         for (int32_t n = from->first_node; n < end_node; n++) {
             double cost = sid2_graph_node_cost(g, &g->nodes[n]).multiply_adds;
             layer->multiply_adds += cost;
-            if (is_published(&g->nodes[n], net)) info->block_multiply_adds += cost;
+            if (is_published(&g->nodes[n], net)) d->info.block_multiply_adds += cost;
         }
-        info->parameters += layer->parameters;
-        info->multiply_adds += layer->multiply_adds;
+        d->info.parameters += layer->parameters;
+        d->info.multiply_adds += layer->multiply_adds;
     }
-    info->layer_count = net->layer_count;
+    d->info.layers = d->pointers;
+    d->info.layer_count = net->layer_count;
 }
 
-static bool describe_network(const sid2_config *config, sid2_model_info *info, sid2_error *err)
+static bool describe_network(const sid2_config *config, description *d, sid2_error *err)
 {
     sid2_graph *g = sid2_graph_create(SID2_F32);
-    info->layers = calloc(SID2_UVIT_MAX_LAYERS, sizeof *info->layers);
-    if (!g || !info->layers) return sid2_graph_destroy(g), sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    if (!g) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     int64_t size = config->model_image_size;
     sid2_shape image = sid2_shape_of(1, size, size, config->model_image_channels);
     sid2_uvit net = sid2_uvit_build(
@@ -64,18 +72,19 @@ static bool describe_network(const sid2_config *config, sid2_model_info *info, s
                            .samples = SID2_NONE,
                            .seed = SID2_NONE});
     bool ok = sid2_graph_finish(g, err);
-    if (ok) describe_layers(g, &net, info);
+    if (ok) describe_layers(g, &net, d);
     sid2_graph_destroy(g);
     return ok;
 }
 
-bool sid2_model_describe(const sid2_config *config, size_t memory, sid2_model_info *info, sid2_error *err)
+sid2_model_info *sid2_model_describe(const sid2_config *config, size_t memory, sid2_error *err)
 {
-    *info = (sid2_model_info){0};
     sid2_training training = {0};
     sid2_recipe recipe = sid2_recipe_of(config);
     sid2_sampling sampling;
-    if (!sid2_config_check(config, err) || !describe_network(config, info, err) ||
+    description *d = calloc(1, sizeof *d);
+    if (!d) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
+    if (!sid2_config_check(config, err) || !describe_network(config, d, err) ||
         !sid2_training_plan(config, &recipe, memory, PLANNED_ALIGNMENT, &training, err) ||
         !sid2_training_fits(&(sid2_memory_report){.state = training.state,
                                                   .arena = training.arena,
@@ -83,9 +92,10 @@ bool sid2_model_describe(const sid2_config *config, size_t memory, sid2_model_in
                             memory, err) ||
         !sid2_sampling_plan(config, memory, PLANNED_ALIGNMENT, &sampling, err)) {
         sid2_training_clear(&training);
-        sid2_model_info_clear(info);
-        return false;
+        free(d);
+        return NULL;
     }
+    sid2_model_info *info = &d->info;
     info->train_state_bytes = training.state;
     info->train_arena_bytes = training.arena;
     info->train_microbatch = training.microbatch;
@@ -94,11 +104,7 @@ bool sid2_model_describe(const sid2_config *config, size_t memory, sid2_model_in
     info->sample_state_bytes = sampling.state;
     info->sample_arena_bytes = sampling.arena;
     sid2_training_clear(&training);
-    return true;
+    return info;
 }
 
-void sid2_model_info_clear(sid2_model_info *info)
-{
-    free(info->layers);
-    *info = (sid2_model_info){0};
-}
+void sid2_model_info_destroy(sid2_model_info *info) { free(info); /* the description's first member */ }

@@ -117,24 +117,25 @@ static const char *value_text(const sid2_config *config, const char *key, char t
     return text;
 }
 
-bool sid2_next_change(const sid2_config *before, const sid2_config *now, int *index, sid2_config_key *key,
-                      char was[256], char is[256])
+const sid2_config_key *sid2_next_change(const sid2_config *before, const sid2_config *now, int *index,
+                                        char was[256], char is[256])
 {
-    while (sid2_config_key_at((*index)++, key))
-        if (strcmp(value_text(before, key->name, was), value_text(now, key->name, is)) != 0) return true;
-    return false;
+    const sid2_config_key *key;
+    while ((key = sid2_config_key_at((*index)++)))
+        if (strcmp(value_text(before, key->name, was), value_text(now, key->name, is)) != 0) break;
+    return key;
 }
 
 bool sid2_folder_check_config(const char *path, const sid2_config *saved, const sid2_config *config,
                               sid2_error *err)
 {
     char was[256], is[256];
-    sid2_config_key key;
-    for (int i = 0; sid2_next_change(saved, config, &i, &key, was, is);)
-        if (!may_change(key.name))
+    const sid2_config_key *key;
+    for (int i = 0; (key = sid2_next_change(saved, config, &i, was, is));)
+        if (!may_change(key->name))
             return sid2_fail(err, SID2_ERR_USAGE,
                              "%s was begun with %s=%s, not %s: leave it so, or take another folder", path,
-                             key.name, was, is);
+                             key->name, was, is);
     return true;
 }
 

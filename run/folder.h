@@ -21,9 +21,9 @@ bool sid2_folder_check_data(const char *path, const char *data, sid2_error *err)
 bool sid2_folder_open(sid2_folder *f, const char *path, sid2_error *err);
 void sid2_folder_close(sid2_folder *f);
 
-/* The next key from *index on whose values differ, with both as text; false past the last. */
-bool sid2_next_change(const sid2_config *before, const sid2_config *now, int *index, sid2_config_key *key,
-                      char was[256], char is[256]);
+/* The next key from *index on whose values differ, with both as text; NULL past the last. */
+const sid2_config_key *sid2_next_change(const sid2_config *before, const sid2_config *now, int *index,
+                                        char was[256], char is[256]);
 /* Refuses a configuration that would not continue the saved one, naming the first key that may not differ. */
 bool sid2_folder_check_config(const char *path, const sid2_config *saved, const sid2_config *config,
                               sid2_error *err);

@@ -255,17 +255,17 @@ static bool write_config(FILE *page, const char *run_path, sid2_error *err)
         config && sid2_path(path, err, "%s/config.ini", run_path) && sid2_config_load(config, path, err);
     if (ok) {
         fputs("<h2>Configuration</h2>", page);
-        sid2_config_key key;
+        const sid2_config_key *key;
         char section[32] = "";
-        for (int i = 0; sid2_config_key_at(i, &key); i++) {
-            size_t length = strcspn(key.name, ".");
-            if (strncmp(section, key.name, length) != 0 || section[length]) {
-                snprintf(section, sizeof section, "%.*s", (int)length, key.name);
+        for (int i = 0; (key = sid2_config_key_at(i)); i++) {
+            size_t length = strcspn(key->name, ".");
+            if (strncmp(section, key->name, length) != 0 || section[length]) {
+                snprintf(section, sizeof section, "%.*s", (int)length, key->name);
                 sid2_text_print(page, "%s<details%s><summary>%s</summary><table>",
                                 i ? "</table></details>" : "", i ? "" : " open", section);
             }
-            sid2_text_print(page, "<tr><td>%s<td>", key.name + length + 1);
-            sid2_config_get(config, key.name, value, sizeof value, NULL);
+            sid2_text_print(page, "<tr><td>%s<td>", key->name + length + 1);
+            sid2_config_get(config, key->name, value, sizeof value, NULL);
             write_text(page, value);
         }
         fputs("</table></details>", page);

@@ -119,12 +119,10 @@ static bool prepare_data(sid2_run *r, sid2_error *err)
         return sid2_fail(err, SID2_ERR_USAGE, "the data is missing: %s", sid2_dataset_formats(formats));
     double holdout = r->config->train_holdout;
     r->data = sid2_dataset_open(data,
-                                (sid2_dataset_options){.size = (int32_t)r->config->model_image_size,
-                                                       .channels = (int32_t)r->config->model_image_channels,
-                                                       .part = holdout > 0 ? SID2_PART_TRAIN : SID2_PART_ALL,
-                                                       .holdout = holdout,
-                                                       .on_skip = on_skip,
-                                                       .user = r},
+                                &sid2_with(sid2_dataset_options, .size = (int32_t)r->config->model_image_size,
+                                           .channels = (int32_t)r->config->model_image_channels,
+                                           .part = holdout > 0 ? SID2_PART_TRAIN : SID2_PART_ALL,
+                                           .holdout = holdout, .on_skip = on_skip, .user = r),
                                 err);
     tell_notes(r);
     if (!r->data || !prepare_classes(r, err)) return false;
@@ -138,20 +136,22 @@ static bool prepare_data(sid2_run *r, sid2_error *err)
     return true;
 }
 
-sid2_run *sid2_run_open(const sid2_run_options *options, sid2_error *err)
+sid2_run *sid2_run_open(const sid2_run_options *given, sid2_error *err)
 {
+    sid2_run_options options;
+    if (!sid2_take_options(&options, given, sid2_run_options, err)) return NULL;
     sid2_run *r = calloc(1, sizeof *r);
     if (!r) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
-    r->options = *options;
+    r->options = options;
     r->folder.lock = -1;
     r->last_note = &r->first_note;
     pthread_mutex_init(&r->lock, NULL);
-    r->config = sid2_config_clone(options->config);
+    r->config = sid2_config_clone(options.config);
     r->saved = sid2_config_create();
     bool ok = (r->config && r->saved) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    ok = ok && sid2_run_examine(options->path, r->checkpoint, err);
+    ok = ok && sid2_run_examine(options.path, r->checkpoint, err);
     r->resuming = r->checkpoint[0];
-    ok = ok && (!r->resuming || sid2_checkpoint_config(options->path, r->saved, err));
+    ok = ok && (!r->resuming || sid2_checkpoint_config(options.path, r->saved, err));
     ok = ok && prepare_data(r, err) && sid2_config_check(r->config, err);
     if (ok) return r;
     sid2_run_close(r);
@@ -218,9 +218,9 @@ static void tell_plan(sid2_run *r)
 static void tell_changes(sid2_run *r)
 {
     char was[256], is[256], text[640];
-    sid2_config_key key;
-    for (int i = 0; sid2_next_change(r->saved, r->config, &i, &key, was, is);) {
-        snprintf(text, sizeof text, "%s=%s, was %s", key.name, is, was);
+    const sid2_config_key *key;
+    for (int i = 0; (key = sid2_next_change(r->saved, r->config, &i, was, is));) {
+        snprintf(text, sizeof text, "%s=%s, was %s", key->name, is, was);
         tell_text(r, SID2_RUN_CHANGED, text);
     }
 }
@@ -244,12 +244,11 @@ static bool prepare(sid2_run *r, sid2_error *err)
     r->progress.step = r->progress.first_step = sid2_trainer_steps(r->trainer);
     tell_plan(r);
     if (is_complete(r)) return true;
-    r->loader = sid2_loader_open(r->data,
-                                 (sid2_loader_options){.batch = (int32_t)c->train_batch,
-                                                       .seed = (uint64_t)c->train_seed,
-                                                       .first_sample = sid2_trainer_images(r->trainer),
-                                                       .flip = c->train_flip},
-                                 err);
+    r->loader = sid2_loader_open(
+        r->data,
+        &sid2_with(sid2_loader_options, .batch = (int32_t)c->train_batch, .seed = (uint64_t)c->train_seed,
+                   .first_sample = sid2_trainer_images(r->trainer), .flip = c->train_flip),
+        err);
     if (r->loader && r->resuming) tell_changes(r);
     return r->loader && sid2_folder_open_stats(&r->folder, r->progress.step, err) &&
            sid2_folder_save_config(&r->folder, c, err) &&
@@ -401,11 +400,9 @@ static bool train(sid2_run *r, sid2_error *err)
     r->aside = 0;
     begin_line(r);
     for (bool last = false; !last;) {
-        sid2_batch batch;
         sid2_train_stats now;
-        if (!sid2_loader_next(r->loader, &batch, err) ||
-            !sid2_trainer_step(r->trainer, batch.pixels, batch.labels, &now, err))
-            return false;
+        const sid2_batch *batch = sid2_loader_next(r->loader, err);
+        if (!batch || !sid2_trainer_step(r->trainer, batch->pixels, batch->labels, &now, err)) return false;
         gather(r, &now);
         tell(r, (sid2_run_event){.kind = SID2_RUN_STEP, .stats = &now});
         bool timed_out = limit > 0 && sid2_clock() - r->began > limit;

@@ -174,15 +174,15 @@ static void files_round_trip(void **state)
     char *path = temporary("");
     assert_true(sid2_config_save(c, path, &err));
     if (!sid2_config_load(back, path, &err)) fail_msg("%s", err.message);
-    sid2_config_key key;
+    const sid2_config_key *key;
     int keys = 0;
-    for (; sid2_config_key_at(keys, &key); keys++) {
+    for (; (key = sid2_config_key_at(keys)); keys++) {
         char a[256], b[256];
-        assert_true(sid2_config_get(c, key.name, a, sizeof a, &err) &&
-                    sid2_config_get(back, key.name, b, sizeof b, &err));
+        assert_true(sid2_config_get(c, key->name, a, sizeof a, &err) &&
+                    sid2_config_get(back, key->name, b, sizeof b, &err));
         assert_string_equal(a, b);
-        assert_true(strlen(key.help) > 5 &&
-                    strlen(key.help) < 190); /* a longer comment line would be split by libinih */
+        assert_true(strlen(key->help) > 5 &&
+                    strlen(key->help) < 190); /* a longer comment line would be split by libinih */
     }
     assert_true(keys > 50);
     unlink(path);
@@ -322,20 +322,20 @@ static void words_are_those_of_their_tables(void **state)
 {
     (void)state;
     sid2_config *c = sid2_config_create();
-    sid2_config_word word;
-    sid2_config_key key;
+    const sid2_config_word *word;
+    const sid2_config_key *key;
     size_t all = 0;
-    for (int i = 0; sid2_config_word_at(i, &word); i++) {
+    for (int i = 0; (word = sid2_config_word_at(i)); i++) {
         char assignment[64];
-        snprintf(assignment, sizeof assignment, "%s=%s", word.key, word.word);
-        accepted(c, assignment, word.key, word.word);
-        assert_true(strlen(word.help) > 5);
+        snprintf(assignment, sizeof assignment, "%s=%s", word->key, word->word);
+        accepted(c, assignment, word->key, word->word);
+        assert_true(strlen(word->help) > 5);
     }
-    for (int k = 0; sid2_config_key_at(k, &key); k++) {
+    for (int k = 0; (key = sid2_config_key_at(k)); k++) {
         size_t words = 0;
-        for (int i = 0; sid2_config_word_at(i, &word); i++)
-            if (strcmp(word.key, key.name) == 0) words += strlen(word.word) + 1;
-        assert_true(!words || words == strlen(key.accepts) + 1);
+        for (int i = 0; (word = sid2_config_word_at(i)); i++)
+            if (strcmp(word->key, key->name) == 0) words += strlen(word->word) + 1;
+        assert_true(!words || words == strlen(key->accepts) + 1);
         all += words;
     }
     assert_true(all > 0);

@@ -60,7 +60,8 @@ static sid2_dataset *open_with(const char *path, sid2_dataset_options options)
 {
     sid2_error err = {0};
     options.size = options.size ? options.size : 8;
-    sid2_dataset *dataset = sid2_dataset_open(path, options, &err);
+    options.struct_size = sizeof options;
+    sid2_dataset *dataset = sid2_dataset_open(path, &options, &err);
     if (!dataset) print_error("%s\n", err.message);
     assert_non_null(dataset);
     return dataset;
@@ -69,7 +70,8 @@ static sid2_dataset *open_with(const char *path, sid2_dataset_options options)
 static void expect_failure(const char *path, sid2_dataset_options options, const char *part)
 {
     sid2_error err = {0};
-    assert_null(sid2_dataset_open(path, options, &err));
+    options.struct_size = sizeof options;
+    assert_null(sid2_dataset_open(path, &options, &err));
     if (!strstr(err.message, part) || strchr(err.message, '\n')) print_error("got: %s\n", err.message);
     assert_non_null(strstr(err.message, part));
     assert_null(strchr(err.message, '\n'));
@@ -323,7 +325,7 @@ static void open_damaged(const char *path, const uint8_t *bytes, size_t size, in
             }
         write_bytes(path, copy, part);
         sid2_error err = {0};
-        sid2_dataset *d = sid2_dataset_open(path, (sid2_dataset_options){.size = 8}, &err);
+        sid2_dataset *d = sid2_dataset_open(path, &sid2_with(sid2_dataset_options, .size = 8), &err);
         if (d) {
             opened++;
             uint8_t pixels[8 * 8 * 3];
@@ -564,26 +566,23 @@ static void test_stream(void **state)
                  {1, 2, 8, 0},  {33, 4, 4, 777}, {128, 8, 2, 100}};
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         sid2_loader *l = sid2_loader_open(d,
-                                          (sid2_loader_options){.batch = cases[c].batch,
-                                                                .seed = 5,
-                                                                .flip = true,
-                                                                .threads = cases[c].threads,
-                                                                .depth = cases[c].depth,
-                                                                .first_sample = cases[c].first},
+                                          &sid2_with(sid2_loader_options, .batch = cases[c].batch, .seed = 5,
+                                                     .flip = true, .threads = cases[c].threads,
+                                                     .depth = cases[c].depth, .first_sample = cases[c].first),
                                           NULL);
         assert_non_null(l);
         uint64_t sample = cases[c].first;
         while (sample + (uint64_t)cases[c].batch <= SAMPLES) {
-            sid2_batch batch;
-            assert_true(sid2_loader_next(l, &batch, NULL));
-            assert_int_equal(batch.first_sample, sample);
+            const sid2_batch *batch = sid2_loader_next(l, NULL);
+            assert_non_null(batch);
+            assert_int_equal(batch->first_sample, sample);
             for (int32_t i = 0; i < cases[c].batch; i++, sample++) {
                 if (c == 0) {
-                    memcpy(reference[sample], batch.pixels + 16 * i, 16);
-                    reference_label[sample] = batch.labels[i];
+                    memcpy(reference[sample], batch->pixels + 16 * i, 16);
+                    reference_label[sample] = batch->labels[i];
                 }
-                assert_memory_equal(reference[sample], batch.pixels + 16 * i, 16);
-                assert_int_equal(reference_label[sample], batch.labels[i]);
+                assert_memory_equal(reference[sample], batch->pixels + 16 * i, 16);
+                assert_int_equal(reference_label[sample], batch->labels[i]);
             }
         }
         sid2_loader_close(l);
@@ -604,7 +603,7 @@ static void test_stream(void **state)
     }
     assert_in_range(flipped, 650, 850);
     assert_true(moved > 1300);
-    assert_null(sid2_loader_open(d, (sid2_loader_options){.batch = 0}, NULL));
+    assert_null(sid2_loader_open(d, &sid2_with(sid2_loader_options, .batch = 0), NULL));
     sid2_dataset_close(d);
 }
 
@@ -618,12 +617,11 @@ static void test_loader_error(void **state)
     sid2_dataset *d = open_with(in_folder("vanishing"), (sid2_dataset_options){.cache_bytes = 1});
     unlink(in_folder("vanishing/1.png"));
     unlink(in_folder("vanishing/2.png"));
-    sid2_loader *l = sid2_loader_open(d, (sid2_loader_options){.batch = 4, .threads = 3}, NULL);
-    sid2_batch batch;
+    sid2_loader *l = sid2_loader_open(d, &sid2_with(sid2_loader_options, .batch = 4, .threads = 3), NULL);
     sid2_error err;
-    assert_false(sid2_loader_next(l, &batch, &err));
+    assert_null(sid2_loader_next(l, &err));
     assert_non_null(strstr(err.message, "none of the 2 pictures can be read"));
-    assert_false(sid2_loader_next(l, &batch, &err));
+    assert_null(sid2_loader_next(l, &err));
     sid2_loader_close(l);
     sid2_dataset_close(d);
 }

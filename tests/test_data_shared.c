@@ -19,7 +19,8 @@ static sid2_dataset *open_shared(const char *name, sid2_dataset_options options)
     char path[512];
     sid2_error err;
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    sid2_dataset *dataset = sid2_dataset_open(path, options, &err);
+    options.struct_size = sizeof options;
+    sid2_dataset *dataset = sid2_dataset_open(path, &options, &err);
     if (!dataset) print_error("%s\n", err.message);
     assert_non_null(dataset);
     return dataset;
@@ -33,13 +34,14 @@ static void statistics(sid2_dataset *dataset, double mean[3], double deviation[3
     int64_t sum[3] = {0}, squares[3] = {0};
     assert_int_equal(count % 1000, 0);
     sid2_error err;
-    sid2_loader *loader = sid2_loader_open(dataset, (sid2_loader_options){.batch = 1000, .seed = 5}, &err);
+    sid2_loader *loader =
+        sid2_loader_open(dataset, &sid2_with(sid2_loader_options, .batch = 1000, .seed = 5), &err);
     assert_non_null(loader);
     for (int64_t b = 0; b < count / 1000; b++) {
-        sid2_batch batch;
-        assert_true(sid2_loader_next(loader, &batch, &err));
+        const sid2_batch *batch = sid2_loader_next(loader, &err);
+        assert_non_null(batch);
         for (size_t i = 0; i < (size_t)1000 * (size_t)size * (size_t)size * (size_t)channels; i++) {
-            int64_t value = batch.pixels[i];
+            int64_t value = batch->pixels[i];
             sum[i % (size_t)channels] += value;
             squares[i % (size_t)channels] += value * value;
         }

@@ -64,7 +64,7 @@ static void check_written(const char *path)
 {
     sid2_error err = {0};
     assert_true(sid2_synth_write(path, 40, 32, 1, NULL, &err));
-    sid2_dataset *dataset = sid2_dataset_open(path, (sid2_dataset_options){.size = 32}, &err);
+    sid2_dataset *dataset = sid2_dataset_open(path, &sid2_with(sid2_dataset_options, .size = 32), &err);
     if (!dataset) print_error("%s\n", err.message);
     assert_non_null(dataset);
     assert_int_equal(sid2_dataset_count(dataset), 40);

@@ -22,12 +22,12 @@ static const char *in_folder(const char *name)
 
 static void all_keys(const sid2_config *config, char text[8192])
 {
-    sid2_config_key key;
+    const sid2_config_key *key;
     char value[256];
     size_t used = 0;
-    for (int i = 0; sid2_config_key_at(i, &key); i++) {
-        must(sid2_config_get(config, key.name, value, sizeof value, &err));
-        used += (size_t)snprintf(text + used, 8192 - used, "%s = %s\n", key.name, value);
+    for (int i = 0; (key = sid2_config_key_at(i)); i++) {
+        must(sid2_config_get(config, key->name, value, sizeof value, &err));
+        used += (size_t)snprintf(text + used, 8192 - used, "%s = %s\n", key->name, value);
         assert_true(used < 8192);
     }
 }
@@ -113,7 +113,7 @@ static void names_have_no_language(void **state)
     }
     assert_true(sid2_text_equal("CIFAR.ZIP", "cifar.zip"));
     must(sid2_synth_write(in_folder("PICTURES.ZIP"), 4, 16, 1, NULL, &err));
-    sid2_dataset *data = sid2_dataset_open(in_folder("PICTURES.ZIP"), (sid2_dataset_options){0}, &err);
+    sid2_dataset *data = sid2_dataset_open(in_folder("PICTURES.ZIP"), &sid2_with(sid2_dataset_options), &err);
     must(data);
     assert_string_equal(sid2_dataset_kind(data), "zip");
     sid2_dataset_close(data);

@@ -35,8 +35,7 @@ static network make_network(const sid2_config *config, const char *a, const char
     sid2_graph_fuse(g);
     must(sid2_graph_finish(g, &err));
     must(net.program = sid2_buffers_program(&net.buffers, g, &err));
-    float *weights = sid2_params_initial(&g->params[0], 3, &err),
-          *z = malloc((size_t)net.pixels * sizeof *z);
+    float *weights = sid2_params_initial(&g->params[0], 3, &err), *z = malloc((size_t)net.pixels * sizeof *z);
     must(weights);
     for (int64_t i = 0; i < net.pixels; i++)
         z[i] = 2 * sid2_uniform(sid2_philox_word(1, 2, 3, (uint64_t)i)) - 1;
@@ -104,14 +103,14 @@ static void published_operation_counts(void **state)
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         sid2_config *config = sid2_config_create();
         must(sid2_config_preset(config, want[i].preset, &err));
-        sid2_model_info info;
-        must(sid2_model_describe(config, 0, &info, &err));
-        double giga = info.block_multiply_adds / 1e9;
+        sid2_model_info *info = sid2_model_describe(config, 0, &err);
+        must(info);
+        double giga = info->block_multiply_adds / 1e9;
         if (fabs(giga - want[i].giga) > 0.06)
             fail_msg("%s: %.3f G, published %.1f G", want[i].preset, giga, want[i].giga);
-        assert_true(info.multiply_adds > info.block_multiply_adds &&
-                    info.multiply_adds < 1.02 * info.block_multiply_adds);
-        sid2_model_info_clear(&info);
+        assert_true(info->multiply_adds > info->block_multiply_adds &&
+                    info->multiply_adds < 1.02 * info->block_multiply_adds);
+        sid2_model_info_destroy(info);
         sid2_config_destroy(config);
     }
 }
@@ -122,21 +121,22 @@ static void presets_describe(void **state)
     for (int i = 0; sid2_preset_name(i); i++) {
         sid2_config *config = sid2_config_create();
         must(sid2_config_preset(config, sid2_preset_name(i), &err));
-        sid2_model_info info;
-        must(sid2_model_describe(config, 0, &info, &err));
+        sid2_model_info *info = sid2_model_describe(config, 0, &err);
+        must(info);
         int64_t parameters = 0;
-        for (int l = 0; l < info.layer_count; l++) {
-            assert_true(info.layers[l].name[0] && info.layers[l].kind[0] && info.layers[l].parameters > 0);
-            assert_true(info.layers[l].output.rank == (l ? 3 : 1));
-            parameters += info.layers[l].parameters;
+        for (int l = 0; l < info->layer_count; l++) {
+            assert_true(info->layers[l]->name[0] && info->layers[l]->kind[0] &&
+                        info->layers[l]->parameters > 0);
+            assert_true(info->layers[l]->output.rank == (l ? 3 : 1));
+            parameters += info->layers[l]->parameters;
         }
-        assert_true(parameters == info.parameters && info.train_microbatch >= 1 &&
-                    info.train_arena_bytes > 0);
-        assert_true(info.train_state_bytes >= 20 * (size_t)info.parameters);
-        assert_true(info.sample_state_bytes >= 4 * (size_t)info.parameters);
-        assert_true(info.sample_state_bytes < info.train_state_bytes);
-        assert_int_equal(info.recomputed_segments, 0);
-        sid2_model_info_clear(&info);
+        assert_true(parameters == info->parameters && info->train_microbatch >= 1 &&
+                    info->train_arena_bytes > 0);
+        assert_true(info->train_state_bytes >= 20 * (size_t)info->parameters);
+        assert_true(info->sample_state_bytes >= 4 * (size_t)info->parameters);
+        assert_true(info->sample_state_bytes < info->train_state_bytes);
+        assert_int_equal(info->recomputed_segments, 0);
+        sid2_model_info_destroy(info);
         sid2_config_destroy(config);
     }
 }
@@ -174,15 +174,15 @@ static void recomputing_changes_nothing(void **state)
     int32_t labels[8];
     make_images(pixels, labels, 8, 64, 3, 0);
     sid2_config *config = TINY("model.depth=3", "model.mid_depth=4", "train.warmup=0", "model.dropout=0.2");
-    sid2_model_info info;
-    must(sid2_model_describe(config, 0, &info, &err));
+    sid2_model_info *info = sid2_model_describe(config, 0, &err);
+    must(info);
     float *weights[2];
     int64_t count = 0;
     for (int limited = 0; limited < 2; limited++) {
         sid2_trainer *t = NULL;
         /* The workspace is known only to the device: look for the tightest limit that it accepts. */
-        size_t limit = info.train_state_bytes + info.train_arena_bytes / 2;
-        for (; limited && !t; limit += info.train_arena_bytes / 16) {
+        size_t limit = info->train_state_bytes + info->train_arena_bytes / 2;
+        for (; limited && !t; limit += info->train_arena_bytes / 16) {
             t = sid2_trainer_create(device, config, limit, &err);
             if (!t) assert_int_equal(err.code, SID2_ERR_MEMORY);
         }
@@ -198,7 +198,7 @@ static void recomputing_changes_nothing(void **state)
     assert_memory_equal(weights[0], weights[1], (size_t)count * sizeof(float));
     free(weights[0]);
     free(weights[1]);
-    sid2_model_info_clear(&info);
+    sid2_model_info_destroy(info);
     sid2_config_destroy(config);
 }
 
@@ -206,22 +206,22 @@ static void too_little_memory_is_refused(void **state)
 {
     (void)state;
     sid2_config *config = TINY("train.microbatch=auto", "train.batch=32", "train.arena=0");
-    sid2_model_info info, least;
-    must(sid2_model_describe(config, 0, &info, &err));
-    assert_int_equal(info.train_microbatch, 32);
+    sid2_model_info *info = sid2_model_describe(config, 0, &err), *least;
+    must(info);
+    assert_int_equal(info->train_microbatch, 32);
     /* Less memory: first a smaller micro-batch, that divides the batch. */
-    must(sid2_model_describe(config, info.train_state_bytes + info.train_arena_bytes / 3, &least, &err));
-    assert_true(least.train_microbatch < 32 && 32 % least.train_microbatch == 0);
-    sid2_model_info_clear(&least);
+    must(least = sid2_model_describe(config, info->train_state_bytes + info->train_arena_bytes / 3, &err));
+    assert_true(least->train_microbatch < 32 && 32 % least->train_microbatch == 0);
+    sid2_model_info_destroy(least);
     /* Too little: the message tells how much would do. */
-    assert_false(sid2_model_describe(config, info.train_state_bytes / 2, &least, &err));
+    assert_null(sid2_model_describe(config, info->train_state_bytes / 2, &err));
     assert_int_equal(err.code, SID2_ERR_MEMORY);
     assert_non_null(strstr(err.message, "at least"));
     assert_null(sid2_trainer_create(device, config, 1000, &err));
     assert_int_equal(err.code, SID2_ERR_MEMORY);
     assert_null(sid2_sampler_create(device, config, 1000, &err));
     assert_int_equal(err.code, SID2_ERR_MEMORY);
-    sid2_model_info_clear(&info);
+    sid2_model_info_destroy(info);
     sid2_config_destroy(config);
 }
 

@@ -54,11 +54,8 @@ static sid2_config *small(const char *steps)
 static void train(const char *name, sid2_config *config, told *t, uint64_t step)
 {
     t->thread = pthread_self();
-    sid2_run *run = sid2_run_open(&(sid2_run_options){.path = in_folder(name),
-                                                      .config = config,
-                                                      .data = in_folder("pictures"),
-                                                      .callback = on_event,
-                                                      .user = t},
+    sid2_run *run = sid2_run_open(&sid2_with(sid2_run_options, .path = in_folder(name), .config = config,
+                                             .data = in_folder("pictures"), .callback = on_event, .user = t),
                                   &err);
     must(run);
     must(sid2_run_train(run, device, &err));
@@ -130,11 +127,12 @@ static void trouble_is_named(void **state)
     sid2_config *config = small("train.steps=7"), *other = small("train.batch=8"),
                 *fewer = small("model.classes=2");
     const char *run = in_folder("run"), *pictures = in_folder("pictures");
-    refused(&(sid2_run_options){.path = in_folder("new"), .config = config}, "data is missing");
-    refused(&(sid2_run_options){.path = pictures, .config = config, .data = pictures}, "is no run and holds");
-    refused(&(sid2_run_options){.path = in_folder("new"), .config = fewer, .data = pictures},
+    refused(&sid2_with(sid2_run_options, .path = in_folder("new"), .config = config), "data is missing");
+    refused(&sid2_with(sid2_run_options, .path = pictures, .config = config, .data = pictures),
+            "is no run and holds");
+    refused(&sid2_with(sid2_run_options, .path = in_folder("new"), .config = fewer, .data = pictures),
             "3 classes, model.classes is 2");
-    sid2_run *changed = sid2_run_open(&(sid2_run_options){.path = run, .config = other}, &err);
+    sid2_run *changed = sid2_run_open(&sid2_with(sid2_run_options, .path = run, .config = other), &err);
     must(changed);
     assert_false(sid2_run_train(changed, device, &err));
     assert_non_null(strstr(err.message, "train.batch=4, not 8"));

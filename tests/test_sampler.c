@@ -195,11 +195,11 @@ static void memory_limits_the_batch(void **state)
 {
     (void)state;
     sid2_config *config = TINY("sample.batch=64", "sample.guidance=2");
-    sid2_model_info info;
-    must(sid2_model_describe(config, 0, &info, &err));
+    sid2_model_info *info = sid2_model_describe(config, 0, &err);
+    must(info);
     /* The tightest limit, within a fifth, that can be kept. */
     sid2_sampler *s = NULL, *next;
-    for (size_t limit = 8 * (info.sample_state_bytes + info.sample_arena_bytes);; limit = limit * 4 / 5) {
+    for (size_t limit = 8 * (info->sample_state_bytes + info->sample_arena_bytes);; limit = limit * 4 / 5) {
         if (!(next = sid2_sampler_create(device, config, limit, &err))) break;
         sid2_sampler_destroy(s);
         s = next;
@@ -219,7 +219,7 @@ static void memory_limits_the_batch(void **state)
     assert_memory_equal(a, b, sizeof a);
     sid2_sampler_destroy(s);
     sid2_sampler_destroy(free_one);
-    sid2_model_info_clear(&info);
+    sid2_model_info_destroy(info);
     sid2_config_destroy(config);
 }
 

@@ -8,9 +8,9 @@
  *   sid2_device belong to its thread.
  * - Strings are UTF-8 and copied where they are kept; paths are bytes as the system takes them. A `const`
  *   pointer that a function returns is the library's and lives as long as the handle it came from.
- * - Structures that the caller fills begin with `size`: SID2_INIT sets it and all defaults. Later versions add
- *   members at their ends, and take the shorter structures of programs that were built before. Structures that
- *   the library hands out behind a pointer grow at their ends too. The others never change. */
+ * - Options begin with `struct_size`: SID2_INIT sets it and all defaults, which are zeros. Later versions add
+ *   members at the end, and take the shorter structures of programs that were built before. Structures that
+ *   the library hands out behind a const pointer grow at the end too. The others never change. */
 #ifndef SID2_BASE_H
 #define SID2_BASE_H
 
@@ -53,6 +53,18 @@ typedef struct sid2_error {
     sid2_code code;
     char message[480];
 } sid2_error;
+
+/* ---- Options ---- NULL in their place means the defaults. */
+#ifdef __cplusplus
+#define SID2_INIT(type)                                                                                      \
+    ([] {                                                                                                    \
+        type value = type();                                                                                 \
+        value.struct_size = sizeof(type);                                                                    \
+        return value;                                                                                        \
+    }())
+#else
+#define SID2_INIT(type) ((type){.struct_size = sizeof(type)})
+#endif
 
 /* ---- Element types ---- */
 typedef enum sid2_dtype {

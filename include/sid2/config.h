@@ -31,16 +31,16 @@ SID2_API bool sid2_config_check(const sid2_config *config, sid2_error *err);
  * training, of bf16 and f32), and so does one to sample in that the device does not have. */
 SID2_API void sid2_config_settle_train(sid2_config *config, const sid2_device *device);
 SID2_API void sid2_config_settle_sample(sid2_config *config, const sid2_device *device);
-/* All keys in order, for --help and documents; false past the last. */
+/* All keys in order, for --help and documents; NULL past the last. */
 typedef struct sid2_config_key {
     const char *name, *default_value, *help, *accepts;
 } sid2_config_key;
-SID2_API bool sid2_config_key_at(int index, sid2_config_key *key);
-/* The words of keys whose words need an explanation, key by key; false past the last. */
+SID2_API const sid2_config_key *sid2_config_key_at(int index);
+/* The words of keys whose words need an explanation, key by key; NULL past the last. */
 typedef struct sid2_config_word {
     const char *key, *word, *help;
 } sid2_config_word;
-SID2_API bool sid2_config_word_at(int index, sid2_config_word *word);
+SID2_API const sid2_config_word *sid2_config_word_at(int index);
 SID2_API const char *sid2_preset_name(int index); /* NULL past the last */
 
 SID2_API int sid2_config_image_size(const sid2_config *config);

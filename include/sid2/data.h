@@ -34,6 +34,7 @@ typedef enum sid2_part { SID2_PART_ALL, SID2_PART_TRAIN, SID2_PART_HELDOUT } sid
 
 /* Zero means the default everywhere. */
 typedef struct sid2_dataset_options {
+    size_t struct_size;
     int32_t size;     /* side in pixels; 0: 32 */
     int32_t channels; /* 1 or 3, converted as needed; 0: 3 */
     sid2_part part;
@@ -48,7 +49,8 @@ typedef struct sid2_dataset_options {
 
 /* Fails on a path that is missing, empty, without pictures, or damaged as a whole, and when no picture is
  * readable. */
-SID2_API sid2_dataset *sid2_dataset_open(const char *path, sid2_dataset_options options, sid2_error *err);
+SID2_API sid2_dataset *sid2_dataset_open(const char *path, const sid2_dataset_options *options,
+                                         sid2_error *err);
 SID2_API void sid2_dataset_close(sid2_dataset *dataset);
 
 SID2_API int64_t sid2_dataset_count(const sid2_dataset *dataset); /* pictures in the part chosen */
@@ -79,6 +81,7 @@ SID2_API bool sid2_dataset_get(sid2_dataset *dataset, int64_t index, bool flip, 
 typedef struct sid2_loader sid2_loader;
 
 typedef struct sid2_loader_options {
+    size_t struct_size;
     int32_t batch;
     uint64_t seed;
     uint64_t first_sample; /* where the stream begins: 0, or the point of resume */
@@ -94,11 +97,12 @@ typedef struct sid2_batch {
 } sid2_batch;
 
 /* Borrows the data set, which must outlive the loader. */
-SID2_API sid2_loader *sid2_loader_open(sid2_dataset *dataset, sid2_loader_options options, sid2_error *err);
+SID2_API sid2_loader *sid2_loader_open(sid2_dataset *dataset, const sid2_loader_options *options,
+                                       sid2_error *err);
 SID2_API void sid2_loader_close(sid2_loader *loader);
 
 /* The next batch; its memory is the loader's and holds until the next call. One thread at a time. */
-SID2_API bool sid2_loader_next(sid2_loader *loader, sid2_batch *batch, sid2_error *err);
+SID2_API const sid2_batch *sid2_loader_next(sid2_loader *loader, sid2_error *err);
 SID2_API double
 sid2_loader_waited(const sid2_loader *loader); /* seconds sid2_loader_next has spent waiting */
 

@@ -25,6 +25,7 @@ typedef struct sid2_device_info {
 } sid2_device_info;
 
 typedef struct sid2_device_options {
+    size_t struct_size;
     int threads; /* CPU threads; 0: all that the process may use */
     /* CPU threads that wait for each other sleep sooner while other programs want the cores; acts on every
      * OpenMP thread of the process. false: as OpenMP's own settings say */
@@ -34,8 +35,20 @@ typedef struct sid2_device_options {
     const char *blocks; /* block sizes of products by name, as `sid2 tune` lists them; NULL: the best known */
 } sid2_device_options;
 
+/* What this machine can compute on, in the order of the backends. Looking does not open the devices. `options` as they will be opened with. */
+typedef struct sid2_device_list sid2_device_list;
+SID2_API sid2_device_list *sid2_devices(const sid2_device_options *options, sid2_error *err);
+SID2_API void sid2_device_list_destroy(sid2_device_list *list);
+SID2_API int sid2_device_list_count(const sid2_device_list *list);
+SID2_API const sid2_device_info *sid2_device_list_at(const sid2_device_list *list, int index);
+/* What "auto" would open. */
+SID2_API const sid2_device_info *sid2_device_list_best(const sid2_device_list *list);
+/* What keeps a backend from having (more) devices or full speed, a line each, such as "CUDA: no driver
+ * (libcuda.so.1 not found)". NULL past the last. */
+SID2_API const char *sid2_device_list_missing(const sid2_device_list *list, int line);
+
 /* Opens a device: by its id, by a backend's name ("vulkan": the best of them), by part of its name, or "auto":
- * the one that computes fastest. `options` may be NULL. USAGE where nothing answers to `id`: the message lists
+ * the one that computes fastest. USAGE where nothing answers to `id`: the message lists
  * what there is; DEVICE or UNSUPPORTED where it does not start. Everything made on a device is destroyed before
  * it is closed. */
 SID2_API sid2_device *sid2_device_open(const char *id, const sid2_device_options *options, sid2_error *err);

@@ -17,7 +17,7 @@ typedef struct sid2_layer {
 } sid2_layer;
 
 typedef struct sid2_model_info {
-    sid2_layer *layers;
+    const sid2_layer *const *layers; /* from the image to the image */
     int layer_count;
     int64_t parameters;
     double multiply_adds;       /* one forward pass of one image, everything counted */
@@ -29,10 +29,9 @@ typedef struct sid2_model_info {
     size_t sample_state_bytes, sample_arena_bytes; /* at sample.batch */
 } sid2_model_info;
 
-/* `memory`: a limit in bytes as for the trainer, or 0. Free with sid2_model_info_clear. */
-SID2_API bool sid2_model_describe(const sid2_config *config, size_t memory, sid2_model_info *info,
-                                  sid2_error *err);
-SID2_API void sid2_model_info_clear(sid2_model_info *info);
+/* `memory`: a limit in bytes as for the trainer, or 0; MEMORY where nothing fits. */
+SID2_API sid2_model_info *sid2_model_describe(const sid2_config *config, size_t memory, sid2_error *err);
+SID2_API void sid2_model_info_destroy(sid2_model_info *info); /* NULL is fine */
 
 #ifdef __cplusplus
 }

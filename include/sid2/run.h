@@ -65,6 +65,7 @@ typedef struct sid2_run_event {
 typedef bool (*sid2_run_callback)(void *user, const sid2_run_event *event);
 
 typedef struct sid2_run_options {
+    size_t struct_size;
     const char *path;           /* the run's folder */
     const sid2_config *config;  /* copied */
     const char *data;           /* as sid2_dataset_open takes it; NULL: what the run was begun on */
