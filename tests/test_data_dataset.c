@@ -659,11 +659,11 @@ static void test_sample_types(void **state)
     assert_int_equal(type.dtype, SID2_U8);
     assert_true(sid2_shape_equal(type.shape, sid2_shape_of(4, 4, 3)));
     assert_int_equal(sid2_sample_bytes(type), 48);
-    sid2_loader *l = sid2_loader_open(d, (sid2_loader_options){.batch = 3, .flip = true}, NULL);
-    sid2_batch batch;
-    assert_true(sid2_loader_next(l, &batch, &err));
+    sid2_loader *l = sid2_loader_open(d, &sid2_with(sid2_loader_options, .batch = 3, .flip = true), NULL);
+    const sid2_batch *batch = sid2_loader_next(l, &err);
+    assert_non_null(batch);
     for (int i = 0; i < 3; i++)
-        for (int k = 1; k < 48; k++) assert_int_equal(batch.pixels[48 * i + k], batch.pixels[48 * i]);
+        for (int k = 1; k < 48; k++) assert_int_equal(batch->pixels[48 * i + k], batch->pixels[48 * i]);
     sid2_loader_close(l);
     sid2_dataset_close(d);
 
