@@ -395,19 +395,36 @@ static bool infer_sampler_step(rule r)
            is_vector(r.in[5], 8);
 }
 
-static bool infer_global_norm(rule r)
+static bool infer_square_sums(rule r)
 {
-    r.out[0] = wide_type(r.in[0].dtype, sid2_shape_of(1));
-    return true;
+    sid2_type x = r.in[0];
+    int64_t count = sid2_shape_count(x.shape);
+    r.out[0] = (sid2_type){SID2_F64, sid2_shape_of((count + SID2_SUM_BLOCK - 1) / SID2_SUM_BLOCK)};
+    return count > 0 && x.dtype == wide(x.dtype);
+}
+
+static bool infer_norm_of(rule r)
+{
+    r.out[0] = (sid2_type){r.attr->dtype, sid2_shape_of(1)};
+    return r.in[0].shape.rank == 1 && r.in[0].dtype == SID2_F64 && r.attr->dtype == wide(r.attr->dtype);
 }
 
 static bool infer_adam(rule r)
 {
-    for (int i = 0; i < 5; i++) {
+    enum { WEIGHTS, GRADS, M, V, NORM, HYPER };
+    for (int i = WEIGHTS; i <= V; i++)
         if (!is(r.in[i], r.in[0].shape)) return false;
-        r.out[i] = r.in[i];
-    }
-    return is_vector(r.in[5], 1) && is_vector(r.in[6], 8);
+    r.out[0] = r.in[WEIGHTS];
+    r.out[1] = r.in[M];
+    r.out[2] = r.in[V];
+    r.out[3] = r.in[GRADS];
+    return is_vector(r.in[NORM], 1) && is_vector(r.in[HYPER], 7);
+}
+
+static bool infer_ema(rule r)
+{
+    r.out[0] = r.in[0];
+    return is(r.in[1], r.in[0].shape) && is_vector(r.in[2], 1) && is_vector(r.in[3], 1);
 }
 
 bool sid2_op_infer(sid2_op op, const sid2_attr *attr, const sid2_type in[], sid2_type out[], sid2_error *err)

@@ -5,6 +5,7 @@
 #include "base.h"
 
 enum { SID2_MAX_INPUTS = 8, SID2_MAX_OUTPUTS = 5 };
+enum { SID2_SUM_BLOCK = 16384 }; /* elements of a sum of squares */
 
 typedef enum sid2_op {
 #define OP(name, inputs, outputs, attributes, gradient, formula) SID2_OP_##name,

@@ -564,11 +564,28 @@ static void draw_sampler_step(maker *m)
 
 /* ---- Optimizer ---- */
 
-static void draw_global_norm(maker *m)
+static void draw_square_sums(maker *m)
 {
-    int64_t count = extent(m, 30000 * m->tall);
-    normal(m, 0, SID2_F32, sid2_shape_of(count), 0, 1);
-    sums(m, 0, count, 1);
+    int64_t count = extent(m, 40000 * m->tall);
+    normal(m, 0, SID2_F32, sid2_shape_of(count), 0, (double)choose(m, 1, 1e-25f, 1e25f));
+}
+
+static void draw_norm_of(maker *m)
+{
+    double largest = (double)choose(m, 1, 1e-30f, 1e30f);
+    m->c->attr.dtype = SID2_F32;
+    fill(m, 0, SID2_F64, sid2_shape_of(extent(m, 3000)), SID2_FILL_UNIFORM, 0, largest * largest);
+    sums(m, 0, 1, 0);
+}
+
+/* Mostly finite. */
+static void draw_verdict(maker *m, int i)
+{
+    const double bad = chance(m, 0.5) ? NAN : INFINITY;
+    if (chance(m, 0.2))
+        normal(m, i, SID2_F32, sid2_shape_of(1), bad, 0);
+    else
+        fill(m, i, SID2_F32, sid2_shape_of(1), SID2_FILL_UNIFORM, 0.1, 10);
 }
 
 static void draw_adam(maker *m)
@@ -578,11 +595,19 @@ static void draw_adam(maker *m)
     normal(m, 1, SID2_F32, flat, 0, 1);
     normal(m, 2, SID2_F32, flat, 0, 0.1);
     fill(m, 3, SID2_F32, flat, SID2_FILL_UNIFORM, 0.01, 1);
-    normal(m, 4, SID2_F32, flat, 0, 1);
-    fill(m, 5, SID2_F32, sid2_shape_of(1), SID2_FILL_UNIFORM, 0.1, 10);
-    /* Each of {lr, beta1, beta2, eps, c1, c2, clip, ema} is sound anywhere in here. */
-    fill(m, 6, SID2_F32, sid2_shape_of(8), SID2_FILL_UNIFORM, 0.05, 0.99);
-    for (int i = 0; i < 5; i++) sums(m, i, 4, 4);
+    draw_verdict(m, 4);
+    /* Each of {lr, beta1, beta2, eps, c1, c2, clip} is sound anywhere in here. */
+    fill(m, 5, SID2_F32, sid2_shape_of(7), SID2_FILL_UNIFORM, 0.05, 0.99);
+    for (int i = 0; i < 3; i++) sums(m, i, 4, 4);
+}
+
+static void draw_ema(maker *m)
+{
+    sid2_shape flat = sid2_shape_of(extent(m, 5000 * m->tall));
+    for (int i = 0; i < 2; i++) normal(m, i, SID2_F32, flat, 0, 1);
+    draw_verdict(m, 2);
+    fill(m, 3, SID2_F32, sid2_shape_of(1), SID2_FILL_UNIFORM, 0, 1);
+    sums(m, 0, 2, 1);
 }
 
 /* ---- The case ---- */
@@ -622,7 +647,8 @@ bool sid2_opcase_draw(sid2_op op, sid2_dtype compute, sid2_draw *draw, sid2_opca
         if (info.input[i].inplace && in[i].shape.rank >= 0 && in[i].dtype == c->out[0].dtype &&
             chance(&m, 0.4))
             c->alias[0] = i;
-    if (op == SID2_OP_adam) /* updates its buffers where they are */
-        for (int i = 0; i < 5; i++) c->alias[i] = i;
+    if (op == SID2_OP_ema) c->alias[0] = 0; /* these update their buffers where they are */
+    if (op == SID2_OP_adam)
+        for (int i = 0; i < 4; i++) c->alias[i] = (int[]){0, 2, 3, 1}[i];
     return true;
 }

@@ -298,6 +298,7 @@ static double allowance(const sid2_opcase *c, int output, const sid2_device_info
 {
     if (c->out[output].dtype == SID2_U8)
         return 1; /* a level next door, where a rounding falls the other way */
+    if (c->out[output].dtype == SID2_F64) return fabs(expected) * 0x1p-27; /* sums of squares */
     double size = fabs(expected) + rms, sum = 8 * 0x1p-24 * sqrt(1 + (double)c->length[output]);
     double inner = inner_roundings(c, output, device) * (size + fabs(before));
     double smallest = c->out[output].dtype == SID2_F16 ? 0x1p-25 : 0; /* half of what f16 can tell from 0 */

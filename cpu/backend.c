@@ -201,8 +201,11 @@ static bool try_kernel(cpu_step *step, const sid2_cpu_kernel *kernel, bool *refu
     return false;
 }
 
+/* Fast kernels compute in f32 and bf16; f64 are only sums of squares. */
 static bool fast_types(const sid2_cpu_call *call)
 {
+    if (call->op == SID2_OP_square_sums) return call->in[0].dtype == SID2_F32;
+    if (call->op == SID2_OP_norm_of) return call->out[0].dtype == SID2_F32;
     for (int i = 0; i < SID2_MAX_INPUTS; i++)
         if (call->in[i].data && (call->in[i].dtype == SID2_F16 || call->in[i].dtype == SID2_F64))
             return false;

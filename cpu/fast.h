@@ -42,7 +42,7 @@ size_t FAST(gemm_scratch)(const sid2_cpu_call *call); /* linear, conv2d and thei
 size_t FAST(rope_scratch)(const sid2_cpu_call *call);
 size_t FAST(rope_owned)(const sid2_cpu_call *call); /* bytes of the rotary table */
 bool FAST(rope_prepare)(sid2_cpu_call *call, sid2_error *err);
-size_t FAST(sum_scratch)(const sid2_cpu_call *call); /* global_norm, diffusion_loss */
+size_t FAST(sum_scratch)(const sid2_cpu_call *call); /* diffusion_loss */
 extern const sid2_cpu_kernel FAST(kernels)[SID2_OP_COUNT];
 extern const sid2_cpu_kernel FAST(ahead)[SID2_OP_COUNT]; /* tried before oneDNN; run == NULL elsewhere */
 

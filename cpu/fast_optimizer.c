@@ -1,18 +1,18 @@
 /* Sums over whole buffers and the optimizer.
  *
  * Sums are taken per block of fixed size, blocks in parallel, then over the blocks in order: the result does
- * not depend on the number of threads. global_norm squares in double, so that a diverging run shows as large
- * and not as infinite. adam is one pass: five streams in, five out, nothing read twice. */
+ * not depend on the number of threads. square_sums squares in double, so that a diverging run shows as large
+ * and not as infinite. adam is one pass: four streams in, three or four out, nothing read twice. */
 #include "fast.h"
 
-enum { BLOCK = 16384 }; /* elements a partial sum */
+enum { BLOCK = SID2_SUM_BLOCK };
 
 static int64_t blocks_of(int64_t elements) { return divide_up(max64(1, elements), BLOCK); }
 
 size_t FAST(sum_scratch)(const sid2_cpu_call *call)
 {
     const sid2_cpu_tensor *x = &call->in[0];
-    int64_t samples = call->op == SID2_OP_diffusion_loss ? first(x) : 1;
+    int64_t samples = first(x);
     return sizeof(double) * (size_t)(samples * blocks_of(count(x) / max64(1, samples)));
 }
 
@@ -44,16 +44,19 @@ static double square_sum(const float *x, int64_t n)
     return result;
 }
 
-void FAST(global_norm)(sid2_cpu_call *call)
+void FAST(square_sums)(sid2_cpu_call *call)
 {
-    const float *grads = call->in[0].data;
+    const float *x = call->in[0].data;
     int64_t n = count(&call->in[0]), blocks = blocks_of(n);
-    double *partial = call->scratch;
+    double *sums = call->out[0].data;
     int threads = team(call, n);
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t b = 0; b < blocks; b++)
-        partial[b] = square_sum(grads + b * BLOCK, min64(BLOCK, n - b * BLOCK));
-    *(float *)call->out[0].data = (float)sqrt(ordered_sum(partial, blocks));
+    for (int64_t b = 0; b < blocks; b++) sums[b] = square_sum(x + b * BLOCK, min64(BLOCK, n - b * BLOCK));
+}
+
+void FAST(norm_of)(sid2_cpu_call *call)
+{
+    *(float *)call->out[0].data = (float)sqrt(ordered_sum(call->in[0].data, count(&call->in[0])));
 }
 
 /* ---- Loss ---- */
@@ -99,32 +102,50 @@ void FAST(diffusion_loss)(sid2_cpu_call *call)
 static void adam_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
 {
     (void)sample;
-    enum { WEIGHTS, GRADS, M, V, EMA, STREAMS };
-    const float *hyper = call->in[6].data;
-    float lr = hyper[0], beta1 = hyper[1], beta2 = hyper[2], eps = hyper[3], clip = hyper[6], ema = hyper[7];
-    float factor = f32_clip_factor(clip, *(const float *)call->in[5].data);
+    enum { WEIGHTS, GRADS, M, V, NORM, HYPER };
+    const float *hyper = call->in[HYPER].data;
+    float lr = hyper[0], beta1 = hyper[1], beta2 = hyper[2], eps = hyper[3], clip = hyper[6];
+    float factor = f32_clip_factor(clip, *(const float *)call->in[NORM].data);
     float step = lr / hyper[4], spread = 1.0f / hyper[5];
-    chunk in_buffer[STREAMS], out_buffer[STREAMS];
-    const float *from[STREAMS];
-    float *to[STREAMS];
-    for (int k = 0; k < STREAMS; k++) {
-        from[k] = load(&call->in[k], at, n, in_buffer[k].at);
-        to[k] = target(&call->out[k], at, n, out_buffer[k].at);
-    }
+    chunk buffer[4], result[3];
+    const float *weights = load(&call->in[WEIGHTS], at, n, buffer[0].at);
+    const float *grads = load(&call->in[GRADS], at, n, buffer[1].at);
+    const float *first = load(&call->in[M], at, n, buffer[2].at);
+    const float *second = load(&call->in[V], at, n, buffer[3].at);
+    float *to[3];
+    for (int k = 0; k < 3; k++) to[k] = target(&call->out[k], at, n, result[k].at);
     for (int64_t i = 0; i < n; i += VL) {
-        vf g = vload(from[GRADS] + i) * factor, m = vload(from[M] + i), v = vload(from[V] + i);
-        vf w = vload(from[WEIGHTS] + i), average = vload(from[EMA] + i);
+        vf g = vload(grads + i) * factor, m = vload(first + i), v = vload(second + i);
         m = vf_toward(m, g, 1.0f - beta1);
         v = vf_toward(v, g * g, 1.0f - beta2);
-        w = vf_adam(w, m, v, step, spread, eps);
-        average = vf_toward(average, w, ema);
-        vstore(to[WEIGHTS] + i, w);
-        vstore(to[GRADS] + i, vset(0.0f));
-        vstore(to[M] + i, m);
-        vstore(to[V] + i, v);
-        vstore(to[EMA] + i, average);
+        vf w = vf_adam(vload(weights + i), m, v, step, spread, eps);
+        vstore(to[0] + i, w);
+        vstore(to[1] + i, m);
+        vstore(to[2] + i, v);
     }
-    for (int k = 0; k < STREAMS; k++) store(to[k], &call->out[k], at, n);
+    for (int k = 0; k < 3; k++) store(to[k], &call->out[k], at, n);
+    if (call->out[3].data) memset((float *)call->out[3].data + at, 0, (size_t)n * sizeof(float));
 }
 
-void FAST(adam)(sid2_cpu_call *call) { for_chunks(call, 1, count(&call->in[0]), adam_chunk); }
+static void ema_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+{
+    (void)sample;
+    float share = *(const float *)call->in[3].data;
+    chunk buffer[2], result;
+    const float *average = load(&call->in[0], at, n, buffer[0].at);
+    const float *weights = load(&call->in[1], at, n, buffer[1].at);
+    float *to = target(&call->out[0], at, n, result.at);
+    for (int64_t i = 0; i < n; i += VL)
+        vstore(to + i, vf_toward(vload(average + i), vload(weights + i), share));
+    store(to, &call->out[0], at, n);
+}
+
+void FAST(adam)(sid2_cpu_call *call)
+{
+    if (isfinite(*(const float *)call->in[4].data)) for_chunks(call, 1, count(&call->in[0]), adam_chunk);
+}
+
+void FAST(ema)(sid2_cpu_call *call)
+{
+    if (isfinite(*(const float *)call->in[2].data)) for_chunks(call, 1, count(&call->in[0]), ema_chunk);
+}

@@ -24,7 +24,6 @@ static bool prepare(sid2_cpu_call *call, sid2_error *err)
     case SID2_OP_conv2d:
     case SID2_OP_conv2d_dgrad:
     case SID2_OP_conv2d_wgrad: call->scratch_bytes = FAST(gemm_scratch)(call); break;
-    case SID2_OP_global_norm:
     case SID2_OP_diffusion_loss: call->scratch_bytes = FAST(sum_scratch)(call); break;
     default: call->scratch_bytes = 0; break;
     }

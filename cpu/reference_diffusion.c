@@ -83,30 +83,46 @@ void sid2_reference_sampler_step(const sid2_reference *r)
     }
 }
 
-void sid2_reference_global_norm(const sid2_reference *r)
+void sid2_reference_square_sums(const sid2_reference *r)
+{
+    int64_t count = sid2_shape_count(r->in_shape[0]);
+    for (int64_t i = 0; i < count; i++) r->out[0][i / SID2_SUM_BLOCK] += r->in[0][i] * r->in[0][i];
+}
+
+void sid2_reference_norm_of(const sid2_reference *r)
 {
     double sum = 0;
-    int64_t count = sid2_shape_count(r->in_shape[0]);
-    for (int64_t i = 0; i < count; i++) sum += r->in[0][i] * r->in[0][i];
+    for (int64_t i = 0; i < r->in_shape[0].dim[0]; i++) sum += r->in[0][i];
     r->out[0][0] = sqrt(sum);
 }
 
 void sid2_reference_adam(const sid2_reference *r)
 {
-    enum { WEIGHTS, GRADS, M, V, EMA, NORM, HYPER };
-    enum { LR, BETA1, BETA2, EPS, C1, C2, CLIP, EMA_RATE };
+    enum { WEIGHTS, GRADS, M, V, NORM, HYPER };
+    enum { LR, BETA1, BETA2, EPS, C1, C2, CLIP };
     const double *h = r->in[HYPER];
+    bool finite = isfinite(r->in[NORM][0]);
     double shrink = f64_clip_factor(h[CLIP], r->in[NORM][0]);
     int64_t count = sid2_shape_count(r->in_shape[WEIGHTS]);
     for (int64_t i = 0; i < count; i++) {
-        double g = r->in[GRADS][i] * shrink, m = r->in[M][i], v = r->in[V][i];
-        m = f64_toward(m, g, 1 - h[BETA1]);
-        v = f64_toward(v, g * g, 1 - h[BETA2]);
-        double w = f64_adam(r->in[WEIGHTS][i], m, v, h[LR] / h[C1], 1 / h[C2], h[EPS]);
-        r->out[WEIGHTS][i] = w;
-        r->out[GRADS][i] = 0;
-        r->out[M][i] = m;
-        r->out[V][i] = v;
-        r->out[EMA][i] = f64_toward(r->in[EMA][i], w, h[EMA_RATE]);
+        double g = r->in[GRADS][i], m = r->in[M][i], v = r->in[V][i], w = r->in[WEIGHTS][i];
+        if (finite) {
+            m = f64_toward(m, g * shrink, 1 - h[BETA1]);
+            v = f64_toward(v, g * shrink * (g * shrink), 1 - h[BETA2]);
+            w = f64_adam(w, m, v, h[LR] / h[C1], 1 / h[C2], h[EPS]);
+            g = 0;
+        }
+        r->out[0][i] = w;
+        r->out[1][i] = m;
+        r->out[2][i] = v;
+        if (r->out[3]) r->out[3][i] = g;
     }
+}
+
+void sid2_reference_ema(const sid2_reference *r)
+{
+    int64_t count = sid2_shape_count(r->in_shape[0]);
+    double share = isfinite(r->in[2][0]) ? r->in[3][0] : 0;
+    for (int64_t i = 0; i < count; i++)
+        r->out[0][i] = share != 0 ? f64_toward(r->in[0][i], r->in[1][i], share) : r->in[0][i];
 }

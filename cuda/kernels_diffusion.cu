@@ -172,54 +172,119 @@ struct sampler_body {
 
 /* ---- Optimizer ---- */
 
-struct square_term {
+/* The sum over a block, in thread 0: a fixed tree. */
+template <int THREADS> SID2_DEVICE double wide_sum(double v)
+{
+    SID2_SHARED(double, parts, THREADS);
+    parts[thread()] = v;
+    for (int half = THREADS / 2; half > 0; half /= 2) {
+        barrier();
+        if (thread() >= half) continue;
+        v += parts[thread() + half];
+        parts[thread()] = v;
+    }
+    return v;
+}
+
+/* A block of threads for each block of elements, whatever the device, so that ranges add up to the same bits. In
+ * double: a GPU that is slow at it still waits for memory here. */
+struct square_sums_kernel {
+    enum { THREADS = 256 };
+    int64_t count;
     array x;
-    SID2_DEVICE float operator()(int64_t, int64_t at, bool wide) const
+    span<double> sums;
+
+    SID2_DEVICE void operator()() const
     {
-        float v[8], sum = 0;
-        x.get(at, wide, v);
-        for (int e = 0; e < (wide ? 8 : 1); e++) sum += v[e] * v[e];
-        return sum;
+        int64_t first = block_x() * SID2_SUM_BLOCK, end = first + SID2_SUM_BLOCK;
+        double sum = 0;
+        if (end > count) end = count;
+        for (int64_t i = first + 8 * thread(); i < end; i += 8 * THREADS)
+            if (i + 8 <= end) {
+                float v[8];
+                x.get(i, true, v);
+                for (int e = 0; e < 8; e++) sum += static_cast<double>(v[e]) * static_cast<double>(v[e]);
+            } else
+                for (int64_t k = i; k < end; k++) {
+                    double v = static_cast<double>(x.get(k));
+                    sum += v * v;
+                }
+        sum = wide_sum<THREADS>(sum);
+        if (thread() == 0) sums.set(block_x(), sum);
     }
 };
 
-struct root_finish {
+struct norm_of_kernel {
+    enum { THREADS = 256 };
+    int64_t count;
+    span<double> sums;
     span<float> norm;
-    SID2_DEVICE void operator()(int64_t, float sum) const { norm.set(0, sqrtf(sum)); }
+
+    SID2_DEVICE void operator()() const
+    {
+        double sum = 0;
+        for (int64_t i = thread(); i < count; i += THREADS) sum += sums[i];
+        sum = wide_sum<THREADS>(sum);
+        if (thread() == 0) norm.set(0, static_cast<float>(sqrt(sum)));
+    }
 };
 
-/* 40 bytes a parameter: five buffers read and written. */
+/* 28 or 32 bytes a parameter: four buffers read, three or four written. */
 struct adam_body {
-    array weights, grads, m, v, ema, to[5];
-    span<float> norm, hyper; /* lr, beta1, beta2, eps, c1, c2, clip, ema */
+    array weights, grads, m, v, cleared;
+    span<float> norm, hyper; /* lr, beta1, beta2, eps, c1, c2, clip */
 
     SID2_DEVICE void operator()(int64_t, int64_t, int64_t at, bool wide) const
     {
+        if (!is_finite(norm[0])) return;
         raw raw_w = weights.fetch(at, wide), raw_g = grads.fetch(at, wide), raw_m = m.fetch(at, wide);
-        raw raw_v = v.fetch(at, wide), raw_ema = ema.fetch(at, wide);
+        raw raw_v = v.fetch(at, wide);
         float shrink = f32_clip_factor(hyper[6], norm[0]), rate = hyper[0] / hyper[4],
               spread = 1.0f / hyper[5];
-        float w[8], g[8], first[8], second[8], average[8];
+        float w[8], g[8], first[8], second[8];
         weights.unpack(raw_w, w);
         grads.unpack(raw_g, g);
         m.unpack(raw_m, first);
         v.unpack(raw_v, second);
-        ema.unpack(raw_ema, average);
         for (int e = 0; e < 8; e++) {
             g[e] *= shrink;
             first[e] = f32_toward(first[e], g[e], 1.0f - hyper[1]);
             second[e] = f32_toward(second[e], g[e] * g[e], 1.0f - hyper[2]);
             w[e] = f32_adam(w[e], first[e], second[e], rate, spread, hyper[3]);
-            average[e] = f32_toward(average[e], w[e], hyper[7]);
             g[e] = 0;
         }
-        to[0].set(at, wide, w);
-        to[1].set(at, wide, g);
-        to[2].set(at, wide, first);
-        to[3].set(at, wide, second);
-        to[4].set(at, wide, average);
+        weights.set(at, wide, w);
+        m.set(at, wide, first);
+        v.set(at, wide, second);
+        if (cleared) cleared.set(at, wide, g);
     }
 };
+
+struct ema_body {
+    array average, weights;
+    span<float> norm, share;
+
+    SID2_DEVICE void operator()(int64_t, int64_t, int64_t at, bool wide) const
+    {
+        if (!is_finite(norm[0])) return;
+        raw raw_a = average.fetch(at, wide), raw_w = weights.fetch(at, wide);
+        float a[8], w[8];
+        average.unpack(raw_a, a);
+        weights.unpack(raw_w, w);
+        for (int e = 0; e < 8; e++) a[e] = f32_toward(a[e], w[e], share[0]);
+        average.set(at, wide, a);
+    }
+};
+
+/* Whether an operator's outputs lie where it updates them. */
+bool in_place(sid2_own *o, int output, int input)
+{
+    const sid2_cuda_tensor *to = &o->call->out[output], *from = &o->call->in[input];
+    if (!to->data || to->data == from->data) return true;
+    o->ok = sid2_fail(o->err, SID2_ERR_INTERNAL, "%s updates its buffers where they are",
+                      sid2_op_name(o->call->op));
+    return false;
+}
 } // namespace
 
 extern "C" void sid2_own_embedding(sid2_own *o)
@@ -279,10 +344,18 @@ extern "C" void sid2_own_sampler_step(sid2_own *o)
     launch_each(o, flat_of(o->call->in[0].shape), body);
 }
 
-extern "C" void sid2_own_global_norm(sid2_own *o)
+extern "C" void sid2_own_square_sums(sid2_own *o)
 {
-    root_finish finish = {words<float>(o->call->out[0], "norm")};
-    launch_sums(o, flat_of(o->call->in[0].shape), square_term{in(o, 0, "grads")}, finish);
+    int64_t count = sid2_shape_count(o->call->in[0].shape);
+    square_sums_kernel k = {count, in(o, 0, "x"), words<double>(o->call->out[0], "sums")};
+    launch(o, k, divide_up(count, SID2_SUM_BLOCK));
+}
+
+extern "C" void sid2_own_norm_of(sid2_own *o)
+{
+    norm_of_kernel k = {sid2_shape_count(o->call->in[0].shape), words<double>(o->call->in[0], "sums"),
+                        words<float>(o->call->out[0], "norm")};
+    launch(o, k, 1);
 }
 
 extern "C" void sid2_own_adam(sid2_own *o)
@@ -291,10 +364,16 @@ extern "C" void sid2_own_adam(sid2_own *o)
                       in(o, 1, "grads"),
                       in(o, 2, "m"),
                       in(o, 3, "v"),
-                      in(o, 4, "ema"),
-                      {},
-                      words<float>(o->call->in[5], "norm"),
-                      words<float>(o->call->in[6], "hyper")};
-    for (int i = 0; i < 5; i++) body.to[i] = out(o, i, "updated");
-    launch_each(o, flat_of(o->call->in[0].shape), body);
+                      out(o, 3, "cleared"),
+                      words<float>(o->call->in[4], "norm"),
+                      words<float>(o->call->in[5], "hyper")};
+    if (in_place(o, 0, 0) && in_place(o, 1, 2) && in_place(o, 2, 3) && in_place(o, 3, 1))
+        launch_each(o, flat_of(o->call->in[0].shape), body);
+}
+
+extern "C" void sid2_own_ema(sid2_own *o)
+{
+    ema_body body = {in(o, 0, "average"), in(o, 1, "weights"), words<float>(o->call->in[2], "norm"),
+                     words<float>(o->call->in[3], "share")};
+    if (in_place(o, 0, 0)) launch_each(o, flat_of(o->call->in[0].shape), body);
 }

@@ -38,15 +38,22 @@ static sid2_graph *update_graph(const sid2_state *s, sid2_error *err)
     sid2_graph *g = sid2_graph_create(compute);
     if (!g) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory building the graph"), NULL;
     sid2_tensor weights = flat(g, s, "weights", SID2_F32), grads = flat(g, s, "grads", SID2_F32),
-                m = flat(g, s, "m", SID2_F32), v = flat(g, s, "v", SID2_F32),
-                ema = flat(g, s, s->rule.averages[0].name, SID2_F32);
+                m = flat(g, s, "m", SID2_F32), v = flat(g, s, "v", SID2_F32);
     sid2_tensor hyper =
-        sid2_graph_external(g, sid2_state_buffer(s, "hyper", name), SID2_F32, sid2_shape_of(8));
-    sid2_tensor norm = sid2_graph_emit(g, SID2_OP_global_norm, (sid2_attr){0}, &grads, 1, false);
+        sid2_graph_external(g, sid2_state_buffer(s, "hyper", name), SID2_F32, sid2_shape_of(7));
+    sid2_tensor sums = sid2_graph_emit(g, SID2_OP_square_sums, (sid2_attr){0}, &grads, 1, false);
+    sid2_tensor norm = sid2_graph_emit(g, SID2_OP_norm_of, (sid2_attr){.dtype = SID2_F32}, &sums, 1, false);
     sid2_graph_export(g, norm, sid2_state_buffer(s, "norm", name));
-    sid2_graph_emit_into(g, SID2_OP_adam, (sid2_attr){0},
-                         (sid2_tensor[]){weights, grads, m, v, ema, norm, hyper}, 7,
-                         (sid2_tensor[]){weights, grads, m, v, ema}, 5);
+    sid2_graph_emit_into(g, SID2_OP_adam, (sid2_attr){0}, (sid2_tensor[]){weights, grads, m, v, norm, hyper},
+                         6, (sid2_tensor[]){weights, m, v, grads}, 4);
+    for (int i = 0; i < s->rule.average_count; i++) {
+        sid2_tensor shares = sid2_graph_external(g, sid2_state_buffer(s, "shares", name), SID2_F32,
+                                                 sid2_shape_of(s->rule.average_count));
+        sid2_tensor average = flat(g, s, s->rule.averages[i].name, SID2_F32),
+                    share = sid2_graph_view(g, shares, i, sid2_shape_of(1));
+        sid2_graph_emit_into(g, SID2_OP_ema, (sid2_attr){0}, (sid2_tensor[]){average, weights, norm, share},
+                             4, &average, 1);
+    }
     if (compute != SID2_F32) {
         sid2_tensor low = flat(g, s, "weights_low", compute);
         sid2_graph_emit_into(g, SID2_OP_cast, (sid2_attr){.dtype = compute}, &weights, 1, &low, 1);
@@ -56,23 +63,27 @@ static sid2_graph *update_graph(const sid2_state *s, sid2_error *err)
     return NULL;
 }
 
-/* What Adam is told: see op.def. */
+/* What Adam and the averages are told: see op.def. */
 static bool tell(const sid2_state *s, const sid2_config *c, double rate, sid2_error *err)
 {
     char name[96];
     double number = (double)(s->updates + 1);
-    const sid2_average *average = &s->rule.averages[0];
-    const double values[8] = {rate,
+    const double values[7] = {rate,
                               c->train_beta1,
                               c->train_beta2,
                               c->train_eps,
                               1 - pow(c->train_beta1, number),
                               1 - pow(c->train_beta2, number),
-                              c->train_clip,
-                              1 - average->decay(average, s->updates + 1)};
-    float hyper[8];
-    for (int i = 0; i < 8; i++) hyper[i] = (float)values[i];
-    return sid2_buffers_upload(s->buffers, sid2_state_buffer(s, "hyper", name), hyper, err);
+                              c->train_clip};
+    float hyper[7], shares[SID2_MAX_AVERAGES];
+    for (int i = 0; i < 7; i++) hyper[i] = (float)values[i];
+    for (int i = 0; i < s->rule.average_count; i++) {
+        const sid2_average *average = &s->rule.averages[i];
+        shares[i] = (float)(1 - average->decay(average, s->updates + 1));
+    }
+    return sid2_buffers_upload(s->buffers, sid2_state_buffer(s, "hyper", name), hyper, err) &&
+           (!s->rule.average_count ||
+            sid2_buffers_upload(s->buffers, sid2_state_buffer(s, "shares", name), shares, err));
 }
 
 bool sid2_state_update(sid2_state *s, const sid2_config *config, double rate, float *norm, sid2_error *err)

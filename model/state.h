@@ -59,7 +59,8 @@ bool sid2_state_set(sid2_state *state, const float *weights, sid2_error *err);
 /* Gradients and moments to zero, as they are at first; no updates done. */
 bool sid2_state_reset(sid2_state *state, sid2_error *err);
 
-/* One update from the gradients, which are zero then. Waits for the device; *norm: of the gradients. */
+/* One update from the gradients, which are zero then. Waits for the device; *norm: of the gradients. Where that is
+ * not finite, nothing has changed, gradients included. */
 bool sid2_state_update(sid2_state *state, const sid2_config *config, double learning_rate, float *norm,
                        sid2_error *err);
 

@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 compile() { # SM FILE
     local fused=
     [ "$(basename "$2")" = kernels_random.cu ] && fused=-fmad=false
-    "$nvcc" -std=c++17 -O3 -arch="sm_$1" $fused -Xptxas=-v -I"$source/core" -I"$source/cuda" -cubin -o "$work/$1.cubin" "$2" \
+    "$nvcc" -std=c++17 -O3 -arch="sm_$1" $fused -Xptxas=-v -I"$source/include" -I"$source/core" -I"$source/cuda" -cubin -o "$work/$1.cubin" "$2" \
         >"$work/$1-$(basename "$2").txt" 2>&1 || echo "FAILED: $2 does not compile for sm_$1"
 }
 for file in "$source"/cuda/kernels_*.cu; do

@@ -111,51 +111,63 @@ void sid2_vk_lower_sampler_step(sid2_vk_lowering *lowering, const sid2_vk_call *
 
 /* ---- The optimizer ---- */
 
-/* Sums of squares by many invocations, then those sums by fewer, then by one: always in the same order. */
-void sid2_vk_lower_global_norm(sid2_vk_lowering *lowering, const sid2_vk_call *call)
+/* A group for each block, pieces of whole blocks where one binding does not span all. */
+void sid2_vk_lower_square_sums(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
-    enum { MANY = 4096, FEWER = 64 };
     const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
-    int64_t count = sid2_vk_count(&call->in[0]), piece = (int64_t)(caps->max_range / 4) & ~(int64_t)1023;
-    int64_t pieces = (count + piece - 1) / piece; /* what one binding does not span */
-    sid2_vk_tensor many = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(pieces, MANY));
-    sid2_vk_tensor fewer = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(pieces, FEWER));
-    for (int64_t i = 0; i < pieces; i++) {
-        int64_t first = i * piece, length = count - first < piece ? count - first : piece;
-        sid2_vk_tensor x = call->in[0], sums = many;
+    int64_t count = sid2_vk_count(&call->in[0]),
+            piece = (int64_t)(caps->max_range / 8) & ~(int64_t)(SID2_SUM_BLOCK - 1);
+    for (int64_t first = 0; first < count; first += piece) {
+        int64_t length = count - first < piece ? count - first : piece;
+        sid2_vk_tensor x = call->in[0], sums = call->out[0];
+        uint32_t blocks = sid2_vk_ceil_div(length, SID2_SUM_BLOCK);
         x.shape = sid2_shape_of(length);
         x.offset += (size_t)first * sizeof(float);
-        sums.shape = sid2_shape_of(MANY);
-        sums.offset += (size_t)(i * MANY) * sizeof(float);
+        sums.shape = sid2_shape_of(blocks);
+        sums.offset += (size_t)(first / SID2_SUM_BLOCK) * sizeof(double);
         sid2_vk_emit(lowering, &(sid2_vk_dispatch){.shader = SID2_VK_sum_squares,
                                                    .tensor = {x, sums},
                                                    .local = {SID2_VK_EACH_LOCAL},
-                                                   .groups = {MANY / SID2_VK_EACH_LOCAL},
+                                                   .groups = {blocks},
                                                    .constant = {length % 4 == 0 && sid2_vk_quads(&x)},
-                                                   .push = {(uint32_t)length, MANY},
+                                                   .push = {(uint32_t)length},
                                                    .work = (double)length});
     }
-    sid2_vk_dispatch middle = {
-        .shader = SID2_VK_sum_middle, .tensor = {many, fewer}, .push = {[1] = MANY / FEWER, [2] = 1}};
-    sid2_vk_emit_each(lowering, &middle, pieces * FEWER, false);
-    sid2_vk_emit(lowering, &(sid2_vk_dispatch){.shader = SID2_VK_sum_middle,
-                                               .tensor = {fewer, call->out[0]},
-                                               .local = {1},
+}
+
+void sid2_vk_lower_norm_of(sid2_vk_lowering *lowering, const sid2_vk_call *call)
+{
+    int64_t count = sid2_vk_count(&call->in[0]);
+    sid2_vk_emit(lowering, &(sid2_vk_dispatch){.shader = SID2_VK_norm_of,
+                                               .tensor = {call->in[0], call->out[0]},
+                                               .local = {SID2_VK_EACH_LOCAL},
                                                .groups = {1},
-                                               .constant = {true},
-                                               .push = {1, (uint32_t)(pieces * FEWER), 1},
-                                               .work = (double)(pieces * FEWER)});
+                                               .push = {(uint32_t)count},
+                                               .work = (double)count});
+}
+
+static bool in_place(sid2_vk_lowering *lowering, const sid2_vk_call *call, int output, int input)
+{
+    const sid2_vk_tensor *to = &call->out[output], *from = &call->in[input];
+    if (!sid2_vk_has(to) || (to->memory == from->memory && to->offset == from->offset)) return true;
+    sid2_vk_refuse(lowering, "%s updates its buffers where they are", sid2_op_name(call->op));
+    return false;
 }
 
 void sid2_vk_lower_adam(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
     const sid2_vk_tensor *in = call->in;
-    for (int i = 0; i < 5; i++)
-        if (call->out[i].memory != in[i].memory || call->out[i].offset != in[i].offset) {
-            sid2_vk_refuse(lowering, "adam updates its buffers where they are");
-            return;
-        }
     sid2_vk_dispatch d = {.shader = SID2_VK_adam,
-                          .tensor = {in[0], in[1], in[2], in[3], in[4], in[5], in[6]}};
-    sid2_vk_emit_each(lowering, &d, sid2_vk_count(&in[0]), true);
+                          .tensor = {in[0], in[1], in[2], in[3], in[4], in[5]},
+                          .constant = {[1] = sid2_vk_has(&call->out[3])}};
+    if (in_place(lowering, call, 0, 0) && in_place(lowering, call, 1, 2) && in_place(lowering, call, 2, 3) &&
+        in_place(lowering, call, 3, 1))
+        sid2_vk_emit_each(lowering, &d, sid2_vk_count(&in[0]), true);
+}
+
+void sid2_vk_lower_ema(sid2_vk_lowering *lowering, const sid2_vk_call *call)
+{
+    const sid2_vk_tensor *in = call->in;
+    sid2_vk_dispatch d = {.shader = SID2_VK_ema, .tensor = {in[0], in[1], in[2], in[3]}};
+    if (in_place(lowering, call, 0, 0)) sid2_vk_emit_each(lowering, &d, sid2_vk_count(&in[0]), true);
 }
