@@ -20,7 +20,7 @@ typedef struct job {
     char directory[4096], digest[33];
     sid2_config *config;
     sid2_device *device;
-    sid2_sampler *sampler;
+    sid2_evaluator *evaluator;
     sid2_dataset *data;
     int count, levels;
     uint8_t *pixels;
@@ -78,9 +78,9 @@ static bool prepare(job *j, sid2_error *err)
     sid2_config_settle_sample(j->config, j->device);
     progress_begin(&j->bar);
     progress_wait(&j->bar, "preparing the device");
-    j->sampler = sid2_sampler_create(j->device, j->config, j->memory, err);
+    j->evaluator = sid2_evaluator_create(j->device, j->config, j->memory, err);
     progress_clear(&j->bar);
-    return j->sampler && sid2_sampler_load(j->sampler, j->directory, !j->raw, err) &&
+    return j->evaluator && sid2_evaluator_load(j->evaluator, j->directory, !j->raw, err) &&
            sid2_checkpoint_digest(j->directory, j->digest, err);
 }
 
@@ -98,8 +98,8 @@ static bool work(job *j, sid2_error *err)
             sid2_eval_point point = {0};
             ok = interrupted()
                      ? sid2_fail(err, SID2_ERR_CANCELLED, "stopped")
-                     : sid2_sampler_evaluate(j->sampler, j->pixels + (size_t)first * bytes, j->labels + first,
-                                             count, (level + 0.5) / j->levels, (uint64_t)first, &point, err);
+                     : sid2_evaluator_run(j->evaluator, j->pixels + (size_t)first * bytes, j->labels + first,
+                                          count, (level + 0.5) / j->levels, (uint64_t)first, &point, err);
             double share = (double)count / j->count;
             sum->logsnr = point.logsnr;
             sum->x_mse += share * point.x_mse;
@@ -182,7 +182,7 @@ int command_eval(int argc, char **argv)
     else if (ok)
         print_table(&j);
     code = ok ? 0 : report_error("eval", &err);
-    sid2_sampler_destroy(j.sampler);
+    sid2_evaluator_destroy(j.evaluator);
     sid2_device_close(j.device);
     sid2_dataset_close(j.data);
     sid2_config_destroy(j.config);

@@ -12,9 +12,9 @@
 
 #include "config.h"
 #include "file.h"
+#include "params.h"
 #include "safetensors.h"
 #include "trainer.h"
-#include "params.h"
 
 enum { PATH_SIZE = 4096 };
 
@@ -94,7 +94,7 @@ static bool save_files(const sid2_trainer *t, const arrays *a, const char *direc
 {
     const sid2_params *params = params_of(t);
     const sid2_params_part weights = {"", a->weights}, ema = {"", a->ema},
-                            optimizer[] = {{"m.", a->m}, {"v.", a->v}};
+                           optimizer[] = {{"m.", a->m}, {"v.", a->v}};
     char path[PATH_SIZE];
     return sid2_config_save(&t->config, join(path, directory, "config.ini"), err) &&
            sid2_params_save(join(path, directory, "ema.safetensors"), params, &ema, 1, err) &&
@@ -135,7 +135,7 @@ bool sid2_trainer_resume(sid2_trainer *t, const char *directory, sid2_error *err
         !arrays_create(&a, params, err))
         return false;
     const sid2_params_part weights = {"", a.weights}, ema = {"", a.ema},
-                            optimizer[] = {{"m.", a.m}, {"v.", a.v}};
+                           optimizer[] = {{"m.", a.m}, {"v.", a.v}};
     bool ok =
         sid2_params_load(join(path, directory, "weights.safetensors"), params, &weights, 1, NULL, err) &&
         sid2_params_load(join(path, directory, "ema.safetensors"), params, &ema, 1, NULL, err) &&
@@ -166,7 +166,7 @@ bool sid2_trainer_warm_start(sid2_trainer *t, const char *directory, sid2_error 
     size_t bytes = (size_t)params->elements * sizeof(float);
     if (initial) memcpy(a.weights, initial, bytes);
     bool ok = initial && sid2_params_load(join(path, directory, "ema.safetensors"), params,
-                                           &(sid2_params_part){"", a.weights}, 1, starts_fresh, err);
+                                          &(sid2_params_part){"", a.weights}, 1, starts_fresh, err);
     if (ok) memcpy(a.ema, a.weights, bytes);
     ok = ok && upload_arrays(t, &a, err);
     free(initial);

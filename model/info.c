@@ -7,6 +7,7 @@
 
 #include "sampling.h"
 #include "training.h"
+#include "uvit.h"
 
 enum { PLANNED_ALIGNMENT = 64 };
 
@@ -77,11 +78,21 @@ static bool describe_network(const sid2_config *config, description *d, sid2_err
     return ok;
 }
 
+static bool plan_sampling(const sid2_config *config, size_t memory, sid2_sampling *sampling, sid2_error *err)
+{
+    bool runs[SID2_PASS_COUNT];
+    int64_t count;
+    sid2_solver_stage *stages = sid2_sampling_stages(config, &count, runs, err);
+    free(stages);
+    return stages && sid2_sampling_plan(config, runs, (int)config->sample_batch, memory, PLANNED_ALIGNMENT,
+                                        sampling, err);
+}
+
 sid2_model_info *sid2_model_describe(const sid2_config *config, size_t memory, sid2_error *err)
 {
     sid2_training training = {0};
     sid2_recipe recipe = sid2_recipe_of(config);
-    sid2_sampling sampling;
+    sid2_sampling sampling = {0};
     description *d = calloc(1, sizeof *d);
     if (!d) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
     if (!sid2_config_check(config, err) || !describe_network(config, d, err) ||
@@ -90,7 +101,7 @@ sid2_model_info *sid2_model_describe(const sid2_config *config, size_t memory, s
                                                   .arena = training.arena,
                                                   .microbatch = training.microbatch},
                             memory, err) ||
-        !sid2_sampling_plan(config, memory, PLANNED_ALIGNMENT, &sampling, err)) {
+        !plan_sampling(config, memory, &sampling, err)) {
         sid2_training_clear(&training);
         free(d);
         return NULL;
@@ -103,6 +114,7 @@ sid2_model_info *sid2_model_describe(const sid2_config *config, size_t memory, s
     info->segments = training.segments;
     info->sample_state_bytes = sampling.state;
     info->sample_arena_bytes = sampling.arena;
+    sid2_sampling_clear(&sampling);
     sid2_training_clear(&training);
     return info;
 }

@@ -6,8 +6,12 @@
 
 #include "device.h"
 
-/* The program of one step without guidance and its graph, to be measured (sid2 bench). Both stay the
- * sampler's. */
+/* The program of one evaluation, without guidance if any is, and its graph, to be measured (sid2 bench). Both stay
+ * the sampler's. */
 sid2_program *sid2_sampler_program(sid2_sampler *sampler, const sid2_graph **graph);
+
+/* What they hold on the device: state and arena as planned, and the device's own workspace. */
+sid2_memory_report sid2_sampler_memory(const sid2_sampler *sampler);
+sid2_memory_report sid2_evaluator_memory(const sid2_evaluator *evaluator);
 
 #endif

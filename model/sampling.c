@@ -3,7 +3,9 @@
 #include "buffers.h"
 #include "philox.h"
 #include "plan.h"
-#include "solver.h"
+#include "uvit.h"
+
+#include <stdlib.h>
 
 static sid2_shape image_shape(const sid2_config *c, int64_t n)
 {
@@ -31,7 +33,7 @@ static sid2_tensor normal(sid2_graph *g, sid2_shape images, uint32_t purpose)
                               sid2_graph_external(g, "seed", SID2_U32, sid2_shape_of(2)), images, purpose);
 }
 
-sid2_graph *sid2_start_graph(const sid2_config *config, int64_t n, sid2_error *err)
+static sid2_graph *start_graph(const sid2_config *config, int64_t n, sid2_error *err)
 {
     sid2_graph *g = create(config, err);
     if (!g) return NULL;
@@ -46,7 +48,7 @@ static void copy(sid2_graph *g, sid2_tensor from, sid2_tensor to)
 
 static const char *const past_names[SID2_MAX_HISTORY] = {"x_hat", "x_hat_before"};
 
-sid2_graph *sid2_sample_graph(const sid2_config *config, int64_t n, bool guided, sid2_error *err)
+static sid2_graph *sample_graph(const sid2_config *config, int64_t n, bool guided, sid2_error *err)
 {
     sid2_graph *g = create(config, err);
     if (!g) return NULL;
@@ -81,7 +83,7 @@ sid2_graph *sid2_sample_graph(const sid2_config *config, int64_t n, bool guided,
     return finish(g, err);
 }
 
-sid2_graph *sid2_finish_graph(const sid2_config *config, int64_t n, sid2_error *err)
+static sid2_graph *finish_graph(const sid2_config *config, int64_t n, sid2_error *err)
 {
     sid2_graph *g = create(config, err);
     if (!g) return NULL;
@@ -90,7 +92,7 @@ sid2_graph *sid2_finish_graph(const sid2_config *config, int64_t n, sid2_error *
     return finish(g, err);
 }
 
-sid2_graph *sid2_error_graph(const sid2_config *config, int64_t n, sid2_error *err)
+static sid2_graph *error_graph(const sid2_config *config, int64_t n, sid2_error *err)
 {
     sid2_graph *g = create(config, err);
     if (!g) return NULL;
@@ -111,24 +113,64 @@ sid2_graph *sid2_error_graph(const sid2_config *config, int64_t n, sid2_error *e
     return finish(g, err);
 }
 
-bool sid2_is_guided(const sid2_config *config)
+sid2_graph *sid2_pass_graph(const sid2_config *config, sid2_pass pass, int64_t n, sid2_error *err)
 {
-    return config->sample_guidance != 1 && config->sample_interval.low <= config->sample_interval.high;
+    switch (pass) {
+    case SID2_PASS_START: return start_graph(config, n, err);
+    case SID2_PASS_FINISH: return finish_graph(config, n, err);
+    case SID2_PASS_ERRORS: return error_graph(config, n, err);
+    default: return sample_graph(config, n, pass == SID2_PASS_GUIDED, err);
+    }
 }
 
-bool sid2_sampling_plan(const sid2_config *config, size_t memory, size_t alignment, sid2_sampling *out,
-                        sid2_error *err)
+/* ---- The plan ---- */
+
+sid2_solver_stage *sid2_sampling_stages(const sid2_config *config, int64_t *count, bool runs[SID2_PASS_COUNT],
+                                        sid2_error *err)
 {
-    if (!sid2_config_check(config, err)) return false;
-    for (int64_t n = config->sample_batch;; n = (n + 1) / 2) {
-        sid2_graph *g = sid2_sample_graph(config, n, sid2_is_guided(config), err);
-        sid2_plan *plan = g ? sid2_plan_create(g, alignment, err) : NULL;
-        size_t images = (size_t)sid2_shape_count(image_shape(config, n));
-        if (plan) *out = (sid2_sampling){(int)n, sid2_externals_bytes((const sid2_graph *const[]){g}, 1) + images, plan->arena_bytes};
-        bool made = plan != NULL;
-        sid2_plan_destroy(plan);
-        sid2_graph_destroy(g);
+    if (!sid2_config_check(config, err)) return NULL;
+    *count = sid2_solver_evaluations(config);
+    sid2_solver_stage *stages = malloc((size_t)*count * sizeof *stages);
+    if (!stages) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
+    sid2_schedule schedule = sid2_schedule_create(config);
+    sid2_solver_plan(&schedule, config, stages);
+    for (int i = 0; i < SID2_PASS_COUNT; i++) runs[i] = i == SID2_PASS_START || i == SID2_PASS_FINISH;
+    for (int64_t i = 0; i < *count; i++) runs[stages[i].guided ? SID2_PASS_GUIDED : SID2_PASS_PLAIN] = true;
+    return stages;
+}
+
+void sid2_sampling_clear(sid2_sampling *sampling)
+{
+    for (int i = 0; i < SID2_PASS_COUNT; i++) sid2_graph_destroy(sampling->graph[i]);
+    *sampling = (sid2_sampling){0};
+}
+
+static bool plan(const sid2_config *config, const bool runs[SID2_PASS_COUNT], size_t alignment,
+                 sid2_sampling *out, sid2_error *err)
+{
+    const sid2_graph *used[SID2_PASS_COUNT];
+    int count = 0;
+    for (int i = 0; i < SID2_PASS_COUNT; i++) {
+        if (!runs[i]) continue;
+        sid2_graph *g = out->graph[i] = sid2_pass_graph(config, (sid2_pass)i, out->batch, err);
+        sid2_plan *own = g ? sid2_plan_create(g, alignment, err) : NULL;
+        if (!own) return false;
+        if (own->arena_bytes > out->arena) out->arena = own->arena_bytes;
+        sid2_plan_destroy(own);
+        used[count++] = g;
+    }
+    out->state = sid2_externals_bytes(used, count);
+    return true;
+}
+
+bool sid2_sampling_plan(const sid2_config *config, const bool runs[SID2_PASS_COUNT], int batch, size_t memory,
+                        size_t alignment, sid2_sampling *out, sid2_error *err)
+{
+    for (;; batch = (batch + 1) / 2) {
+        *out = (sid2_sampling){.batch = batch};
+        bool made = plan(config, runs, alignment, out, err);
+        if (made && (batch == 1 || !memory || out->state + out->arena <= memory)) return true;
+        sid2_sampling_clear(out);
         if (!made) return false;
-        if (n == 1 || !memory || out->state + out->arena <= memory) return true;
     }
 }

@@ -142,28 +142,43 @@ static void labels_and_stops(void **state)
     sid2_sampler_destroy(s);
 }
 
+static sid2_evaluator *make_evaluator(size_t memory, const char *const settings[])
+{
+    sid2_config *config = tiny_config(settings);
+    sid2_evaluator *e = sid2_evaluator_create(device, config, memory, &err);
+    must(e);
+    sid2_eval_point p;
+    uint8_t pixel[BYTES] = {0};
+    assert_false(sid2_evaluator_run(e, pixel, NULL, 1, 0.5, 0, &p, &err));
+    assert_non_null(strstr(err.message, "no weights"));
+    must(sid2_evaluator_load_trainer(e, trained, &err));
+    sid2_config_destroy(config);
+    return e;
+}
+#define EVALUATOR(...) make_evaluator(0, (const char *const[]){__VA_ARGS__, NULL})
+
 /* The errors of evaluation are those of the training loss, and do not depend on the batch. */
 static void evaluation_is_consistent(void **state)
 {
     (void)state;
-    sid2_sampler *a = MAKE("sample.batch=2"), *b = MAKE("sample.batch=5");
+    sid2_evaluator *a = EVALUATOR("sample.batch=2"), *b = EVALUATOR("sample.batch=5");
     uint8_t pixels[7 * BYTES];
     int32_t labels[7];
     make_images(pixels, labels, 7, BYTES, CLASSES, 50);
     labels[3] = -1;
     sid2_eval_point p, q, early, late;
-    must(sid2_sampler_evaluate(a, pixels, labels, 7, 0.4, 1000, &p, &err));
-    must(sid2_sampler_evaluate(b, pixels, labels, 7, 0.4, 1000, &q, &err));
+    must(sid2_evaluator_run(a, pixels, labels, 7, 0.4, 1000, &p, &err));
+    must(sid2_evaluator_run(b, pixels, labels, 7, 0.4, 1000, &q, &err));
     assert_true(fabs(p.x_mse / q.x_mse - 1) < 1e-5);
     assert_true(fabs(p.eps_mse / (exp(p.logsnr) * p.x_mse) - 1) < 1e-12);
     assert_true(fabs(p.v_mse / (p.x_mse + p.eps_mse) - 1) < 1e-12);
     assert_true(p.weighted > 0);
-    must(sid2_sampler_evaluate(a, pixels, labels, 7, 0.1, 1000, &early, &err));
-    must(sid2_sampler_evaluate(a, pixels, labels, 7, 0.9, 1000, &late, &err));
+    must(sid2_evaluator_run(a, pixels, labels, 7, 0.1, 1000, &early, &err));
+    must(sid2_evaluator_run(a, pixels, labels, 7, 0.9, 1000, &late, &err));
     assert_true(early.x_mse < late.x_mse && early.logsnr > late.logsnr);
-    assert_false(sid2_sampler_evaluate(a, pixels, labels, 0, 0.5, 0, &p, &err));
-    sid2_sampler_destroy(a);
-    sid2_sampler_destroy(b);
+    assert_false(sid2_evaluator_run(a, pixels, labels, 0, 0.5, 0, &p, &err));
+    sid2_evaluator_destroy(a);
+    sid2_evaluator_destroy(b);
 }
 
 static void a_model_without_classes(void **state)

@@ -1,4 +1,5 @@
-/* Sampling: from seeds to images. A seed is an image, whatever the batch and the device. */
+/* Sampling: from seeds to images. A seed is an image, whatever the batch and the device. And evaluation: how far off
+ * the network is on given images. */
 #ifndef SID2_SAMPLE_H
 #define SID2_SAMPLE_H
 
@@ -10,7 +11,9 @@ extern "C" {
 
 typedef struct sid2_sampler sid2_sampler;
 
-/* Where the sample.* keys of the configuration give steps, sampler, guidance, interval, batch. */
+/* Where the sample.* keys of the configuration give steps, sampler, guidance, interval, batch. memory: limit in bytes on
+ * everything that it holds on the device (0: none); the batch shrinks until that fits, or the error says what one
+ * image would need. */
 SID2_API sid2_sampler *sid2_sampler_create(sid2_device *device, const sid2_config *config, size_t memory,
                                            sid2_error *err);
 SID2_API void sid2_sampler_destroy(sid2_sampler *sampler);
@@ -20,7 +23,7 @@ SID2_API bool sid2_sampler_load(sid2_sampler *sampler, const char *directory, bo
 SID2_API bool sid2_sampler_load_trainer(sid2_sampler *sampler, sid2_trainer *trainer, sid2_error *err);
 
 typedef struct sid2_sample_progress {
-    int step, steps;          /* of the current batch */
+    int step, steps;          /* of the current batch; a step may be told of once an evaluation */
     int images, total;        /* finished, asked for */
     int64_t evaluations;      /* network passes over one image so far */
     int64_t full_evaluations; /* what guidance at every step would have cost */
@@ -31,15 +34,28 @@ typedef bool (*sid2_sample_callback)(void *user, const sid2_sample_progress *pro
  * no classes all become -1). The result does not depend on sample.batch. pixels: count x H x W x C. */
 SID2_API bool sid2_sampler_run(sid2_sampler *sampler, const uint64_t *seeds, int32_t *labels, int count,
                                uint8_t *pixels, sid2_sample_callback callback, void *user, sid2_error *err);
-/* Unweighted errors of the EMA weights on given images at one logSNR: mean |x-xhat|^2 and mean
- * |eps-epshat|^2, and the training loss there. `first_sample` keys the noise. */
+
+/* ---- Evaluation ---- */
+typedef struct sid2_evaluator sid2_evaluator;
+
+/* At most sample.batch images at a time, as many as `memory` (bytes, 0: no limit) allows. */
+SID2_API sid2_evaluator *sid2_evaluator_create(sid2_device *device, const sid2_config *config, size_t memory,
+                                               sid2_error *err);
+SID2_API void sid2_evaluator_destroy(sid2_evaluator *evaluator);
+/* As those of a sampler. */
+SID2_API bool sid2_evaluator_load(sid2_evaluator *evaluator, const char *directory, bool ema,
+                                  sid2_error *err);
+SID2_API bool sid2_evaluator_load_trainer(sid2_evaluator *evaluator, sid2_trainer *trainer, sid2_error *err);
+/* Unweighted errors at one logSNR, means over images and elements: |x-xhat|^2, |eps-epshat|^2 and |v-vhat|^2, and the
+ * training loss there. */
 typedef struct sid2_eval_point {
     double logsnr, x_mse, eps_mse, v_mse, weighted;
 } sid2_eval_point;
-/* Errors of the loaded weights on given images at one noise level (see sid2_eval_point). */
-SID2_API bool sid2_sampler_evaluate(sid2_sampler *sampler, const uint8_t *pixels, const int32_t *labels,
-                                    int count, double t, uint64_t first_sample, sid2_eval_point *point,
-                                    sid2_error *err);
+/* Of the loaded weights on given images, at the noise level of time t; label -1: none. `first_sample` keys the
+ * noise. */
+SID2_API bool sid2_evaluator_run(sid2_evaluator *evaluator, const uint8_t *pixels, const int32_t *labels,
+                                 int count, double t, uint64_t first_sample, sid2_eval_point *point,
+                                 sid2_error *err);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,48 @@
+/* Inside model/: a network that is asked and not trained, on a device with all that one batch of images needs. What
+ * samplers and evaluators share. */
+#ifndef SID2_INFERENCE_H
+#define SID2_INFERENCE_H
+
+#include <sid2/train.h>
+
+#include "buffers.h"
+#include "sampling.h"
+#include "schedule.h"
+
+typedef struct sid2_inference {
+    sid2_config config;
+    sid2_schedule schedule;
+    sid2_sampling plan;
+    sid2_program *program[SID2_PASS_COUNT]; /* of the plan's graphs */
+    sid2_buffers buffers;
+    bool loaded;
+    size_t image_bytes; /* of one image */
+} sid2_inference;
+
+/* Plans and makes the passes that run, at most sample.batch images at a time, fewer where `memory` (bytes, 0: no
+ * limit) takes it; `doing` is for the message where not even one fits: "sampling". */
+bool sid2_inference_open(sid2_inference *inference, sid2_device *device, const sid2_config *config,
+                         const bool runs[SID2_PASS_COUNT], size_t memory, const char *doing, sid2_error *err);
+void sid2_inference_close(sid2_inference *inference);
+/* What it holds on the device; state and arena are those of the plan. */
+sid2_memory_report sid2_inference_memory(const sid2_inference *inference);
+
+bool sid2_inference_load(sid2_inference *inference, const char *directory, bool ema, sid2_error *err);
+bool sid2_inference_load_trainer(sid2_inference *inference, sid2_trainer *trainer, sid2_error *err);
+bool sid2_inference_is_loaded(const sid2_inference *inference, sid2_error *err);
+
+/* One number for every image of the batch, rounded once. */
+bool sid2_inference_upload(sid2_inference *inference, const char *name, double value, sid2_error *err);
+/* Labels (-1: none, the table's last row) and seeds of images first .. first + batch; past the end, the last is
+ * repeated. */
+bool sid2_inference_upload_images(sid2_inference *inference, const uint64_t *seeds, const int32_t *labels,
+                                  int first, int count, sid2_error *err);
+/* The key of the random numbers of what runs next: 0 for starting noise and evaluation, and 1 + its number for the
+ * noise of a sampler's evaluation. */
+bool sid2_inference_upload_key(sid2_inference *inference, uint32_t high, sid2_error *err);
+bool sid2_inference_run(sid2_inference *inference, sid2_pass pass, sid2_error *err);
+
+/* The low word of that key, and the whole key of drawn labels; the sample number is the image's seed. */
+enum { SID2_SAMPLE_KEY = 0x53694432 };
+
+#endif
