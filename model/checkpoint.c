@@ -56,96 +56,36 @@ static bool load_state(const char *path, uint64_t *steps, uint64_t *images, sid2
 
 /* ---- Trainer ---- */
 
-/* The four arrays of a trainer's state, on the host. */
-typedef struct arrays {
-    float *weights, *ema, *m, *v;
-} arrays;
-
-static const sid2_params *params_of(const sid2_trainer *t) { return t->states[0].params; }
-
-static const char *const array_names[] = {"weights", "ema", "m", "v"};
-
-static bool arrays_create(arrays *a, const sid2_params *params, sid2_error *err)
+static bool save_files(const sid2_trainer *t, const char *directory, sid2_error *err)
 {
-    float **const slot[] = {&a->weights, &a->ema, &a->m, &a->v};
-    float *block = calloc((size_t)params->elements * 4, sizeof *block);
-    for (int i = 0; i < 4; i++) *slot[i] = block ? block + i * params->elements : NULL;
-    return block || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
-}
-
-static void arrays_destroy(arrays *a) { free(a->weights); }
-
-static bool upload_arrays(sid2_trainer *t, const arrays *a, sid2_error *err)
-{
-    const sid2_params *params = params_of(t);
-    float *zero = calloc((size_t)params->elements, sizeof *zero);
-    bool ok = (zero || sid2_fail(err, SID2_ERR_MEMORY, "out of memory")) &&
-              sid2_state_upload(&t->states[0], "weights", a->weights, err) &&
-              sid2_buffers_upload(&t->buffers, "ema", a->ema, err) &&
-              sid2_buffers_upload(&t->buffers, "m", a->m, err) &&
-              sid2_buffers_upload(&t->buffers, "v", a->v, err) &&
-              sid2_buffers_upload(&t->buffers, "grads", zero, err); /* a failed step may have left some */
-    free(zero);
-    t->broken = !ok;
-    return ok;
-}
-
-static bool save_files(const sid2_trainer *t, const arrays *a, const char *directory, sid2_error *err)
-{
-    const sid2_params *params = params_of(t);
-    const sid2_params_part weights = {"", a->weights}, ema = {"", a->ema},
-                           optimizer[] = {{"m.", a->m}, {"v.", a->v}};
     char path[PATH_SIZE];
-    return sid2_config_save(&t->config, join(path, directory, "config.ini"), err) &&
-           sid2_params_save(join(path, directory, "ema.safetensors"), params, &ema, 1, err) &&
-           sid2_params_save(join(path, directory, "weights.safetensors"), params, &weights, 1, err) &&
-           sid2_params_save(join(path, directory, "optimizer.safetensors"), params, optimizer, 2, err) &&
-           save_state(t, join(path, directory, "state.json"), err);
+    bool ok = sid2_config_save(&t->config, join(path, directory, "config.ini"), err);
+    for (int i = 0; ok && i < t->recipe.state_count; i++) ok = sid2_state_save(&t->states[i], directory, err);
+    return ok && save_state(t, join(path, directory, "state.json"), err);
 }
 
 bool sid2_trainer_save(sid2_trainer *t, const char *directory, sid2_error *err)
 {
     if (t->broken)
         return sid2_fail(err, SID2_ERR_USAGE, "%s: the weights after a failed step are not saved", directory);
-    arrays a;
     sid2_atomic_directory folder;
-    if (!arrays_create(&a, params_of(t), err)) return false;
-    float *const host[] = {a.weights, a.ema, a.m, a.v};
-    bool ok = true;
-    for (int i = 0; ok && i < 4; i++) ok = sid2_buffers_download(&t->buffers, array_names[i], host[i], err);
-    ok = ok && sid2_atomic_directory_open(&folder, directory, err);
-    if (ok) {
-        ok = save_files(t, &a, folder.temporary, err);
-        if (ok)
-            ok = sid2_atomic_directory_commit(&folder, err);
-        else
-            sid2_atomic_directory_discard(&folder);
-    }
-    arrays_destroy(&a);
-    return ok;
+    if (!sid2_atomic_directory_open(&folder, directory, err)) return false;
+    if (save_files(t, folder.temporary, err)) return sid2_atomic_directory_commit(&folder, err);
+    sid2_atomic_directory_discard(&folder);
+    return false;
 }
 
 bool sid2_trainer_resume(sid2_trainer *t, const char *directory, sid2_error *err)
 {
-    const sid2_params *params = params_of(t);
     char path[PATH_SIZE];
     uint64_t steps = 0, images = 0;
-    arrays a;
-    if (!load_state(join(path, directory, "state.json"), &steps, &images, err) ||
-        !arrays_create(&a, params, err))
+    if (!load_state(join(path, directory, "state.json"), &steps, &images, err)) return false;
+    for (int i = 0; i < t->recipe.state_count; i++) {
+        if (sid2_state_load(&t->states[i], directory, err)) continue;
+        t->broken |= i > 0 || t->states[i].torn; /* states of two moments */
         return false;
-    const sid2_params_part weights = {"", a.weights}, ema = {"", a.ema},
-                           optimizer[] = {{"m.", a.m}, {"v.", a.v}};
-    bool ok =
-        sid2_params_load(join(path, directory, "weights.safetensors"), params, &weights, 1, NULL, err) &&
-        sid2_params_load(join(path, directory, "ema.safetensors"), params, &ema, 1, NULL, err) &&
-        sid2_params_load(join(path, directory, "optimizer.safetensors"), params, optimizer, 2, NULL, err) &&
-        upload_arrays(t, &a, err);
-    arrays_destroy(&a);
-    if (!ok) return false;
-    t->steps = steps;
-    t->images = images;
-    t->states[0].updates = steps;
+    }
+    sid2_trainer_set_steps(t, steps, images);
     return true;
 }
 
@@ -158,21 +98,16 @@ static bool starts_fresh(const char *name)
 
 bool sid2_trainer_warm_start(sid2_trainer *t, const char *directory, sid2_error *err)
 {
-    const sid2_params *params = params_of(t);
     char path[PATH_SIZE];
-    arrays a;
-    if (!arrays_create(&a, params, err)) return false;
-    float *initial = sid2_params_initial(params, (uint64_t)t->config.train_seed, err);
-    size_t bytes = (size_t)params->elements * sizeof(float);
-    if (initial) memcpy(a.weights, initial, bytes);
-    bool ok = initial && sid2_params_load(join(path, directory, "ema.safetensors"), params,
-                                          &(sid2_params_part){"", a.weights}, 1, starts_fresh, err);
-    if (ok) memcpy(a.ema, a.weights, bytes);
-    ok = ok && upload_arrays(t, &a, err);
-    free(initial);
-    arrays_destroy(&a);
-    if (ok) t->steps = t->images = t->states[0].updates = 0;
-    return ok;
+    join(path, directory, "ema.safetensors");
+    for (int i = 0; i < t->recipe.state_count; i++) {
+        if (sid2_state_warm_start(&t->states[i], path, (uint64_t)t->config.train_seed, starts_fresh, err))
+            continue;
+        t->broken |= i > 0 || t->states[i].torn;
+        return false;
+    }
+    sid2_trainer_set_steps(t, 0, 0);
+    return true;
 }
 
 /* ---- Directories ---- */

@@ -40,6 +40,7 @@ typedef struct sid2_state {
     sid2_graph *update_graph;  /* NULL where frozen */
     sid2_program *update;
     uint64_t updates; /* done */
+    bool torn;        /* a load failed half-way: neither the old numbers nor the new */
 } sid2_state;
 
 /* Bytes on a device beside weights and gradients, which graphs have as externals. */
@@ -59,6 +60,27 @@ bool sid2_state_set(sid2_state *state, const float *weights, sid2_error *err);
 /* Gradients and moments to zero, as they are at first; no updates done. */
 bool sid2_state_reset(sid2_state *state, sid2_error *err);
 
+/* ---- Files ----
+ * A state is an average a file, "ema.safetensors", then "weights.safetensors" and "optimizer.safetensors" with
+ * both moments; of the set "teacher", "teacher.weights.safetensors". */
+enum { SID2_MAX_STATE_FILES = SID2_MAX_AVERAGES + 2 };
+
+typedef struct sid2_state_file {
+    char name[128];
+    const char *array[2], *prefix[2]; /* what it holds, and what goes before the parameters' names */
+    int arrays;
+} sid2_state_file;
+
+int sid2_state_files(const sid2_state_rule *rule, sid2_state_file files[SID2_MAX_STATE_FILES]);
+bool sid2_state_save(const sid2_state *state, const char *directory, sid2_error *err);
+/* A damaged file leaves the state as it was. Afterwards the updates are counted from 0. */
+bool sid2_state_load(sid2_state *state, const char *directory, sid2_error *err);
+/* Weights and averages from one file, everything else as at first; what the file lacks, or has in another shape, and
+ * `starts_fresh` allows, comes from the seed. */
+bool sid2_state_warm_start(sid2_state *state, const char *path, uint64_t seed,
+                           bool (*starts_fresh)(const char *name), sid2_error *err);
+
+/* ---- The update ---- */
 /* One update from the gradients, which are zero then. Waits for the device; *norm: of the gradients. Where that is
  * not finite, nothing has changed, gradients included. */
 bool sid2_state_update(sid2_state *state, const sid2_config *config, double learning_rate, float *norm,

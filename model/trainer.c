@@ -131,6 +131,23 @@ void sid2_trainer_destroy(sid2_trainer *t)
     free(t);
 }
 
+/* The turns of an objective among the first `steps`. */
+static uint64_t turns(const sid2_recipe *recipe, int objective, uint64_t steps)
+{
+    uint64_t count = (uint64_t)recipe->objective_count;
+    return (steps + count - 1 - (uint64_t)objective) / count;
+}
+
+void sid2_trainer_set_steps(sid2_trainer *t, uint64_t steps, uint64_t images)
+{
+    t->steps = steps;
+    t->images = images;
+    t->broken = false;
+    for (int i = 0; i < t->recipe.state_count; i++) t->states[i].updates = 0;
+    for (int i = 0; i < t->recipe.objective_count; i++)
+        state_of(t, t->recipe.objectives[i]->trains)->updates += turns(&t->recipe, i, steps);
+}
+
 uint64_t sid2_trainer_steps(const sid2_trainer *t) { return t->steps; }
 uint64_t sid2_trainer_images(const sid2_trainer *t) { return t->images; }
 

@@ -25,5 +25,7 @@ sid2_program *sid2_trainer_program(sid2_trainer *trainer, const sid2_graph **gra
 /* The same with a recipe that no configuration asks for. */
 sid2_trainer *sid2_trainer_create_recipe(sid2_device *device, const sid2_config *config,
                                          const sid2_recipe *recipe, size_t memory, sid2_error *err);
+/* A whole state from elsewhere: so many steps are done. */
+void sid2_trainer_set_steps(sid2_trainer *trainer, uint64_t steps, uint64_t images);
 
 #endif
