@@ -44,6 +44,7 @@ static bool add(sid2_archive *a, const char *name, zip_source_t *source, sid2_er
 
 bool sid2_archive_add_bytes(sid2_archive *a, const char *name, void *bytes, size_t size, sid2_error *err)
 {
+    if (!size) free(bytes), bytes = NULL; /* which libzip would forget */
     zip_source_t *source = zip_source_buffer(a->zip, bytes, size, 1);
     if (source) return add(a, name, source, err);
     free(bytes);
