@@ -84,7 +84,7 @@ static bool time_product(sid2_device *device, const product *p, sid2_dtype type,
     ok = ok && (buffer[3] = sid2_buffer_create(device, 64, err)); /* for the empty flat buffers */
     static const char *const flat[] = {"weights", "weights_low", "grads"};
     for (int i = 0; i < 3; i++) bindings[3 + i] = (sid2_binding){flat[i], buffer[3]};
-    ok = ok && (program = sid2_program_create(device, graph, bindings, 6, err)) &&
+    ok = ok && (program = sid2_program_create(device, graph, NULL, bindings, 6, err)) &&
          time_program(program, buffer[p->op == SID2_OP_conv2d_wgrad ? 1 : 2], seconds, err);
     sid2_program_destroy(program);
     for (int i = 0; i < 4; i++) sid2_buffer_destroy(buffer[i]);

@@ -300,7 +300,7 @@ static bool start_operator(bench *b, const json_t *request, const char *dtype, s
     for (int32_t s = 0; s < g->params_count; s++)
         for (int32_t p = 0; p < g->params[s].count; p++)
             b->parameters += (double)sid2_shape_count(g->params[s].item[p].shape);
-    return (b->program = sid2_program_create(b->device, g, bindings, b->buffer_count, err)) != NULL;
+    return (b->program = sid2_program_create(b->device, g, NULL, bindings, b->buffer_count, err)) != NULL;
 }
 
 static bool start(bench *b, const json_t *request, sid2_error *err)

@@ -91,7 +91,7 @@ bool sid2_buffers_download(const sid2_buffers *buffers, const char *name, void *
 sid2_program *sid2_buffers_program(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err)
 {
     if (!provide(buffers, graph, err)) return NULL;
-    return sid2_program_create(buffers->device, graph, buffers->item, buffers->count, err);
+    return sid2_program_create(buffers->device, graph, NULL, buffers->item, buffers->count, err);
 }
 
 static bool is_counted(const sid2_graph *const *graphs, int count, const char *name)

@@ -13,12 +13,39 @@ struct sid2_device {
     size_t used;
 };
 
+/* Scratch that some program could not share any more lives on for those that use it. */
+typedef struct scratch {
+    void *handle;
+    size_t bytes;
+    struct scratch *smaller;
+} scratch;
+
+struct sid2_arena {
+    sid2_device *device;
+    size_t room, bytes; /* for activations; held */
+    void **pieces;      /* of `span` bytes, the last one shorter */
+    size_t span;
+    int piece_count;
+    scratch *scratch; /* the largest first */
+};
+
+/* Something that a node of a section writes. */
+typedef struct written {
+    sid2_buffer *buffer;
+    int section;
+} written;
+
 struct sid2_program {
     sid2_device *device;
+    const sid2_graph *graph;
     sid2_plan *plan;
+    sid2_arena *arena, *own; /* own: NULL where it is shared */
+    sid2_steps steps;
+    int next;                 /* section to run */
+    int stop[SID2_MAX_STOPS]; /* sections before each of the graph's stops */
     void *self;
-    size_t bytes;          /* arena and workspace */
-    sid2_buffer **written; /* the buffers some node writes */
+    size_t bytes; /* beside the arena */
+    written *written;
     int written_count;
 };
 
@@ -121,7 +148,7 @@ sid2_buffer *sid2_buffer_create(sid2_device *device, size_t bytes, sid2_error *e
     sid2_buffer *buffer = calloc(1, sizeof *buffer);
     if (!buffer) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a buffer"), NULL;
     *buffer = (sid2_buffer){.device = device, .bytes = bytes};
-    buffer->handle = device->backend->alloc(device->self, bytes, err);
+    buffer->handle = device->backend->alloc(device->self, bytes, "a buffer", true, err);
     if (!buffer->handle) {
         free(buffer);
         return NULL;
@@ -168,6 +195,84 @@ bool sid2_buffer_download_later(const sid2_buffer *buffer, size_t offset, void *
     return in_range(buffer, offset, bytes, err) &&
            device->backend->download_later(device->self, buffer->handle, offset, to, bytes, err);
 }
+
+/* ---- Arenas ---- */
+
+/* Tensors lie within pieces, or begin with one: plan.h. */
+static size_t span_of(const sid2_device *device, size_t bytes)
+{
+    size_t most = device->backend->largest ? device->backend->largest(device->self) : SIZE_MAX;
+    if (bytes <= most) return bytes ? bytes : 1;
+    return most < SID2_ARENA_PIECE ? SID2_ARENA_PIECE : most - most % SID2_ARENA_PIECE;
+}
+
+static sid2_arena *create_arena(sid2_device *device, size_t bytes, sid2_error *err)
+{
+    sid2_arena *arena = calloc(1, sizeof *arena);
+    size_t span = span_of(device, bytes), count = bytes ? (bytes + span - 1) / span : 1;
+    if (arena) *arena = (sid2_arena){.device = device, .room = bytes, .span = span};
+    if (!arena || !(arena->pieces = calloc(count, sizeof *arena->pieces))) {
+        free(arena);
+        return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for an arena"), NULL;
+    }
+    for (size_t left = bytes; (size_t)arena->piece_count < count; arena->piece_count++) {
+        size_t piece = left < span ? left : span;
+        void *handle = device->backend->alloc(device->self, piece, "the arena of activations", false, err);
+        if (!handle) return sid2_arena_destroy(arena), NULL;
+        arena->pieces[arena->piece_count] = handle;
+        arena->bytes += piece;
+        device->used += piece;
+        left -= piece;
+    }
+    return arena;
+}
+
+sid2_arena *sid2_arena_create(sid2_device *device, const sid2_graph *const *graphs, int count,
+                              sid2_error *err)
+{
+    size_t most = 0;
+    for (int i = 0; i < count; i++) {
+        sid2_plan *plan = sid2_plan_create(graphs[i], sid2_device_alignment(device), err);
+        if (!plan) return NULL;
+        if (plan->arena_bytes > most) most = plan->arena_bytes;
+        sid2_plan_destroy(plan);
+    }
+    return create_arena(device, most, err);
+}
+
+bool sid2_arena_scratch(sid2_arena *arena, size_t bytes, void **handle, sid2_error *err)
+{
+    sid2_device *device = arena->device;
+    if (bytes && (!arena->scratch || arena->scratch->bytes < bytes)) {
+        scratch *larger = calloc(1, sizeof *larger);
+        if (!larger) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for scratch");
+        *larger = (scratch){device->backend->alloc(device->self, bytes, "scratch", false, err), bytes,
+                            arena->scratch};
+        if (!larger->handle) return free(larger), false;
+        arena->scratch = larger;
+        arena->bytes += bytes;
+        device->used += bytes;
+    }
+    *handle = bytes ? arena->scratch->handle : NULL;
+    return true;
+}
+
+void sid2_arena_destroy(sid2_arena *arena)
+{
+    if (!arena) return;
+    sid2_device *device = arena->device;
+    for (int i = 0; i < arena->piece_count; i++) device->backend->free(device->self, arena->pieces[i]);
+    for (scratch *s = arena->scratch, *next; s; s = next) {
+        next = s->smaller;
+        device->backend->free(device->self, s->handle);
+        free(s);
+    }
+    device->used -= arena->bytes;
+    free(arena->pieces);
+    free(arena);
+}
+
+size_t sid2_arena_bytes(const sid2_arena *arena) { return arena->bytes; }
 
 /* ---- Programs ---- */
 
@@ -216,48 +321,114 @@ static bool all_supported(const sid2_device *device, const sid2_graph *g, sid2_e
     return true;
 }
 
-/* Remembers each buffer that a node writes, once. */
-static void note_writes(sid2_program *program, const sid2_graph *g, sid2_buffer *const *externals)
+/* Remembers each buffer that a section writes, once. */
+static bool note_writes(sid2_program *program, const sid2_graph *g, sid2_buffer *const *externals,
+                        int binding_count, sid2_error *err)
 {
-    for (int32_t i = 0; i < g->node_count; i++)
+    const sid2_steps *steps = &program->steps;
+    program->written = calloc((size_t)(binding_count * steps->section_count) + 1, sizeof(written));
+    if (!program->written) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory preparing a program");
+    int section = 0;
+    for (int32_t i = 0; i < g->node_count; i++) {
+        section += i == steps->section_end[section];
         for (int k = 0; k < SID2_MAX_OUTPUTS; k++) {
             sid2_tensor t = g->nodes[i].out[k];
             if (t == SID2_NONE || !g->tensors[t].external) continue;
-            sid2_buffer *buffer = externals[g->tensors[t].base == SID2_NONE ? t : g->tensors[t].base];
+            sid2_buffer *buffer = externals[sid2_graph_base(g, t)];
             bool known = false;
-            for (int j = 0; j < program->written_count; j++) known |= program->written[j] == buffer;
-            if (!known) program->written[program->written_count++] = buffer;
+            for (int j = 0; j < program->written_count; j++)
+                known |= program->written[j].buffer == buffer && program->written[j].section == section;
+            if (!known) program->written[program->written_count++] = (written){buffer, section};
         }
+    }
+    return true;
 }
 
-sid2_program *sid2_program_create(sid2_device *device, const sid2_graph *g, const sid2_binding *bindings,
-                                  int binding_count, sid2_error *err)
+static bool bind_steps(sid2_program *program, const sid2_graph *g, sid2_buffer *const *externals,
+                       sid2_error *err)
 {
+    size_t count = (size_t)g->tensor_count + 1;
+    void **handle = calloc(count, sizeof *handle);
+    uint64_t **version = calloc(count, sizeof *version);
+    bool ok = handle && version;
+    for (sid2_tensor t = 0; ok && t < g->tensor_count; t++) {
+        if (!externals[t]) continue;
+        handle[t] = externals[t]->handle;
+        version[t] = &externals[t]->version;
+    }
+    const sid2_memory_map map = {program->device->backend->addresses, program->arena->pieces,
+                                 program->arena->span, handle, version};
+    ok = ok ? sid2_steps_bind(&program->steps, g, program->plan, &map, err)
+            : sid2_fail(err, SID2_ERR_MEMORY, "out of memory preparing a program");
+    for (int s = 0; ok && s < g->stop_count; s++) {
+        int32_t at = sid2_graph_stop_at(g, g->stops[s].name);
+        while (sid2_steps_first(&program->steps, program->stop[s]) < at) program->stop[s]++;
+    }
+    free(handle);
+    free(version);
+    return ok;
+}
+
+/* The arena it was given, if that is large enough, or its own. */
+static bool find_arena(sid2_program *program, sid2_arena *given, sid2_error *err)
+{
+    size_t bytes = program->plan->arena_bytes;
+    program->arena = given ? given : (program->own = create_arena(program->device, bytes, err));
+    if (!program->arena) return false;
+    return bytes <= program->arena->room ||
+           sid2_fail(err, SID2_ERR_INTERNAL, "a program of %zu bytes does not fit into an arena of %zu",
+                     bytes, given->room);
+}
+
+sid2_program *sid2_program_create(sid2_device *device, const sid2_graph *g, sid2_arena *arena,
+                                  const sid2_binding *bindings, int binding_count, sid2_error *err)
+{
+    const sid2_backend *backend = device->backend;
     sid2_program *program = calloc(1, sizeof *program);
     sid2_buffer **externals = calloc((size_t)g->tensor_count + 1, sizeof *externals);
-    if (program) program->written = calloc((size_t)binding_count + 1, sizeof *program->written);
-    bool ok = program && externals && program->written;
+    bool ok = program && externals;
     if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "out of memory preparing a program");
-    if (ok) program->device = device;
+    if (ok) program->device = device, program->graph = g;
     ok = ok && all_supported(device, g, err) && bind(g, bindings, binding_count, externals, err) &&
-         (program->plan = sid2_plan_create(g, device->backend->alignment(device->self), err)) &&
-         (program->self = device->backend->compile(device->self, g, program->plan, externals, err));
-    if (ok) {
-        note_writes(program, g, externals);
-        program->bytes = program->plan->arena_bytes + device->backend->workspace(device->self, program->self);
-        device->used += program->bytes;
-    }
+         (program->plan = sid2_plan_create(g, backend->alignment(device->self), err)) &&
+         find_arena(program, arena, err) && bind_steps(program, g, externals, err) &&
+         note_writes(program, g, externals, binding_count, err) &&
+         (program->self = backend->compile(device->self, &program->steps, program->arena, err));
     free(externals);
-    if (ok) return program;
-    sid2_program_destroy(program);
-    return NULL;
+    if (!ok) return sid2_program_destroy(program), NULL;
+    program->bytes = backend->workspace(device->self, program->self);
+    device->used += program->bytes;
+    return program;
+}
+
+static bool run_sections(sid2_program *program, int end, sid2_error *err)
+{
+    bool ok = true;
+    for (; ok && program->next < end; program->next++) {
+        ok = program->device->backend->run(program->device->self, program->self, program->next, err);
+        for (int i = 0; i < program->written_count; i++)
+            program->written[i].buffer->version += program->written[i].section == program->next;
+    }
+    if (!ok) program->next = 0;
+    return ok;
 }
 
 bool sid2_program_run(sid2_program *program, sid2_error *err)
 {
-    bool ok = program->device->backend->run(program->device->self, program->self, err);
-    for (int i = 0; i < program->written_count; i++) program->written[i]->version++;
+    bool ok = run_sections(program, program->steps.section_count, err);
+    program->next = 0;
     return ok;
+}
+
+bool sid2_program_run_to(sid2_program *program, const char *name, sid2_error *err)
+{
+    const sid2_graph *g = program->graph;
+    for (int s = 0; s < g->stop_count; s++) {
+        if (strcmp(g->stops[s].name, name) != 0) continue;
+        if (program->stop[s] >= program->next) return run_sections(program, program->stop[s], err);
+        return sid2_fail(err, SID2_ERR_INTERNAL, "the program has passed its stop '%s'", name);
+    }
+    return sid2_fail(err, SID2_ERR_INTERNAL, "the program has no stop '%s'", name);
 }
 
 void sid2_program_destroy(sid2_program *program)
@@ -265,6 +436,8 @@ void sid2_program_destroy(sid2_program *program)
     if (!program) return;
     if (program->self) program->device->backend->destroy(program->device->self, program->self);
     if (program->device) program->device->used -= program->bytes;
+    sid2_steps_free(&program->steps);
+    sid2_arena_destroy(program->own);
     sid2_plan_destroy(program->plan);
     free(program->written);
     free(program);
@@ -274,7 +447,7 @@ const sid2_plan *sid2_program_plan(const sid2_program *program) { return program
 
 size_t sid2_program_workspace(const sid2_program *program)
 {
-    return program->device->backend->workspace(program->device->self, program->self);
+    return program->bytes + (program->own ? program->own->bytes - program->own->room : 0);
 }
 
 const sid2_node_time *sid2_program_profile(sid2_program *program)

@@ -1,16 +1,18 @@
 /* Devices: the one interface between sid2 and whatever computes.
  *
  * A backend fills a sid2_backend; nothing above core knows which. A *device* owns *buffers*; a graph and
- * its plan compile to a *program* on a device with its externals bound to buffers; running it is one call.
+ * its plan compile to a *program* on a device, with its externals bound to buffers and its activations in an
+ * *arena*; running it is one call.
  * A device is used from one thread at a time. */
 #ifndef SID2_CORE_DEVICE_H
 #define SID2_CORE_DEVICE_H
 
 #include <sid2/device.h>
 
-#include "plan.h"
+#include "call.h"
 
 typedef struct sid2_buffer sid2_buffer;
+typedef struct sid2_arena sid2_arena;
 typedef struct sid2_program sid2_program;
 
 /* Memory on a device. `version` counts writes, so that a program can keep a packed copy of weights. */
@@ -41,21 +43,25 @@ typedef struct sid2_backend {
     bool (*keep_blocks)(int index, const char *name, sid2_error *err);
     void *(*open)(int index, const sid2_device_options *options, sid2_error *err);
     void (*close)(void *self);
+    bool addresses;                  /* handles of memory are addresses */
     size_t (*alignment)(void *self); /* of tensors in the arena, bytes */
+    size_t (*largest)(void *self);   /* allocation, bytes; NULL: any */
     bool (*supports)(void *self, sid2_op op, sid2_dtype compute);
-    void *(*alloc)(void *self, size_t bytes, sid2_error *err); /* zero-filled */
-    void (*free)(void *self, void *handle);
+    /* A handle of memory, zero-filled where that is asked for. `what` is for messages: "a buffer". */
+    void *(*alloc)(void *self, size_t bytes, const char *what, bool zero, sid2_error *err);
+    void (*free)(void *self, void *handle); /* waits for whatever uses it */
     bool (*upload)(void *self, void *handle, size_t offset, const void *from, size_t bytes, sid2_error *err);
     bool (*download)(void *self, const void *handle, size_t offset, void *to, size_t bytes, sid2_error *err);
     /* The buffer's bytes as of now, but `to` is filled only by the next download. NULL: where a download
      * costs nothing. */
     bool (*download_later)(void *self, const void *handle, size_t offset, void *to, size_t bytes,
                            sid2_error *err);
-    /* externals[i] is the buffer of tensor i where that is an external that is no view, else NULL. */
-    void *(*compile)(void *self, const sid2_graph *graph, const sid2_plan *plan,
-                     sid2_buffer *const *externals, sid2_error *err);
-    bool (*run)(void *self, void *program, sid2_error *err);
-    /* Bytes beside the plan's arena: prepared primitives, packed weights, scratch. */
+    /* Prepares bound steps, which live as long as the program; whoever needs them no more may free them. Scratch
+     * comes from the arena. */
+    void *(*compile)(void *self, sid2_steps *steps, sid2_arena *arena, sid2_error *err);
+    /* One section of the steps; they are run in turn. */
+    bool (*run)(void *self, void *program, int section, sid2_error *err);
+    /* Bytes beside the arena: prepared primitives, packed weights. */
     size_t (*workspace)(void *self, void *program);
     /* Switches timing on and returns one entry a node; valid until destroy. */
     const sid2_node_time *(*profile)(void *self, void *program);
@@ -79,18 +85,37 @@ bool sid2_buffer_download(const sid2_buffer *buffer, size_t offset, void *to, si
 bool sid2_buffer_download_later(const sid2_buffer *buffer, size_t offset, void *to, size_t bytes,
                                 sid2_error *err);
 
+/* Memory for activations and scratch, for programs that never run at the same time: what one leaves there means
+ * nothing to the next. Large enough for each of `graphs`; a program that wants more scratch than those before it
+ * adds it. To be destroyed after its programs. */
+sid2_arena *sid2_arena_create(sid2_device *device, const sid2_graph *const *graphs, int count,
+                              sid2_error *err);
+void sid2_arena_destroy(sid2_arena *arena);
+size_t sid2_arena_bytes(const sid2_arena *arena); /* with scratch */
+/* For backends: scratch for the steps of a program, aligned as tensors are; as long as the arena lives. NULL
+ * without an error where it is of no bytes. */
+bool sid2_arena_scratch(sid2_arena *arena, size_t bytes, void **scratch, sid2_error *err);
+
 typedef struct sid2_binding {
     const char *name;
     sid2_buffer *buffer;
 } sid2_binding;
 
-/* Plans the graph, allocates its arena and prepares every call. The graph must outlive the program. Every
- * external needs a binding whose buffer is large enough; bindings the graph does not use are ignored. */
-sid2_program *sid2_program_create(sid2_device *device, const sid2_graph *graph, const sid2_binding *bindings,
-                                  int binding_count, sid2_error *err);
+/* Plans the graph and prepares every call. The graph and the arena must outlive the program; without an arena (NULL)
+ * it has its own. Every external needs a binding whose buffer is large enough; bindings the graph does not use are
+ * ignored. An operator that the device does not have in the graph's compute type is SID2_ERR_UNSUPPORTED, with a line
+ * that names device, operator and type. */
+sid2_program *sid2_program_create(sid2_device *device, const sid2_graph *graph, sid2_arena *arena,
+                                  const sid2_binding *bindings, int binding_count, sid2_error *err);
+/* Runs what is left of the program, all of it as a rule; the next run begins anew, as it does after an error. */
 bool sid2_program_run(sid2_program *program, sid2_error *err);
+/* Runs up to a stop of the graph (sid2_graph_stop) and no further: what was computed until there may be read, and what
+ * is read after it may be written, before this or sid2_program_run goes on. Stops come in the graph's order; one that
+ * was passed, or that the graph does not have, is an error. */
+bool sid2_program_run_to(sid2_program *program, const char *stop, sid2_error *err);
 void sid2_program_destroy(sid2_program *program);
 const sid2_plan *sid2_program_plan(const sid2_program *program);
+/* Bytes beside the plan's arena: prepared primitives, packed weights, and scratch where the arena is its own. */
 size_t sid2_program_workspace(const sid2_program *program);
 const sid2_node_time *sid2_program_profile(sid2_program *program);
 

@@ -139,7 +139,7 @@ static bool execute(sid2_device *device, const call *c, bool *intact, sid2_error
         sid2_binding bindings[TENSORS + 3] = {{"weights", none}, {"weights_low", none}, {"grads", none}};
         for (int i = 0; i < r.slot_count; i++)
             bindings[3 + i] = (sid2_binding){r.slots[i].name, r.slots[i].buffer};
-        r.program = sid2_program_create(device, r.graph, bindings, 3 + r.slot_count, err);
+        r.program = sid2_program_create(device, r.graph, NULL, bindings, 3 + r.slot_count, err);
     }
     ok = r.program && sid2_program_run(r.program, err);
     for (int i = 0; ok && i < r.slot_count; i++) ok = collect(&r, &r.slots[i], err);

@@ -1,4 +1,4 @@
-/* Both CPU devices. A program is an array of prepared calls over one arena; running it is a loop. */
+/* Both CPU devices. A program is an array of prepared calls; running it is a loop. */
 #include "cpu.h"
 #include "host.h"
 #include "kernel.h"
@@ -14,22 +14,14 @@ enum { FAST, REFERENCE, DEVICE_COUNT };
 enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
 
 typedef struct cpu_device {
-    int index, threads;
-    const sid2_cpu_isa *isa;   /* NULL on the reference device */
+    sid2_kernel_table table[3];
+    sid2_kernels kernels;      /* made of these */
     sid2_cpu_waiting *waiting; /* NULL: as OpenMP's own settings say */
 } cpu_device;
 
-typedef struct cpu_step {
-    sid2_cpu_call call;
-    const sid2_cpu_kernel *kernel;
-} cpu_step;
-
 typedef struct cpu_program {
-    cpu_step *steps;
-    int step_count;
-    void *arena, *scratch;
-    size_t workspace;
-    sid2_node_time *times; /* NULL: not profiling */
+    sid2_steps *steps;
+    sid2_node_time *times; /* by node; NULL: not profiling */
 } cpu_program;
 
 /* ---- Memory ----
@@ -66,10 +58,10 @@ static void unmap_memory(void *data)
     munmap(header.base, header.bytes);
 }
 
-static void *cpu_alloc(void *self, size_t bytes, sid2_error *err)
+static void *cpu_alloc(void *self, size_t bytes, const char *what, bool zero, sid2_error *err)
 {
-    (void)self;
-    return map_memory(bytes, "a buffer", err);
+    (void)self, (void)zero; /* it always is */
+    return map_memory(bytes, what, err);
 }
 
 static void cpu_free(void *self, void *handle)
@@ -109,11 +101,11 @@ static int thread_count(const sid2_device_options *options)
     return options && options->threads > 0 ? options->threads : sid2_cpu_host_threads();
 }
 
-/* "own loops: AVX2; reference only: adam, add" */
+/* "own loops: AVX2; without adam, add" */
 static void describe_fast(const sid2_cpu_isa *isa, char *text, size_t size)
 {
     size_t at = (size_t)snprintf(text, size, "own loops: %s", isa->name);
-    const char *separator = "; reference only: ";
+    const char *separator = "; without ";
     for (int op = 0; op < SID2_OP_COUNT && at < size; op++) {
         if (isa->kernels[op].run || sid2_cpu_onednn[op].run) continue;
         at += (size_t)snprintf(text + at, size - at, "%s%s", separator, sid2_op_name((sid2_op)op));
@@ -148,16 +140,31 @@ static bool cpu_describe(int index, const sid2_device_options *options, sid2_dev
     return true;
 }
 
+/* The reference alone, or what the instruction set has: loops that beat oneDNN, oneDNN, all other loops. */
+static void list_kernels(cpu_device *device, const sid2_cpu_isa *isa)
+{
+    const unsigned fast = SID2_TYPE_BIT(SID2_F32) | SID2_TYPE_BIT(SID2_BF16),
+                   all = fast | SID2_TYPE_BIT(SID2_F16) | SID2_TYPE_BIT(SID2_F64);
+    int count = 0;
+    if (isa) {
+        device->table[count++] = (sid2_kernel_table){fast, isa->ahead};
+        device->table[count++] = (sid2_kernel_table){fast, sid2_cpu_onednn};
+        device->table[count++] = (sid2_kernel_table){fast, isa->kernels};
+    } else {
+        device->table[count++] = (sid2_kernel_table){all, sid2_cpu_reference};
+    }
+    for (int i = 0; i < count; i++) device->kernels.tables[i] = &device->table[i];
+}
+
 static void *cpu_open(int index, const sid2_device_options *options, sid2_error *err)
 {
     if (index < 0 || index >= DEVICE_COUNT)
         return sid2_fail(err, SID2_ERR_USAGE, "cpu: no device %d", index), NULL;
     cpu_device *device = calloc(1, sizeof *device);
     if (!device) return sid2_fail(err, SID2_ERR_MEMORY, "cpu: no memory for the device"), NULL;
-    device->index = index;
-    device->threads = index == FAST ? thread_count(options) : 1;
-    device->isa = index == FAST ? best_isa() : NULL;
-    if (options && options->share_cores) device->waiting = sid2_cpu_waiting_start(device->threads);
+    list_kernels(device, index == FAST ? best_isa() : NULL);
+    device->kernels.threads = index == FAST ? thread_count(options) : 1;
+    if (options && options->share_cores) device->waiting = sid2_cpu_waiting_start(device->kernels.threads);
     return device;
 }
 
@@ -175,140 +182,29 @@ static size_t cpu_alignment(void *self)
 
 static bool cpu_supports(void *self, sid2_op op, sid2_dtype compute)
 {
-    const cpu_device *device = self;
-    if (compute == SID2_F32 || compute == SID2_BF16)
-        if (device->index == FAST && (sid2_cpu_onednn[op].run || device->isa->kernels[op].run)) return true;
-    if (compute == SID2_F16 || compute == SID2_F64)
-        if (device->index == FAST) return false;
-    return sid2_cpu_reference[op].run != NULL;
+    return sid2_kernels_have(&((cpu_device *)self)->kernels, op, compute);
 }
 
 /* ---- Programs ---- */
-/* Prepares the call on one kernel. `refused` is set where another kernel should be tried. */
-static bool try_kernel(cpu_step *step, const sid2_cpu_kernel *kernel, bool *refused, sid2_error *err)
-{
-    sid2_error why = {0};
-    *refused = true;
-    if (!kernel->run) return false;
-    step->call.state = NULL;
-    step->call.scratch_bytes = 0;
-    if (!kernel->prepare || kernel->prepare(&step->call, &why)) {
-        step->kernel = kernel;
-        return true;
-    }
-    *refused = why.code == SID2_ERR_UNSUPPORTED;
-    if (!*refused && err) *err = why;
-    return false;
-}
-
-/* Fast kernels compute in f32 and bf16; f64 are only sums of squares. */
-static bool fast_types(const sid2_cpu_call *call)
-{
-    if (call->op == SID2_OP_square_sums) return call->in[0].dtype == SID2_F32;
-    if (call->op == SID2_OP_norm_of) return call->out[0].dtype == SID2_F32;
-    for (int i = 0; i < SID2_MAX_INPUTS; i++)
-        if (call->in[i].data && (call->in[i].dtype == SID2_F16 || call->in[i].dtype == SID2_F64))
-            return false;
-    for (int i = 0; i < SID2_MAX_OUTPUTS; i++)
-        if (call->out[i].data && (call->out[i].dtype == SID2_F16 || call->out[i].dtype == SID2_F64))
-            return false;
-    return true;
-}
-
-static bool choose_kernel(const cpu_device *device, cpu_step *step, sid2_error *err)
-{
-    sid2_op op = step->call.op;
-    const sid2_cpu_kernel *candidates[] = {NULL, NULL, NULL, &sid2_cpu_reference[op]};
-    if (device->index == FAST && fast_types(&step->call)) {
-        candidates[0] = &device->isa->ahead[op];
-        candidates[1] = &sid2_cpu_onednn[op];
-        candidates[2] = &device->isa->kernels[op];
-    }
-    for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++) {
-        bool refused = true;
-        if (!candidates[i]) continue;
-        if (try_kernel(step, candidates[i], &refused, err)) return true;
-        if (!refused) return false;
-    }
-    return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: no kernel for these tensors on this device",
-                     sid2_op_name(op));
-}
-
-typedef struct binder {
-    const sid2_graph *graph;
-    const sid2_plan *plan;
-    sid2_buffer *const *externals;
-    char *arena;
-} binder;
-
-static sid2_cpu_tensor bind(const binder *b, sid2_tensor tensor)
-{
-    if (tensor == SID2_NONE) return (sid2_cpu_tensor){0};
-    const sid2_tensor_info *info = &b->graph->tensors[tensor];
-    sid2_place place = sid2_plan_place(b->plan, b->graph, tensor);
-    sid2_cpu_tensor bound = {.dtype = info->dtype, .shape = info->shape};
-    if (place.external == SID2_NONE) {
-        bound.data = b->arena + place.offset;
-    } else {
-        sid2_buffer *buffer = b->externals[place.external];
-        bound.data = (char *)buffer->handle + place.offset;
-        bound.version = &buffer->version;
-    }
-    return bound;
-}
 
 static void cpu_destroy(void *self, void *handle)
 {
     (void)self;
     cpu_program *program = handle;
-    if (!program) return;
-    for (int i = 0; i < program->step_count; i++) {
-        cpu_step *step = &program->steps[i];
-        if (step->kernel && step->kernel->release) step->kernel->release(&step->call);
-    }
-    free(program->steps);
     free(program->times);
-    unmap_memory(program->arena);
-    unmap_memory(program->scratch);
     free(program);
 }
 
-static bool prepare_steps(const cpu_device *device, cpu_program *program, const binder *b, sid2_error *err)
+static void *cpu_compile(void *self, sid2_steps *steps, sid2_arena *arena, sid2_error *err)
 {
-    size_t scratch_bytes = 0;
-    for (int n = 0; n < program->step_count; n++) {
-        const sid2_node *node = &b->graph->nodes[n];
-        cpu_step *step = &program->steps[n];
-        sid2_cpu_call *call = &step->call;
-        call->op = node->op;
-        call->attr = &node->attr;
-        call->threads = device->threads;
-        for (int i = 0; i < SID2_MAX_INPUTS; i++) call->in[i] = bind(b, node->in[i]);
-        for (int i = 0; i < SID2_MAX_OUTPUTS; i++) call->out[i] = bind(b, node->out[i]);
-        if (!choose_kernel(device, step, err)) return false;
-        if (call->scratch_bytes > scratch_bytes) scratch_bytes = call->scratch_bytes;
-        if (step->kernel->owned) program->workspace += step->kernel->owned(call);
-    }
-    program->workspace += scratch_bytes + (size_t)program->step_count * sizeof(cpu_step);
-    if (scratch_bytes == 0) return true;
-    program->scratch = map_memory(scratch_bytes, "scratch", err);
-    for (int n = 0; n < program->step_count; n++) program->steps[n].call.scratch = program->scratch;
-    return program->scratch != NULL;
-}
-
-static void *cpu_compile(void *self, const sid2_graph *graph, const sid2_plan *plan,
-                         sid2_buffer *const *externals, sid2_error *err)
-{
+    void *scratch;
+    if (!sid2_steps_prepare(steps, &((cpu_device *)self)->kernels, err) ||
+        !sid2_arena_scratch(arena, steps->scratch_bytes, &scratch, err))
+        return NULL;
+    sid2_steps_give_scratch(steps, scratch);
     cpu_program *program = calloc(1, sizeof *program);
-    if (program) program->steps = calloc((size_t)graph->node_count + 1, sizeof *program->steps);
-    if (!program || !program->steps) {
-        cpu_destroy(self, program);
-        return sid2_fail(err, SID2_ERR_MEMORY, "no memory to prepare %d nodes", graph->node_count), NULL;
-    }
-    program->step_count = graph->node_count;
-    program->arena = map_memory(plan->arena_bytes, "the arena of activations", err);
-    const binder b = {graph, plan, externals, program->arena};
-    if (!program->arena || !prepare_steps(self, program, &b, err)) return cpu_destroy(self, program), NULL;
+    if (!program) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a program"), NULL;
+    program->steps = steps;
     return program;
 }
 
@@ -319,17 +215,19 @@ static double seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static bool cpu_run(void *self, void *handle, sid2_error *err)
+static bool cpu_run(void *self, void *handle, int section, sid2_error *err)
 {
     cpu_program *program = handle;
+    sid2_steps *steps = program->steps;
     sid2_cpu_waiting_adapt(((cpu_device *)self)->waiting);
+    steps->error.code = SID2_OK;
     double before = program->times ? seconds() : 0;
-    for (int n = 0; n < program->step_count; n++) {
-        cpu_step *step = &program->steps[n];
+    for (int32_t n = sid2_steps_first(steps, section); n < steps->section_end[section]; n++) {
+        sid2_step *step = &steps->item[n];
         step->kernel->run(&step->call);
-        if (step->call.failed)
-            return sid2_fail(err, SID2_ERR_DEVICE, "node %d (%s) failed: its library refused to run it", n,
-                             sid2_op_name(step->call.op));
+        if (steps->error.code)
+            return sid2_fail(err, steps->error.code, "node %d (%s): %s", n, sid2_op_name(step->call.op),
+                             steps->error.message);
         if (!program->times) continue;
         double after = seconds();
         program->times[n].seconds += after - before;
@@ -342,14 +240,15 @@ static bool cpu_run(void *self, void *handle, sid2_error *err)
 static size_t cpu_workspace(void *self, void *program)
 {
     (void)self;
-    return ((cpu_program *)program)->workspace;
+    const sid2_steps *steps = ((cpu_program *)program)->steps;
+    return steps->owned + (size_t)steps->count * sizeof *steps->item;
 }
 
 static const sid2_node_time *cpu_profile(void *self, void *handle)
 {
     (void)self;
     cpu_program *program = handle;
-    if (!program->times) program->times = calloc((size_t)program->step_count + 1, sizeof *program->times);
+    if (!program->times) program->times = calloc((size_t)program->steps->count + 1, sizeof *program->times);
     return program->times;
 }
 
@@ -359,6 +258,7 @@ const sid2_backend sid2_backend_cpu = {
     .describe = cpu_describe,
     .open = cpu_open,
     .close = cpu_close,
+    .addresses = true,
     .alignment = cpu_alignment,
     .supports = cpu_supports,
     .alloc = cpu_alloc,

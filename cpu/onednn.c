@@ -344,8 +344,9 @@ static bool prepare_product(sid2_cpu_call *call, sid2_error *err)
 static void execute(sid2_cpu_call *call, primitive *p)
 {
     state *s = call->state;
-    call->failed |= dnnl_primitive_execute(p->handle, s->stream, p->count, p->args) != dnnl_success ||
-                    dnnl_stream_wait(s->stream) != dnnl_success;
+    if (dnnl_primitive_execute(p->handle, s->stream, p->count, p->args) != dnnl_success ||
+        dnnl_stream_wait(s->stream) != dnnl_success)
+        sid2_fail(call->error, SID2_ERR_DEVICE, "oneDNN refused to run it");
 }
 
 /* to[o][tap] = from[o][last tap - tap], rows of input channels. */

@@ -39,12 +39,13 @@ void *sid2_cuda_malloc(size_t bytes, const char *what, sid2_error *err)
 
 void sid2_cuda_mfree(void *memory) { cudaFree(memory); }
 
-static void *cuda_alloc(void *self, size_t bytes, sid2_error *err)
+static void *cuda_alloc(void *self, size_t bytes, const char *what, bool zero, sid2_error *err)
 {
     sid2_cuda_device *d = self;
     if (!sid2_cuda_check(cudaSetDevice(d->index), "the GPU", err)) return NULL;
-    void *memory = sid2_cuda_malloc(bytes, "a buffer", err);
-    if (!memory || sid2_cuda_check(cudaMemsetAsync(memory, 0, bytes, d->compute), "clearing a buffer", err))
+    void *memory = sid2_cuda_malloc(bytes, what, err);
+    if (!memory || !zero ||
+        sid2_cuda_check(cudaMemsetAsync(memory, 0, bytes, d->compute), "clearing a buffer", err))
         return memory;
     sid2_cuda_mfree(memory);
     return NULL;
@@ -268,6 +269,18 @@ static void cuda_close(void *self)
     free(d);
 }
 
+static void list_kernels(sid2_cuda_device *d)
+{
+    enum { TYPES = SID2_TYPE_BIT(SID2_F32) | SID2_TYPE_BIT(SID2_BF16) | SID2_TYPE_BIT(SID2_F16) };
+    static const sid2_kernel_table cudnn = {TYPES, sid2_cuda_cudnn}, cublaslt = {TYPES, sid2_cuda_cublaslt},
+                                   own = {TYPES, sid2_cuda_own};
+    const sid2_kernel_table **next = d->kernels.tables;
+    if (d->target.cudnn) *next++ = &cudnn;
+    if (d->target.cublaslt) *next++ = &cublaslt;
+    *next = &own;
+    d->kernels.target = &d->target;
+}
+
 static void *cuda_open(int index, const sid2_device_options *options, sid2_error *err)
 {
     sid2_cuda_device *d = calloc(1, sizeof *d);
@@ -284,7 +297,9 @@ static void *cuda_open(int index, const sid2_device_options *options, sid2_error
                          err) &&
          (d->transfers = sid2_cuda_transfers_create(d->compute, err));
     d->target.capability = capability_of(index);
+    d->target.stream = d->compute;
     if (!ok || !open_libraries(d, err)) return cuda_close(d), NULL;
+    list_kernels(d);
     return d;
 }
 
@@ -296,10 +311,7 @@ static size_t cuda_alignment(void *self)
 
 static bool cuda_supports(void *self, sid2_op op, sid2_dtype compute)
 {
-    const sid2_cuda_target *target = &((const sid2_cuda_device *)self)->target;
-    if (compute != SID2_F32 && compute != SID2_BF16 && compute != SID2_F16) return false;
-    return sid2_cuda_own[op].run || (target->cublaslt && sid2_cuda_cublaslt[op].run) ||
-           (target->cudnn && sid2_cuda_cudnn[op].run);
+    return sid2_kernels_have(&((const sid2_cuda_device *)self)->kernels, op, compute);
 }
 
 const sid2_backend sid2_backend_cuda = {
@@ -309,6 +321,7 @@ const sid2_backend sid2_backend_cuda = {
     .missing = cuda_missing,
     .open = cuda_open,
     .close = cuda_close,
+    .addresses = true,
     .alignment = cuda_alignment,
     .supports = cuda_supports,
     .alloc = cuda_alloc,

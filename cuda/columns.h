@@ -57,7 +57,7 @@ inline columns columns_of(const sid2_own *o, const sid2_shape &shape)
     c.depth = columns::THREADS / c.lanes;
     /* Four blocks a multiprocessor, but not so many that their partial sums weigh. */
     int64_t slabs = exec::divide_up(c.vectors, c.lanes);
-    int64_t wanted = exec::divide_up(8 * o->call->target->multiprocessors, c.samples * slabs);
+    int64_t wanted = exec::divide_up(8 * sid2_cuda_target_of(o->call)->multiprocessors, c.samples * slabs);
     int64_t chunks = exec::most(1, exec::least(wanted, c.rows / (8 * c.depth)));
     c.chunk = static_cast<int>(exec::divide_up(c.rows, chunks));
     c.chunks = static_cast<int>(exec::divide_up(c.rows, c.chunk));

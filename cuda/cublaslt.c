@@ -114,8 +114,8 @@ static bool ask(const sid2_cuda_call *call, const roles *r, request *asked)
     if (in != other || (out != in && out != CUDA_R_32F) || (r->c && r->c->dtype != r->d->dtype)) return false;
     asked->in = in;
     asked->out = out;
-    asked->compute =
-        in == CUDA_R_32F && call->target->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    asked->compute = in == CUDA_R_32F && sid2_cuda_target_of(call)->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                                                         : CUBLAS_COMPUTE_32F;
     asked->epilogue = r->bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
     switch (call->op) {
     case SID2_OP_linear_wgrad:
@@ -230,7 +230,7 @@ static void release(sid2_cuda_call *call)
 {
     state *s = call->state;
     if (!s) return;
-    free_descriptors(call->target->cublaslt, s);
+    free_descriptors(sid2_cuda_target_of(call)->cublaslt, s);
     sid2_cuda_helper_release(&s->before);
     sid2_cuda_helper_release(&s->after);
     free(s);
@@ -239,7 +239,7 @@ static void release(sid2_cuda_call *call)
 
 static bool plan(sid2_cuda_call *call, state *s, sid2_error *err)
 {
-    sid2_cublaslt *lt = call->target->cublaslt;
+    sid2_cublaslt *lt = sid2_cuda_target_of(call)->cublaslt;
     choice answer;
     if (make_descriptors(lt, &s->asked, s)) {
         if (!choose(lt, &s->asked, s, &answer))
@@ -263,7 +263,7 @@ static bool plan_bias(sid2_cuda_call *call, state *s, const roles *r, sid2_error
 static bool plan_bias_gradient(sid2_cuda_call *call, state *s, const roles *r, sid2_error *err)
 {
     s->asked.epilogue = CUBLASLT_EPILOGUE_BGRADB;
-    if (!call->target->deterministic && r->dbias->dtype == r->d->dtype && plan(call, s, NULL))
+    if (!sid2_cuda_target_of(call)->deterministic && r->dbias->dtype == r->d->dtype && plan(call, s, NULL))
         return sid2_cuda_helper_add(&s->after, call, r->dbias, r->dbias->dtype, err);
     s->asked.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
     return plan(call, s, err) && sid2_cuda_helper_bias_gradient(&s->after, call, err);
@@ -273,7 +273,7 @@ static bool prepare(sid2_cuda_call *call, sid2_error *err)
 {
     roles r = roles_of(call);
     request asked;
-    if (!call->target->cublaslt || !r.d->data || !ask(call, &r, &asked))
+    if (!sid2_cuda_target_of(call)->cublaslt || !r.d->data || !ask(call, &r, &asked))
         return sid2_fail(err, SID2_ERR_UNSUPPORTED, "cublasLt has no such product");
     state *s = calloc(1, sizeof *s);
     if (!s) return sid2_fail(err, SID2_ERR_MEMORY, "no memory to prepare %s", sid2_op_name(call->op));
@@ -293,10 +293,11 @@ static bool prepare(sid2_cuda_call *call, sid2_error *err)
     return true;
 }
 
-static bool run(sid2_cuda_call *call, void *stream, sid2_error *err)
+static void run(sid2_cuda_call *call)
 {
     state *s = call->state;
-    const sid2_cublaslt *lt = call->target->cublaslt;
+    void *stream = sid2_cuda_target_of(call)->stream;
+    const sid2_cublaslt *lt = sid2_cuda_target_of(call)->cublaslt;
     const float one = 1, beta = s->asked.add ? 1 : 0;
     if (s->asked.epilogue != CUBLASLT_EPILOGUE_DEFAULT) {
         void *vector_place = s->bias ? s->bias : (char *)call->scratch + s->vector_at;
@@ -304,16 +305,19 @@ static bool run(sid2_cuda_call *call, void *stream, sid2_error *err)
             s->after.call.in[1].data = vector_place;
         else if (!s->bias)
             s->before.call.out[0].data = vector_place;
-        if (!SET_MATMUL(lt, s->matmul, BIAS_POINTER, vector_place))
-            return sid2_fail(err, SID2_ERR_DEVICE, "cublasLt refused a bias");
+        if (!SET_MATMUL(lt, s->matmul, BIAS_POINTER, vector_place)) {
+            sid2_fail(call->error, SID2_ERR_DEVICE, "cublasLt refused a bias");
+            return;
+        }
     }
-    if (!sid2_cuda_helper_run(&s->before, call, stream, err)) return false;
+    if (!sid2_cuda_helper_run(&s->before, call)) return;
     cublasStatus_t status = lt->cublasLtMatmul(
         lt->handle, s->matmul, &one, s->a, s->layout_a, s->b, s->layout_b, &beta, s->c, s->layout_d,
         call->out[0].data, s->layout_d, &s->algorithm, call->scratch, s->workspace, stream);
-    if (status != CUBLAS_STATUS_SUCCESS)
-        return sid2_fail(err, SID2_ERR_DEVICE, "cublasLt failed with status %d", (int)status);
-    return sid2_cuda_helper_run(&s->after, call, stream, err);
+    if (status == CUBLAS_STATUS_SUCCESS)
+        sid2_cuda_helper_run(&s->after, call);
+    else
+        sid2_fail(call->error, SID2_ERR_DEVICE, "cublasLt failed with status %d", (int)status);
 }
 
 #define PRODUCT                                                                                              \

@@ -156,14 +156,14 @@ bool sid2_cudnn_prepare_attention(sid2_cuda_call *call, sid2_error *err)
     return prepare(call, &g, 0, err);
 }
 
-bool sid2_cudnn_run_attention(sid2_cuda_call *call, void *stream, sid2_error *err)
+void sid2_cudnn_run_attention(sid2_cuda_call *call)
 {
     sizes s = sizes_of(call, call->out[0].shape);
     void *const pointers[SID2_CUDNN_TENSORS] = {
         [F_Q] = call->in[0].data,  [F_K] = at(&call->in[0], s.c), [F_V] = at(&call->in[1], 2 * s.c),
         [F_Y] = call->out[0].data, [F_LSE] = call->out[1].data,
     };
-    return sid2_cudnn_execute(call->target, call->state, pointers, call->scratch, stream, err);
+    sid2_cudnn_execute(call, call->state, pointers, call->scratch);
 }
 
 /* ---- Backward: dy, qk, qkv, y, lse -> dqk, dv ---- */
@@ -227,16 +227,16 @@ static size_t sums_bytes(sizes s, bool deterministic)
 bool sid2_cudnn_prepare_attention_grad(sid2_cuda_call *call, sid2_error *err)
 {
     sizes s = sizes_of(call, call->out[1].shape);
-    bool deterministic = call->target->deterministic;
+    bool deterministic = sid2_cuda_target_of(call)->deterministic;
     if (!supported(call, s, true, err)) return false;
     sid2_cudnn_graph g = backward_graph(call->in[0].dtype, s, deterministic);
     return prepare(call, &g, dots_bytes(s) + sums_bytes(s, deterministic), err);
 }
 
-bool sid2_cudnn_run_attention_grad(sid2_cuda_call *call, void *stream, sid2_error *err)
+void sid2_cudnn_run_attention_grad(sid2_cuda_call *call)
 {
     sizes s = sizes_of(call, call->out[1].shape);
-    bool deterministic = call->target->deterministic;
+    bool deterministic = sid2_cuda_target_of(call)->deterministic;
     char *dots = call->scratch, *sums = dots + dots_bytes(s),
          *workspace = sums + sums_bytes(s, deterministic);
     void *const pointers[SID2_CUDNN_TENSORS] = {
@@ -252,5 +252,5 @@ bool sid2_cudnn_run_attention_grad(sid2_cuda_call *call, void *stream, sid2_erro
         [B_DOTS] = dots,
         [B_SUMS] = sums,
     };
-    return sid2_cudnn_execute(call->target, call->state, pointers, workspace, stream, err);
+    sid2_cudnn_execute(call, call->state, pointers, workspace);
 }

@@ -121,7 +121,7 @@ bool sid2_cudnn_prepare_conv(sid2_cuda_call *call, sid2_error *err)
     return finish(call, &state->cast.call.out[0], ok);
 }
 
-bool sid2_cudnn_run_conv(sid2_cuda_call *call, void *stream, sid2_error *err)
+void sid2_cudnn_run_conv(sid2_cuda_call *call)
 {
     conv_state *state = call->state;
     bool forward = call->op == SID2_OP_conv2d;
@@ -129,16 +129,19 @@ bool sid2_cudnn_run_conv(sid2_cuda_call *call, void *stream, sid2_error *err)
     void *y = call->out[0].data;
     if (state->cast.kernel) {
         bias = state->cast.call.out[0].data = tensor_in_scratch(call);
-        if (!sid2_cuda_helper_run(&state->cast, call, stream, err)) return false;
+        if (!sid2_cuda_helper_run(&state->cast, call)) return;
     }
     /* By index, in the order in which prepare added them. */
     void *const pointers[SID2_CUDNN_TENSORS] = {call->in[0].data, call->in[1].data, y, bias, NULL, residual};
     if (!bias && residual && residual != y) {
         size_t bytes = (size_t)sid2_shape_count(call->out[0].shape) * sid2_dtype_size(call->out[0].dtype);
-        if (cudaMemcpyAsync(y, residual, bytes, cudaMemcpyDeviceToDevice, stream) != cudaSuccess)
-            return sid2_fail(err, SID2_ERR_DEVICE, "copying a residual failed");
+        void *stream = sid2_cuda_target_of(call)->stream;
+        if (cudaMemcpyAsync(y, residual, bytes, cudaMemcpyDeviceToDevice, stream) != cudaSuccess) {
+            sid2_fail(call->error, SID2_ERR_DEVICE, "copying a residual failed");
+            return;
+        }
     }
-    return sid2_cudnn_execute(call->target, state->plan, pointers, call->scratch, stream, err);
+    sid2_cudnn_execute(call, state->plan, pointers, call->scratch);
 }
 
 /* The product as it is, in x's type; or dw + product, in f32. */
@@ -169,7 +172,7 @@ bool sid2_cudnn_prepare_wgrad(sid2_cuda_call *call, sid2_error *err)
     sid2_dtype dtype = call->in[0].dtype;
     if (!same_types(call, err)) return false;
     if (!call->out[0].data) return sid2_fail(err, SID2_ERR_UNSUPPORTED, "not a weight gradient");
-    bool rounded = dtype != SID2_F32 && sid2_cudnn_rounds_wgrad(call->target->capability) &&
+    bool rounded = dtype != SID2_F32 && sid2_cudnn_rounds_wgrad(sid2_cuda_target_of(call)->capability) &&
                    prepare_product(call, true, NULL);
     if (!rounded && !prepare_product(call, false, err)) return false;
     conv_state *state = call->state;
@@ -178,15 +181,15 @@ bool sid2_cudnn_prepare_wgrad(sid2_cuda_call *call, sid2_error *err)
     return finish(call, rounded ? &state->add.call.in[1] : NULL, ok);
 }
 
-bool sid2_cudnn_run_wgrad(sid2_cuda_call *call, void *stream, sid2_error *err)
+void sid2_cudnn_run_wgrad(sid2_cuda_call *call)
 {
     conv_state *state = call->state;
     void *dw = call->out[0].data;
     if (state->add.kernel) dw = state->add.call.in[1].data = tensor_in_scratch(call);
     void *const pointers[SID2_CUDNN_TENSORS] = {call->in[0].data, call->in[1].data, dw, dw};
-    return sid2_cudnn_execute(call->target, state->plan, pointers, call->scratch, stream, err) &&
-           sid2_cuda_helper_run(&state->add, call, stream, err) &&
-           sid2_cuda_helper_run(&state->bias_gradient, call, stream, err);
+    if (sid2_cudnn_execute(call, state->plan, pointers, call->scratch) &&
+        sid2_cuda_helper_run(&state->add, call))
+        sid2_cuda_helper_run(&state->bias_gradient, call);
 }
 
 void sid2_cudnn_release_conv(sid2_cuda_call *call)

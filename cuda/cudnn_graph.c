@@ -422,18 +422,19 @@ static cudnnBackendDescriptor_t make_pack(maker *m, const sid2_cudnn_graph *g, v
     return finish(m, d);
 }
 
-bool sid2_cudnn_execute(const sid2_cuda_target *target, const sid2_cudnn_plan *plan, void *const *pointers,
-                        void *workspace, void *stream, sid2_error *err)
+bool sid2_cudnn_execute(const sid2_cuda_call *call, const sid2_cudnn_plan *plan, void *const *pointers,
+                        void *workspace)
 {
+    const sid2_cuda_target *target = sid2_cuda_target_of(call);
     const sid2_cudnn *api = target->cudnn;
     sid2_cudnn_plan pack = {0}; /* holds this run's descriptors */
     maker m = {.api = api, .plan = &pack, .status = CUDNN_STATUS_SUCCESS};
     float values[SID2_CUDNN_TENSORS];
     cudnnBackendDescriptor_t d = make_pack(&m, &plan->graph, pointers, values, workspace);
-    if (m.status == CUDNN_STATUS_SUCCESS) m.status = api->cudnnSetStream(api->handle, stream);
+    if (m.status == CUDNN_STATUS_SUCCESS) m.status = api->cudnnSetStream(api->handle, target->stream);
     if (m.status == CUDNN_STATUS_SUCCESS) m.status = api->cudnnBackendExecute(api->handle, plan->made, d);
     destroy_from(api, &pack, 0);
     free(pack.descriptors);
     return m.status == CUDNN_STATUS_SUCCESS ||
-           sid2_fail(err, SID2_ERR_DEVICE, "cuDNN: %s", api->cudnnGetErrorString(m.status));
+           sid2_fail(call->error, SID2_ERR_DEVICE, "cuDNN: %s", api->cudnnGetErrorString(m.status));
 }

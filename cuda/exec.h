@@ -434,7 +434,8 @@ template <class T> span<T> scratch(sid2_own *o, int64_t count, const char *name)
 /* Enough blocks for `items` threads, but no more than fill the GPU a few times over: the rest is a loop. */
 inline int64_t blocks_for(const sid2_own *o, int64_t items, int threads, int each = 16)
 {
-    return most(1, least(divide_up(items, threads), int64_t(each) * o->call->target->multiprocessors));
+    return most(
+        1, least(divide_up(items, threads), int64_t(each) * sid2_cuda_target_of(o->call)->multiprocessors));
 }
 
 #ifdef __CUDACC__

@@ -56,11 +56,13 @@ bool sid2_cuda_helper_bias_gradient(sid2_cuda_helper *helper, const sid2_cuda_ca
     return prepare(helper, call, call->op, err);
 }
 
-bool sid2_cuda_helper_run(sid2_cuda_helper *helper, const sid2_cuda_call *call, void *stream, sid2_error *err)
+bool sid2_cuda_helper_run(sid2_cuda_helper *helper, const sid2_cuda_call *call)
 {
     if (!helper->kernel) return true;
     helper->call.scratch = call->scratch;
-    return helper->kernel->run(&helper->call, stream, err);
+    helper->call.error = call->error;
+    helper->kernel->run(&helper->call);
+    return call->error->code == SID2_OK;
 }
 
 void sid2_cuda_helper_release(sid2_cuda_helper *helper)

@@ -22,9 +22,8 @@ bool sid2_cuda_helper_add(sid2_cuda_helper *helper, const sid2_cuda_call *call, 
 /* The bias gradient alone of `call`, a weight gradient. */
 bool sid2_cuda_helper_bias_gradient(sid2_cuda_helper *helper, const sid2_cuda_call *call, sid2_error *err);
 
-/* Enqueues, with the scratch of `call`. */
-bool sid2_cuda_helper_run(sid2_cuda_helper *helper, const sid2_cuda_call *call, void *stream,
-                          sid2_error *err);
+/* Enqueues, with the scratch of `call`; false with its error. */
+bool sid2_cuda_helper_run(sid2_cuda_helper *helper, const sid2_cuda_call *call);
 void sid2_cuda_helper_release(sid2_cuda_helper *helper);
 
 #endif

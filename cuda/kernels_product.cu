@@ -233,7 +233,8 @@ void by_weight(sid2_own *o)
     int64_t m = c.outs, n = int64_t(c.side) * c.side * c.ins, k = rows_of(x);
     /* Enough blocks to fill the GPU twice, each with 512 of K or more, and parts of 64 MiB at most. */
     int64_t tiles = divide_up(m, 64) * divide_up(n, 64);
-    int64_t splits = least(divide_up(2 * int64_t(call->target->multiprocessors), tiles), divide_up(k, 512));
+    int64_t splits =
+        least(divide_up(2 * int64_t(sid2_cuda_target_of(call)->multiprocessors), tiles), divide_up(k, 512));
     splits = most(1, least(splits, (int64_t(16) << 20) / (m * n)));
     splits = divide_up(k, divide_up(divide_up(k, splits), 16) * 16); /* as launch_product will have it */
     by_weight_problem p = {c, in(o, 1, "dy"), in(o, 0, "x")};

@@ -410,7 +410,7 @@ struct grid {
  * the heads are spread as well. */
 grid share_out(const sid2_own *o, heads *h)
 {
-    int64_t wanted = 8 * int64_t(o->call->target->multiprocessors);
+    int64_t wanted = 8 * int64_t(sid2_cuda_target_of(o->call)->multiprocessors);
     int64_t blocks = divide_up(h->all, h->groups());
     int64_t spread = most(1, least(wanted / (2 * blocks), h->count));
     h->walk = static_cast<int>(divide_up(h->count, spread));

@@ -13,11 +13,10 @@ static bool prepare(sid2_cuda_call *call, sid2_error *err)
     return o.ok;
 }
 
-static bool run(sid2_cuda_call *call, void *stream, sid2_error *err)
+static void run(sid2_cuda_call *call)
 {
-    sid2_own o = {.call = call, .stream = stream, .ok = true, .err = err};
+    sid2_own o = {.call = call, .stream = sid2_cuda_target_of(call)->stream, .ok = true, .err = call->error};
     operators[call->op](&o);
-    return o.ok;
 }
 
 const sid2_cuda_kernel sid2_cuda_own[SID2_OP_COUNT] = {

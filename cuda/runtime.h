@@ -27,6 +27,7 @@ typedef struct sid2_cuda_transfers sid2_cuda_transfers;
 typedef struct sid2_cuda_device {
     int index;
     sid2_cuda_target target;
+    sid2_kernels kernels;
     sid2_cublaslt cublaslt;
     sid2_cudnn cudnn;
     cudaStream_t compute;
@@ -52,9 +53,8 @@ bool sid2_cuda_download_later(sid2_cuda_transfers *t, const void *from, void *to
 void sid2_cuda_settle(sid2_cuda_transfers *t);
 
 /* ---- program.c: these are the entries of sid2_backend. ---- */
-void *sid2_cuda_compile(void *self, const sid2_graph *graph, const sid2_plan *plan,
-                        sid2_buffer *const *externals, sid2_error *err);
-bool sid2_cuda_run(void *self, void *program, sid2_error *err);
+void *sid2_cuda_compile(void *self, sid2_steps *steps, sid2_arena *arena, sid2_error *err);
+bool sid2_cuda_run(void *self, void *program, int section, sid2_error *err);
 size_t sid2_cuda_workspace(void *self, void *program);
 const sid2_node_time *sid2_cuda_profile(void *self, void *program);
 void sid2_cuda_destroy(void *self, void *program);

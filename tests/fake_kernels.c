@@ -10,12 +10,8 @@
 static void compute(void *argument)
 {
     const sid2_cuda_call *call = argument;
-    sid2_cpu_call plain = {.op = call->op, .attr = call->attr, .threads = 1};
+    sid2_call plain = *call;
     sid2_error err;
-    for (int i = 0; i < SID2_MAX_INPUTS; i++)
-        plain.in[i] = (sid2_cpu_tensor){call->in[i].data, call->in[i].dtype, call->in[i].shape, NULL};
-    for (int i = 0; i < SID2_MAX_OUTPUTS; i++)
-        plain.out[i] = (sid2_cpu_tensor){call->out[i].data, call->out[i].dtype, call->out[i].shape, NULL};
     if (plain.op == SID2_OP_conv2d_wgrad && !plain.out[0].data)
         plain.op = SID2_OP_linear_wgrad; /* a bias' alone */
     sid2_cpu_reference[plain.op].prepare(&plain, &err);
@@ -38,16 +34,16 @@ static bool prepare(sid2_cuda_call *call, sid2_error *err)
 
 static void release(sid2_cuda_call *call) { free(call->state); }
 
-static bool run(sid2_cuda_call *call, void *stream, sid2_error *err)
+static void run(sid2_cuda_call *call)
 {
     for (int i = 0; i < SID2_MAX_OUTPUTS; i++)
         if (call->out[i].data &&
             !fake_is_device(call->out[i].data, (size_t)sid2_shape_count(call->out[i].shape)))
-            return sid2_fail(err, SID2_ERR_INTERNAL, "an output is no device memory");
+            sid2_fail(call->error, SID2_ERR_INTERNAL, "an output is no device memory");
     if (!fake_is_device(call->scratch, call->scratch_bytes))
-        return sid2_fail(err, SID2_ERR_INTERNAL, "the scratch is no device memory");
-    return fake_launch(stream, compute, call, sizeof *call) ||
-           sid2_fail(err, SID2_ERR_DEVICE, "an illegal memory access was encountered");
+        sid2_fail(call->error, SID2_ERR_INTERNAL, "the scratch is no device memory");
+    if (!call->error->code && !fake_launch(sid2_cuda_target_of(call)->stream, compute, call, sizeof *call))
+        sid2_fail(call->error, SID2_ERR_DEVICE, "an illegal memory access was encountered");
 }
 
 const sid2_cuda_kernel sid2_cuda_own[SID2_OP_COUNT] = {

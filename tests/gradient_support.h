@@ -182,7 +182,7 @@ static inline bool net_compile(net *n)
         bindings[count++] = (sid2_binding){i ? "y_weights1" : "y_weights", r->weights};
         weights += r->count;
     }
-    n->program = sid2_program_create(n->device, n->g, bindings, count, &n->error);
+    n->program = sid2_program_create(n->device, n->g, NULL, bindings, count, &n->error);
     return n->program != NULL;
 }
 

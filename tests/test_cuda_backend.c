@@ -6,6 +6,7 @@
 #include "../cuda/cuda_backend.h"
 #include "fake_cuda.h"
 #include "opcheck.h"
+#include "program_support.h"
 #include "sampling.h"
 
 static const sid2_backend *const all[] = {&sid2_backend_cpu, &sid2_backend_cuda};
@@ -288,7 +289,7 @@ static fixture make_fixture(sid2_device *device)
     f.y = sid2_buffer_create(device, COUNT * 4, &err);
     f.sum = sid2_buffer_create(device, WIDTH * WIDTH * 4, &err);
     const sid2_binding bindings[] = {{"x", f.x}, {"w", f.w}, {"y", f.y}, {"sum", f.sum}};
-    f.program = sid2_program_create(device, g, bindings, 4, &err);
+    f.program = sid2_program_create(device, g, NULL, bindings, 4, &err);
     must(f.program);
     float weights[WIDTH * WIDTH];
     for (int i = 0; i < WIDTH * WIDTH; i++) weights[i] = 0.2f * sinf(0.7f * (float)i);
@@ -410,6 +411,30 @@ static void faults_name_their_node(void **state)
     fake_recover();
 }
 
+static void programs_share_an_arena(void **state)
+{
+    (void)state;
+    for (int seed = 0; seed < 8; seed++) {
+        fake.seed = (uint64_t)seed;
+        sid2_device *device = open_cuda();
+        check_shared_arena(device);
+        sid2_device_close(device);
+    }
+}
+
+static void programs_stop_where_they_are_told(void **state)
+{
+    (void)state;
+    for (int seed = 0; seed < 8; seed++) {
+        setup(NULL);
+        fake.seed = (uint64_t)seed;
+        sid2_device *device = open_cuda();
+        check_stops(device);
+        assert_int_equal(fake.captures, 3); /* one a section: up to early, to late, to the end */
+        sid2_device_close(device);
+    }
+}
+
 /* ---- A model ---- */
 
 /* By the reference, by own kernels and cublasLt, and with cuDNN; losses and norms may differ by `share`. */
@@ -472,6 +497,8 @@ int main(void)
         TEST(what_cannot_be_captured_still_runs),
         TEST(profiles_count_every_node),
         TEST(faults_name_their_node),
+        TEST(programs_share_an_arena),
+        TEST(programs_stop_where_they_are_told),
         TEST(training_agrees),
         TEST(training_in_bf16_agrees),
     };

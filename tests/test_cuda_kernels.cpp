@@ -24,12 +24,10 @@ namespace
 enum { ALIGNMENT = 256 };
 
 /* Few multiprocessors, so that loops over a grid go around more than once. */
-const sid2_cuda_target target = {2, 90, true, false, nullptr, nullptr};
-
-struct program {
-    std::vector<sid2_cuda_call> calls;
-    void *arena = nullptr, *scratch = nullptr;
-};
+const sid2_cuda_target target = {2, 90, true, false, nullptr, nullptr, nullptr};
+const sid2_kernel_table own = {SID2_TYPE_BIT(SID2_F32) | SID2_TYPE_BIT(SID2_BF16) | SID2_TYPE_BIT(SID2_F16),
+                               sid2_cuda_own};
+const sid2_kernels kernels = {{&own}, &target, 1};
 
 int count() { return 1; }
 
@@ -52,12 +50,12 @@ void *open(int, const sid2_device_options *, sid2_error *)
 }
 void close(void *) {}
 size_t alignment(void *) { return ALIGNMENT; }
-bool supports(void *, sid2_op op, sid2_dtype) { return sid2_cuda_own[op].run != nullptr; }
+bool supports(void *, sid2_op op, sid2_dtype compute) { return sid2_kernels_have(&kernels, op, compute); }
 
-void *alloc(void *, size_t bytes, sid2_error *)
+void *alloc(void *, size_t bytes, const char *, bool zero, sid2_error *)
 {
     bytes = (bytes + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
-    return memset(aligned_alloc(ALIGNMENT, bytes), 0, bytes);
+    return memset(aligned_alloc(ALIGNMENT, bytes), zero ? 0 : 0xff /* NaN */, bytes);
 }
 void release(void *, void *handle) { free(handle); }
 
@@ -73,62 +71,25 @@ bool download(void *, const void *handle, size_t offset, void *to, size_t bytes,
     return true;
 }
 
-sid2_cuda_tensor bind(const program *p, const sid2_graph *graph, const sid2_plan *plan,
-                      sid2_buffer *const *externals, sid2_tensor tensor)
+void destroy(void *, void *) {}
+
+void *compile(void *, sid2_steps *steps, sid2_arena *arena, sid2_error *err)
 {
-    sid2_cuda_tensor bound = sid2_cuda_tensor();
-    if (tensor == SID2_NONE) return bound;
-    const sid2_tensor_info *info = &graph->tensors[tensor];
-    bound.dtype = info->dtype;
-    bound.shape = info->shape;
-    size_t offset = static_cast<size_t>(info->offset) * sid2_dtype_size(info->dtype);
-    if (info->base != SID2_NONE)
-        bound.data = static_cast<char *>(externals[info->base]->handle) + offset;
-    else if (info->external)
-        bound.data = externals[tensor]->handle;
-    else
-        bound.data = static_cast<char *>(p->arena) + plan->offset[tensor];
-    return bound;
+    void *scratch;
+    if (!sid2_steps_prepare(steps, &kernels, err) ||
+        !sid2_arena_scratch(arena, steps->scratch_bytes, &scratch, err))
+        return nullptr;
+    sid2_steps_give_scratch(steps, scratch);
+    return steps;
 }
 
-void destroy(void *, void *handle)
+bool run(void *, void *handle, int, sid2_error *err)
 {
-    program *p = static_cast<program *>(handle);
-    free(p->arena);
-    free(p->scratch);
-    delete p;
-}
-
-void *compile(void *self, const sid2_graph *graph, const sid2_plan *plan, sid2_buffer *const *externals,
-              sid2_error *err)
-{
-    program *p = new program;
-    size_t scratch_bytes = 0;
-    p->arena = alloc(self, plan->arena_bytes, err);
-    for (int n = 0; n < graph->node_count; n++) {
-        const sid2_node *node = &graph->nodes[n];
-        sid2_cuda_call call = sid2_cuda_call();
-        call.op = node->op;
-        call.attr = &node->attr;
-        call.target = &target;
-        for (int i = 0; i < SID2_MAX_INPUTS; i++) call.in[i] = bind(p, graph, plan, externals, node->in[i]);
-        for (int i = 0; i < SID2_MAX_OUTPUTS; i++)
-            call.out[i] = bind(p, graph, plan, externals, node->out[i]);
-        if (!sid2_cuda_own[call.op].prepare(&call, err)) return destroy(self, p), nullptr;
-        if (call.scratch_bytes > scratch_bytes) scratch_bytes = call.scratch_bytes;
-        p->calls.push_back(call);
-    }
-    p->scratch = alloc(self, scratch_bytes, err);
-    memset(p->scratch, 0xff, scratch_bytes); /* NaN */
-    for (sid2_cuda_call &call : p->calls) call.scratch = p->scratch;
-    return p;
-}
-
-bool run(void *, void *handle, sid2_error *err)
-{
-    for (sid2_cuda_call &call : static_cast<program *>(handle)->calls)
-        if (!sid2_cuda_own[call.op].run(&call, nullptr, err)) return false;
-    return true;
+    sid2_steps *steps = static_cast<sid2_steps *>(handle);
+    steps->error.code = SID2_OK;
+    for (int32_t n = 0; n < steps->count && !steps->error.code; n++)
+        steps->item[n].kernel->run(&steps->item[n].call);
+    return !steps->error.code || sid2_fail(err, steps->error.code, "%s", steps->error.message);
 }
 
 size_t workspace(void *, void *) { return 0; }
@@ -141,6 +102,7 @@ sid2_backend emulated_backend()
     b.describe = describe;
     b.open = open;
     b.close = close;
+    b.addresses = true;
     b.alignment = alignment;
     b.supports = supports;
     b.alloc = alloc;

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "cpu.h"
+#include "program_support.h"
 
 static sid2_error err;
 
@@ -46,7 +47,7 @@ static void every_operator_has_a_fast_kernel(void **state)
     (void)state;
     sid2_device *device = open_device("cpu", 2);
     const sid2_device_info *info = sid2_device_describe(device);
-    assert_null(strstr(info->detail, "reference only"));
+    assert_null(strstr(info->detail, "without"));
     assert_non_null(strstr(info->name, "2 threads"));
     assert_false(sid2_device_supports(device, SID2_OP_linear, SID2_F64));
     sid2_device_close(device);
@@ -130,7 +131,7 @@ static void out_of_memory_is_told(void **state)
         sid2_buffer *tiny = sid2_buffer_create(device, 64, &err);
         sid2_buffer pretended = {device, SIZE_MAX, 0, tiny->handle};
         const sid2_binding bindings[] = {{"x", tiny}, {"w", &pretended}, {"y", &pretended}};
-        assert_null(sid2_program_create(device, g, bindings, 3, &err));
+        assert_null(sid2_program_create(device, g, NULL, bindings, 3, &err));
         assert_int_equal(err.code, SID2_ERR_MEMORY);
         assert_non_null(strstr(err.message, "GiB"));
         sid2_graph_destroy(g);
@@ -180,7 +181,7 @@ static fixture make_fixture(const char *id, int threads)
     upload_wave(f.x, ELEMENTS, 1.0f);
     upload_wave(f.w, WEIGHTS, 0.05f);
     const sid2_binding bindings[] = {{"x", f.x}, {"w", f.w}, {"y", f.y}, {"unused", f.y}};
-    f.program = sid2_program_create(f.device, g, bindings, 4, &err);
+    f.program = sid2_program_create(f.device, g, NULL, bindings, 4, &err);
     if (!f.program) fail_msg("%s", err.message);
     return f;
 }
@@ -267,7 +268,7 @@ static void weight_gradient(const char *id, sid2_shape x, sid2_shape dw, float *
         if (i < 2) assert_true(sid2_buffer_upload(bindings[i].buffer, 0, values, count * 2, &err));
         free(values);
     }
-    sid2_program *program = sid2_program_create(device, g, bindings, 4, &err);
+    sid2_program *program = sid2_program_create(device, g, NULL, bindings, 4, &err);
     if (!program) fail_msg("%s", err.message);
     for (int run = 0; run < 2; run++) assert_true(sid2_program_run(program, &err));
     size_t bytes = (size_t)sid2_shape_count(dw) * sizeof *result;
@@ -324,6 +325,26 @@ static void profile_counts_runs(void **state)
     free_fixture(&f);
 }
 
+static void programs_share_an_arena(void **state)
+{
+    (void)state;
+    for (int d = 0; d < 2; d++) {
+        sid2_device *device = open_device(d ? "reference" : "cpu", 1);
+        check_shared_arena(device);
+        sid2_device_close(device);
+    }
+}
+
+static void programs_stop_where_they_are_told(void **state)
+{
+    (void)state;
+    for (int d = 0; d < 2; d++) {
+        sid2_device *device = open_device(d ? "reference" : "cpu", 1);
+        check_stops(device);
+        sid2_device_close(device);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,6 +358,8 @@ int main(void)
         cmocka_unit_test(runs_repeat_bit_by_bit),
         cmocka_unit_test(weight_gradients_of_whole_vectors_agree),
         cmocka_unit_test(profile_counts_runs),
+        cmocka_unit_test(programs_share_an_arena),
+        cmocka_unit_test(programs_stop_where_they_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,13 +8,11 @@
 #include "kernel.h"
 #include "opcheck.h"
 
-/* A bare backend: device i runs the kernels of instruction set i, with two threads. Operators are checked one
- * node at a time, all tensors external. */
-typedef struct bare_program {
-    sid2_cpu_call call;
-    const sid2_cpu_kernel *kernel;
-    void *scratch;
-} bare_program;
+/* A bare backend: device i runs the kernels of instruction set i, with two threads. */
+typedef struct bare_device {
+    sid2_kernel_table table[2];
+    sid2_kernels kernels;
+} bare_device;
 
 static int bare_count(void)
 {
@@ -34,11 +32,17 @@ static bool bare_describe(int index, const sid2_device_options *options, sid2_de
 
 static void *bare_open(int index, const sid2_device_options *options, sid2_error *err)
 {
-    (void)options, (void)err;
-    return (void *)sid2_cpu_isas[index];
+    (void)options;
+    enum { TYPES = SID2_TYPE_BIT(SID2_F32) | SID2_TYPE_BIT(SID2_BF16) };
+    const sid2_cpu_isa *isa = sid2_cpu_isas[index];
+    bare_device *device = calloc(1, sizeof *device);
+    if (!device) return sid2_fail(err, SID2_ERR_MEMORY, "no memory"), NULL;
+    *device = (bare_device){.table = {{TYPES, isa->ahead}, {TYPES, isa->kernels}}, .kernels.threads = 2};
+    for (int i = 0; i < 2; i++) device->kernels.tables[i] = &device->table[i];
+    return device;
 }
 
-static void bare_close(void *self) { (void)self; }
+static void bare_close(void *self) { free(self); }
 
 static size_t bare_alignment(void *self)
 {
@@ -48,17 +52,16 @@ static size_t bare_alignment(void *self)
 
 static bool bare_supports(void *self, sid2_op op, sid2_dtype compute)
 {
-    (void)compute;
-    return ((const sid2_cpu_isa *)self)->kernels[op].run != NULL;
+    return sid2_kernels_have(&((bare_device *)self)->kernels, op, compute);
 }
 
-static void *bare_alloc(void *self, size_t bytes, sid2_error *err)
+static void *bare_alloc(void *self, size_t bytes, const char *what, bool zero, sid2_error *err)
 {
     (void)self;
     size_t rounded = (bytes + 127) / 64 * 64;
     void *memory = aligned_alloc(64, rounded);
-    if (!memory) return sid2_fail(err, SID2_ERR_MEMORY, "no memory"), NULL;
-    return memset(memory, 0, rounded);
+    if (!memory) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for %s", what), NULL;
+    return memset(memory, zero ? 0 : 0xff, rounded);
 }
 
 static void bare_free(void *self, void *handle)
@@ -83,70 +86,39 @@ static bool bare_download(void *self, const void *handle, size_t offset, void *t
     return true;
 }
 
-static sid2_cpu_tensor bind(const sid2_graph *g, sid2_buffer *const *externals, sid2_tensor t)
+static void *bare_compile(void *self, sid2_steps *steps, sid2_arena *arena, sid2_error *err)
 {
-    if (t == SID2_NONE) return (sid2_cpu_tensor){0};
-    const sid2_tensor_info *info = &g->tensors[t];
-    sid2_buffer *buffer = externals[info->base];
-    return (sid2_cpu_tensor){.data =
-                                 (char *)buffer->handle + (size_t)info->offset * sid2_dtype_size(info->dtype),
-                             .dtype = info->dtype,
-                             .shape = info->shape,
-                             .version = &buffer->version};
+    void *scratch;
+    if (!sid2_steps_prepare(steps, &((bare_device *)self)->kernels, err) ||
+        !sid2_arena_scratch(arena, steps->scratch_bytes, &scratch, err))
+        return NULL;
+    sid2_steps_give_scratch(steps, scratch);
+    return steps;
 }
 
-static void bare_destroy(void *self, void *handle)
+static bool bare_run(void *self, void *handle, int section, sid2_error *err)
 {
-    (void)self;
-    bare_program *program = handle;
-    if (program->kernel->release) program->kernel->release(&program->call);
-    free(program->scratch);
-    free(program);
-}
-
-static void *bare_compile(void *self, const sid2_graph *graph, const sid2_plan *plan,
-                          sid2_buffer *const *externals, sid2_error *err)
-{
-    (void)plan;
-    const sid2_cpu_isa *isa = self;
-    const sid2_node *node = &graph->nodes[0];
-    bare_program *program = calloc(1, sizeof *program);
-    if (!program) return sid2_fail(err, SID2_ERR_MEMORY, "no memory"), NULL;
-    program->call = (sid2_cpu_call){.op = node->op, .attr = &node->attr, .threads = 2};
-    for (int i = 0; i < SID2_MAX_INPUTS; i++) program->call.in[i] = bind(graph, externals, node->in[i]);
-    for (int i = 0; i < SID2_MAX_OUTPUTS; i++) program->call.out[i] = bind(graph, externals, node->out[i]);
-    program->kernel = &isa->ahead[node->op];
-    if (!program->kernel->run || !program->kernel->prepare(&program->call, NULL)) {
-        program->kernel = &isa->kernels[node->op];
-        program->call.scratch_bytes = 0;
-        if (program->kernel->prepare && !program->kernel->prepare(&program->call, err))
-            return free(program), NULL;
-    }
-    program->scratch = bare_alloc(NULL, program->call.scratch_bytes, err);
-    if (!program->scratch) return bare_destroy(self, program), NULL;
-    program->call.scratch = program->scratch;
-    return program;
-}
-
-static bool bare_run(void *self, void *handle, sid2_error *err)
-{
-    (void)self;
-    bare_program *program = handle;
-    program->kernel->run(&program->call);
-    return program->call.failed ? sid2_fail(err, SID2_ERR_DEVICE, "the kernel failed") : true;
+    (void)self, (void)section;
+    sid2_steps *steps = handle;
+    steps->error.code = SID2_OK;
+    for (int32_t n = 0; n < steps->count; n++) steps->item[n].kernel->run(&steps->item[n].call);
+    return !steps->error.code || sid2_fail(err, steps->error.code, "%s", steps->error.message);
 }
 
 static size_t bare_workspace(void *self, void *handle)
 {
-    (void)self;
-    return ((const bare_program *)handle)->call.scratch_bytes;
+    (void)self, (void)handle;
+    return 0;
 }
+
+static void bare_destroy(void *self, void *handle) { (void)self, (void)handle; }
 
 static const sid2_backend bare = {.name = "isa",
                                   .count = bare_count,
                                   .describe = bare_describe,
                                   .open = bare_open,
                                   .close = bare_close,
+                                  .addresses = true,
                                   .alignment = bare_alignment,
                                   .supports = bare_supports,
                                   .alloc = bare_alloc,

@@ -177,7 +177,7 @@ static bool live_once(float *result)
     const sid2_binding bindings[] = {{"x", buffer[0]},           {"w", buffer[1]},
                                      {"y", buffer[2]},           {"weights", buffer[3]},
                                      {"weights_low", buffer[3]}, {"grads", buffer[3]}};
-    twice((program = sid2_program_create(device, g, bindings, 6, &err)) != NULL);
+    twice((program = sid2_program_create(device, g, NULL, bindings, 6, &err)) != NULL);
     for (int i = 0; i < 20; i++) { /* more than fit in flight */
         scale = (float)i;
         twice(sid2_buffer_upload(buffer[0], 0, input, sizeof input, &err));

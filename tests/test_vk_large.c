@@ -36,7 +36,7 @@ static void sum_of_scales(int64_t samples, int64_t width, int terms)
     assert_true(in && out && none);
     const sid2_binding bindings[] = {
         {"x", in}, {"y", out}, {"weights", none}, {"weights_low", none}, {"grads", none}};
-    sid2_program *program = sid2_program_create(device, g, bindings, 5, &err);
+    sid2_program *program = sid2_program_create(device, g, NULL, bindings, 5, &err);
     if (!program) fail_msg("%s", err.message);
     printf("arena: %zu MiB\n", sid2_program_plan(program)->arena_bytes >> 20);
     assert_true(sid2_buffer_upload(in, 0, numbers, bytes, &err));

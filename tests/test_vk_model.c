@@ -4,6 +4,7 @@
 
 #include "file.h"
 #include "model_support.h"
+#include "program_support.h"
 #include "vk.h"
 
 enum { BATCH = 8, BYTES = 64, CLASSES = 3, IMAGES = 16, SKIPPED = 77 };
@@ -84,6 +85,18 @@ static void seeds_give_the_same_pictures(void **state)
     assert_true(f16 >= 35);
 }
 
+static void programs_share_an_arena(void **state)
+{
+    (void)state;
+    check_shared_arena(gpu);
+}
+
+static void programs_stop_where_they_are_told(void **state)
+{
+    (void)state;
+    check_stops(gpu);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) steps = atoi(argv[1]);
@@ -92,8 +105,9 @@ int main(int argc, char **argv)
     cpu = open_device("cpu");
     if (!mkdtemp(folder)) return 1;
     snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint", folder);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(losses_agree),
-                                       cmocka_unit_test(seeds_give_the_same_pictures)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(losses_agree), cmocka_unit_test(seeds_give_the_same_pictures),
+        cmocka_unit_test(programs_share_an_arena), cmocka_unit_test(programs_stop_where_they_are_told)};
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     sid2_trainer_destroy(on_cpu);
     sid2_trainer_destroy(on_gpu);

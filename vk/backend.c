@@ -119,12 +119,14 @@ static void vk_free(void *self, void *handle)
     free(handle);
 }
 
-static void *vk_alloc(void *self, size_t bytes, sid2_error *err)
+static size_t vk_largest(void *self) { return ((sid2_vk_device *)self)->gpu->max_allocation; }
+
+static void *vk_alloc(void *self, size_t bytes, const char *what, bool zero, sid2_error *err)
 {
     sid2_vk_memory *memory = calloc(1, sizeof *memory);
     if (!memory) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a buffer"), NULL;
-    if (sid2_vk_memory_create(self, SID2_VK_ON_DEVICE, bytes, "a buffer", memory, err)) {
-        if (sid2_vk_zero(self, memory, err)) return memory;
+    if (sid2_vk_memory_create(self, SID2_VK_ON_DEVICE, bytes, what, memory, err)) {
+        if (!zero || sid2_vk_zero(self, memory, err)) return memory;
         sid2_vk_memory_destroy(self, memory);
     }
     free(memory);
@@ -149,21 +151,14 @@ static bool vk_download_later(void *self, const void *handle, size_t offset, voi
     return sid2_vk_download_later(self, handle, offset, to, bytes, err);
 }
 
-static void *vk_compile(void *self, const sid2_graph *graph, const sid2_plan *plan,
-                        sid2_buffer *const *externals, sid2_error *err)
+static void *vk_compile(void *self, sid2_steps *steps, sid2_arena *arena, sid2_error *err)
 {
-    sid2_vk_memory **memories = calloc((size_t)graph->tensor_count + 1, sizeof *memories);
-    if (!memories) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a program"), NULL;
-    for (int32_t i = 0; i < graph->tensor_count; i++)
-        if (externals[i]) memories[i] = externals[i]->handle;
-    sid2_vk_program *program = sid2_vk_program_create(self, graph, plan, memories, err);
-    free(memories);
-    return program;
+    return sid2_vk_program_create(self, steps, arena, err);
 }
 
-static bool vk_run(void *self, void *program, sid2_error *err)
+static bool vk_run(void *self, void *program, int section, sid2_error *err)
 {
-    return sid2_vk_program_run(self, program, err);
+    return sid2_vk_program_run(self, program, section, err);
 }
 
 static size_t vk_workspace(void *self, void *program)
@@ -189,6 +184,7 @@ const sid2_backend sid2_backend_vk = {
     .open = vk_open,
     .close = vk_close,
     .alignment = vk_alignment,
+    .largest = vk_largest,
     .supports = vk_supports,
     .alloc = vk_alloc,
     .free = vk_free,

@@ -116,7 +116,7 @@ static sid2_graph *products(check *c, sid2_error *err)
 }
 
 static bool compute(sid2_vk_device *device, check *c, const sid2_graph *g, const sid2_plan *plan,
-                    sid2_vk_memory **memories, sid2_vk_program **program, sid2_error *err)
+                    void **memories, sid2_vk_program **program, sid2_error *err)
 {
     static const size_t bytes[OPERANDS] = {sizeof c->x, sizeof c->w, sizeof c->dy, sizeof c->y, sizeof c->dw};
     for (int i = 0; i < OPERANDS; i++) {
@@ -124,12 +124,15 @@ static bool compute(sid2_vk_device *device, check *c, const sid2_graph *g, const
         if (!sid2_vk_memory_create(device, SID2_VK_ON_DEVICE, bytes[i], "a buffer", &c->memory[i], err))
             return false;
     }
+    const sid2_memory_map map = {.span = SIZE_MAX, .handle = memories};
+    sid2_steps steps;
     return sid2_vk_upload(device, &c->memory[X], 0, c->x, bytes[X], err) &&
            sid2_vk_upload(device, &c->memory[W], 0, c->w, bytes[W], err) &&
            sid2_vk_upload(device, &c->memory[DY], 0, c->dy, bytes[DY], err) &&
            sid2_vk_zero(device, &c->memory[Y], err) && sid2_vk_zero(device, &c->memory[DW], err) &&
-           (*program = sid2_vk_program_create(device, g, plan, memories, err)) &&
-           sid2_vk_program_run(device, *program, err) &&
+           sid2_steps_bind(&steps, g, plan, &map, err) &&
+           (*program = sid2_vk_program_create(device, &steps, NULL, err)) &&
+           sid2_vk_program_run(device, *program, 0, err) &&
            sid2_vk_download(device, &c->memory[Y], 0, c->y, bytes[Y], err) &&
            sid2_vk_download(device, &c->memory[DW], 0, c->dw, bytes[DW], err);
 }
@@ -142,7 +145,7 @@ static bool try_out(sid2_vk_device *device, check *c, sid2_error *err)
     fill(c->dy, ROWS * OUTS);
     sid2_graph *g = products(c, err);
     sid2_plan *plan = g ? sid2_plan_create(g, 256, err) : NULL;
-    sid2_vk_memory **memories = g ? calloc((size_t)g->tensor_count, sizeof *memories) : NULL;
+    void **memories = g ? calloc((size_t)g->tensor_count, sizeof *memories) : NULL;
     sid2_vk_program *program = NULL;
     if (plan && !memories) sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", device->id);
     bool ok = plan && memories && compute(device, c, g, plan, memories, &program, err);

@@ -11,12 +11,14 @@
 enum { COMPUTE = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT };
 
 struct sid2_vk_program {
-    sid2_vk_memory *arena; /* in pieces of `span` bytes, the last one shorter */
-    size_t span, pieces;
-    sid2_vk_memory scratch;
+    sid2_vk_memory scratch; /* its size is known when all calls, which point here, are lowered */
+    bool own_scratch;       /* else the arena's */
     sid2_vk_record *records;
     size_t record_count;
     int32_t node_count;
+    int section_count;
+    int32_t section_end[SID2_MAX_STOPS + 1];       /* nodes */
+    uint32_t section_commands[SID2_MAX_STOPS + 1]; /* command buffers recorded up to there */
     VkDescriptorPool descriptor_pool;
     VkDescriptorSet *sets; /* by record */
     VkBufferView *views;   /* of tensors read as texels */
@@ -30,58 +32,45 @@ struct sid2_vk_program {
     sid2_node_time *times; /* by node */
 };
 
-/* ---- The arena ---- */
+/* ---- Lowering ---- */
 
-/* As few allocations as the driver's limit on one allows. */
-static bool create_arena(sid2_vk_device *device, sid2_vk_program *p, const sid2_plan *plan, sid2_error *err)
+static sid2_vk_tensor tensor_of(const sid2_operand *o)
 {
-    size_t most = device->gpu->max_allocation;
-    p->span = most < SID2_ARENA_PIECE ? SID2_ARENA_PIECE : most - most % SID2_ARENA_PIECE;
-    size_t pieces = (plan->arena_bytes + p->span - 1) / p->span;
-    if (!pieces) return true;
-    if (!(p->arena = calloc(pieces, sizeof *p->arena)))
-        return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for a program", device->id);
-    for (; p->pieces < pieces; p->pieces++) {
-        size_t left = plan->arena_bytes - p->pieces * p->span;
-        if (!sid2_vk_memory_create(device, SID2_VK_ON_DEVICE, left < p->span ? left : p->span,
-                                   "the arena of activations", &p->arena[p->pieces], err))
-            return false;
-    }
+    if (!o->data) return (sid2_vk_tensor){.shape.rank = -1};
+    return (sid2_vk_tensor){o->dtype, o->shape, o->data, o->offset};
+}
+
+static bool find_scratch(sid2_vk_device *device, sid2_vk_program *p, sid2_arena *arena, size_t bytes,
+                         sid2_error *err)
+{
+    void *shared = NULL;
+    if (!bytes) return true;
+    if (!arena)
+        return p->own_scratch =
+                   sid2_vk_memory_create(device, SID2_VK_ON_DEVICE, bytes, "scratch", &p->scratch, err);
+    if (!sid2_arena_scratch(arena, bytes, &shared, err)) return false;
+    p->scratch = *(const sid2_vk_memory *)shared;
     return true;
 }
 
-/* ---- Lowering ---- */
-
-static sid2_vk_tensor bind(sid2_vk_program *p, const sid2_graph *g, const sid2_plan *plan,
-                           sid2_vk_memory *const *memories, sid2_tensor tensor)
-{
-    if (tensor == SID2_NONE) return (sid2_vk_tensor){.shape.rank = -1};
-    const sid2_tensor_info *info = &g->tensors[tensor];
-    sid2_place place = sid2_plan_place(plan, g, tensor);
-    if (place.external == SID2_NONE)
-        return (sid2_vk_tensor){info->dtype, info->shape, &p->arena[place.offset / p->span],
-                                place.offset % p->span};
-    return (sid2_vk_tensor){info->dtype, info->shape, memories[place.external], place.offset};
-}
-
-static bool lower(sid2_vk_device *device, sid2_vk_program *p, const sid2_graph *g, const sid2_plan *plan,
-                  sid2_vk_memory *const *memories, sid2_error *err)
+static bool lower(sid2_vk_device *device, sid2_vk_program *p, const sid2_steps *steps, sid2_arena *arena,
+                  sid2_error *err)
 {
     sid2_vk_lowering l = {.device = device, .scratch = &p->scratch};
-    for (l.node = 0; l.node < g->node_count && !l.error.code; l.node++) {
-        const sid2_node *node = &g->nodes[l.node];
-        sid2_vk_call call = {.op = node->op, .attr = &node->attr};
-        for (int i = 0; i < SID2_MAX_INPUTS; i++) call.in[i] = bind(p, g, plan, memories, node->in[i]);
-        for (int i = 0; i < SID2_MAX_OUTPUTS; i++) call.out[i] = bind(p, g, plan, memories, node->out[i]);
+    for (l.node = 0; l.node < steps->count && !l.error.code; l.node++) {
+        const sid2_call *bound = &steps->item[l.node].call;
+        sid2_vk_call call = {.op = bound->op, .attr = bound->attr};
+        for (int i = 0; i < SID2_MAX_INPUTS; i++) call.in[i] = tensor_of(&bound->in[i]);
+        for (int i = 0; i < SID2_MAX_OUTPUTS; i++) call.out[i] = tensor_of(&bound->out[i]);
         if (!sid2_vk_lower_call(&l, &call))
-            sid2_fail(err, l.error.code, "node %d (%s): %s", l.node, sid2_op_name(node->op), l.error.message);
+            sid2_fail(err, l.error.code, "node %d (%s): %s", l.node, sid2_op_name(call.op), l.error.message);
     }
     p->records = l.records;
     p->record_count = l.count;
-    p->node_count = g->node_count;
-    if (l.error.code) return false;
-    return !l.scratch_bytes || sid2_vk_memory_create(device, SID2_VK_ON_DEVICE, l.scratch_bytes,
-                                                     "scratch memory", &p->scratch, err);
+    p->node_count = steps->count;
+    p->section_count = steps->section_count;
+    memcpy(p->section_end, steps->section_end, sizeof p->section_end);
+    return !l.error.code && find_scratch(device, p, arena, l.scratch_bytes, err);
 }
 
 /* ---- Descriptors ---- */
@@ -297,6 +286,40 @@ static void stamp(const sid2_vk_program *p, VkCommandBuffer commands, int32_t fi
         vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, p->clock, (uint32_t)i + 1);
 }
 
+/* The dispatches of a section, from `*next` on. What ran before it on this queue need not be the section before. */
+static bool record_section(sid2_vk_device *device, sid2_vk_program *p, int section, size_t *next,
+                           sid2_error *err)
+{
+    int32_t node = section ? p->section_end[section - 1] : 0, end = p->section_end[section];
+    VkCommandBuffer commands = next_commands(device, p, err);
+    if (!commands) return false;
+    sid2_vk_barrier(commands, COMPUTE, COMPUTE);
+    if (p->clock && !section) {
+        vkCmdResetQueryPool(commands, p->clock, 0, (uint32_t)p->node_count + 1);
+        vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, p->clock, 0);
+    }
+    sid2_vk_hazards hazards = {0};
+    bool ok = true;
+    for (; ok && *next < p->record_count && p->records[*next].node < end; ++*next) {
+        const sid2_vk_dispatch *d = &p->records[*next].dispatch;
+        bool barrier;
+        stamp(p, commands, node, p->records[*next].node);
+        node = p->records[*next].node;
+        if (p->recorded > 0 && p->recorded + d->work > longest(device, true))
+            ok = (commands = next_commands(device, p, err)) != NULL;
+        if (ok && !add_hazards(device, &hazards, d, &barrier))
+            ok = sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory recording", device->id);
+        if (!ok) break;
+        if (barrier) sid2_vk_barrier(commands, COMPUTE, COMPUTE);
+        record_dispatch(device, p, *next, commands);
+        p->recorded += d->work;
+    }
+    if (ok) stamp(p, commands, node, end);
+    sid2_vk_hazards_free(&hazards);
+    p->section_commands[section] = p->command_count;
+    return ok;
+}
+
 static bool record(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
 {
     VkResult result =
@@ -306,33 +329,11 @@ static bool record(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
                             NULL, &p->pool);
     if (result != VK_SUCCESS) p->pool = VK_NULL_HANDLE;
     if (!sid2_vk_ok(device, result, "recording a program", err)) return false;
-    VkCommandBuffer commands = next_commands(device, p, err);
-    if (!commands) return false;
-    sid2_vk_barrier(commands, COMPUTE, COMPUTE); /* what ran before on this queue */
-    if (p->clock) {
-        vkCmdResetQueryPool(commands, p->clock, 0, (uint32_t)p->node_count + 1);
-        vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, p->clock, 0);
-    }
-    int32_t node = 0;
-    sid2_vk_hazards hazards = {0};
-    bool ok = true;
-    for (size_t i = 0; i < p->record_count && ok; i++) {
-        const sid2_vk_dispatch *d = &p->records[i].dispatch;
-        bool barrier;
-        stamp(p, commands, node, p->records[i].node);
-        node = p->records[i].node;
-        if (p->recorded > 0 && p->recorded + d->work > longest(device, true))
-            ok = (commands = next_commands(device, p, err)) != NULL;
-        if (ok && !add_hazards(device, &hazards, d, &barrier))
-            ok = sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory recording", device->id);
-        if (!ok) break;
-        if (barrier) sid2_vk_barrier(commands, COMPUTE, COMPUTE);
-        record_dispatch(device, p, i, commands);
-        p->recorded += d->work;
-    }
-    if (ok) stamp(p, commands, node, p->node_count);
-    sid2_vk_hazards_free(&hazards);
-    return ok && sid2_vk_ok(device, vkEndCommandBuffer(commands), "recording a program", err);
+    size_t next = 0;
+    for (int section = 0; section < p->section_count; section++)
+        if (!record_section(device, p, section, &next, err)) return false;
+    return sid2_vk_ok(device, vkEndCommandBuffer(p->commands[p->command_count - 1]), "recording a program",
+                      err);
 }
 
 /* ---- Programs ---- */
@@ -344,13 +345,13 @@ static bool find_pipelines(sid2_vk_device *device, sid2_vk_program *p, sid2_erro
     return true;
 }
 
-sid2_vk_program *sid2_vk_program_create(sid2_vk_device *device, const sid2_graph *graph,
-                                        const sid2_plan *plan, sid2_vk_memory *const *memories,
+sid2_vk_program *sid2_vk_program_create(sid2_vk_device *device, sid2_steps *steps, sid2_arena *arena,
                                         sid2_error *err)
 {
     sid2_vk_program *p = calloc(1, sizeof *p);
-    if (!p) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for a program", device->id), NULL;
-    bool ok = create_arena(device, p, plan, err) && lower(device, p, graph, plan, memories, err);
+    bool ok = p ? lower(device, p, steps, arena, err)
+                : sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for a program", device->id);
+    sid2_steps_free(steps);
     if (ok && p->record_count) {
         p->sets = calloc(p->record_count, sizeof *p->sets);
         p->pipelines = calloc(p->record_count, sizeof *p->pipelines);
@@ -370,9 +371,7 @@ void sid2_vk_program_destroy(sid2_vk_device *device, sid2_vk_program *p)
     vkDestroyQueryPool(device->handle, p->clock, NULL);
     vkDestroyDescriptorPool(device->handle, p->descriptor_pool, NULL);
     for (size_t i = 0; i < p->view_count; i++) vkDestroyBufferView(device->handle, p->views[i], NULL);
-    for (size_t i = 0; i < p->pieces; i++) sid2_vk_memory_destroy(device, &p->arena[i]);
-    free(p->arena);
-    sid2_vk_memory_destroy(device, &p->scratch);
+    if (p->own_scratch) sid2_vk_memory_destroy(device, &p->scratch);
     free(p->times);
     free(p->pipelines);
     free(p->sets);
@@ -381,32 +380,34 @@ void sid2_vk_program_destroy(sid2_vk_device *device, sid2_vk_program *p)
     free(p);
 }
 
-static bool read_clock(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
+static bool read_clock(sid2_vk_device *device, sid2_vk_program *p, int section, sid2_error *err)
 {
-    uint64_t *time = calloc((size_t)p->node_count + 1, sizeof *time);
+    int32_t first = section ? p->section_end[section - 1] : 0, count = p->section_end[section] - first;
+    uint64_t *time = calloc((size_t)count + 1, sizeof *time);
     if (!time) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory reading the clock", device->id);
-    size_t bytes = ((size_t)p->node_count + 1) * sizeof *time;
+    size_t bytes = ((size_t)count + 1) * sizeof *time;
     VkResult result =
-        vkGetQueryPoolResults(device->handle, p->clock, 0, (uint32_t)p->node_count + 1, bytes, time,
+        vkGetQueryPoolResults(device->handle, p->clock, (uint32_t)first, (uint32_t)count + 1, bytes, time,
                               sizeof *time, VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
     uint64_t mask = device->gpu->time_bits >= 64 ? UINT64_MAX : (1ull << device->gpu->time_bits) - 1;
-    for (int32_t i = 0; i < p->node_count && result == VK_SUCCESS; i++) {
+    for (int32_t i = 0; i < count && result == VK_SUCCESS; i++) {
         uint64_t ticks = (time[i + 1] - time[i]) & mask;
-        p->times[i].seconds += 1e-9 * (double)ticks * device->gpu->properties.limits.timestampPeriod;
-        p->times[i].runs++;
+        p->times[first + i].seconds += 1e-9 * (double)ticks * device->gpu->properties.limits.timestampPeriod;
+        p->times[first + i].runs++;
     }
     free(time);
     return sid2_vk_ok(device, result, "reading the clock", err);
 }
 
-bool sid2_vk_program_run(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
+bool sid2_vk_program_run(sid2_vk_device *device, sid2_vk_program *p, int section, sid2_error *err)
 {
     if (!sid2_vk_flush(device, err)) return false;
     uint64_t serial = 0;
-    for (uint32_t i = 0; i < p->command_count; i++)
+    uint32_t first = section ? p->section_commands[section - 1] : 0, end = p->section_commands[section];
+    for (uint32_t i = first; i < end; i++)
         if (!sid2_vk_submit(device, p->commands[i], "a program", &serial, err)) return false;
-    return !p->clock || !p->command_count ||
-           (sid2_vk_wait(device, serial, "a program", err) && read_clock(device, p, err));
+    return !p->clock || first == end ||
+           (sid2_vk_wait(device, serial, "a program", err) && read_clock(device, p, section, err));
 }
 
 const sid2_node_time *sid2_vk_program_profile(sid2_vk_device *device, sid2_vk_program *p)
@@ -426,5 +427,5 @@ const sid2_node_time *sid2_vk_program_profile(sid2_vk_device *device, sid2_vk_pr
 
 size_t sid2_vk_program_workspace(const sid2_vk_program *p)
 {
-    return p->scratch.bytes + p->record_count * (sizeof *p->records + sizeof *p->sets);
+    return p->record_count * (sizeof *p->records + sizeof *p->sets);
 }

@@ -12,12 +12,12 @@
 
 typedef struct sid2_vk_program sid2_vk_program;
 
-/* memories[i]: of external tensor i that is no view, else NULL. */
-sid2_vk_program *sid2_vk_program_create(sid2_vk_device *device, const sid2_graph *graph,
-                                        const sid2_plan *plan, sid2_vk_memory *const *memories,
+/* Operands lie in a sid2_vk_memory each; scratch in the arena, or its own where that is NULL. Frees the steps: they
+ * are lowered. */
+sid2_vk_program *sid2_vk_program_create(sid2_vk_device *device, sid2_steps *steps, sid2_arena *arena,
                                         sid2_error *err);
 void sid2_vk_program_destroy(sid2_vk_device *device, sid2_vk_program *program);
-bool sid2_vk_program_run(sid2_vk_device *device, sid2_vk_program *program, sid2_error *err);
+bool sid2_vk_program_run(sid2_vk_device *device, sid2_vk_program *program, int section, sid2_error *err);
 /* Switches timing on: from now on each run waits and adds the time of each node; NULL where the device has no
  * clock or memory runs out. Time of nodes that overlap counts for the later one. */
 const sid2_node_time *sid2_vk_program_profile(sid2_vk_device *device, sid2_vk_program *program);
