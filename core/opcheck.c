@@ -210,6 +210,18 @@ static bool draw_numbers(const sid2_opcase *c, const sid2_op_info *info, sid2_dr
     return true;
 }
 
+/* In one case of twelve, makes one number of one floating input NaN. Returns which input, or -1. */
+static int poison(const sid2_opcase *c, const sid2_op_info *info, sid2_draw draw, numbers *n)
+{
+    draw.next += 1u << 30; /* apart from all other draws */
+    if (sid2_draw_word(&draw) % 12) return -1;
+    int i = (int)(sid2_draw_word(&draw) % (uint32_t)info->input_count);
+    const sid2_opcase_input *in = &c->in[i];
+    if (!present(in->type) || !is_float(in->type.dtype) || in->fill == SID2_FILL_FORWARD) return -1;
+    n->input[i][sid2_draw_word(&draw) % (uint64_t)count_of(in->type)] = NAN;
+    return i;
+}
+
 /* Fills the inputs that a forward pass leaves behind: statistics, an attention's output. */
 static bool run_forward(sid2_device *reference, const sid2_opcase *c, numbers *n, sid2_error *err)
 {
@@ -343,6 +355,21 @@ static void compare(const sid2_opcase *c, const sid2_op_info *info, const sid2_d
     if (failed) describe_failure(c, info, number, what, result);
 }
 
+static void compare_nan(const sid2_opcase *c, const sid2_op_info *info, const numbers *n, int number,
+                        int poisoned, bool intact, sid2_opcheck_result *result)
+{
+    bool failed = !intact;
+    char what[120] = "memory beside a tensor, or an input, was overwritten";
+    for (int o = 0; o < SID2_MAX_OUTPUTS; o++)
+        for (int64_t i = 0; c->wanted[o] && !failed && i < count_of(c->out[o]); i++) {
+            failed = isnan(n->expected[o][i]) && !isnan(n->got[o][i]);
+            if (failed)
+                snprintf(what, sizeof what, "input %d has a NaN, and output %d [%lld] is %.9g, not NaN",
+                         poisoned, o, (long long)i, n->got[o][i]);
+        }
+    if (failed) describe_failure(c, info, number, what, result);
+}
+
 static bool run_case(sid2_device *device, sid2_device *reference, sid2_op op, sid2_dtype dtype, uint64_t seed,
                      int number, sid2_opcheck_result *result, sid2_error *err)
 {
@@ -352,11 +379,15 @@ static bool run_case(sid2_device *device, sid2_device *reference, sid2_op op, si
     numbers n = {0};
     call tested, arbiter;
     bool intact = false;
-    bool ok = sid2_opcase_draw(op, dtype, &draw, &c, err) && draw_numbers(&c, &info, &draw, &n, err) &&
-              run_forward(reference, &c, &n, err) && make_call(&c, &n, false, &tested, err) &&
-              make_call(&c, &n, true, &arbiter, err) && execute(device, &tested, &intact, err) &&
-              execute(reference, &arbiter, NULL, err);
-    if (ok) compare(&c, &info, sid2_device_describe(device), &n, number, intact, result);
+    bool ok = sid2_opcase_draw(op, dtype, &draw, &c, err) && draw_numbers(&c, &info, &draw, &n, err);
+    int poisoned = ok ? poison(&c, &info, draw, &n) : -1;
+    ok = ok && run_forward(reference, &c, &n, err) && make_call(&c, &n, false, &tested, err) &&
+         make_call(&c, &n, true, &arbiter, err) && execute(device, &tested, &intact, err) &&
+         execute(reference, &arbiter, NULL, err);
+    if (ok && poisoned >= 0)
+        compare_nan(&c, &info, &n, number, poisoned, intact, result);
+    else if (ok)
+        compare(&c, &info, sid2_device_describe(device), &n, number, intact, result);
     release(&n);
     return ok;
 }

@@ -13,6 +13,9 @@
  *
  * and one level in a picture of bytes.
  *
+ * In one case of twelve, one number of one input is NaN. Then wherever the reference has NaN, the device must, and
+ * nothing else is compared: a kernel may spread NaN further, but not lose it.
+ *
  * Around every tensor lie guard bytes that must not change, inputs must not change (unless overwritten on
  * purpose), and outputs start as NaN, so that an element never written shows. */
 #ifndef SID2_OPCHECK_H

@@ -21,6 +21,16 @@ bool sid2_params_upload(sid2_buffers *buffers, const sid2_graph *graph, const si
     return ok;
 }
 
+const sid2_param *sid2_params_broken(const sid2_params *params, const float *flat)
+{
+    for (int32_t p = 0; p < params->count; p++) {
+        const sid2_param *param = &params->item[p];
+        for (int64_t i = 0, n = sid2_shape_count(param->shape); i < n; i++)
+            if (!isfinite(flat[param->offset + i])) return param;
+    }
+    return NULL;
+}
+
 /* ---- Files ---- */
 
 static void full_name(char name[128], const sid2_params_part *part, const sid2_param *param)

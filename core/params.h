@@ -8,6 +8,9 @@
 /* Fresh values from a seed: init_mean + init_std * normal, the same bits everywhere. The caller frees. */
 float *sid2_params_initial(const sid2_params *params, uint64_t seed, sid2_error *err);
 
+/* The parameter whose part of the array holds the first value that is not finite; NULL: none. */
+const sid2_param *sid2_params_broken(const sid2_params *params, const float *flat);
+
 /* To the set's externals `weights` and, where the compute type differs, `weights_low`. */
 bool sid2_params_upload(sid2_buffers *buffers, const sid2_graph *graph, const sid2_params *params,
                         const float *flat, sid2_error *err);

@@ -91,7 +91,13 @@ static bool add_errors(sid2_inference *n, const job *j, int first, double *sum, 
               sid2_buffers_upload(&n->buffers, "pixels", j->staging, err) &&
               sid2_inference_run(n, SID2_PASS_ERRORS, err) &&
               sid2_buffers_download(&n->buffers, "error", j->errors, err);
-    for (int i = 0; ok && i < n->plan.batch && first + i < j->count; i++) *sum += j->errors[i];
+    for (int i = 0; ok && i < n->plan.batch && first + i < j->count; i++) {
+        char cause[200];
+        *sum += j->errors[i];
+        if (!isfinite(j->errors[i]))
+            ok = sid2_fail(err, SID2_ERR_DEVICE, "evaluation: the error of image %d is not finite%s",
+                           first + i, sid2_inference_cause(n, cause));
+    }
     return ok;
 }
 

@@ -1,5 +1,6 @@
 #include "inference.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,6 +113,20 @@ bool sid2_inference_load_trainer(sid2_inference *n, sid2_trainer *trainer, sid2_
 bool sid2_inference_is_loaded(const sid2_inference *n, sid2_error *err)
 {
     return n->loaded || sid2_fail(err, SID2_ERR_USAGE, "no weights are loaded yet");
+}
+
+const char *sid2_inference_cause(const sid2_inference *n, char text[200])
+{
+    const sid2_graph *g = network(n);
+    const sid2_params *params = &g->params[0];
+    float *flat = malloc((size_t)params->elements * sizeof *flat);
+    const sid2_param *param = NULL;
+    if (flat && sid2_buffers_download(&n->buffers, g->tensors[params->weights].name, flat, NULL))
+        param = sid2_params_broken(params, flat);
+    free(flat);
+    text[0] = 0;
+    if (param) snprintf(text, 200, "; the weight %s is not finite", param->name);
+    return text;
 }
 
 /* ---- What a batch is told ---- */

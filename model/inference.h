@@ -42,6 +42,9 @@ bool sid2_inference_upload_images(sid2_inference *inference, const uint64_t *see
 bool sid2_inference_upload_key(sid2_inference *inference, uint32_t high, sid2_error *err);
 bool sid2_inference_run(sid2_inference *inference, sid2_pass pass, sid2_error *err);
 
+/* "; the weight X is not finite", or nothing: the end of a message about numbers that are not. Returns `text`. */
+const char *sid2_inference_cause(const sid2_inference *inference, char text[200]);
+
 /* The low word of that key, and the whole key of drawn labels; the sample number is the image's seed. */
 enum { SID2_SAMPLE_KEY = 0x53694432 };
 

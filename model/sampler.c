@@ -1,6 +1,8 @@
 /* Sampling: from a seed to an image, batch by batch. */
 #include "sampler.h"
 
+#include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,6 +63,7 @@ typedef struct job {
     int32_t *labels;
     int count;
     uint8_t *pixels, *staging; /* staging: one batch */
+    float *z;                  /* one batch */
     sid2_sample_callback callback;
     void *user;
     sid2_sample_progress progress;
@@ -96,10 +99,57 @@ static bool wait(sid2_inference *n, sid2_error *err)
     return sid2_buffer_download(sid2_buffers_find(&n->buffers, "coef"), 0, &any, sizeof any, err);
 }
 
+/* Downloads z; the first of `count` images that has a value which is not finite, or `count`. */
+static bool look(const sid2_inference *n, const job *j, int count, int *broken, sid2_error *err)
+{
+    if (!sid2_buffers_download(&n->buffers, "z", j->z, err)) return false;
+    size_t i = 0;
+    while (i < (size_t)count * n->image_bytes && isfinite(j->z[i])) i++;
+    *broken = (int)(i / n->image_bytes);
+    return true;
+}
+
+/* The x_hat of earlier evaluations, which even a share of 0 would let through. */
+static bool forget(sid2_inference *n, sid2_error *err)
+{
+    static const char *const names[] = {"x_hat", "x_hat_before"};
+    float *zero = calloc((size_t)n->plan.batch * n->image_bytes, sizeof *zero);
+    bool ok = zero || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (int i = 0; ok && i < 2; i++)
+        ok = !sid2_buffers_find(&n->buffers, names[i]) ||
+             sid2_buffers_upload(&n->buffers, names[i], zero, err);
+    free(zero);
+    return ok;
+}
+
+/* A batch that was not finite at its end, once more, to tell where that began. A clamped x_hat can be no other than
+ * NaN, and makes z the same; z is looked at only here and at the end, so that steps cost nothing. */
+static bool find_broken(sid2_sampler *s, const job *j, int first, int real, int broken, sid2_error *err)
+{
+    sid2_inference *n = &s->on;
+    int64_t i = 0;
+    int at = real;
+    bool ok =
+        forget(n, err) && sid2_inference_upload_key(n, 0, err) && sid2_inference_run(n, SID2_PASS_START, err);
+    for (; ok && at == real && i < s->stage_count; i++)
+        ok = run_stage(n, &s->stages[i], (uint32_t)i, err) && look(n, j, real, &at, err);
+    if (!ok || !forget(n, err)) return false;
+    char cause[200];
+    if (at == real)
+        return sid2_fail(err, SID2_ERR_DEVICE,
+                         "sampling: z of image %d (seed %" PRIu64
+                         ") is not finite, but was when it was sampled once "
+                         "more: the device is not to be trusted",
+                         first + broken, j->seeds[first + broken]);
+    return sid2_fail(
+        err, SID2_ERR_DEVICE, "sampling step %d: x_hat of image %d (seed %" PRIu64 ") is not finite%s",
+        s->stages[i - 1].step + 1, first + at, j->seeds[first + at], sid2_inference_cause(n, cause));
+}
+
 static bool run_batch(sid2_sampler *s, job *j, int first, sid2_error *err)
 {
     sid2_inference *n = &s->on;
-    int real = j->count - first < n->plan.batch ? j->count - first : n->plan.batch;
+    int real = j->count - first < n->plan.batch ? j->count - first : n->plan.batch, broken;
     if (!sid2_inference_upload_images(n, j->seeds, j->labels, first, j->count, err) ||
         !sid2_inference_upload_key(n, 0, err) || !sid2_inference_run(n, SID2_PASS_START, err))
         return false;
@@ -115,8 +165,9 @@ static bool run_batch(sid2_sampler *s, job *j, int first, sid2_error *err)
             return sid2_fail(err, SID2_ERR_CANCELLED, "sampling was stopped");
     }
     if (!sid2_inference_run(n, SID2_PASS_FINISH, err) ||
-        !sid2_buffers_download(&n->buffers, "image", j->staging, err))
+        !sid2_buffers_download(&n->buffers, "image", j->staging, err) || !look(n, j, real, &broken, err))
         return false;
+    if (broken < real) return find_broken(s, j, first, real, broken, err);
     memcpy(j->pixels + (size_t)first * n->image_bytes, j->staging, (size_t)real * n->image_bytes);
     return true;
 }
@@ -150,11 +201,13 @@ bool sid2_sampler_run(sid2_sampler *s, const uint64_t *seeds, int32_t *labels, i
              .count = count,
              .pixels = pixels,
              .staging = malloc((size_t)s->on.plan.batch * s->on.image_bytes),
+             .z = malloc((size_t)s->on.plan.batch * s->on.image_bytes * sizeof(float)),
              .callback = callback,
              .user = user,
              .progress = {.steps = (int)config->sample_steps, .total = count}};
-    bool ok = j.staging || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    bool ok = (j.staging && j.z) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     for (int first = 0; ok && first < count; first += s->on.plan.batch) ok = run_batch(s, &j, first, err);
     free(j.staging);
+    free(j.z);
     return ok;
 }

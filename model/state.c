@@ -130,6 +130,15 @@ bool sid2_state_download(const sid2_state *s, const char *what, float *to, sid2_
     return sid2_buffers_download(s->buffers, sid2_state_buffer(s, what, name), to, err);
 }
 
+const sid2_param *sid2_state_broken(const sid2_state *s, const char *what)
+{
+    float *flat = malloc((size_t)s->params->elements * sizeof *flat);
+    const sid2_param *broken =
+        flat && sid2_state_download(s, what, flat, NULL) ? sid2_params_broken(s->params, flat) : NULL;
+    free(flat);
+    return broken;
+}
+
 bool sid2_state_set(sid2_state *s, const float *weights, sid2_error *err)
 {
     bool ok = sid2_state_upload(s, "weights", weights, err);

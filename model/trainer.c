@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -200,6 +201,31 @@ static double learning_rate(const sid2_config *c, uint64_t step)
     return rate;
 }
 
+/* What went wrong in a step that changed nothing: a weight, which spoils all the rest; the loss of an image; or the
+ * gradient of a parameter. */
+static bool fail_step(const sid2_trainer *t, const sid2_state *state, sid2_error *err)
+{
+    char what[200] = "the norm of the gradient";
+    const sid2_param *param = NULL;
+    for (int i = 0; !param && i < t->recipe.state_count; i++) {
+        param = sid2_state_broken(&t->states[i], "weights");
+        if (param)
+            snprintf(what, sizeof what, "the weight %s%s%s", t->states[i].rule.name,
+                     t->states[i].rule.name[0] ? "." : "", param->name);
+    }
+    int image = 0;
+    while (image < t->config.train_batch && isfinite(t->loss[image])) image++;
+    if (!param && image < t->config.train_batch)
+        snprintf(what, sizeof what, "the loss of image %d of the batch", image);
+    else if (!param && (param = sid2_state_broken(state, "grads")))
+        snprintf(what, sizeof what, "the gradient of %s", param->name);
+    return sid2_fail(err, SID2_ERR_DEVICE,
+                     "step %" PRIu64
+                     ": %s is not finite; with a lower train.learning_rate or a longer train.warmup, go on "
+                     "from the last checkpoint, or anew where there is none",
+                     t->steps + 1, what);
+}
+
 bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *labels, sid2_train_stats *stats,
                        sid2_error *err)
 {
@@ -219,12 +245,7 @@ bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *la
     /* The one wait of a step: with the norm come the losses. */
     if (!sid2_state_update(state, &t->config, rate, &norm, err)) return false;
     for (int i = 0; i < batch; i++) loss += t->loss[i];
-    if (!isfinite(loss) || !isfinite(norm))
-        return sid2_fail(err, SID2_ERR_DEVICE,
-                         "step %" PRIu64
-                         ": the %s is not finite; with a lower train.learning_rate or a longer "
-                         "train.warmup, go on from the last checkpoint, or anew where there is none",
-                         t->steps + 1, isfinite(loss) ? "gradient" : "loss");
+    if (!isfinite(loss) || !isfinite(norm)) return fail_step(t, state, err);
     t->broken = false;
     t->steps++;
     t->images += (uint64_t)batch;

@@ -171,7 +171,7 @@ expect 0 'done at step 12' train "${small[@]}" --out run --set train.steps=12
 [ "$(wc -l <run/stats.jsonl)" -eq 6 ] || fail "six lines of statistics"
 
 echo "== what may change, and what --out may be"
-expect 1 'not finite; with a lower train.learning_rate' train "${small[@]}" --out diverged --set train.learning_rate=1 \
+expect 1 'step [0-9]*: the [a-z].* is not finite; with a lower train.learning_rate' train "${small[@]}" --out diverged --set train.learning_rate=1 \
     --set train.warmup=0 --set train.clip=1e30 --set train.eps=0 --set train.precision=bf16 --set train.steps=1000
 expect 0 'done at step 2' train "${small[@]}" --out diverged --set train.steps=2 --set train.batch=4
 expect 0 'changed  train.learning_rate=0.0001, was 0.0015' train "${small[@]}" --out diverged --set train.batch=4 \
@@ -295,6 +295,13 @@ printf '\377\377\377\177' | dd of=nan/ema.safetensors bs=1 seek=$(($(wc -c <nan/
 expect 1 'holds a value that is not finite' sample nan --out no.png
 expect 1 'holds a value that is not finite' eval nan --data pictures --levels 1 --images 1
 rm -r nan
+cp -r run/checkpoints/step-00000012 huge # finite weights whose sums are not: inf - inf
+for _ in {1..64}; do printf '\377\377\177\177\377\377\177\377'; done |
+    dd of=huge/ema.safetensors bs=1 seek=$(($(wc -c <huge/ema.safetensors) - 512)) conv=notrunc 2>/dev/null
+expect 1 'sampling step 1: x_hat of image 0 (seed 3) is not finite' sample huge --device cpu --seeds 3-4 --out no.png
+[ ! -e no.png ] || fail "a NaN became a picture"
+expect 1 'evaluation: the error of image 0 is not finite' eval huge --device cpu --data pictures --levels 1 --images 1
+rm -r huge
 cp run/checkpoints/step-00000012/ema.safetensors cut
 config=run/checkpoints/step-00000012/config.ini
 grep -v '^qk_norm' "$config" >cut/config.ini

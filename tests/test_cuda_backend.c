@@ -1,7 +1,7 @@
 /* The CUDA backend without a GPU: devices, transfers, programs, matrix products, convolutions and attention
  * over a CUDA runtime, a cublasLt and a cuDNN that run on the host (fake_cuda.h, fake_cublaslt.c,
  * fake_cudnn.c), with the reference's kernels as own kernels. */
-#include "model_support.h"
+#include "nan_support.h"
 
 #include "../cuda/cuda_backend.h"
 #include "fake_cuda.h"
@@ -482,6 +482,15 @@ static void training_in_bf16_agrees(void **state)
     train(TINY("model.dropout=0.1", "train.precision=bf16"), 5e-3);
 }
 
+/* Own kernels here are the reference's; the real ones are held against it with and without NaN by test_cuda_kernels. */
+static void a_nan_is_caught(void **state)
+{
+    (void)state;
+    sid2_device *device = open_cuda();
+    nan_is_caught(device);
+    sid2_device_close(device);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -501,6 +510,7 @@ int main(void)
         TEST(programs_stop_where_they_are_told),
         TEST(training_agrees),
         TEST(training_in_bf16_agrees),
+        TEST(a_nan_is_caught),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

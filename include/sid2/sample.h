@@ -31,7 +31,8 @@ typedef struct sid2_sample_progress {
 typedef bool (*sid2_sample_callback)(void *user, const sid2_sample_progress *progress); /* false: stop */
 
 /* `count` images, image i from seeds[i] with labels[i] (-1: drawn from the seed, written back; where the model has
- * no classes all become -1). The result does not depend on sample.batch. pixels: count x H x W x C. */
+ * no classes all become -1). The result does not depend on sample.batch. pixels: count x H x W x C. An image that is not
+ * finite is an error (SID2_ERR_DEVICE) that names the step; images of its batch and after are not written. */
 SID2_API bool sid2_sampler_run(sid2_sampler *sampler, const uint64_t *seeds, int32_t *labels, int count,
                                uint8_t *pixels, sid2_sample_callback callback, void *user, sid2_error *err);
 
