@@ -19,6 +19,16 @@ int command_eval(int argc, char **argv);
 int command_export(int argc, char **argv);
 int command_report(int argc, char **argv);
 
+/* All of them; the last has no name. */
+typedef struct command_row {
+    const char *name, *help;
+    int (*run)(int argc, char **argv);
+} command_row;
+extern const command_row commands[];
+
+/* `sid2 help --KIND [of]`: documents from the tables that the program itself parses with. -1: no such kind. */
+int print_manual(const char *kind, const char *of);
+
 /* Where and how to compute, as the command line says. */
 typedef struct device_choice {
     const char *id; /* NULL: auto */

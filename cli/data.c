@@ -178,7 +178,7 @@ int command_data(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "--help") == 0) {
         for (int i = 0; i < 2; i++) {
             parts[i].run(2, argv);
-            if (i == 0 && !options_markdown) puts("");
+            if (i == 0 && !options_printer) puts("");
         }
         return 0;
     }

@@ -1,8 +1,6 @@
 /* sid2: one program, one subcommand a file. This one finds it. */
 #include "cli.h"
 
-#include "op.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -11,10 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct {
-    const char *name, *help;
-    int (*run)(int argc, char **argv);
-} commands[] = {
+const command_row commands[] = {
     {"train", "train a model on images; the same command again resumes", command_train},
     {"sample", "make images with a trained model", command_sample},
     {"info", "a model's layers, size, cost and memory", command_info},
@@ -26,64 +21,21 @@ static const struct {
     {"check", "whether a device computes right", command_check},
     {"tune", "find and keep the fastest block sizes of a GPU", command_tune},
     {"bench", "speed by operator, or beside PyTorch", command_bench},
+    {0},
 };
-enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
 static void print_help(void)
 {
     puts("sid2 " SID2_VERSION
          ": train SiD2 diffusion models on pixels, and sample from them\n\n"
          "Usage: sid2 COMMAND [options]     sid2 COMMAND --help\n");
-    for (int i = 0; i < COMMAND_COUNT; i++) printf("  %-10s%s\n", commands[i].name, commands[i].help);
+    for (int i = 0; commands[i].name; i++) printf("  %-10s%s\n", commands[i].name, commands[i].help);
     printf("\nPresets:");
     for (int i = 0; sid2_preset_name(i); i++) printf(" %s", sid2_preset_name(i));
     puts(
         "\n\nFirst steps:\n"
         "  sid2 sample checkpoints/fashion-mnist --seeds 0-63 --out samples.png\n"
         "  sid2 train --preset fashion-mnist --data YOUR-IMAGES --out runs/mine");
-}
-
-/* docs/options.md: every command's --help and every configuration key. */
-static int print_reference(void)
-{
-    puts(
-        "# Options\n\nMade by `sid2 help --markdown`; every line comes from the tables that the program "
-        "itself parses with.");
-    options_markdown = true;
-    for (int i = 0; i < COMMAND_COUNT; i++) {
-        char name[16], help[] = "--help";
-        snprintf(name, sizeof name, "%s", commands[i].name);
-        commands[i].run(2, (char *[]){name, help, NULL});
-    }
-    puts(
-        "\n## Configuration keys\n\nFor `--set key=value` and for files given to `--preset`.\n\n| key | "
-        "default | |\n|---|---|---|");
-    const sid2_config_key *key;
-    for (int i = 0; (key = sid2_config_key_at(i)); i++)
-        printf("| `%s` | `%s` | %s |\n", key->name, key->default_value, key->help);
-    puts("\nThe words of some of them:\n\n| key | word | |\n|---|---|---|");
-    const sid2_config_word *word;
-    for (int i = 0; (word = sid2_config_word_at(i)); i++)
-        printf("| `%s` | `%s` | %s |\n", word->key, word->word, word->help);
-    return 0;
-}
-
-/* docs/operators.md: the operator table. */
-static int print_operators(void)
-{
-    puts(
-        "# Operators\n\nMade by `sid2 help --operators` from `core/op.def`, whose opening comment explains "
-        "the conventions. "
-        "`?`: may be absent;\n`=`: output 0 may overwrite this input; `&`: added to output 0; `+`: added to "
-        "what is there; "
-        "`*`: one for the whole batch.\n");
-    puts("| operator | inputs | outputs | attributes | what it computes |\n|---|---|---|---|---|");
-    for (int op = 0; op < SID2_OP_COUNT; op++) {
-        sid2_op_info info = sid2_op_describe((sid2_op)op);
-        printf("| `%s` | %s | %s | %s | `%s` |\n", info.name, info.inputs, info.outputs, info.attributes,
-               info.formula);
-    }
-    return 0;
 }
 
 /* On a closed descriptor, the next file opened would get what is printed. */
@@ -118,14 +70,14 @@ static int run(int argc, char **argv)
         return 0;
     }
     if (strcmp(argv[1], "help") == 0) {
-        if (argc == 3 && strcmp(argv[2], "--markdown") == 0) return print_reference();
-        if (argc == 3 && strcmp(argv[2], "--operators") == 0) return print_operators();
+        int code = argc > 2 ? print_manual(argv[2], argc > 3 ? argv[3] : "") : -1;
+        if (code >= 0) return code;
         if (argc == 2) return print_help(), 0;
         static char help[] = "--help"; /* "help X" is "X --help" */
         memmove(argv + 1, argv + 2, (size_t)(argc - 2) * sizeof *argv);
         argv[argc - 1] = help;
     }
-    for (int i = 0; i < COMMAND_COUNT; i++)
+    for (int i = 0; commands[i].name; i++)
         if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
     return report_usage("", "unknown command '%s'", argv[1]);
 }

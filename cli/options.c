@@ -10,11 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
-bool options_markdown;
+void (*options_printer)(const option_table *table);
 
 enum { LINE_WIDTH = 96, HELP_COLUMN = 26, MAX_OPTIONS = 40 };
 
-static bool is_positional(const option_row *row)
+bool is_positional(const option_row *row)
 {
     return row->kind == OPTION_POSITIONAL || row->kind == OPTION_OPTIONAL;
 }
@@ -57,7 +57,7 @@ static void print_wrapped(const char *text, int column, int cursor)
     }
 }
 
-static void print_usage(const option_table *table)
+void print_usage(const option_table *table)
 {
     printf("sid2 %s", table->command);
     bool any = false;
@@ -87,23 +87,6 @@ static void print_help(const option_table *table)
     }
     print_wrapped("print this and exit", HELP_COLUMN, printf("  --help"));
     if (table->details) printf("\n%s\n", table->details);
-}
-
-static void print_markdown(const option_table *table)
-{
-    printf("\n## sid2 %s\n\n%s.\n\n    ", table->command, table->summary);
-    print_usage(table);
-    printf("\n| | |\n|---|---|\n");
-    for (int i = 0; i < table->count; i++) {
-        const option_row *row = &table->rows[i];
-        printf("| `%s%s%s%s` | ", is_positional(row) ? "" : "--", row->name, row->argument ? " " : "",
-               row->argument ? row->argument : "");
-        for (const char *c = row->help; *c; c++) *c == '|' ? printf("\\|") : putchar(*c);
-        printf(" |\n");
-    }
-    if (table->details) {
-        printf("\n```\n%s\n```\n", table->details);
-    }
 }
 
 /* ---- Values ---- */
@@ -190,7 +173,7 @@ int options_parse(const option_table *table, int argc, char **argv)
     opterr = 0;
     /* "-": positionals come in order, as option 1, so that options may stand behind them. */
     while ((letter = getopt_long(argc, argv, "-:h", rows, &index)) != -1) {
-        if (letter == 'h') return options_markdown ? print_markdown(table) : print_help(table), 0;
+        if (letter == 'h') return options_printer ? options_printer(table) : print_help(table), 0;
         if (letter == 1) {
             if (positional_count == 8)
                 return report_usage(table->command, "too many arguments: '%s'", optarg);

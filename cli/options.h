@@ -56,7 +56,9 @@ int report_usage(const char *command, const char *format, ...) __attribute__((fo
 /* "0-63,100", the value of `option` (for messages), to numbers, in order. The caller frees. */
 uint64_t *parse_ranges(const char *option, const char *text, size_t limit, size_t *count, sid2_error *err);
 
-/* While set, --help prints the Markdown of docs/options.md. */
-extern bool options_markdown;
+/* While set, --help hands the table to it: how documents are made of the tables (cli/manual.c). */
+extern void (*options_printer)(const option_table *table);
+bool is_positional(const option_row *row);
+void print_usage(const option_table *table); /* "sid2 COMMAND [options]" and a line end */
 
 #endif
