@@ -46,9 +46,11 @@ static sid2_graph *update_graph(const sid2_state *s, sid2_error *err)
     sid2_graph_export(g, norm, sid2_state_buffer(s, "norm", name));
     sid2_graph_emit_into(g, SID2_OP_adam, (sid2_attr){0}, (sid2_tensor[]){weights, grads, m, v, norm, hyper},
                          6, (sid2_tensor[]){weights, m, v, grads}, 4);
-    for (int i = 0; i < s->rule.average_count; i++) {
-        sid2_tensor shares = sid2_graph_external(g, sid2_state_buffer(s, "shares", name), SID2_F32,
-                                                 sid2_shape_of(s->rule.average_count));
+    int count = s->rule.average_count;
+    sid2_tensor shares =
+        count ? sid2_graph_external(g, sid2_state_buffer(s, "shares", name), SID2_F32, sid2_shape_of(count))
+              : SID2_NONE;
+    for (int i = 0; i < count; i++) {
         sid2_tensor average = flat(g, s, s->rule.averages[i].name, SID2_F32),
                     share = sid2_graph_view(g, shares, i, sid2_shape_of(1));
         sid2_graph_emit_into(g, SID2_OP_ema, (sid2_attr){0}, (sid2_tensor[]){average, weights, norm, share},
@@ -91,7 +93,7 @@ bool sid2_state_update(sid2_state *s, const sid2_config *config, double rate, fl
     char name[96];
     bool ok = tell(s, config, rate, err) && sid2_program_run(s->update, err) &&
               sid2_buffers_download(s->buffers, sid2_state_buffer(s, "norm", name), norm, err);
-    s->updates += ok;
+    s->updates += ok && isfinite(*norm);
     return ok;
 }
 

@@ -39,7 +39,7 @@ typedef struct sid2_state {
     const sid2_params *params; /* and its layout there */
     sid2_graph *update_graph;  /* NULL where frozen */
     sid2_program *update;
-    uint64_t updates; /* done */
+    uint64_t updates; /* done; one that the norm forbade does not count */
     bool torn;        /* a load failed half-way: neither the old numbers nor the new */
 } sid2_state;
 

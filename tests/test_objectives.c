@@ -193,6 +193,62 @@ static void resume_is_bit_identical(void **state)
     must(sid2_remove_tree(folder, &err));
 }
 
+/* A power of the time passed, as no configuration asks for yet. */
+static double power_decay(const sid2_average *average, uint64_t update)
+{
+    return pow(1 - 1 / (double)update, average->rate + 1);
+}
+
+/* A second average is one more row: the first does not notice, the second follows its rule, and both are kept. */
+static void two_averages_are_tracked(void **state)
+{
+    (void)state;
+    enum { STEPS = 5 };
+    char folder[] = "/tmp/sid2-objectives-XXXXXX", path[64];
+    must(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/two", folder);
+    sid2_config *config = TINY("train.precision=bf16");
+    sid2_recipe recipe = sid2_recipe_of(config);
+    const sid2_average power = {.name = "power", .decay = power_decay, .rate = 2};
+    recipe.states[0].averages[recipe.states[0].average_count++] = power;
+    sid2_trainer *one = sid2_trainer_create(device, config, 0, &err);
+    sid2_trainer *two = sid2_trainer_create_recipe(device, config, &recipe, 0, &err);
+    sid2_trainer *resumed = sid2_trainer_create_recipe(device, config, &recipe, 0, &err);
+    must(one && two && resumed);
+    int64_t count = two->states[0].params->elements;
+    double *expected = calloc((size_t)count, sizeof *expected);
+    for (int step = 1; step <= STEPS; step++) {
+        train(two, 1);
+        float *weights = weights_of(&two->states[0]);
+        for (int64_t i = 0; i < count; i++)
+            expected[i] += (1 - power_decay(&power, (uint64_t)step)) * (weights[i] - expected[i]);
+        free(weights);
+        if (step == 3) must(sid2_trainer_save(two, path, &err));
+    }
+    float *average = download(&two->buffers, "power");
+    double size = 0, error = 0;
+    for (int64_t i = 0; i < count; i++) {
+        size += expected[i] * expected[i];
+        error += (average[i] - expected[i]) * (average[i] - expected[i]);
+    }
+    assert_true(size > 0 && sqrt(error / size) < 1e-6);
+    train(one, STEPS);
+    same(one, two, "ema");
+    same(one, two, "weights");
+    must(sid2_trainer_resume(resumed, path, &err));
+    train(resumed, STEPS - 3);
+    same(two, resumed, "ema");
+    same(two, resumed, "power");
+    must(sid2_trainer_resume(one, path, &err)); /* which tracks one, and leaves the other's file alone */
+    free(average);
+    free(expected);
+    sid2_trainer_destroy(one);
+    sid2_trainer_destroy(two);
+    sid2_trainer_destroy(resumed);
+    sid2_config_destroy(config);
+    must(sid2_remove_tree(folder, &err));
+}
+
 static void memory_is_planned(void **state)
 {
     (void)state;
@@ -222,8 +278,8 @@ static int close_cpu(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(networks_take_turns),
-                                       cmocka_unit_test(resume_is_bit_identical),
-                                       cmocka_unit_test(memory_is_planned)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(networks_take_turns), cmocka_unit_test(resume_is_bit_identical),
+        cmocka_unit_test(two_averages_are_tracked), cmocka_unit_test(memory_is_planned)};
     return cmocka_run_group_tests(tests, open_cpu, close_cpu);
 }
