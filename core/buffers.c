@@ -88,10 +88,11 @@ bool sid2_buffers_download(const sid2_buffers *buffers, const char *name, void *
     return sid2_buffer_download(buffer, 0, to, buffer->bytes, err);
 }
 
-sid2_program *sid2_buffers_program(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err)
+sid2_program *sid2_buffers_program(sid2_buffers *buffers, const sid2_graph *graph, sid2_arena *arena,
+                                   sid2_error *err)
 {
     if (!provide(buffers, graph, err)) return NULL;
-    return sid2_program_create(buffers->device, graph, NULL, buffers->item, buffers->count, err);
+    return sid2_program_create(buffers->device, graph, arena, buffers->item, buffers->count, err);
 }
 
 static bool is_counted(const sid2_graph *const *graphs, int count, const char *name)

@@ -14,27 +14,35 @@ static void clear(sid2_inference *n)
         sid2_program_destroy(n->program[i]);
         n->program[i] = NULL;
     }
+    sid2_arena_destroy(n->arena);
+    n->arena = NULL;
     sid2_buffers_clear(&n->buffers);
     sid2_sampling_clear(&n->plan);
 }
 
 sid2_memory_report sid2_inference_memory(const sid2_inference *n)
 {
-    sid2_memory_report report = {.state = sid2_buffers_bytes(&n->buffers), .microbatch = n->plan.batch};
-    for (int i = 0; i < SID2_PASS_COUNT; i++) {
-        if (!n->program[i]) continue;
-        report.arena += sid2_program_plan(n->program[i])->arena_bytes;
-        report.workspace += sid2_program_workspace(n->program[i]);
-    }
+    sid2_memory_report report = {.state = sid2_buffers_bytes(&n->buffers),
+                                 .arena = n->plan.arena,
+                                 .workspace = sid2_arena_bytes(n->arena) - n->plan.arena,
+                                 .microbatch = n->plan.batch};
+    for (int i = 0; i < SID2_PASS_COUNT; i++)
+        if (n->program[i]) report.workspace += sid2_program_workspace(n->program[i]);
     return report;
 }
 
 static bool compile(sid2_inference *n, sid2_error *err)
 {
+    const sid2_graph *used[SID2_PASS_COUNT];
+    int count = 0;
     for (int i = 0; i < SID2_PASS_COUNT; i++)
-        if (n->plan.graph[i] && !(n->program[i] = sid2_buffers_program(&n->buffers, n->plan.graph[i], err)))
-            return false;
-    return true;
+        if (n->plan.graph[i]) used[count++] = n->plan.graph[i];
+    n->arena = sid2_arena_create(n->buffers.device, used, count, err);
+    bool ok = n->arena != NULL;
+    for (int i = 0; ok && i < SID2_PASS_COUNT; i++)
+        if (n->plan.graph[i])
+            ok = (n->program[i] = sid2_buffers_program(&n->buffers, n->plan.graph[i], n->arena, err)) != NULL;
+    return ok;
 }
 
 /* What programs hold beside the plan is known only once they are made, so a limit may take a smaller batch. */

@@ -13,7 +13,8 @@ typedef struct sid2_inference {
     sid2_config config;
     sid2_schedule schedule;
     sid2_sampling plan;
-    sid2_program *program[SID2_PASS_COUNT]; /* of the plan's graphs */
+    sid2_arena *arena;
+    sid2_program *program[SID2_PASS_COUNT]; /* of the plan's graphs, all in that arena */
     sid2_buffers buffers;
     bool loaded;
     size_t image_bytes; /* of one image */

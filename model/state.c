@@ -109,7 +109,7 @@ bool sid2_state_open(sid2_state *s, const sid2_state_rule *rule, sid2_buffers *b
         return sid2_fail(err, SID2_ERR_INTERNAL, "no objective has the parameters '%s'", rule->name);
     if (!rule->trained) return true;
     s->update_graph = update_graph(s, err);
-    return s->update_graph && (s->update = sid2_buffers_program(buffers, s->update_graph, err));
+    return s->update_graph && (s->update = sid2_buffers_program(buffers, s->update_graph, NULL, err));
 }
 
 void sid2_state_close(sid2_state *s)

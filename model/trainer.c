@@ -31,7 +31,7 @@ static sid2_state *state_of(sid2_trainer *t, const char *name)
 static bool compile(sid2_trainer *t, sid2_error *err)
 {
     for (int i = 0; i < t->recipe.objective_count; i++)
-        if (!(t->programs[i] = sid2_buffers_program(&t->buffers, t->training.graph[i], err))) return false;
+        if (!(t->programs[i] = sid2_buffers_program(&t->buffers, t->training.graph[i], NULL, err))) return false;
     for (int i = 0; i < t->recipe.state_count; i++) {
         const sid2_state_rule *rule = &t->recipe.states[i];
         if (!sid2_state_open(&t->states[i], rule, &t->buffers, graph_of(t, rule->name), err)) return false;

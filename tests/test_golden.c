@@ -217,7 +217,7 @@ static void run_fixture(const char *name, const char *device_id, sid2_dtype comp
     sid2_graph *g = build(config, compute, n);
     sid2_dtype type = g->master;
     sid2_buffers buffers = {.device = device};
-    sid2_program *program = sid2_buffers_program(&buffers, g, &err);
+    sid2_program *program = sid2_buffers_program(&buffers, g, NULL, &err);
     must(program);
     double *flat = flat_weights(g, file);
     upload_weights(&buffers, g, flat);

@@ -34,7 +34,7 @@ static network make_network(const sid2_config *config, const char *a, const char
     }
     sid2_graph_fuse(g);
     must(sid2_graph_finish(g, &err));
-    must(net.program = sid2_buffers_program(&net.buffers, g, &err));
+    must(net.program = sid2_buffers_program(&net.buffers, g, NULL, &err));
     float *weights = sid2_params_initial(&g->params[0], 3, &err), *z = malloc((size_t)net.pixels * sizeof *z);
     must(weights);
     for (int64_t i = 0; i < net.pixels; i++)

@@ -105,7 +105,7 @@ static void run_on(const char *id, const char *path, const uint8_t *pixels, cons
         sid2_stop_gradient(g, logits); /* a gradient for one network, made of the other's word */
     sid2_graph_backward(g, &own, &towards, 1);
     must(sid2_graph_finish(g, &err));
-    sid2_program *program = sid2_buffers_program(&buffers, g, &err);
+    sid2_program *program = sid2_buffers_program(&buffers, g, NULL, &err);
     must(program != NULL);
     assert_null(sid2_buffers_find(&buffers, "judge.grads"));
     must(sid2_params_read(path, &buffers, g, judge, &err));

@@ -1,6 +1,8 @@
 /* Sampling: a seed is an image whatever the batch, guidance costs what it should, trouble is named. */
 #include "model_support.h"
 
+#include "sampler.h"
+
 enum { COUNT = 9, BYTES = 64, CLASSES = 3 };
 
 static sid2_device *device;
@@ -238,6 +240,66 @@ static void memory_limits_the_batch(void **state)
     sid2_config_destroy(config);
 }
 
+/* Every sampler, guided or not: what the plan says is what the device holds, but for a workspace of its own;
+ * one arena for all programs, and none that does not run. */
+static void what_is_planned_is_held(void **state)
+{
+    (void)state;
+    static const char *const samplers[] = {
+#define SAMPLER(word, evaluations, history, noise, help) "sample.sampler=" #word,
+#include "samplers.def"
+    };
+    static const char *const guidance[][2] = {{"sample.guidance=1", "sample.interval=always"},
+                                              {"sample.guidance=2", "sample.interval=always"},
+                                              {"sample.guidance=2", "sample.interval=-3,3"}};
+    sid2_device *devices[] = {device, open_device("reference")};
+    for (size_t k = 0; k < 2 * 3 * sizeof samplers / sizeof samplers[0]; k++) {
+        sid2_device *on = devices[k % 2];
+        sid2_config *config =
+            TINY(samplers[k / 6], guidance[k / 2 % 3][0], guidance[k / 2 % 3][1], "sample.precision=f32");
+        sid2_model_info *info = sid2_model_describe(config, 0, &err);
+        must(info);
+        size_t before = sid2_device_used(on);
+        sid2_sampler *s = sid2_sampler_create(on, config, 0, &err);
+        must(s);
+        sid2_memory_report held = sid2_sampler_memory(s);
+        assert_int_equal(held.state, info->sample_state_bytes);
+        assert_int_equal(held.arena, info->sample_arena_bytes);
+        assert_int_equal(sid2_device_used(on) - before, held.state + held.arena + held.workspace);
+        sid2_sampler_destroy(s);
+        assert_int_equal(sid2_device_used(on), before);
+        sid2_model_info_destroy(info);
+        sid2_config_destroy(config);
+    }
+    sid2_device_close(devices[1]);
+}
+
+/* Evaluation holds less than sampling, which has more programs, and keeps to a limit or says what it would need. */
+static void evaluation_keeps_the_limit(void **state)
+{
+    (void)state;
+    sid2_config *config = TINY("sample.batch=64", "sample.guidance=2", "sample.precision=f32");
+    size_t before = sid2_device_used(device);
+    sid2_sampler *s = sid2_sampler_create(device, config, 0, &err);
+    must(s);
+    size_t limit = sid2_device_used(device) - before;
+    sid2_sampler_destroy(s);
+    sid2_evaluator *e;
+    int fewest = 64;
+    for (; (e = sid2_evaluator_create(device, config, limit, &err)); limit = limit * 4 / 5) {
+        sid2_memory_report held = sid2_evaluator_memory(e);
+        assert_true(sid2_device_used(device) - before <= limit);
+        assert_int_equal(sid2_device_used(device) - before, held.state + held.arena + held.workspace);
+        fewest = held.microbatch;
+        sid2_evaluator_destroy(e);
+    }
+    assert_true(fewest < 64);
+    assert_int_equal(err.code, SID2_ERR_MEMORY);
+    assert_non_null(strstr(err.message, "evaluating one image at a time needs"));
+    assert_int_equal(sid2_device_used(device), before);
+    sid2_config_destroy(config);
+}
+
 static int open_cpu(void **state)
 {
     (void)state;
@@ -273,6 +335,8 @@ int main(void)
         cmocka_unit_test(evaluation_is_consistent),
         cmocka_unit_test(a_model_without_classes),
         cmocka_unit_test(memory_limits_the_batch),
+        cmocka_unit_test(what_is_planned_is_held),
+        cmocka_unit_test(evaluation_keeps_the_limit),
     };
     return cmocka_run_group_tests(tests, open_cpu, close_cpu);
 }
