@@ -70,6 +70,7 @@ expect 0 '^linear  *0\.[0-9]*  *0\.[0-9]*  *pass' check --device cpu --op linear
 expect 0 '"pass": true' check --device cpu --op adam --cases 1 --json -
 expect 0 'passed' check --device reference --op adam --cases 1 --json report.json
 [ "$(grep -c '"operator": "adam"' report.json)" -eq 3 ] || fail "the report of sid2 check has a row for each type"
+if "$sid2" devices | grep -q '^vulkan:0'; then expect 0 'checks passed' check --device vulkan:0 --op random_normal,linear --cases 1; fi
 expect 2 "no operator 'adda'" check --device cpu --op adda
 expect 2 'does not compute in f16' check --device cpu --dtype f16
 expect 2 'should be of f32' check --device cpu --dtype f8
