@@ -1,9 +1,9 @@
 #include "op_test.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <threads.h>
 
 #include "cpu.h"
 #include "opcheck.h"
@@ -39,7 +39,7 @@ static bool check(const work *w, sid2_device *device, sid2_device *reference, si
     return ok;
 }
 
-static int run(void *argument)
+static void *run(void *argument)
 {
     static const sid2_backend *const cpu = &sid2_backend_cpu;
     static const sid2_dtype dtypes[TYPES] = {SID2_F32, SID2_BF16, SID2_F16};
@@ -64,17 +64,17 @@ static int run(void *argument)
     }
     sid2_device_close(reference);
     sid2_device_close(device);
-    return 0;
+    return NULL;
 }
 
 int op_test_run(const op_test *test)
 {
     work w = {.test = test};
     printf("%d cases each; worst error as a share of what is allowed\n", test->cases);
-    thrd_t threads[MOST_WORKERS];
+    pthread_t threads[MOST_WORKERS];
     bool started[MOST_WORKERS];
-    for (int i = 0; i < test->workers; i++) started[i] = thrd_create(&threads[i], run, &w) == thrd_success;
+    for (int i = 0; i < test->workers; i++) started[i] = pthread_create(&threads[i], NULL, run, &w) == 0;
     for (int i = 0; i < test->workers; i++)
-        if (started[i]) thrd_join(threads[i], NULL);
+        if (started[i]) pthread_join(threads[i], NULL);
     return atomic_load(&w.failures) + (atomic_load(&w.next) < ALL);
 }
