@@ -178,11 +178,6 @@ uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t size)
     return hash;
 }
 
-typedef struct hashing {
-    const char *folder;
-    uint64_t hash;
-} hashing;
-
 static void hash_one(void *user, const char *name)
 {
     hashing *h = user;

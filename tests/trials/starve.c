@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define EXPORTED __attribute__((visibility("default")))
@@ -89,6 +91,12 @@ EXPORTED void *realloc(void *block, size_t size) { return is_refused() ? NULL : 
 EXPORTED void *memalign(size_t alignment, size_t size)
 {
     return is_refused() ? NULL : __libc_memalign(alignment, size);
+}
+EXPORTED void *mmap(void *place, size_t size, int protection, int flags, int file, off_t offset)
+{
+    if (is_refused()) return MAP_FAILED;
+    long address = syscall(SYS_mmap, place, size, protection, flags, file, offset);
+    return (void *)address; /* -1 is MAP_FAILED */
 }
 EXPORTED void *aligned_alloc(size_t alignment, size_t size) { return memalign(alignment, size); }
 EXPORTED int posix_memalign(void **block, size_t alignment, size_t size)

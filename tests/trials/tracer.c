@@ -244,7 +244,6 @@ static bool below(const char *path, const char *root)
 enum { MOST_THREADS = 64 };
 typedef struct tracing {
     tracer *how;
-    bool armed; /* what lies below the root was touched */
     call waiting[MOST_THREADS];
 } tracing;
 
@@ -262,8 +261,7 @@ static int at_call(tracing *s, pid_t process, pid_t thread)
     registers r;
     if (!get_registers(thread, &r) || !describe(thread, &r, &c)) return PTRACE_CONT;
     bool ours = below(c.path, s->how->root) || (c.path2[0] && below(c.path2, s->how->root));
-    s->armed = s->armed || ours;
-    if (!ours && !(s->armed && c.kind == CALL_MAP && !c.path[0])) return PTRACE_CONT;
+    if (!ours) return PTRACE_CONT;
     s->how->before(s->how->user, &c);
     if (c.signal) kill(process, c.signal);
     if (c.error) skip_call(thread, &r, -c.error);

@@ -26,20 +26,22 @@ command train_command(const trials *t, const char *run, source_kind from, int st
 
 /* ---- Known good ---- */
 
-static const char *const tensor_files[] = {"ema.safetensors", "weights.safetensors", "optimizer.safetensors"};
+static void hash_tensors(void *user, const char *name)
+{
+    hashing *h = user;
+    size_t length = strlen(name), size;
+    if (length < 12 || strcmp(name + length - 12, ".safetensors") != 0) return;
+    uint8_t *bytes = read_whole(text("%s/%s", h->folder, name), &size);
+    h->hash = hash_bytes(hash_bytes(h->hash, name, length), bytes ? bytes : (uint8_t *)"", size);
+    free(bytes);
+}
 
-/* 0 where a file is missing. */
+/* Of every file of tensors. */
 static uint64_t hash_checkpoint(const char *folder)
 {
-    uint64_t hash = HASH_BEGIN;
-    for (int i = 0; i < 3; i++) {
-        size_t size;
-        uint8_t *bytes = read_whole(text("%s/%s", folder, tensor_files[i]), &size);
-        if (!bytes) return 0;
-        hash = hash_bytes(hash, bytes, size);
-        free(bytes);
-    }
-    return hash;
+    hashing h = {folder, HASH_BEGIN};
+    each_file(folder, hash_tensors, &h);
+    return h.hash == HASH_BEGIN ? 0 : h.hash;
 }
 
 static const char *checkpoint(const char *run, int step)

@@ -68,6 +68,10 @@ void each_file(const char *folder, file_function *tell, void *user);
 uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t size);
 enum { HASH_BEGIN = 1 };
 uint64_t hash_folder(const char *folder); /* names and contents */
+typedef struct hashing {
+    const char *folder;
+    uint64_t hash;
+} hashing;
 
 typedef struct command {
     const char *word[64];
@@ -132,8 +136,7 @@ typedef struct call {
 } call;
 
 typedef struct tracer {
-    const char
-        *root; /* calls on what lies below are seen; of mmap those without a file too, from the first on */
+    const char *root; /* calls on what lies below are seen */
     void (*before)(void *user, call *c);
     void (*after)(void *user, call *c);
     void *user;
