@@ -2,7 +2,8 @@
  *
  * A line is a case, a digest of what it leaves, and the norm of that, which other processors must meet within
  * rounding: there a compiler may fuse multiplications and additions. A change that is meant is written anew by
- * `test_digest --write`, and named in the CHANGELOG. */
+ * `test_digest --write`, and named in the CHANGELOG. `test_digest DEVICE THREADS` prints what another device of
+ * the CPU's gives. */
 #include <unistd.h>
 
 #include "file.h"
@@ -108,10 +109,13 @@ static void run_case(const char *test, sid2_config *config, const char *from)
     sid2_config_destroy(config);
 }
 
-static void find_all(void)
+static void find_all(const char *id, int threads)
 {
     char coarse[128];
-    device = open_device("reference");
+    const sid2_backend *backend = &sid2_backend_cpu;
+    found_count = 0;
+    device = sid2_backends_open(&backend, 1, id, &(sid2_device_options){.threads = threads}, &err);
+    must(device);
     run_case("f32", TINY("sample.guidance=2"), NULL);
     run_case("bf16",
              TINY("train.precision=bf16", "sample.precision=bf16", "model.dropout=0.1", "model.qk_norm=layer",
@@ -132,7 +136,7 @@ static const char *golden_path(void) { return SID2_SOURCE_DIR "/tests/golden/dig
 static void bits_are_as_before(void **state)
 {
     (void)state;
-    find_all();
+    find_all("reference", 0);
     FILE *file = fopen(golden_path(), "r");
     assert_non_null(file);
     char text[256];
@@ -156,17 +160,24 @@ static void bits_are_as_before(void **state)
     assert_int_equal(different, 0);
 }
 
+static bool write_all(FILE *file)
+{
+    for (int i = 0; file && i < found_count; i++)
+        fprintf(file, "%s: %s %.9g\n", found[i].name, found[i].digest, found[i].norm);
+    return file && !fclose(file);
+}
+
 int main(int argc, char **argv)
 {
     must(mkdtemp(folder));
     const struct CMUnitTest tests[] = {cmocka_unit_test(bits_are_as_before)};
-    int failures = 0;
+    int failures;
     if (argc == 2 && strcmp(argv[1], "--write") == 0) {
-        find_all();
-        FILE *file = fopen(golden_path(), "w");
-        for (int i = 0; file && i < found_count; i++)
-            fprintf(file, "%s: %s %.9g\n", found[i].name, found[i].digest, found[i].norm);
-        failures = !file || fclose(file);
+        find_all("reference", 0);
+        failures = !write_all(fopen(golden_path(), "w"));
+    } else if (argc == 3) {
+        find_all(argv[1], atoi(argv[2]));
+        failures = !write_all(stdout);
     } else {
         failures = cmocka_run_group_tests(tests, NULL, NULL);
     }

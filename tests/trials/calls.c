@@ -39,6 +39,7 @@ typedef struct fault {
 static void before(void *user, call *c)
 {
     fault *f = user;
+    if (strstr(c->path, "/err-")) return; /* where the line goes that is asked for */
     int number = f->seen[c->kind]++;
     if (c->kind != f->kind || f->number < 0 || number < f->number || (number > f->number && !f->lasting))
         return;

@@ -173,7 +173,7 @@ static change *add_change(change_kind kind, int node, int folder, const char *na
 static bool below(const char *path)
 {
     size_t length = strlen(root);
-    return strncmp(path, root, length) == 0 && path[length] == '/';
+    return strncmp(path, root, length) == 0 && (!path[length] || path[length] == '/');
 }
 
 /* What matters of a descriptor: where it writes. */
