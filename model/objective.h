@@ -31,6 +31,9 @@ typedef struct sid2_objective {
     /* Uploads what images first .. first + n - 1 of the step are told; logsnr f32 [n] is for the statistics. */
     bool (*tell)(void *self, sid2_buffers *buffers, const sid2_step_input *step, int first, float *logsnr,
                  sid2_error *err);
+    /* At each stop that the graph names (sid2_graph_stop), in order: what was computed until there may be read, and what
+     * follows be told. `last`: of the step's micro-batches, after which gradients are whole. NULL: nobody stops. */
+    bool (*at_stop)(void *self, sid2_buffers *buffers, const char *stop, bool last, sid2_error *err);
 } sid2_objective;
 
 extern const sid2_objective sid2_diffusion; /* trains "" */

@@ -108,8 +108,12 @@ bool sid2_state_open(sid2_state *s, const sid2_state_rule *rule, sid2_buffers *b
     if (!s->params)
         return sid2_fail(err, SID2_ERR_INTERNAL, "no objective has the parameters '%s'", rule->name);
     if (!rule->trained) return true;
-    s->update_graph = update_graph(s, err);
-    return s->update_graph && (s->update = sid2_buffers_program(buffers, s->update_graph, NULL, err));
+    return (s->update_graph = update_graph(s, err)) != NULL;
+}
+
+bool sid2_state_compile(sid2_state *s, sid2_arena *arena, sid2_error *err)
+{
+    return !s->update_graph || (s->update = sid2_buffers_program(s->buffers, s->update_graph, arena, err));
 }
 
 void sid2_state_close(sid2_state *s)

@@ -45,9 +45,11 @@ typedef struct sid2_state {
 
 /* Bytes on a device beside weights and gradients, which graphs have as externals. */
 size_t sid2_state_extra(const sid2_state_rule *rule, int64_t elements);
-/* Makes the update and every buffer of the state; weights and averages are still zero. */
+/* Makes the graph of the update. */
 bool sid2_state_open(sid2_state *state, const sid2_state_rule *rule, sid2_buffers *buffers,
                      const sid2_graph *graph, sid2_error *err);
+/* Makes the update's program, and with it every buffer of the state that no other program has made; all zero. */
+bool sid2_state_compile(sid2_state *state, sid2_arena *arena, sid2_error *err);
 void sid2_state_close(sid2_state *state);
 
 /* The name of one of its buffers: `what` is "weights", "grads", "m", "v" or an average. Returns `name`. */

@@ -28,14 +28,38 @@ static sid2_state *state_of(sid2_trainer *t, const char *name)
     return NULL;
 }
 
+/* The names of a graph's stops, in the order in which they come. */
+static void order_stops(const sid2_graph *g, const char *stops[SID2_MAX_STOPS + 1])
+{
+    int count = 0;
+    for (; count < g->stop_count; count++) {
+        int at = count;
+        int32_t place = sid2_graph_stop_at(g, g->stops[count].name);
+        for (; at > 0 && sid2_graph_stop_at(g, stops[at - 1]) > place; at--) stops[at] = stops[at - 1];
+        stops[at] = g->stops[count].name;
+    }
+    stops[count] = NULL;
+}
+
 static bool compile(sid2_trainer *t, sid2_error *err)
 {
-    for (int i = 0; i < t->recipe.objective_count; i++)
-        if (!(t->programs[i] = sid2_buffers_program(&t->buffers, t->training.graph[i], NULL, err))) return false;
+    const sid2_graph *graphs[SID2_MAX_OBJECTIVES + SID2_MAX_STATES];
+    int count = 0;
+    for (int i = 0; i < t->recipe.objective_count; i++) {
+        graphs[count++] = t->training.graph[i];
+        order_stops(t->training.graph[i], t->stops[i]);
+    }
     for (int i = 0; i < t->recipe.state_count; i++) {
         const sid2_state_rule *rule = &t->recipe.states[i];
         if (!sid2_state_open(&t->states[i], rule, &t->buffers, graph_of(t, rule->name), err)) return false;
+        if (t->states[i].update_graph) graphs[count++] = t->states[i].update_graph;
     }
+    if (!(t->arena = sid2_arena_create(t->buffers.device, graphs, count, err))) return false;
+    for (int i = 0; i < t->recipe.objective_count; i++)
+        if (!(t->programs[i] = sid2_buffers_program(&t->buffers, t->training.graph[i], t->arena, err)))
+            return false;
+    for (int i = 0; i < t->recipe.state_count; i++)
+        if (!sid2_state_compile(&t->states[i], t->arena, err)) return false;
     return true;
 }
 
@@ -46,6 +70,8 @@ static void dismantle(sid2_trainer *t)
         t->programs[i] = NULL;
     }
     for (int i = 0; i < t->recipe.state_count; i++) sid2_state_close(&t->states[i]);
+    sid2_arena_destroy(t->arena);
+    t->arena = NULL;
     sid2_buffers_clear(&t->buffers);
     sid2_training_clear(&t->training);
 }
@@ -155,13 +181,13 @@ uint64_t sid2_trainer_images(const sid2_trainer *t) { return t->images; }
 sid2_memory_report sid2_trainer_memory(const sid2_trainer *t)
 {
     sid2_memory_report report = {.state = sid2_buffers_bytes(&t->buffers),
+                                 .arena = t->training.arena,
                                  .microbatch = t->training.microbatch,
                                  .recomputed_segments = t->training.recomputed,
                                  .segments = t->training.segments};
-    for (int i = 0; i < t->recipe.objective_count; i++) {
-        report.arena += sid2_program_plan(t->programs[i])->arena_bytes;
+    report.workspace = sid2_arena_bytes(t->arena) - report.arena; /* scratch */
+    for (int i = 0; i < t->recipe.objective_count; i++)
         report.workspace += sid2_program_workspace(t->programs[i]);
-    }
     for (int i = 0; i < t->recipe.state_count; i++)
         if (t->states[i].update) report.workspace += sid2_program_workspace(t->states[i].update);
     return report;
@@ -175,13 +201,16 @@ sid2_program *sid2_trainer_program(sid2_trainer *t, const sid2_graph **graph)
 
 /* ---- One step ---- */
 
-static bool run_microbatch(sid2_trainer *t, int objective, const sid2_step_input *step, int first,
-                           sid2_error *err)
+static bool run_microbatch(sid2_trainer *t, int turn, const sid2_step_input *step, int first, sid2_error *err)
 {
+    const sid2_objective *objective = t->recipe.objectives[turn];
     const sid2_buffer *loss = sid2_buffers_find(&t->buffers, "loss");
-    return t->recipe.objectives[objective]->tell(t->hosts[objective], &t->buffers, step, first,
-                                                 t->logsnr + first, err) &&
-           sid2_program_run(t->programs[objective], err) &&
+    bool last = first + t->training.microbatch >= t->config.train_batch;
+    bool ok = objective->tell(t->hosts[turn], &t->buffers, step, first, t->logsnr + first, err);
+    for (int i = 0; ok && objective->at_stop && t->stops[turn][i]; i++)
+        ok = sid2_program_run_to(t->programs[turn], t->stops[turn][i], err) &&
+             objective->at_stop(t->hosts[turn], &t->buffers, t->stops[turn][i], last, err);
+    return ok && sid2_program_run(t->programs[turn], err) &&
            sid2_buffer_download_later(loss, 0, t->loss + first, loss->bytes, err);
 }
 

@@ -12,12 +12,14 @@ struct sid2_trainer {
     sid2_recipe recipe;
     sid2_training training;
     sid2_buffers buffers;
+    sid2_arena *arena;                           /* of all programs */
     sid2_state states[SID2_MAX_STATES];          /* by the recipe */
     sid2_program *programs[SID2_MAX_OBJECTIVES]; /* by the recipe */
     void *hosts[SID2_MAX_OBJECTIVES];
-    uint64_t steps, images; /* done */
-    bool broken;            /* a step failed half-way: the weights cannot be trusted */
-    float *loss, *logsnr;   /* [train.batch], of the last step */
+    const char *stops[SID2_MAX_OBJECTIVES][SID2_MAX_STOPS + 1]; /* in order; NULL past the last */
+    uint64_t steps, images;                                     /* done */
+    bool broken;          /* a step failed half-way: the weights cannot be trusted */
+    float *loss, *logsnr; /* [train.batch], of the last step */
 };
 
 /* The program of one micro-batch and its graph, to be measured (sid2 bench). Both stay the trainer's. */

@@ -249,6 +249,69 @@ static void two_averages_are_tracked(void **state)
     must(sid2_remove_tree(folder, &err));
 }
 
+/* ---- Stops ---- */
+
+static struct {
+    char names[64]; /* of the stops that were met */
+    int lasts;
+    float
+        half; /* of the upper half of the gradients, whose norm this is when the last micro-batch stops there */
+} met;
+
+static sid2_graph *stopping_graph(const sid2_config *config, int64_t n, sid2_error *error)
+{
+    sid2_graph *g = sid2_diffusion.graph(config, n, error);
+    if (!g) return NULL;
+    int64_t all = g->params[0].elements;
+    sid2_graph_stop(g, "whole", g->params[0].grads, 0, all);
+    sid2_graph_stop(g, "loss", sid2_graph_find(g, "loss"), 0, n);
+    sid2_graph_stop(g, "half", g->params[0].grads, all / 2, all - all / 2);
+    if (sid2_graph_finish(g, error)) return g;
+    sid2_graph_destroy(g);
+    return NULL;
+}
+
+static bool on_stop(void *self, sid2_buffers *buffers, const char *stop, bool last, sid2_error *error)
+{
+    (void)self;
+    (void)error;
+    snprintf(met.names + strlen(met.names), sizeof met.names - strlen(met.names), "%s ", stop);
+    met.lasts += last;
+    float *grads = download(buffers, "grads");
+    int64_t count = (int64_t)(sid2_buffers_find(buffers, "grads")->bytes / sizeof *grads);
+    double half = 0;
+    for (int64_t i = count / 2; i < count; i++) half += (double)grads[i] * grads[i];
+    free(grads);
+    if (strcmp(stop, "half") == 0) met.half = (float)half;
+    if (strcmp(stop, "whole") == 0) assert_true((float)half == met.half); /* it was whole then */
+    return true;
+}
+
+static void the_host_is_asked_at_stops(void **state)
+{
+    (void)state;
+    sid2_config *config = TINY(NULL);
+    sid2_objective stopping = sid2_diffusion;
+    stopping.graph = stopping_graph;
+    stopping.at_stop = on_stop;
+    sid2_recipe recipe = sid2_recipe_of(config);
+    recipe.objectives[0] = &stopping;
+    sid2_trainer *straight = sid2_trainer_create(device, config, 0, &err);
+    sid2_trainer *t = sid2_trainer_create_recipe(device, config, &recipe, 0, &err);
+    must(straight && t);
+    train(t, 1);
+    assert_string_equal(met.names, "loss half whole loss half whole "); /* two micro-batches */
+    assert_int_equal(met.lasts, 3);
+    assert_true(met.half > 0);
+    train(t, 1);
+    train(straight, 2);
+    same(t, straight, "weights");
+    same(t, straight, "ema");
+    sid2_trainer_destroy(straight);
+    sid2_trainer_destroy(t);
+    sid2_config_destroy(config);
+}
+
 static void memory_is_planned(void **state)
 {
     (void)state;
@@ -258,6 +321,9 @@ static void memory_is_planned(void **state)
     size_t weights = (size_t)t->states[0].params->elements * sizeof(float);
     /* Of those that learn weights, gradients, two moments and an average, of the other one weights. */
     assert_true(t->training.state >= 11 * weights && t->training.state < 12 * weights);
+    /* One arena for all: no objective's and no update's comes on top. */
+    sid2_memory_report held = sid2_trainer_memory(t);
+    assert_true(held.arena == t->training.arena && held.arena > 0);
     sid2_trainer_destroy(t);
     sid2_config_destroy(config);
 }
@@ -280,6 +346,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(networks_take_turns), cmocka_unit_test(resume_is_bit_identical),
-        cmocka_unit_test(two_averages_are_tracked), cmocka_unit_test(memory_is_planned)};
+        cmocka_unit_test(two_averages_are_tracked), cmocka_unit_test(the_host_is_asked_at_stops),
+        cmocka_unit_test(memory_is_planned)};
     return cmocka_run_group_tests(tests, open_cpu, close_cpu);
 }
