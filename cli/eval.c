@@ -18,6 +18,7 @@ typedef struct job {
     assignments set;
 
     char directory[4096], digest[33];
+    int hold; /* on the directory */
     sid2_config *config;
     sid2_device *device;
     sid2_evaluator *evaluator;
@@ -66,7 +67,7 @@ static bool prepare(job *j, sid2_error *err)
 {
     j->config = sid2_config_create();
     if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    if (!sid2_checkpoint_find(j->path, j->directory, sizeof j->directory, err) ||
+    if (!sid2_checkpoint_hold(j->path, j->directory, sizeof j->directory, &j->hold, err) ||
         !sid2_checkpoint_config(j->directory, j->config, err) || !options_apply(j->config, &j->set, err) ||
         !sid2_config_check(j->config, err) || !load_images(j, err))
         return false;
@@ -137,15 +138,18 @@ static void print_table(const job *j)
 static bool print_json(const job *j, sid2_error *err)
 {
     json_t *levels = json_array();
-    for (int i = 0; i < j->levels; i++) {
+    bool ok = levels != NULL;
+    for (int i = 0; ok && i < j->levels; i++) {
         const sid2_eval_point *p = &j->points[i];
-        json_array_append_new(levels, json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "t", (i + 0.5) / j->levels,
-                                                "logsnr", p->logsnr, "x_mse", p->x_mse, "eps_mse", p->eps_mse,
-                                                "v_mse", p->v_mse, "loss", p->weighted));
+        ok = !json_array_append_new(levels,
+                                    json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "t", (i + 0.5) / j->levels,
+                                              "logsnr", p->logsnr, "x_mse", p->x_mse, "eps_mse", p->eps_mse,
+                                              "v_mse", p->v_mse, "loss", p->weighted));
     }
     json_t *all = json_pack("{s:s, s:s, s:i, s:f, s:o}", "checkpoint", j->digest, "data", j->data_path,
                             "images", j->count, "loss", mean_weighted(j), "levels", levels);
-    bool ok = all && json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(8)) == 0;
+    ok = ok && all &&
+         json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(8)) == 0;
     if (ok) putchar('\n');
     json_decref(all);
     return ok || sid2_fail(err, SID2_ERR_IO, "cannot write the result as JSON");
@@ -153,7 +157,7 @@ static bool print_json(const job *j, sid2_error *err)
 
 int command_eval(int argc, char **argv)
 {
-    job j = {0};
+    job j = {.hold = -1};
     const option_row rows[] = {
         {OPTION_POSITIONAL, "CHECKPOINT", NULL, &j.path,
          "a checkpoint's folder, or a run (its newest checkpoint)", NULL},
@@ -183,6 +187,7 @@ int command_eval(int argc, char **argv)
         print_table(&j);
     code = ok ? 0 : report_error("eval", &err);
     sid2_evaluator_destroy(j.evaluator);
+    sid2_checkpoint_release(j.hold);
     sid2_device_close(j.device);
     sid2_dataset_close(j.data);
     sid2_config_destroy(j.config);

@@ -33,9 +33,11 @@ int command_export(int argc, char **argv)
         return report_usage("export", "--dtype %s: expected f32, bf16 or f16", dtype_name);
     sid2_error err = {0};
     char found[4096], digest[33];
-    if (!sid2_checkpoint_find(path, found, sizeof found, &err) ||
-        !sid2_checkpoint_export(found, out, dtype, &err) || !sid2_checkpoint_digest(out, digest, &err))
-        return report_error("export", &err);
+    int hold;
+    bool ok = sid2_checkpoint_hold(path, found, sizeof found, &hold, &err) &&
+              sid2_checkpoint_export(found, out, dtype, &err) && sid2_checkpoint_digest(out, digest, &err);
+    sid2_checkpoint_release(hold);
+    if (!ok) return report_error("export", &err);
     printf("%s: the EMA weights of %s as %s, digest %s\n", out, found, dtype_name, digest);
     return 0;
 }

@@ -1,22 +1,22 @@
 /* sid2 info: what a model is, costs and needs, without running it. */
 #include "cli.h"
 
-#include "training.h"
-
+#include "file.h"
 #include "plan.h"
+#include "training.h"
 
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 typedef struct job {
     const char *path, *preset;
     size_t memory;
-    bool json, hash, plan;
+    bool json, hash, plan, verify;
     assignments set;
     char directory[4096], digest[33];
+    int hold; /* on the directory */
     sid2_config *config;
     sid2_model_info *info;
 } job;
@@ -25,15 +25,19 @@ static bool prepare(job *j, sid2_error *err)
 {
     j->config = sid2_config_create();
     if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    struct stat status;
-    bool file = j->path && stat(j->path, &status) == 0 && S_ISREG(status.st_mode);
-    if (j->preset || file) {
+    sid2_kind kind = SID2_ABSENT;
+    if (j->path && !sid2_look(j->path, &kind, err)) return false;
+    if (j->preset || (kind != SID2_ABSENT && kind != SID2_FOLDER)) {
         if (!sid2_config_preset(j->config, j->preset ? j->preset : j->path, err)) return false;
-    } else if (!sid2_checkpoint_find(j->path, j->directory, sizeof j->directory, err) ||
+    } else if (!sid2_checkpoint_hold(j->path, j->directory, sizeof j->directory, &j->hold, err) ||
                !sid2_checkpoint_config(j->directory, j->config, err)) {
         return false;
     }
     if (j->directory[0] && !sid2_checkpoint_digest(j->directory, j->digest, err)) return false;
+    if (j->verify && !j->directory[0])
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "--verify is of a checkpoint; a configuration has nothing to compare");
+    if (j->verify && !sid2_checkpoint_verify(j->directory, err)) return false;
     if (j->hash && !j->digest[0])
         return sid2_fail(err, SID2_ERR_USAGE, "--hash is of a checkpoint's weights; a preset has none");
     return options_apply(j->config, &j->set, err) && sid2_config_check(j->config, err);
@@ -120,24 +124,36 @@ static bool print_plan(const job *j, sid2_error *err)
     return ok;
 }
 
+static json_t *layer_json(const sid2_layer *layer)
+{
+    json_t *output = json_array();
+    bool ok = output != NULL;
+    for (int d = 0; ok && d < layer->output.rank; d++)
+        ok = !json_array_append_new(output, json_integer(layer->output.dim[d]));
+    if (ok)
+        return json_pack("{s:s, s:s, s:o, s:I, s:f}", "name", layer->name, "kind", layer->kind, "output",
+                         output, "parameters", (json_int_t)layer->parameters, "multiply_adds",
+                         layer->multiply_adds);
+    json_decref(output);
+    return NULL;
+}
+
 static bool print_json(const job *j, sid2_error *err)
 {
     const sid2_model_info *info = j->info;
     json_t *layers = json_array(), *config = json_object();
-    for (int i = 0; i < info->layer_count; i++) {
-        const sid2_layer *layer = info->layers[i];
-        json_t *output = json_array();
-        for (int d = 0; d < layer->output.rank; d++)
-            json_array_append_new(output, json_integer(layer->output.dim[d]));
-        json_array_append_new(layers,
-                              json_pack("{s:s, s:s, s:o, s:I, s:f}", "name", layer->name, "kind", layer->kind,
-                                        "output", output, "parameters", (json_int_t)layer->parameters,
-                                        "multiply_adds", layer->multiply_adds));
-    }
+    bool ok = layers && config;
+    for (int i = 0; ok && i < info->layer_count; i++)
+        ok = !json_array_append_new(layers, layer_json(info->layers[i]));
     const sid2_config_key *key;
     char value[256];
-    for (int i = 0; (key = sid2_config_key_at(i)); i++)
-        json_object_set_new(config, key->name, json_string(config_text(j->config, key->name, value)));
+    for (int i = 0; ok && (key = sid2_config_key_at(i)); i++)
+        ok = !json_object_set_new(config, key->name, json_string(config_text(j->config, key->name, value)));
+    if (!ok) {
+        json_decref(layers);
+        json_decref(config);
+        return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    }
     json_t *all =
         json_pack("{s:I, s:f, s:f, s:{s:I, s:I, s:i, s:i, s:i}, s:{s:I, s:I}, s:o, s:o}", "parameters",
                   (json_int_t)info->parameters, "multiply_adds", info->multiply_adds, "block_multiply_adds",
@@ -146,11 +162,10 @@ static bool print_json(const job *j, sid2_error *err)
                   "recomputed", info->recomputed_segments, "segments", info->segments, "sample",
                   "state_bytes", (json_int_t)info->sample_state_bytes, "arena_bytes",
                   (json_int_t)info->sample_arena_bytes, "layers", layers, "config", config);
-    if (all && j->digest[0]) {
-        json_object_set_new(all, "checkpoint", json_string(j->directory));
-        json_object_set_new(all, "hash", json_string(j->digest));
-    }
-    bool ok = all && json_dumpf(all, stdout, JSON_INDENT(2)) == 0;
+    if (j->digest[0])
+        ok = all && !json_object_set_new(all, "checkpoint", json_string(j->directory)) &&
+             !json_object_set_new(all, "hash", json_string(j->digest));
+    ok = ok && all && json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) == 0;
     if (ok) putchar('\n');
     json_decref(all);
     return ok || sid2_fail(err, SID2_ERR_IO, "cannot write the facts as JSON");
@@ -158,11 +173,13 @@ static bool print_json(const job *j, sid2_error *err)
 
 int command_info(int argc, char **argv)
 {
-    job j = {0};
+    job j = {.hold = -1};
     const option_row rows[] = {
         {OPTION_OPTIONAL, "PATH", NULL, &j.path, "a checkpoint, a run or a configuration file", NULL},
         {OPTION_TEXT, "preset", "NAME", &j.preset, "a preset instead", NULL},
         {OPTION_FLAG, "hash", NULL, &j.hash, "print only the digest of all weights", NULL},
+        {OPTION_FLAG, "verify", NULL, &j.verify,
+         "read every file of a checkpoint, and compare digests, steps and values", NULL},
         {OPTION_FLAG, "json", NULL, &j.json, "print JSON", NULL},
         {OPTION_FLAG, "plan", NULL, &j.plan,
          "print every node of the training step, and where its result lies in memory", NULL},
@@ -178,7 +195,9 @@ int command_info(int argc, char **argv)
     if (!j.path == !j.preset) return report_usage("info", "give either PATH or --preset");
     sid2_error err = {0};
     bool ok = prepare(&j, &err);
-    if (ok && j.hash)
+    if (ok && j.verify)
+        printf("%s: all files can be read, and agree\n", j.directory);
+    else if (ok && j.hash)
         puts(j.digest);
     else if (ok && j.plan)
         ok = print_plan(&j, &err);
@@ -190,6 +209,7 @@ int command_info(int argc, char **argv)
         else if (ok)
             print_info(&j);
     }
+    sid2_checkpoint_release(j.hold);
     sid2_model_info_destroy(j.info);
     sid2_config_destroy(j.config);
     return ok ? 0 : report_error("info", &err);

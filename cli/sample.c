@@ -25,6 +25,7 @@ typedef struct job {
     assignments set;
 
     char directory[4096], digest[33];
+    int hold; /* on the directory */
     sid2_config *config;
     sid2_device *device;
     sid2_sampler *sampler;
@@ -167,7 +168,7 @@ static bool prepare(job *j, sid2_error *err)
 {
     j->config = sid2_config_create();
     if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    if (!sid2_checkpoint_find(j->path, j->directory, sizeof j->directory, err) ||
+    if (!sid2_checkpoint_hold(j->path, j->directory, sizeof j->directory, &j->hold, err) ||
         !sid2_checkpoint_config(j->directory, j->config, err) || !options_apply(j->config, &j->set, err) ||
         !sid2_config_check(j->config, err))
         return false;
@@ -292,7 +293,7 @@ static void print_result(const job *j, double seconds)
 
 int command_sample(int argc, char **argv)
 {
-    job j = {.seeds_text = "0-63", .out = "samples.png"};
+    job j = {.hold = -1, .seeds_text = "0-63", .out = "samples.png"};
     char samplers[256], grids[256];
     const option_row rows[] = {
         {OPTION_POSITIONAL, "CHECKPOINT", NULL, &j.path,
@@ -343,6 +344,7 @@ int command_sample(int argc, char **argv)
     if (j.npz) sid2_npz_discard(j.npz);
     sid2_atomic_discard(&j.grid);
     sid2_sampler_destroy(j.sampler);
+    sid2_checkpoint_release(j.hold);
     sid2_device_close(j.device);
     sid2_config_destroy(j.config);
     free(j.seeds);

@@ -113,6 +113,8 @@ int command_train(int argc, char **argv)
          "the run's folder; required. Where it holds a run, that is resumed", NULL},
         {OPTION_TEXT, "from", "CHECKPOINT", &options.from,
          "start from these weights, also to another patch size", NULL},
+        {OPTION_FLAG, "resume-older", NULL, &options.resume_older,
+         "where the newest checkpoint cannot be read, go on from the one before it", NULL},
         {OPTION_REAL, "minutes", "M", &minutes, "stop after this long; the same command goes on (no limit)",
          NULL},
         OPTIONS_DEVICE_CHOICE(on),

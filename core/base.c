@@ -15,10 +15,37 @@ double sid2_clock(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+/* Bytes of the UTF-8 character at `c`, whole and well-formed; 0 for anything else. *code: which it is. */
+static size_t utf8_length(const unsigned char *c, uint32_t *code)
+{
+    size_t length = *c < 0x80 ? 1 : *c >= 0xf0 ? 4 : *c >= 0xe0 ? 3 : 2;
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    *code = length == 1 ? *c : *c & (0x7fu >> length);
+    for (size_t i = 1; i < length; i++) {
+        if ((c[i] & 0xc0) != 0x80) return 0;
+        *code = *code << 6 | (c[i] & 0x3f);
+    }
+    bool surrogate = *code >= 0xd800 && *code < 0xe000;
+    return *code < least[length] || *code > 0x10ffff || surrogate ? 0 : length;
+}
+
+/* Control characters (also those from U+0080 to U+009F, U+009B being a terminal's other escape), separators
+ * of lines, and what turns the direction of writing. */
+static bool is_control(uint32_t code)
+{
+    return code < 0x20 || (code >= 0x7f && code < 0xa0) || (code >= 0x2028 && code <= 0x202e) ||
+           (code >= 0x2066 && code <= 0x2069);
+}
+
 char *sid2_plain_line(char *text)
 {
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    for (unsigned char *c = (unsigned char *)text; *c;) {
+        uint32_t code;
+        size_t length = utf8_length(c, &code);
+        bool keep = length && !is_control(code);
+        for (length = length ? length : 1; length; length--, c++)
+            if (!keep) *c = '?';
+    }
     return text;
 }
 

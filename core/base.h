@@ -17,8 +17,8 @@ bool sid2_fail(sid2_error *err, sid2_code code, const char *format, ...)
 bool sid2_take(void *own, size_t size, const void *given, const char *type, sid2_error *err);
 #define sid2_take_options(own, given, type, err) sid2_take(own, sizeof(type), given, #type, err)
 
-/* Replaces control characters by '?', so that a hostile file name stays one line and moves no cursor.
- * Messages of sid2_fail are so already. Returns `text`. */
+/* Puts '?' for whatever is no printable UTF-8 (control characters, stray bytes), so that a hostile file name
+ * stays one line and moves no cursor. Messages of sid2_fail are so already. Returns `text`. */
 char *sid2_plain_line(char *text);
 
 double sid2_clock(void); /* seconds, monotonic, from no particular point */

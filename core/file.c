@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,43 +23,265 @@ bool sid2_path(char path[4096], sid2_error *err, const char *format, ...)
     return (length >= 0 && length < 4096) || sid2_fail(err, SID2_ERR_USAGE, "path too long: %.80s...", path);
 }
 
+static bool no_memory(const char *path, sid2_error *err)
+{
+    return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
+}
+
+static bool cannot(const char *path, const char *what, int cause, sid2_error *err)
+{
+    if (cause == ENOMEM) return no_memory(path, err);
+    return sid2_fail(err, SID2_ERR_IO, "%s: %s%s%s", path, what, *what ? ": " : "", strerror(cause));
+}
+
+/* The folder that a path lies in, to be freed; NULL without memory. */
+static char *folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+}
+
+static const char *name_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static char *join(const char *folder, const char *name)
+{
+    char *path = malloc(strlen(folder) + strlen(name) + 2);
+    if (path) sprintf(path, "%s/%s", folder, name);
+    return path;
+}
+
+/* ---- Looking ---- */
+
+/* A file where a folder of the path should be: then nothing is there either. */
+static bool is_absence(int cause) { return cause == ENOENT || cause == ENOTDIR; }
+
+static sid2_kind kind_of(mode_t mode)
+{
+    if (S_ISREG(mode)) return SID2_REGULAR;
+    if (S_ISDIR(mode)) return SID2_FOLDER;
+    return S_ISCHR(mode) || S_ISFIFO(mode) ? SID2_STREAM : SID2_STRANGE;
+}
+
+bool sid2_look(const char *path, sid2_kind *kind, sid2_error *err)
+{
+    struct stat status;
+    *kind = SID2_ABSENT;
+    if (!stat(path, &status)) {
+        *kind = kind_of(status.st_mode);
+        return true;
+    }
+    return is_absence(errno) || cannot(path, "", errno, err);
+}
+
+static bool is_folder(const char *path)
+{
+    sid2_kind kind;
+    return sid2_look(path, &kind, NULL) && kind == SID2_FOLDER;
+}
+
+static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+bool sid2_list_folder(sid2_list *list, const char *path, bool (*wanted)(const char *name), sid2_error *err)
+{
+    *list = (sid2_list){0};
+    DIR *folder = opendir(path);
+    if (!folder) return errno == ENOENT || cannot(path, "", errno, err);
+    size_t room = 0;
+    bool ok = true;
+    for (struct dirent *entry; ok;) {
+        errno = 0;
+        if (!(entry = readdir(folder))) {
+            ok = !errno || cannot(path, "", errno, err);
+            break;
+        }
+        const char *name = entry->d_name;
+        if (!strcmp(name, ".") || !strcmp(name, "..") || (wanted && !wanted(name))) continue;
+        if (list->count == room) {
+            char **grown = realloc(list->name, (room = 2 * room + 16) * sizeof *grown);
+            ok = grown || no_memory(path, err);
+            if (grown) list->name = grown;
+        }
+        char *copy = ok ? strdup(name) : NULL;
+        if (copy)
+            list->name[list->count++] = copy;
+        else
+            ok = no_memory(path, err);
+    }
+    closedir(folder);
+    if (ok && list->count) qsort(list->name, list->count, sizeof *list->name, by_bytes);
+    if (!ok) sid2_list_free(list);
+    return ok;
+}
+
+void sid2_list_free(sid2_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) free(list->name[i]);
+    free(list->name);
+    *list = (sid2_list){0};
+}
+
+/* ---- Reading ---- */
+
+int sid2_file_open(const char *path, size_t limit, size_t *size, sid2_error *err)
+{
+    struct stat status;
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (descriptor < 0) return cannot(path, "", errno, err), -1;
+    if (fstat(descriptor, &status))
+        cannot(path, "", errno, err);
+    else if (S_ISDIR(status.st_mode))
+        cannot(path, "", EISDIR, err);
+    else if (!S_ISREG(status.st_mode))
+        sid2_fail(err, SID2_ERR_FORMAT, "%s: a pipe or a device; a file is expected here", path);
+    else if (limit && (uint64_t)status.st_size > limit)
+        sid2_fail(err, SID2_ERR_FORMAT, "%s: larger than the %zu bytes such a file may have", path, limit);
+    else {
+        *size = (size_t)status.st_size;
+        return descriptor;
+    }
+    close(descriptor);
+    return -1;
+}
+
+bool sid2_file_fill(int descriptor, void *bytes, size_t size, uint64_t offset, const char *path,
+                    sid2_error *err)
+{
+    for (size_t used = 0; used < size;) {
+        ssize_t got = pread(descriptor, (char *)bytes + used, size - used, (off_t)(offset + used));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return cannot(path, "", errno, err);
+        if (got == 0) return sid2_fail(err, SID2_ERR_FORMAT, "%s: cut short while it was read", path);
+        used += (size_t)got;
+    }
+    return true;
+}
+
 uint8_t *sid2_file_read(const char *path, size_t limit, size_t *size, sid2_error *err)
 {
-    FILE *stream = fopen(path, "rb");
-    if (!stream) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno)), NULL;
-    uint8_t *bytes = NULL;
-    size_t used = 0, room = 0;
-    struct stat status;
-    if (!fstat(fileno(stream), &status) && S_ISREG(status.st_mode)) room = (size_t)status.st_size;
-    if (room > limit) goto too_large;
-    room++; /* so that a file of the size announced ends within the first read */
-    for (;;) {
-        uint8_t *grown = realloc(bytes, room);
-        if (!grown) {
-            sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for %zu bytes", path, room);
-            goto fail;
-        }
-        bytes = grown;
-        used += fread(bytes + used, 1, room - used, stream);
-        if (used < room) break;
-        if (used > limit) goto too_large;
-        room *= 2;
+    int descriptor = sid2_file_open(path, limit, size, err);
+    if (descriptor < 0) return NULL;
+    uint8_t *bytes = malloc(*size + 1);
+    if (!bytes) sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for %zu bytes", path, *size);
+    if (bytes && sid2_file_fill(descriptor, bytes, *size, 0, path, err)) {
+        bytes[*size] = 0;
+    } else {
+        free(bytes);
+        bytes = NULL;
     }
-    if (ferror(stream)) {
-        sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
-        goto fail;
-    }
-    fclose(stream);
-    *size = used;
+    close(descriptor);
     return bytes;
-
-too_large:
-    sid2_fail(err, SID2_ERR_FORMAT, "%s: larger than the %zu bytes such a file may have", path, limit);
-fail:
-    free(bytes);
-    fclose(stream);
-    return NULL;
 }
+
+void sid2_file_forget(const char *path)
+{
+    size_t size;
+    int descriptor = sid2_file_open(path, 0, &size, NULL);
+    if (descriptor < 0) return;
+    posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
+    close(descriptor);
+}
+
+/* ---- Names of what is in the making ---- */
+
+enum { MOST_NAME = 200 }; /* bytes of a long name that are kept in its temporary's */
+
+/* ".NAME.sid2-KIND-PROCESS-NUMBER" beside `path`, to be freed. */
+static char *temporary_name(const char *path, const char *kind, int number)
+{
+    char *folder = folder_of(path), *temporary = NULL;
+    char name[NAME_MAX + 1];
+    snprintf(name, sizeof name, ".%.*s.sid2-%s-%ld-%d", MOST_NAME, name_of(path), kind, (long)getpid(),
+             number);
+    if (folder) temporary = join(folder, name);
+    free(folder);
+    return temporary;
+}
+
+/* Tells others that this one is in use, for as long as this process lives. Where locks do not exist there is
+ * the process's number still. */
+static void hold(int descriptor)
+{
+    if (flock(descriptor, LOCK_EX | LOCK_NB)) errno = 0;
+}
+
+static bool runs(pid_t process) { return kill(process, 0) == 0 || errno != ESRCH; }
+
+/* Reads "-PROCESS-NUMBER", perhaps with the ".xxxxxx" that libzip adds. */
+static bool parse_owner(const char *text, pid_t *process)
+{
+    size_t digits = strspn(++text, "0123456789");
+    if (!digits || digits > 9 || text[digits] != '-') return false;
+    *process = (pid_t)strtol(text, NULL, 10);
+    text += digits + 1;
+    digits = strspn(text, "0123456789");
+    text += digits;
+    return digits && *process > 0 && (!*text || (*text == '.' && strlen(text) == 7));
+}
+
+/* The tail of a leftover's name, from ".sid2-" on; NULL for any other name. */
+static const char *leftover_tail(const char *name, pid_t *process)
+{
+    const char *tail = NULL;
+    for (const char *at = name; (at = strstr(at, ".sid2-")); at++) tail = at;
+    bool is = name[0] == '.' && tail && tail > name + 1 &&
+              (!strncmp(tail + 6, "tmp-", 4) || !strncmp(tail + 6, "old-", 4)) &&
+              parse_owner(tail + 9, process);
+    return is ? tail : NULL;
+}
+
+static bool is_leftover(const char *name)
+{
+    pid_t process;
+    return leftover_tail(name, &process) && (process == getpid() || !runs(process));
+}
+
+/* Of this user, and in use by nobody. */
+static bool is_abandoned(const char *path, pid_t process)
+{
+    struct stat status;
+    if (lstat(path, &status) || status.st_uid != geteuid()) return false;
+    if (!S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode)) return false;
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+    if (descriptor < 0) return false;
+    bool locked = !flock(descriptor, LOCK_EX | LOCK_NB), held = !locked && errno == EWOULDBLOCK;
+    close(descriptor);
+    return locked || (!held && process != getpid()); /* where there are no locks, ours may be in use */
+}
+
+/* Whether a leftover is to stay: as the only copy, which goes back, or as what may be one. */
+static bool restore(const char *folder, const char *name, const char *tail, const char *path)
+{
+    if (strncmp(tail, ".sid2-old-", 10)) return false;
+    char *original = strndup(name + 1, (size_t)(tail - name) - 1);
+    char *place = original ? join(folder, original) : NULL;
+    struct stat status;
+    bool keep = !place || lstat(place, &status);
+    if (keep && place && errno == ENOENT && rename(path, place)) errno = 0; /* then the next start tries */
+    free(place);
+    free(original);
+    return keep;
+}
+
+void sid2_clear_leftovers(const char *folder)
+{
+    sid2_list list;
+    if (!sid2_list_folder(&list, folder, is_leftover, NULL)) return;
+    for (size_t i = 0; i < list.count; i++) {
+        pid_t process;
+        const char *name = list.name[i], *tail = leftover_tail(name, &process);
+        char *path = join(folder, name);
+        if (path && is_abandoned(path, process) && !restore(folder, name, tail, path))
+            sid2_remove_tree(path, NULL);
+        free(path);
+    }
+    sid2_list_free(&list);
+}
+
+/* ---- Files ---- */
 
 /* The temporaries there are now; more than fit are not remembered. Without locks, as a signal handler reads
  * it. */
@@ -83,82 +307,140 @@ void sid2_atomic_abandon(void)
 
 bool sid2_is_stream(const char *path)
 {
-    struct stat status;
-    return !stat(path, &status) && (S_ISCHR(status.st_mode) || S_ISFIFO(status.st_mode));
+    sid2_kind kind;
+    return sid2_look(path, &kind, NULL) && kind == SID2_STREAM;
+}
+
+/* Whether `path` itself, a link or a pipe, was put by another user into a folder where all may write, such as
+ * /tmp: that user must not say what sid2 writes to. Kernels refuse the same under fs.protected_symlinks, but
+ * not all have that on, nor does it reach what follows links by itself, as realpath does. */
+static bool is_planted(const char *path, const struct stat *status)
+{
+    struct stat parent;
+    char *folder = folder_of(path);
+    bool open_to_all =
+        folder && !stat(folder, &parent) && (parent.st_mode & S_ISVTX) && (parent.st_mode & S_IWOTH);
+    free(folder);
+    return open_to_all && status->st_uid != geteuid() && status->st_uid != parent.st_uid;
+}
+
+/* Goes the way of a path link by link, as far as it exists. */
+static bool check_way(const char *path, int links, sid2_error *err)
+{
+    char *partial = strdup(path), target[PATH_MAX];
+    if (!partial) return no_memory(path, err);
+    bool ok = true;
+    for (char *p = partial + 1; ok && p[-1]; p++) {
+        if (*p && (*p != '/' || p[-1] == '/')) continue;
+        char end = *p;
+        struct stat status;
+        *p = 0;
+        if (lstat(partial, &status)) break; /* the writing itself will tell */
+        bool link = S_ISLNK(status.st_mode);
+        if ((link || S_ISFIFO(status.st_mode)) && is_planted(partial, &status))
+            ok = sid2_fail(err, SID2_ERR_IO, "%s: a %s of another user in a folder open to all: not followed",
+                           partial, link ? "symbolic link" : "pipe");
+        ssize_t length = ok && link ? readlink(partial, target, sizeof target - 1) : -1;
+        if (length > 0 && links < 40) { /* the kernel's own limit */
+            target[length] = 0;
+            char *folder = folder_of(partial), *next = target[0] == '/' ? strdup(target)
+                                                       : folder         ? join(folder, target)
+                                                                        : NULL;
+            ok = next ? check_way(next, links + 1, err) : no_memory(path, err);
+            free(next);
+            free(folder);
+        }
+        *p = end;
+        if (!end) break;
+    }
+    free(partial);
+    return ok;
 }
 
 static bool ends_in_slash(const char *path) { return *path && path[strlen(path) - 1] == '/'; }
 
 /* Where the renaming goes: a symbolic link stays, and the file at its end is replaced. */
-static char *find_target(const char *path, sid2_error *err)
+static char *find_target(const char *path, sid2_kind kind, sid2_error *err)
 {
+    static const char what[] = "cannot be written";
     struct stat status;
-    bool exists = !stat(path, &status), is_folder = exists && S_ISDIR(status.st_mode);
-    if (is_folder || ends_in_slash(path) || (exists && !S_ISREG(status.st_mode)))
-        return sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path,
-                         exists && !is_folder ? "it is neither a file nor a stream" : strerror(EISDIR)),
-               NULL;
+    if (kind == SID2_FOLDER || ends_in_slash(path)) return cannot(path, what, EISDIR, err), NULL;
+    if (kind == SID2_STRANGE)
+        return sid2_fail(err, SID2_ERR_IO, "%s: %s: it is neither a file nor a stream", path, what), NULL;
     bool is_link = !lstat(path, &status) && S_ISLNK(status.st_mode);
     char *target = is_link ? realpath(path, NULL) : strdup(path);
-    if (!target)
-        sid2_fail(err, SID2_ERR_IO, "%s: cannot be written%s: %s", path,
-                  is_link ? " through the symbolic link" : "", strerror(errno));
+    if (!target) cannot(path, is_link ? "cannot be written through the symbolic link" : what, errno, err);
     return target;
 }
 
 static bool open_temporary(sid2_atomic_file *file, sid2_error *err)
 {
-    file->temporary = malloc(strlen(file->path) + 40);
-    if (!file->temporary) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", file->path);
     int descriptor = -1;
-    for (int attempt = 0; descriptor < 0 && attempt < 100; attempt++) {
-        sprintf(file->temporary, "%s.tmp-%ld-%d", file->path, (long)getpid(), attempt);
+    for (int number = 0; number < 100; number++) {
+        free(file->temporary);
+        file->temporary = temporary_name(file->path, "tmp", number);
+        if (!file->temporary) return no_memory(file->path, err);
         descriptor = open(file->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (descriptor < 0 && errno != EEXIST) break;
+        if (descriptor >= 0 || errno != EEXIST) break;
     }
-    if (descriptor >= 0) file->stream = fdopen(descriptor, "wb+");
+    int cause = errno;
+    if (descriptor >= 0) {
+        hold(descriptor);
+        file->stream = fdopen(descriptor, "wb+");
+        cause = errno;
+    }
     if (file->stream) {
         exchange_temporary(NULL, file->temporary);
         return true;
     }
-    sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", file->path, strerror(errno));
     if (descriptor >= 0) {
         close(descriptor);
         unlink(file->temporary);
     }
-    return false;
+    free(file->temporary);
+    file->temporary = NULL;
+    return cannot(file->path, "cannot be written", cause, err);
 }
 
 bool sid2_atomic_open(sid2_atomic_file *file, const char *path, sid2_error *err)
 {
+    sid2_kind kind;
     *file = (sid2_atomic_file){0};
-    if (sid2_is_stream(path)) {
+    if (!check_way(path, 0, err) || !sid2_look(path, &kind, err)) return false;
+    if (kind == SID2_STREAM) {
         file->path = strdup(path);
         file->stream = file->path ? fopen(path, "wbe") : NULL;
         if (file->stream) return true;
-        sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+        cannot(path, "cannot be written", errno, err);
     } else {
-        file->path = find_target(path, err);
+        file->path = find_target(path, kind, err);
         if (file->path && sid2_make_parents(file->path, err) && open_temporary(file, err)) return true;
     }
     sid2_atomic_discard(file);
     return false;
 }
 
-/* The renaming itself lasts through a power cut only once the folder is on the disk. Not every file system
- * lets a folder be flushed; then there is nothing more to do. */
-static void flush_folder(const char *path)
+/* Names last through a power cut only once their folder is on the disk. Not every file system flushes folders,
+ * nor every user may read one that he may write to; then there is nothing more to do. False: see errno. */
+static bool flush_folder(const char *folder)
 {
-    char *folder = strdup(path);
-    if (!folder) return;
-    char *slash = strrchr(folder, '/');
-    if (slash) slash[slash == folder] = 0;
-    int descriptor = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor >= 0) {
-        fsync(descriptor);
-        close(descriptor);
-    }
+    int descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return errno == EACCES;
+    bool ok = !fsync(descriptor) || errno == EINVAL || errno == EROFS || errno == EOPNOTSUPP;
+    int cause = errno;
+    close(descriptor);
+    errno = cause;
+    return ok;
+}
+
+static bool flush_folder_of(const char *path)
+{
+    char *folder = folder_of(path);
+    bool ok = folder && flush_folder(folder);
+    int cause = folder ? errno : ENOMEM;
     free(folder);
+    errno = cause;
+    return ok;
 }
 
 bool sid2_atomic_commit(sid2_atomic_file *file, sid2_error *err)
@@ -168,15 +450,12 @@ bool sid2_atomic_commit(sid2_atomic_file *file, sid2_error *err)
     ok = !fflush(file->stream) && ok;
     ok = ok && (!file->temporary || !fsync(fileno(file->stream)));
     int cause = errno;
-    ok = !fclose(file->stream) && ok;
+    if (fclose(file->stream) && ok) cause = errno, ok = false;
     file->stream = NULL;
-    if (ok && file->temporary && rename(file->temporary, file->path)) {
-        cause = errno;
-        ok = false;
-    }
-    if (ok && file->temporary) flush_folder(file->path);
+    bool renamed = ok && file->temporary && !rename(file->temporary, file->path);
+    if (ok && file->temporary && !(renamed && flush_folder_of(file->path))) cause = errno, ok = false;
     if (!ok) {
-        if (file->temporary) unlink(file->temporary);
+        if (file->temporary && !renamed) unlink(file->temporary);
         sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", file->path,
                   cause ? strerror(cause) : "an earlier write failed (disk full?)");
     }
@@ -201,7 +480,7 @@ bool sid2_file_write(const char *path, const void *bytes, size_t size, sid2_erro
     sid2_atomic_file file;
     if (!sid2_atomic_open(&file, path, err)) return false;
     if (fwrite(bytes, 1, size, file.stream) != size) {
-        sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+        cannot(path, "cannot be written", errno, err);
         sid2_atomic_discard(&file);
         return false;
     }
@@ -210,24 +489,26 @@ bool sid2_file_write(const char *path, const void *bytes, size_t size, sid2_erro
 
 /* ---- Folders ---- */
 
-bool sid2_is_directory(const char *path)
+static bool make_directory(const char *path, sid2_error *err)
 {
-    struct stat status;
-    return !stat(path, &status) && S_ISDIR(status.st_mode);
+    if (!mkdir(path, 0777)) return flush_folder_of(path) || cannot(path, "cannot be made", errno, err);
+    int cause = errno;
+    if (cause == EEXIST && is_folder(path)) return true;
+    if (cause != EEXIST) return cannot(path, "cannot be made", cause, err);
+    return sid2_fail(err, SID2_ERR_IO, "%s: cannot be made: a file of that name is in the way", path);
 }
 
 bool sid2_make_directories(const char *path, sid2_error *err)
 {
+    if (!check_way(path, 0, err)) return false;
     char *partial = strdup(path);
-    if (!partial) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
+    if (!partial) return no_memory(path, err);
     bool made = true;
     for (char *p = partial + 1; made; p++) {
         if (*p != '/' && *p) continue;
         char end = *p;
         *p = 0;
-        if (mkdir(partial, 0777) && !(errno == EEXIST && sid2_is_directory(partial)))
-            made = sid2_fail(err, SID2_ERR_IO, "%s: cannot be made: %s", partial,
-                             errno == EEXIST ? "a file of that name is in the way" : strerror(errno));
+        made = make_directory(partial, err);
         *p = end;
         if (!end) break;
     }
@@ -235,20 +516,12 @@ bool sid2_make_directories(const char *path, sid2_error *err)
     return made;
 }
 
-/* The folder and name of a path, for looking through its siblings. */
-static void split(const char *path, char *folder, size_t size, const char **name)
-{
-    const char *slash = strrchr(path, '/');
-    *name = slash ? slash + 1 : path;
-    snprintf(folder, size, "%.*s", slash ? (int)(slash - path) + (slash == path) : 1, slash ? path : ".");
-}
-
 bool sid2_make_parents(const char *path, sid2_error *err)
 {
-    char folder[4096];
-    const char *name;
-    split(path, folder, sizeof folder, &name);
-    return sid2_is_directory(folder) || sid2_make_directories(folder, err);
+    char *folder = folder_of(path);
+    bool ok = folder ? is_folder(folder) || sid2_make_directories(folder, err) : no_memory(path, err);
+    free(folder);
+    return ok;
 }
 
 static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *place)
@@ -260,86 +533,108 @@ static int remove_entry(const char *path, const struct stat *status, int kind, s
 bool sid2_remove_tree(const char *path, sid2_error *err)
 {
     if (!nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) || errno == ENOENT) return true;
-    return sid2_fail(err, SID2_ERR_IO, "%s: cannot be removed: %s", path, strerror(errno));
+    return cannot(path, "cannot be removed", errno, err);
 }
 
-/* Is `suffix` "<process>", of a process that no longer runs? One of our own number is an earlier one's. */
-static bool is_of_dead_process(const char *suffix)
+/* Renames `path` to a temporary's name, which is returned, to be freed; NULL: see errno. */
+static char *move_aside(const char *path, const char *kind)
 {
-    size_t digits = strspn(suffix, "0123456789");
-    if (!digits || digits > 9 || suffix[digits]) return false;
-    pid_t process = (pid_t)strtol(suffix, NULL, 10);
-    return process > 0 && (process == getpid() || (kill(process, 0) && errno == ESRCH));
-}
-
-/* A folder moved aside with nothing in its place is the only copy, so it goes back rather than away. */
-static void clear_leftovers(const char *path)
-{
-    char folder[4096], found[8192];
-    const char *name;
-    split(path, folder, sizeof folder, &name);
-    DIR *listing = opendir(folder);
-    if (!listing) return;
-    size_t length = strlen(name);
-    for (struct dirent *entry; (entry = readdir(listing));) {
-        if (strncmp(entry->d_name, name, length)) continue;
-        const char *rest = entry->d_name + length;
-        bool old = !strncmp(rest, ".old-", 5);
-        if ((!old && strncmp(rest, ".tmp-", 5)) || !is_of_dead_process(rest + 5)) continue;
-        snprintf(found, sizeof found, "%s/%s", folder, entry->d_name);
-        if (old && access(path, F_OK) && errno == ENOENT && !rename(found, path)) continue;
-        sid2_remove_tree(found, NULL);
+    for (int number = 0; number < 100; number++) {
+        char *aside = temporary_name(path, kind, number);
+        if (!aside) return errno = ENOMEM, NULL;
+        if (!rename(path, aside)) return aside;
+        int cause = errno;
+        free(aside);
+        errno = cause;
+        if (cause != EEXIST && cause != ENOTEMPTY) break;
     }
-    closedir(listing);
+    return NULL;
+}
+
+bool sid2_remove_whole(const char *path, sid2_error *err)
+{
+    char *aside = move_aside(path, "tmp");
+    if (!aside) return errno == ENOENT || cannot(path, "cannot be removed", errno, err);
+    bool ok = sid2_remove_tree(aside, err);
+    free(aside);
+    return ok;
 }
 
 bool sid2_atomic_directory_open(sid2_atomic_directory *directory, const char *path, sid2_error *err)
 {
-    *directory = (sid2_atomic_directory){.path = strdup(path), .temporary = malloc(strlen(path) + 40)};
-    if (!directory->path || !directory->temporary) {
-        sid2_atomic_directory_discard(directory);
-        return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
-    }
+    *directory = (sid2_atomic_directory){.path = strdup(path), .lock = -1};
+    char *folder = NULL;
+    if (!directory->path) return no_memory(path, err);
     for (size_t n = strlen(directory->path); n > 1 && directory->path[n - 1] == '/';)
         directory->path[--n] = 0;
-    clear_leftovers(directory->path);
-    sprintf(directory->temporary, "%s.tmp-%ld", directory->path, (long)getpid());
-    if (sid2_make_parents(directory->path, err)) {
-        if (!mkdir(directory->temporary, 0777)) return true;
-        sid2_fail(err, SID2_ERR_IO, "%s: cannot be made: %s", directory->path, strerror(errno));
+    if (!check_way(directory->path, 0, err) || !sid2_make_parents(directory->path, err)) goto fail;
+    folder = folder_of(directory->path);
+    if (folder) sid2_clear_leftovers(folder);
+    free(folder);
+    for (int number = 0; number < 100; number++) {
+        char *temporary = temporary_name(directory->path, "tmp", number);
+        if (!temporary) {
+            no_memory(path, err);
+            goto fail;
+        }
+        if (!mkdir(temporary, 0777)) {
+            directory->temporary = temporary;
+            directory->lock = open(temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+            if (directory->lock >= 0) hold(directory->lock);
+            return true;
+        }
+        int cause = errno;
+        free(temporary);
+        errno = cause;
+        if (cause != EEXIST) break;
     }
-    free(directory->path);
-    free(directory->temporary);
-    *directory = (sid2_atomic_directory){0};
+    cannot(directory->path, "cannot be made", errno, err);
+fail:
+    sid2_atomic_directory_discard(directory);
     return false;
 }
 
 static int flush_entry(const char *path, const struct stat *status, int kind, struct FTW *place)
 {
     (void)status, (void)place;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (kind == FTW_DP || kind == FTW_D) return flush_folder(path) ? 0 : -1;
+    if (kind != FTW_F) return 0;
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) return -1;
-    int result = fsync(descriptor);
+    int result = fsync(descriptor), cause = errno;
     close(descriptor);
-    return kind == FTW_F ? result : 0; /* not every file system flushes folders */
+    errno = cause;
+    return result;
 }
 
-bool sid2_atomic_directory_commit(sid2_atomic_directory *directory, sid2_error *err)
+/* Puts the new folder in its place, or leaves everything as it was. *old: the one that stood there, moved
+ * aside. False: see errno. */
+static bool put_in_place(const sid2_atomic_directory *directory, bool replace, char **old)
 {
-    char *old = malloc(strlen(directory->path) + 40);
-    bool ok = old && !nftw(directory->temporary, flush_entry, 16, FTW_DEPTH | FTW_PHYS);
-    bool replaced = false;
-    if (ok) {
-        sprintf(old, "%s.old-%ld", directory->path, (long)getpid());
-        replaced = !rename(directory->path, old);
-        ok = (replaced || errno == ENOENT) && !rename(directory->temporary, directory->path);
-    }
+    *old = replace ? move_aside(directory->path, "old") : NULL;
+    if (replace && !*old && errno != ENOENT) return false;
+    if (!rename(directory->temporary, directory->path)) return true;
+    int cause = errno;
+    if (*old && rename(*old, directory->path)) cause = errno;
+    errno = cause;
+    return false;
+}
+
+bool sid2_atomic_directory_commit(sid2_atomic_directory *directory, bool replace, sid2_error *err)
+{
+    char *old = NULL;
+    bool in_place = !nftw(directory->temporary, flush_entry, 16, FTW_DEPTH | FTW_PHYS) &&
+                    put_in_place(directory, replace, &old);
+    bool ok = in_place && flush_folder_of(directory->path);
     if (!ok) {
-        sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", directory->path, strerror(errno));
-        if (replaced) rename(old, directory->path);
-    } else {
-        flush_folder(directory->path);
-        if (replaced) sid2_remove_tree(old, NULL);
+        bool taken = !in_place && (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR);
+        if (taken)
+            sid2_fail(err, SID2_ERR_USAGE, "%s: cannot be written: it exists by now", directory->path);
+        else
+            cannot(directory->path, "cannot be written", errno, err);
+    }
+    if (in_place) {
+        if (ok && old) sid2_remove_tree(old, NULL);
         free(directory->temporary);
         directory->temporary = NULL;
     }
@@ -351,7 +646,8 @@ bool sid2_atomic_directory_commit(sid2_atomic_directory *directory, sid2_error *
 void sid2_atomic_directory_discard(sid2_atomic_directory *directory)
 {
     if (directory->temporary) sid2_remove_tree(directory->temporary, NULL);
+    if (directory->path && directory->lock >= 0) close(directory->lock);
     free(directory->path);
     free(directory->temporary);
-    *directory = (sid2_atomic_directory){0};
+    *directory = (sid2_atomic_directory){.lock = -1};
 }

@@ -10,12 +10,50 @@
 bool sid2_path(char path[4096], sid2_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Reads a whole file; refuses more than `limit` bytes. The caller frees. */
+/* ---- Looking ---- */
+
+typedef enum sid2_kind {
+    SID2_ABSENT,
+    SID2_REGULAR,
+    SID2_FOLDER,
+    SID2_STREAM, /* a pipe or a character device */
+    SID2_STRANGE /* a socket, a disk */
+} sid2_kind;
+
+/* What a path leads to. Absent is what the system says is not there, and nothing else: where it cannot be
+ * looked at (no permission, a failing disk, no descriptor left), that is an error. */
+bool sid2_look(const char *path, sid2_kind *kind, sid2_error *err);
+
+/* The names in a folder that `wanted` (NULL: all) takes, in order of their bytes; "." and ".." are none. An
+ * absent folder has none. Free with sid2_list_free. */
+typedef struct sid2_list {
+    char **name;
+    size_t count;
+} sid2_list;
+bool sid2_list_folder(sid2_list *list, const char *path, bool (*wanted)(const char *name), sid2_error *err);
+void sid2_list_free(sid2_list *list);
+
+/* ---- Reading ---- */
+
+/* Opens a regular file to read: its descriptor and its bytes, or -1. Nothing else is taken for a file: opening
+ * a pipe would wait for ever, reading some devices would. Refuses more than `limit` bytes (0: no limit). */
+int sid2_file_open(const char *path, size_t limit, size_t *size, sid2_error *err);
+/* Fills `bytes` from a file; a file that ends before is an error. `path` is for messages. */
+bool sid2_file_fill(int descriptor, void *bytes, size_t size, uint64_t offset, const char *path,
+                    sid2_error *err);
+/* Reads a whole file. A zero byte that is not counted follows its bytes. The caller frees. */
 uint8_t *sid2_file_read(const char *path, size_t limit, size_t *size, sid2_error *err);
+
+/* What is read next of a file that was flushed comes from the disk, not from the system's memory; where the
+ * system can do that. */
+void sid2_file_forget(const char *path);
+
+/* ---- Writing ---- */
 
 /* A file that appears under its name complete or not at all: it is written beside it under a temporary
  * name, flushed to the disk, then renamed over. Its folder is made where missing; a symbolic link stays, and
- * what it leads to is replaced. A stream (a device, a pipe) is written directly. */
+ * what it leads to is replaced. A link that another user put where all may write is refused. A stream (a
+ * device, a pipe) is written directly. */
 typedef struct sid2_atomic_file {
     FILE *stream;           /* write here */
     char *path, *temporary; /* temporary: NULL for a stream */
@@ -32,22 +70,35 @@ void sid2_atomic_abandon(void);
 /* The same for bytes in memory. */
 bool sid2_file_write(const char *path, const void *bytes, size_t size, sid2_error *err);
 
-bool sid2_is_directory(const char *path);
-bool sid2_make_directories(const char *path, sid2_error *err); /* like mkdir -p */
+/* ---- Folders ---- */
+
+bool sid2_make_directories(const char *path, sid2_error *err); /* like mkdir -p, and on the disk */
 bool sid2_make_parents(const char *path, sid2_error *err);     /* the folder that `path` lies in */
 bool sid2_remove_tree(const char *path, sid2_error *err);      /* absent is fine */
+/* The same, and what a reader finds under the name is the whole or nothing even where this process dies. */
+bool sid2_remove_whole(const char *path, sid2_error *err);
 
 /* A folder that appears under its name complete or not at all. Write files into `temporary`, then commit:
- * it flushes them, renames the folder and replaces one that was there. What a killed process left
- * ("<path>.tmp-<process>", "<path>.old-<process>") is cleared away at the next open of the same path; if it
- * was killed in the middle of replacing, the folder it had moved aside takes its place again. */
+ * it flushes them and renames the folder. What stands there by then is an error, but for an empty folder;
+ * or with `replace` it gives way to the new one and is removed. */
 typedef struct sid2_atomic_directory {
     char *path, *temporary;
+    int lock;
 } sid2_atomic_directory;
 
 bool sid2_atomic_directory_open(sid2_atomic_directory *directory, const char *path, sid2_error *err);
-bool sid2_atomic_directory_commit(sid2_atomic_directory *directory,
+bool sid2_atomic_directory_commit(sid2_atomic_directory *directory, bool replace,
                                   sid2_error *err);                   /* frees in either case */
 void sid2_atomic_directory_discard(sid2_atomic_directory *directory); /* as for files */
+
+/* ---- Leftovers ----
+ * Whatever is being written, replaced or removed beside NAME is called
+ *
+ *     .NAME.sid2-tmp-PROCESS-NUMBER      and what it replaces    .NAME.sid2-old-PROCESS-NUMBER
+ *
+ * while that lasts. sid2 removes such a name, and nothing else, when it belongs to this user, no process of
+ * that number runs on this machine, and no process of any machine has it locked. An "old" one with nothing
+ * under NAME is the only copy: it takes its place again. */
+void sid2_clear_leftovers(const char *folder);
 
 #endif

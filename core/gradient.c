@@ -252,7 +252,8 @@ static bool seed(sid2_graph *g, const sid2_tensor *outputs, const sid2_tensor *g
         const sid2_tensor_info *of = &g->tensors[owner(g, outputs[i])];
         if (of->producer < 0 && !of->external)
             return sid2_fail(&g->error, SID2_ERR_INTERNAL,
-                             "tensor %d, for which a gradient is supplied, was fused away: export it before", i);
+                             "tensor %d, for which a gradient is supplied, was fused away: export it before",
+                             i);
         if (!wants(&r, outputs[i]))
             return sid2_fail(&g->error, SID2_ERR_INTERNAL,
                              "a gradient is supplied for tensor %d, which depends on nothing that is trained",

@@ -39,7 +39,7 @@ static void full_name(char name[128], const sid2_params_part *part, const sid2_p
 }
 
 bool sid2_params_save(const char *path, const sid2_params *params, const sid2_params_part *parts, int count,
-                      sid2_error *err)
+                      const char *const *facts, sid2_error *err)
 {
     size_t total = (size_t)count * (size_t)params->count;
     sid2_safetensors_item *items = calloc(total, sizeof *items);
@@ -51,7 +51,7 @@ bool sid2_params_save(const char *path, const sid2_params *params, const sid2_pa
         full_name(names[i], part, param);
         items[i] = (sid2_safetensors_item){names[i], SID2_F32, param->shape, part->flat + param->offset};
     }
-    ok = ok && sid2_safetensors_write(path, items, (int)total, NULL, err);
+    ok = ok && sid2_safetensors_write(path, items, (int)total, facts, true, err);
     free(items);
     free(names);
     return ok;
@@ -62,19 +62,26 @@ static bool shape_matches(const sid2_safetensors_entry *entry, sid2_shape shape)
     return entry->shape.rank >= 0 && sid2_shape_equal(entry->shape, shape);
 }
 
-/* Entries of 16 bits are widened; no alignment is promised. */
-static void read_entry(const sid2_safetensors_entry *entry, float *out)
+/* Into `out`, or only to see whether it can be read. Entries of 16 bits are widened. */
+static bool read_entry(const sid2_safetensors *file, const sid2_safetensors_entry *entry, float *out,
+                       const char *path, sid2_error *err)
 {
     int64_t count = sid2_shape_count(entry->shape);
-    if (entry->dtype == SID2_F32) {
-        memcpy(out, entry->data, (size_t)count * sizeof *out);
-        return;
-    }
-    for (int64_t i = 0; i < count; i++) {
-        uint16_t bits;
-        memcpy(&bits, (const char *)entry->data + 2 * i, sizeof bits);
-        out[i] = entry->dtype == SID2_BF16 ? sid2_bf16_to_f32(bits) : sid2_f16_to_f32(bits);
-    }
+    bool wide = entry->dtype == SID2_F32;
+    float *aside = out ? NULL : malloc((size_t)count * sizeof *aside + 1);
+    uint16_t *low = wide ? NULL : malloc(entry->bytes + 1);
+    float *values = out ? out : aside;
+    bool ok = (values && (wide || low)) || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    ok = ok && sid2_safetensors_read(file, entry, wide ? (void *)values : low, err);
+    for (int64_t i = 0; ok && !wide && i < count; i++)
+        values[i] = entry->dtype == SID2_BF16 ? sid2_bf16_to_f32(low[i]) : sid2_f16_to_f32(low[i]);
+    for (int64_t i = 0; ok && i < count; i++)
+        if (!isfinite(values[i]))
+            ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' holds a value that is not finite", path,
+                           entry->name);
+    free(low);
+    free(aside);
+    return ok;
 }
 
 /* One parameter. *found counts the file's tensors that have a place. */
@@ -97,12 +104,19 @@ static bool load_param(const sid2_safetensors *file, const char *path, const sid
     if (entry->dtype != SID2_F32 && entry->dtype != SID2_BF16 && entry->dtype != SID2_F16)
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' is %s; expected F32, BF16 or F16", path, name,
                          entry->type_name);
-    float *values = part->flat + param->offset;
-    read_entry(entry, values);
-    for (int64_t i = 0; i < sid2_shape_count(param->shape); i++)
-        if (!isfinite(values[i]))
-            return sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' holds a value that is not finite", path,
-                             name);
+    return read_entry(file, entry, part->flat ? part->flat + param->offset : NULL, path, err);
+}
+
+/* A fact that the file does not know is none that differs: it may be older, or somebody else's. */
+bool sid2_params_check_facts(const sid2_safetensors *file, const char *path, const char *const *facts,
+                             sid2_error *err)
+{
+    for (; facts && *facts; facts += 2) {
+        const char *value = sid2_safetensors_metadata(file, facts[0]);
+        if (value && strcmp(value, facts[1]))
+            return sid2_fail(err, SID2_ERR_FORMAT, "%s: it says %s %.40s, but state.json %s", path, facts[0],
+                             value, facts[1]);
+    }
     return true;
 }
 
@@ -119,11 +133,11 @@ static bool has_place(const sid2_params *params, const sid2_params_part *parts, 
 }
 
 bool sid2_params_load(const char *path, const sid2_params *params, const sid2_params_part *parts, int count,
-                      bool (*may_differ)(const char *name), sid2_error *err)
+                      const char *const *facts, bool (*may_differ)(const char *name), sid2_error *err)
 {
     sid2_safetensors *file = sid2_safetensors_open(path, err);
     if (!file) return false;
-    bool ok = true;
+    bool ok = sid2_params_check_facts(file, path, facts, err);
     int found = 0;
     for (int part = 0; ok && part < count; part++) {
         for (int32_t p = 0; ok && p < params->count; p++) {
@@ -146,7 +160,7 @@ bool sid2_params_read(const char *path, sid2_buffers *buffers, const sid2_graph 
 {
     float *flat = calloc((size_t)params->elements, sizeof *flat);
     if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for the weights", path);
-    bool ok = sid2_params_load(path, params, &(sid2_params_part){"", flat}, 1, NULL, err) &&
+    bool ok = sid2_params_load(path, params, &(sid2_params_part){"", flat}, 1, NULL, NULL, err) &&
               sid2_params_upload(buffers, graph, params, flat, err);
     free(flat);
     return ok;

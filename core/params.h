@@ -4,6 +4,7 @@
 #define SID2_PARAMS_H
 
 #include "buffers.h"
+#include "safetensors.h"
 
 /* Fresh values from a seed: init_mean + init_std * normal, the same bits everywhere. The caller frees. */
 float *sid2_params_initial(const sid2_params *params, uint64_t seed, sid2_error *err);
@@ -15,18 +16,23 @@ const sid2_param *sid2_params_broken(const sid2_params *params, const float *fla
 bool sid2_params_upload(sid2_buffers *buffers, const sid2_graph *graph, const sid2_params *params,
                         const float *flat, sid2_error *err);
 
-/* One tensor a parameter, named prefix + parameter. Several arrays, each with its prefix, make one file. */
+/* One tensor a parameter, named prefix + parameter. Several arrays, each with its prefix, make one file.
+ * `facts`: key, value, key, value, ..., NULL, kept in the file's metadata; or NULL. */
 typedef struct sid2_params_part {
     const char *prefix;
     float *flat;
 } sid2_params_part;
 bool sid2_params_save(const char *path, const sid2_params *params, const sid2_params_part *parts, int count,
-                      sid2_error *err); /* f32 */
-/* Fills the arrays; every parameter must be there with its shape, as f32, bf16 or f16, and nothing else.
+                      const char *const *facts, sid2_error *err); /* f32, with digests */
+/* Fills the arrays (NULL: only checks); every parameter must be there with its shape, as f32, bf16 or f16,
+ * finite, and nothing else. Digests that the file has must agree, and of its facts those that are given.
  * Parameters of which `may_differ` (if any) is true keep what the array holds when the file has none, or one
  * of another shape. */
 bool sid2_params_load(const char *path, const sid2_params *params, const sid2_params_part *parts, int count,
-                      bool (*may_differ)(const char *name), sid2_error *err);
+                      const char *const *facts, bool (*may_differ)(const char *name), sid2_error *err);
+/* Whether what a file tells in its metadata is what is expected of it. */
+bool sid2_params_check_facts(const sid2_safetensors *file, const char *path, const char *const *facts,
+                             sid2_error *err);
 /* A file's weights straight to the set's externals: all that a frozen network needs. */
 bool sid2_params_read(const char *path, sid2_buffers *buffers, const sid2_graph *graph,
                       const sid2_params *params, sid2_error *err);

@@ -1,25 +1,28 @@
 #include "safetensors.h"
 
+#include "digest.h"
 #include "file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 enum { HEADER_LIMIT = 100000000 }; /* bytes; the format's own limit */
 
+#define DIGEST_KEY "xxh3_128:"
+
 struct sid2_safetensors {
-    void *map;
-    size_t size;
-    json_t *header; /* owns the names */
+    char *path;
+    int descriptor;
+    uint64_t data, data_bytes; /* where the tensors lie */
+    json_t *header;            /* owns the names */
     sid2_safetensors_entry *entries;
     int count;
+    bool has_digests;
 };
 
 /* Every type of the format, in the order in which the official package lays tensors out. */
@@ -77,8 +80,8 @@ static bool non_negative(const json_t *value, uint64_t *number)
 }
 
 /* One tensor's description; `length` is the size of the data section. */
-static bool parse_entry(const char *path, const char *name, json_t *value, const uint8_t *data,
-                        uint64_t length, sid2_safetensors_entry *entry, sid2_error *err)
+static bool parse_entry(const char *path, const char *name, json_t *value, uint64_t length,
+                        sid2_safetensors_entry *entry, sid2_error *err)
 {
 #define REFUSE(...) return sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%.100s' " __VA_ARGS__)
     if (!json_is_object(value)) REFUSE("has no description", path, name);
@@ -117,7 +120,7 @@ static bool parse_entry(const char *path, const char *name, json_t *value, const
     entry->name = name;
     entry->type_name = types[type].name;
     entry->dtype = types[type].dtype;
-    entry->data = data + begin;
+    entry->begin = begin;
     entry->bytes = end - begin;
     return true;
 }
@@ -126,7 +129,7 @@ static bool parse_entry(const char *path, const char *name, json_t *value, const
 static int by_data(const void *a, const void *b)
 {
     const sid2_safetensors_entry *x = a, *y = b;
-    if (x->data != y->data) return x->data < y->data ? -1 : 1;
+    if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
     if (x->bytes != y->bytes) return x->bytes < y->bytes ? -1 : 1;
     return strcmp(x->name, y->name);
 }
@@ -139,83 +142,99 @@ static bool is_text(const uint8_t bytes[8])
     return true;
 }
 
-static bool parse(sid2_safetensors *file, const char *path, sid2_error *err)
+static bool parse_metadata(sid2_safetensors *file, const json_t *metadata, sid2_error *err)
 {
-    const uint8_t *bytes = file->map;
-    uint64_t length = 0;
-    if (file->size < 8)
-        return sid2_fail(err, SID2_ERR_FORMAT, "%s: too short to be a safetensors file", path);
-    if (is_text(bytes)) {
-        bool pointer = !memcmp(bytes, "version ", 8);
-        return sid2_fail(err, SID2_ERR_FORMAT, "%s: %s", path,
-                         pointer ? "a git-lfs pointer in place of the weights: git lfs pull fetches them"
-                                 : "text, no safetensors file");
+    const char *key, *path = file->path;
+    json_t *text;
+    if (!json_is_object(metadata))
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: __metadata__ is no object", path);
+    json_object_foreach((json_t *)metadata, key, text)
+    {
+        if (!json_is_string(text))
+            return sid2_fail(err, SID2_ERR_FORMAT, "%s: metadata '%.100s' is no string", path, key);
+        file->has_digests = file->has_digests || !strncmp(key, DIGEST_KEY, strlen(DIGEST_KEY));
     }
-    for (int i = 7; i >= 0; i--) length = length << 8 | bytes[i];
-    if (length > HEADER_LIMIT || length > file->size - 8)
-        return sid2_fail(err, SID2_ERR_FORMAT,
-                         "%s: announces a header of %llu bytes (truncated, or no safetensors file)", path,
-                         (unsigned long long)length);
-    if (!length || bytes[8] != '{')
-        return sid2_fail(err, SID2_ERR_FORMAT, "%s: the header does not begin with '{' (no safetensors file)",
-                         path);
-    json_error_t problem;
-    file->header = json_loadb((const char *)bytes + 8, length, JSON_REJECT_DUPLICATES, &problem);
-    if (!file->header) return sid2_fail(err, SID2_ERR_FORMAT, "%s: bad header: %s", path, problem.text);
-    file->entries = calloc(json_object_size(file->header) + 1, sizeof *file->entries);
-    if (!file->entries) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    return true;
+}
 
-    const uint8_t *data = bytes + 8 + length;
-    uint64_t data_length = file->size - 8 - length;
+/* The tensors cover the data without a hole or an overlap, to the end of the file. */
+static bool check_cover(sid2_safetensors *file, sid2_error *err)
+{
+    uint64_t covered = 0;
+    qsort(file->entries, (size_t)file->count, sizeof *file->entries, by_data);
+    for (int i = 0; i < file->count; i++) {
+        if (file->entries[i].begin != covered)
+            return sid2_fail(err, SID2_ERR_FORMAT, "%s: a hole or an overlap before tensor '%.100s'",
+                             file->path, file->entries[i].name);
+        covered += file->entries[i].bytes;
+    }
+    return covered == file->data_bytes ||
+           sid2_fail(err, SID2_ERR_FORMAT, "%s: %llu bytes at the end belong to no tensor", file->path,
+                     (unsigned long long)(file->data_bytes - covered));
+}
+
+static bool parse_header(sid2_safetensors *file, const char *text, size_t length, sid2_error *err)
+{
+    json_error_t problem;
+    file->header = json_loadb(text, length, JSON_REJECT_DUPLICATES, &problem);
+    if (!file->header && json_error_code(&problem) == json_error_out_of_memory)
+        return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", file->path);
+    if (!file->header) return sid2_fail(err, SID2_ERR_FORMAT, "%s: bad header: %s", file->path, problem.text);
+    file->entries = calloc(json_object_size(file->header) + 1, sizeof *file->entries);
+    if (!file->entries) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", file->path);
     const char *name;
     json_t *value;
     json_object_foreach(file->header, name, value)
     {
-        if (strcmp(name, "__metadata__")) {
-            if (!parse_entry(path, name, value, data, data_length, &file->entries[file->count], err))
-                return false;
-            file->count++;
-            continue;
-        }
-        const char *key;
-        json_t *text;
-        if (!json_is_object(value))
-            return sid2_fail(err, SID2_ERR_FORMAT, "%s: __metadata__ is no object", path);
-        json_object_foreach(value, key, text)
-        {
-            if (!json_is_string(text))
-                return sid2_fail(err, SID2_ERR_FORMAT, "%s: metadata '%.100s' is no string", path, key);
-        }
+        bool tensor = strcmp(name, "__metadata__") != 0;
+        if (tensor ? !parse_entry(file->path, name, value, file->data_bytes, &file->entries[file->count], err)
+                   : !parse_metadata(file, value, err))
+            return false;
+        file->count += tensor;
     }
-    qsort(file->entries, (size_t)file->count, sizeof *file->entries, by_data);
-    for (int i = 0; i < file->count; i++) {
-        if (file->entries[i].data != data)
-            return sid2_fail(err, SID2_ERR_FORMAT, "%s: a hole or an overlap before tensor '%.100s'", path,
-                             file->entries[i].name);
-        data += file->entries[i].bytes;
+    return check_cover(file, err);
+}
+
+static bool parse(sid2_safetensors *file, size_t size, sid2_error *err)
+{
+    const char *path = file->path;
+    uint8_t start[9] = {0};
+    if (size < 8) return sid2_fail(err, SID2_ERR_FORMAT, "%s: too short to be a safetensors file", path);
+    if (!sid2_file_fill(file->descriptor, start, size < 9 ? size : 9, 0, path, err)) return false;
+    if (is_text(start)) {
+        bool pointer = !memcmp(start, "version ", 8);
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: %s", path,
+                         pointer ? "a git-lfs pointer in place of the weights: git lfs pull fetches them"
+                                 : "text, no safetensors file");
     }
-    if (data != bytes + file->size)
-        return sid2_fail(err, SID2_ERR_FORMAT, "%s: %zu bytes at the end belong to no tensor", path,
-                         (size_t)(bytes + file->size - data));
-    return true;
+    uint64_t length = 0;
+    for (int i = 7; i >= 0; i--) length = length << 8 | start[i];
+    if (length > HEADER_LIMIT || length > size - 8)
+        return sid2_fail(err, SID2_ERR_FORMAT,
+                         "%s: announces a header of %llu bytes (truncated, or no safetensors file)", path,
+                         (unsigned long long)length);
+    if (!length || start[8] != '{')
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: the header does not begin with '{' (no safetensors file)",
+                         path);
+    file->data = 8 + length;
+    file->data_bytes = size - file->data;
+    char *text = malloc(length);
+    if (!text) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its header", path);
+    bool ok =
+        sid2_file_fill(file->descriptor, text, length, 8, path, err) && parse_header(file, text, length, err);
+    free(text);
+    return ok;
 }
 
 sid2_safetensors *sid2_safetensors_open(const char *path, sid2_error *err)
 {
+    size_t size;
     sid2_safetensors *file = calloc(1, sizeof *file);
-    if (!file) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path), NULL;
-    struct stat status;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    bool ok = descriptor >= 0 && !fstat(descriptor, &status);
-    if (ok && !S_ISREG(status.st_mode)) ok = (errno = S_ISDIR(status.st_mode) ? EISDIR : EINVAL, false);
-    if (ok && status.st_size) {
-        file->size = (size_t)status.st_size;
-        file->map = mmap(NULL, file->size, PROT_READ, MAP_PRIVATE, descriptor, 0);
-        if (file->map == MAP_FAILED) file->map = NULL, ok = false;
-    }
-    if (!ok) sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
-    if (descriptor >= 0) close(descriptor);
-    if (ok && parse(file, path, err)) return file;
+    if (file) file->descriptor = -1;
+    if (!file || !(file->path = strdup(path)))
+        sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    else if ((file->descriptor = sid2_file_open(path, 0, &size, err)) >= 0 && parse(file, size, err))
+        return file;
     sid2_safetensors_close(file);
     return NULL;
 }
@@ -223,9 +242,10 @@ sid2_safetensors *sid2_safetensors_open(const char *path, sid2_error *err)
 void sid2_safetensors_close(sid2_safetensors *file)
 {
     if (!file) return;
-    if (file->map) munmap(file->map, file->size);
+    if (file->descriptor >= 0) close(file->descriptor);
     json_decref(file->header);
     free(file->entries);
+    free(file->path);
     free(file);
 }
 
@@ -248,6 +268,114 @@ const char *sid2_safetensors_metadata(const sid2_safetensors *file, const char *
     return json_string_value(json_object_get(json_object_get(file->header, "__metadata__"), key));
 }
 
+/* ---- Digests ---- */
+
+static void print_digest(XXH128_hash_t hash, char digest[33])
+{
+    snprintf(digest, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+}
+
+/* "xxh3_128:NAME", to be freed. */
+static char *digest_key(const char *name)
+{
+    char *key = malloc(sizeof DIGEST_KEY + strlen(name));
+    if (key) sprintf(key, DIGEST_KEY "%s", name);
+    return key;
+}
+
+static bool check_digest(const sid2_safetensors *file, const char *name, XXH128_hash_t hash, sid2_error *err)
+{
+    if (!file->has_digests) return true;
+    char found[33], *key = digest_key(name);
+    if (!key) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", file->path);
+    const char *expected = sid2_safetensors_metadata(file, key);
+    free(key);
+    print_digest(hash, found);
+    return (expected && !strcmp(expected, found)) ||
+           sid2_fail(err, SID2_ERR_FORMAT,
+                     "%s: tensor '%.100s' %s: damaged, or changed by what kept the old digests", file->path,
+                     name, expected ? "is not of its digest" : "has no digest, others have");
+}
+
+bool sid2_safetensors_read(const sid2_safetensors *file, const sid2_safetensors_entry *entry, void *bytes,
+                           sid2_error *err)
+{
+    return sid2_file_fill(file->descriptor, bytes, entry->bytes, file->data + entry->begin, file->path,
+                          err) &&
+           check_digest(file, entry->name, XXH3_128bits(bytes, entry->bytes), err);
+}
+
+static bool is_finite(sid2_dtype dtype, const uint8_t *bytes, size_t size)
+{
+    for (size_t i = 0; dtype == SID2_F32 && i < size; i += 4) {
+        float value;
+        memcpy(&value, bytes + i, 4);
+        if (!isfinite(value)) return false;
+    }
+    uint16_t infinity = dtype == SID2_BF16 ? 0x7f80 : 0x7c00; /* all ones: infinite or no number */
+    for (size_t i = 0; (dtype == SID2_BF16 || dtype == SID2_F16) && i < size; i += 2) {
+        uint16_t bits;
+        memcpy(&bits, bytes + i, 2);
+        if ((bits & infinity) == infinity) return false;
+    }
+    return true;
+}
+
+enum { CHUNK = 1 << 20 }; /* a multiple of every element */
+
+typedef struct checker {
+    XXH3_state_t *tensor, *all;
+    const sid2_safetensors_entry **order;
+    uint8_t *chunk;
+} checker;
+
+static bool check_tensor(const sid2_safetensors *file, const checker *c, const sid2_safetensors_entry *e,
+                         sid2_error *err)
+{
+    char text[96], shape[64];
+    snprintf(text, sizeof text, " %s %s ", e->type_name, sid2_shape_text(e->shape, shape));
+    XXH3_128bits_reset(c->tensor);
+    XXH3_128bits_update(c->all, e->name, strlen(e->name));
+    XXH3_128bits_update(c->all, text, strlen(text));
+    for (size_t done = 0, size; done < e->bytes; done += size) {
+        size = e->bytes - done < CHUNK ? e->bytes - done : CHUNK;
+        if (!sid2_file_fill(file->descriptor, c->chunk, size, file->data + e->begin + done, file->path, err))
+            return false;
+        XXH3_128bits_update(c->tensor, c->chunk, size);
+        XXH3_128bits_update(c->all, c->chunk, size);
+        if (!is_finite(e->dtype, c->chunk, size))
+            return sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%.100s' holds a value that is not finite",
+                             file->path, e->name);
+    }
+    return check_digest(file, e->name, XXH3_128bits_digest(c->tensor), err);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(const sid2_safetensors_entry *const *)a)->name,
+                  (*(const sid2_safetensors_entry *const *)b)->name);
+}
+
+bool sid2_safetensors_check(const sid2_safetensors *file, char digest[33], sid2_error *err)
+{
+    checker c = {XXH3_createState(), XXH3_createState(), malloc(((size_t)file->count + 1) * sizeof *c.order),
+                 malloc(CHUNK)};
+    bool ok = (c.tensor && c.all && c.order && c.chunk) ||
+              sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", file->path);
+    if (ok) {
+        XXH3_128bits_reset(c.all);
+        for (int i = 0; i < file->count; i++) c.order[i] = &file->entries[i];
+        qsort(c.order, (size_t)file->count, sizeof *c.order, by_name);
+    }
+    for (int i = 0; ok && i < file->count; i++) ok = check_tensor(file, &c, c.order[i], err);
+    if (ok && digest) print_digest(XXH3_128bits_digest(c.all), digest);
+    XXH3_freeState(c.tensor);
+    XXH3_freeState(c.all);
+    free(c.order);
+    free(c.chunk);
+    return ok;
+}
+
 /* ---- Writing ---- */
 
 /* The official order: by type, then by name. */
@@ -259,37 +387,69 @@ static int by_type(const void *a, const void *b)
     return left != right ? left - right : strcmp(x->name, y->name);
 }
 
+static size_t item_bytes(const sid2_safetensors_item *item)
+{
+    return (size_t)sid2_shape_count(item->shape) * sid2_dtype_size(item->dtype);
+}
+
+/* Everything that jansson makes is asked whether it was made: one tensor's extent that is left out for want of
+ * memory makes a file that nobody can open. */
+static bool set_text(json_t *map, const char *key, const char *text)
+{
+    return key && !json_object_set_new(map, key, json_string(text));
+}
+
+static json_t *make_metadata(const sid2_safetensors_item *const *items, int count,
+                             const char *const *metadata, bool digests)
+{
+    json_t *map = json_object();
+    bool ok = map != NULL;
+    for (; ok && metadata && *metadata; metadata += 2) ok = set_text(map, metadata[0], metadata[1]);
+    for (int i = 0; ok && digests && i < count; i++) {
+        char digest[33], *key = digest_key(items[i]->name);
+        print_digest(XXH3_128bits(items[i]->data, item_bytes(items[i])), digest);
+        ok = set_text(map, key, digest);
+        free(key);
+    }
+    if (ok) return map;
+    json_decref(map);
+    return NULL;
+}
+
+/* {"dtype": ..., "shape": [...], "data_offsets": [begin, end]} */
+static json_t *make_entry(const sid2_safetensors_item *item, uint64_t begin)
+{
+    json_t *shape = json_array();
+    bool ok = shape != NULL;
+    for (int d = 0; ok && d < item->shape.rank; d++)
+        ok = !json_array_append_new(shape, json_integer(item->shape.dim[d]));
+    if (!ok) {
+        json_decref(shape);
+        return NULL;
+    }
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", types[type_of_dtype(item->dtype)].name, "shape", shape,
+                     "data_offsets", (json_int_t)begin, (json_int_t)(begin + item_bytes(item)));
+}
+
 /* The header as one string, in data order; the caller frees. */
 static char *header_text(const char *path, const sid2_safetensors_item *const *items, int count,
-                         const char *const *metadata, sid2_error *err)
+                         const char *const *metadata, bool digests, sid2_error *err)
 {
-    json_t *header = json_object(), *map = metadata ? json_object() : NULL;
-    bool ok = header && (!metadata || map);
-    for (; ok && metadata && *metadata; metadata += 2)
-        ok = !json_object_set_new(map, metadata[0], json_string(metadata[1]));
-    if (ok && map) ok = !json_object_set(header, "__metadata__", map);
-    json_decref(map);
+    json_t *header = json_object();
+    bool ok = header &&
+              ((!metadata && !digests) ||
+               !json_object_set_new(header, "__metadata__", make_metadata(items, count, metadata, digests)));
     if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its metadata, or it is no UTF-8", path);
     uint64_t offset = 0;
-    for (int i = 0; ok && i < count; i++) {
+    for (int i = 0; ok && i < count; offset += item_bytes(items[i++])) {
         const char *name = items[i]->name;
         bool reserved = !strcmp(name, "__metadata__");
-        if (reserved || json_object_get(header, name)) {
+        if (reserved || json_object_get(header, name))
             ok = sid2_fail(err, SID2_ERR_USAGE, "%s: tensor name '%.100s' is %s", path, name,
                            reserved ? "reserved" : "given twice");
-            break;
-        }
-        uint64_t bytes = (uint64_t)sid2_shape_count(items[i]->shape) * sid2_dtype_size(items[i]->dtype);
-        json_t *shape = json_array();
-        for (int d = 0; d < items[i]->shape.rank; d++)
-            json_array_append_new(shape, json_integer(items[i]->shape.dim[d]));
-        json_t *entry =
-            json_pack("{s:s, s:o, s:[I, I]}", "dtype", types[type_of_dtype(items[i]->dtype)].name, "shape",
-                      shape, "data_offsets", (json_int_t)offset, (json_int_t)(offset + bytes));
-        if (!entry || json_object_set_new(header, name, entry))
+        else if (json_object_set_new(header, name, make_entry(items[i], offset)))
             ok = sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for tensor '%.100s', or its name is no UTF-8",
                            path, name);
-        offset += bytes;
     }
     char *text = ok ? json_dumps(header, JSON_COMPACT) : NULL;
     if (ok && !text) sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its header", path);
@@ -297,60 +457,37 @@ static char *header_text(const char *path, const sid2_safetensors_item *const *i
     return text;
 }
 
+static bool write_all(FILE *stream, const char *header, const sid2_safetensors_item *const *items, int count)
+{
+    size_t length = strlen(header), padding = -length % 8;
+    uint8_t start[8];
+    for (int i = 0; i < 8; i++) start[i] = (uint8_t)((uint64_t)(length + padding) >> 8 * i);
+    bool ok = fwrite(start, 8, 1, stream) && fwrite(header, length, 1, stream) &&
+              fwrite("       ", 1, padding, stream) == padding;
+    for (int i = 0; ok && i < count; i++)
+        ok = fwrite(items[i]->data, 1, item_bytes(items[i]), stream) == item_bytes(items[i]);
+    return ok;
+}
+
 bool sid2_safetensors_write(const char *path, const sid2_safetensors_item *items, int count,
-                            const char *const *metadata, sid2_error *err)
+                            const char *const *metadata, bool digests, sid2_error *err)
 {
     const sid2_safetensors_item **order = malloc(((size_t)count + 1) * sizeof *order);
     if (!order) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
     for (int i = 0; i < count; i++) order[i] = &items[i];
     qsort(order, (size_t)count, sizeof *order, by_type);
-    char *header = header_text(path, order, count, metadata, err);
+    char *header = header_text(path, order, count, metadata, digests, err);
     sid2_atomic_file file;
     bool ok = header && sid2_atomic_open(&file, path, err);
     if (ok) {
-        size_t length = strlen(header), padding = -length % 8;
-        for (int i = 0; i < 8; i++) fputc((int)((uint64_t)(length + padding) >> 8 * i & 255), file.stream);
-        fprintf(file.stream, "%s%*s", header, (int)padding, "");
-        for (int i = 0; i < count; i++) {
-            size_t bytes = (size_t)sid2_shape_count(order[i]->shape) * sid2_dtype_size(order[i]->dtype);
-            if (bytes) fwrite(order[i]->data, 1, bytes, file.stream);
-        }
-        ok = sid2_atomic_commit(&file, err);
+        ok = write_all(file.stream, header, order, count) ||
+             sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+        if (ok)
+            ok = sid2_atomic_commit(&file, err);
+        else
+            sid2_atomic_discard(&file);
     }
     free(header);
     free(order);
     return ok;
-}
-
-/* ---- Digest ---- */
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp((*(const sid2_safetensors_entry *const *)a)->name,
-                  (*(const sid2_safetensors_entry *const *)b)->name);
-}
-
-void sid2_safetensors_digest(const sid2_safetensors *file, char digest[33])
-{
-    XXH3_state_t *state = XXH3_createState();
-    const sid2_safetensors_entry **order = malloc(((size_t)file->count + 1) * sizeof *order);
-    memset(digest, 0, 33);
-    if (state && order) {
-        XXH3_128bits_reset(state);
-        for (int i = 0; i < file->count; i++) order[i] = &file->entries[i];
-        qsort(order, (size_t)file->count, sizeof *order, by_name);
-        for (int i = 0; i < file->count; i++) {
-            char text[96], shape[64];
-            snprintf(text, sizeof text, " %s %s ", order[i]->type_name,
-                     sid2_shape_text(order[i]->shape, shape));
-            XXH3_128bits_update(state, order[i]->name, strlen(order[i]->name));
-            XXH3_128bits_update(state, text, strlen(text));
-            XXH3_128bits_update(state, order[i]->data, order[i]->bytes);
-        }
-        XXH128_hash_t hash = XXH3_128bits_digest(state);
-        snprintf(digest, 33, "%016llx%016llx", (unsigned long long)hash.high64,
-                 (unsigned long long)hash.low64);
-    }
-    XXH3_freeState(state);
-    free(order);
 }

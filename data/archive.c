@@ -2,8 +2,29 @@
 
 #include "file.h"
 
+#include <errno.h>
 #include <stdlib.h>
-#include <zip.h>
+#include <string.h>
+#include <zlib.h>
+
+bool sid2_zip_fail(const char *name, const zip_error_t *cause, sid2_error *err)
+{
+    int code = zip_error_code_zip(cause), system = zip_error_code_system(cause);
+    bool io = code == ZIP_ER_OPEN || code == ZIP_ER_READ || code == ZIP_ER_SEEK || code == ZIP_ER_CLOSE ||
+              code == ZIP_ER_TMPOPEN || code == ZIP_ER_TELL;
+    bool memory =
+        code == ZIP_ER_MEMORY || (io && system == ENOMEM) || (code == ZIP_ER_ZLIB && system == Z_MEM_ERROR);
+    zip_error_t copy;
+    zip_error_init(&copy);
+    zip_error_set(&copy, code, system);
+    sid2_fail(err,
+              memory ? SID2_ERR_MEMORY
+              : io   ? SID2_ERR_IO
+                     : SID2_ERR_FORMAT,
+              "%s: %s", name, memory ? "no memory" : zip_error_strerror(&copy));
+    zip_error_fini(&copy);
+    return false;
+}
 
 struct sid2_archive {
     sid2_atomic_file file;
@@ -25,7 +46,7 @@ sid2_archive *sid2_archive_open(const char *path, sid2_error *err)
     if (a->zip) return a;
     zip_error_t cause;
     zip_error_init_with_code(&cause, code);
-    sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, zip_error_strerror(&cause));
+    sid2_zip_fail(path, &cause, err);
     zip_error_fini(&cause);
     sid2_archive_discard(a);
     return NULL;
@@ -33,13 +54,15 @@ sid2_archive *sid2_archive_open(const char *path, sid2_error *err)
 
 static bool add(sid2_archive *a, const char *name, zip_source_t *source, sid2_error *err)
 {
+    sid2_error cause = {0};
     zip_int64_t entry = zip_file_add(a->zip, name, source, ZIP_FL_ENC_UTF_8);
     if (entry < 0) zip_source_free(source);
     /* One date for all, so that the same contents make the same file. */
     if (entry >= 0 && !zip_set_file_compression(a->zip, (zip_uint64_t)entry, ZIP_CM_STORE, 0) &&
         !zip_file_set_mtime(a->zip, (zip_uint64_t)entry, 946728000, 0))
         return true;
-    return sid2_fail(err, SID2_ERR_IO, "%s: %s: %s", a->file.path, name, zip_strerror(a->zip));
+    sid2_zip_fail(name, zip_get_error(a->zip), &cause);
+    return sid2_fail(err, cause.code, "%s: %s", a->file.path, cause.message);
 }
 
 bool sid2_archive_add_bytes(sid2_archive *a, const char *name, void *bytes, size_t size, sid2_error *err)
@@ -55,7 +78,7 @@ bool sid2_archive_add_file(sid2_archive *a, const char *name, const char *file, 
 {
     zip_source_t *source = zip_source_file(a->zip, file, 0, -1);
     if (source) return add(a, name, source, err);
-    return sid2_fail(err, SID2_ERR_IO, "%s: %s: %s", a->file.path, name, zip_strerror(a->zip));
+    return sid2_zip_fail(a->file.path, zip_get_error(a->zip), err);
 }
 
 /* libzip renames a file of its own over file.temporary, so the stream opened on that is no longer the
@@ -63,12 +86,16 @@ bool sid2_archive_add_file(sid2_archive *a, const char *name, const char *file, 
 bool sid2_archive_commit(sid2_archive *a, sid2_error *err)
 {
     bool ok = !zip_close(a->zip);
-    if (!ok)
-        sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", a->file.path, zip_strerror(a->zip));
-    else {
+    if (!ok) {
+        sid2_error cause = {0};
+        sid2_zip_fail("cannot be written", zip_get_error(a->zip), &cause);
+        sid2_fail(err, cause.code == SID2_ERR_FORMAT ? SID2_ERR_IO : cause.code, "%s: %s", a->file.path,
+                  cause.message);
+    } else {
         a->zip = NULL;
         FILE *stream = fopen(a->file.temporary, "rb+");
-        ok = stream || sid2_fail(err, SID2_ERR_IO, "%s: cannot be written", a->file.path);
+        if (!stream)
+            ok = sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", a->file.path, strerror(errno));
         if (stream) {
             fclose(a->file.stream);
             a->file.stream = stream;

@@ -4,6 +4,12 @@
 
 #include "base.h"
 
+#include <zip.h>
+
+/* Fills `err` with what libzip has to say of `name`: damage is a matter of format, and apart from that are memory
+ * and reading or writing that may go well another time. Returns false. */
+bool sid2_zip_fail(const char *name, const zip_error_t *cause, sid2_error *err);
+
 typedef struct sid2_archive sid2_archive;
 
 sid2_archive *sid2_archive_open(const char *path, sid2_error *err);

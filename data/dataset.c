@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { MAX_SIZE = 8192, DIGIT_SIDE = 28, DIGIT_MARGIN = 2 };
 
@@ -215,12 +216,32 @@ static void pad_digit(uint8_t *pixels, const sid2_image *image)
         memcpy(pixels + (y + DIGIT_MARGIN) * stride + margin, image->pixels + y * row, row);
 }
 
+/* What cannot be read now may be read a moment later (a network drive, a disk that tries again); to leave it out
+ * at once would make another training of it. */
+static bool load(sid2_source *source, int64_t picture, sid2_sample *sample, sid2_error *err)
+{
+    enum { ATTEMPTS = 4 };
+    for (int i = 0;; i++) {
+        sid2_error cause = {0};
+        if (source->load(source, picture, sample, &cause)) return true;
+        if (cause.code != SID2_ERR_IO || i == ATTEMPTS - 1)
+            return sid2_fail(err, cause.code, "%s", cause.message);
+        nanosleep(&(struct timespec){.tv_nsec = 20000000L << 2 * i}, NULL); /* 20, 80, 320 ms */
+    }
+}
+
+/* Only such a picture is left out. */
+static bool is_fault_of_picture(const sid2_error *cause)
+{
+    return cause->code == SID2_ERR_FORMAT || cause->code == SID2_ERR_UNSUPPORTED;
+}
+
 static bool decode(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, bool *is_turned, sid2_error *err)
 {
     sid2_source *source = &dataset->source;
     int32_t size = dataset->options.size;
     sid2_sample sample;
-    if (!source->load(source, picture, &sample, err)) return false;
+    if (!load(source, picture, &sample, err)) return false;
     *is_turned = sample.is_turned;
     const int64_t *dim = sample.type.shape.dim;
     sid2_image image = {.height = (int32_t)dim[0],
@@ -266,7 +287,7 @@ static bool fetch(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, sid2_
     bool fills = place && state == UNKNOWN && atomic_compare_exchange_strong(known, &state, BUSY);
     bool is_turned, ok = decode(dataset, picture, pixels, &is_turned, err);
     if (fills && ok) memcpy(place, pixels, dataset->sample_bytes);
-    if (fills && (ok || err->code == SID2_ERR_MEMORY))
+    if (fills && (ok || !is_fault_of_picture(err)))
         atomic_store_explicit(known, ok ? CACHED : UNKNOWN, memory_order_release);
     return ok;
 }
@@ -306,7 +327,7 @@ bool sid2_dataset_get(sid2_dataset *dataset, int64_t index, bool flip, uint8_t *
             if (label) *label = dataset->source.labels[picture];
             return true;
         }
-        if (cause.code == SID2_ERR_MEMORY) return sid2_fail(err, cause.code, "%s", cause.message);
+        if (!is_fault_of_picture(&cause)) return sid2_fail(err, cause.code, "%s", cause.message);
         mark_broken(dataset, picture, cause.message);
     }
     return sid2_fail(err, SID2_ERR_FORMAT, "none of the %lld pictures can be read",
@@ -322,7 +343,7 @@ bool sid2_dataset_inspect(sid2_dataset *dataset, int64_t index, uint8_t *pixels,
     *finding = (sid2_finding){.label = dataset->source.labels[picture]};
     finding->is_readable = decode(dataset, picture, pixels, &finding->is_turned, &cause);
     if (finding->is_readable) return true;
-    if (cause.code == SID2_ERR_MEMORY) return sid2_fail(err, cause.code, "%s", cause.message);
+    if (!is_fault_of_picture(&cause)) return sid2_fail(err, cause.code, "%s", cause.message);
     mark_broken(dataset, picture, cause.message);
     return true;
 }

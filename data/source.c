@@ -1,13 +1,14 @@
 #include "source.h"
 
+#include "file.h"
+
 #include "text.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 bool sid2_names_push(sid2_names *names, const char *name, sid2_error *err)
 {
@@ -157,22 +158,17 @@ const char *sid2_dataset_formats(char text[256])
     return text;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-/* The names in the folder that each format knows. */
+/* The names in the folder that each format knows, in order. */
 static bool list_members(sid2_names members[FORMAT_COUNT], const char *path, sid2_error *err)
 {
-    DIR *folder = opendir(path);
-    if (!folder) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+    sid2_list list;
+    if (!sid2_list_folder(&list, path, NULL, err)) return false;
     bool ok = true;
-    for (struct dirent *entry; ok && (entry = readdir(folder));)
+    for (size_t k = 0; ok && k < list.count; k++)
         for (int i = 0; ok && i < FORMAT_COUNT; i++)
-            if (formats[i]->is_member && formats[i]->is_member(entry->d_name))
-                ok = sid2_names_push(&members[i], entry->d_name, err);
-    closedir(folder);
-    for (int i = 0; i < FORMAT_COUNT; i++)
-        if (members[i].count)
-            qsort(members[i].item, (size_t)members[i].count, sizeof *members[i].item, by_name);
+            if (formats[i]->is_member && formats[i]->is_member(list.name[k]))
+                ok = sid2_names_push(&members[i], list.name[k], err);
+    sid2_list_free(&list);
     return ok;
 }
 
@@ -191,11 +187,13 @@ static bool open_folder(sid2_source *source, const char *path, const sid2_datase
 static bool open_file(sid2_source *source, const char *path, const sid2_dataset_options *options,
                       sid2_error *err)
 {
-    FILE *stream = fopen(path, "rb");
-    if (!stream) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
     uint8_t start[4] = {0};
-    size_t size = fread(start, 1, 4, stream);
-    fclose(stream);
+    size_t size;
+    int descriptor = sid2_file_open(path, 0, &size, err);
+    if (descriptor < 0) return false;
+    bool read = sid2_file_fill(descriptor, start, size < 4 ? size : 4, 0, path, err);
+    close(descriptor);
+    if (!read) return false;
     if (size == 0) return sid2_fail(err, SID2_ERR_FORMAT, "%s: the file is empty", path);
     for (int i = 0; i < FORMAT_COUNT; i++)
         if (formats[i]->is_file && formats[i]->is_file(path, start))
@@ -208,10 +206,11 @@ bool sid2_source_open(sid2_source *source, const char *path, const sid2_dataset_
                       sid2_error *err)
 {
     *source = (sid2_source){0};
-    struct stat status;
-    if (stat(path, &status)) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
-    bool ok = S_ISDIR(status.st_mode) ? open_folder(source, path, options, err)
-                                      : open_file(source, path, options, err);
+    sid2_kind kind;
+    if (!sid2_look(path, &kind, err)) return false;
+    if (kind == SID2_ABSENT) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(ENOENT));
+    bool ok =
+        kind == SID2_FOLDER ? open_folder(source, path, options, err) : open_file(source, path, options, err);
     if (!ok) sid2_source_close(source);
     return ok;
 }

@@ -1,13 +1,11 @@
 /* CIFAR-10's binary batches: records of one label byte and 3 x 32 x 32 pixels, channel after channel. */
+#include "file.h"
 #include "source.h"
 #include "text.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SIDE = 32, PLANE = SIDE * SIDE, RECORD = 1 + 3 * PLANE, CLASSES = 10, MAX_FILES = 64 };
@@ -26,10 +24,11 @@ static bool load(sid2_source *source, int64_t index, sid2_sample *sample, sid2_e
     int f = b->file_count - 1;
     while (b->file[f].first > index) f--;
     uint8_t record[RECORD];
-    off_t offset = (off_t)(index - b->file[f].first) * RECORD;
+    uint64_t offset = (uint64_t)(index - b->file[f].first) * RECORD;
     sid2_image image;
-    if (pread(b->file[f].descriptor, record, RECORD, offset) != RECORD)
-        return sid2_fail(err, SID2_ERR_IO, "record %lld cannot be read", (long long)index);
+    char name[32];
+    snprintf(name, sizeof name, "record %lld", (long long)index);
+    if (!sid2_file_fill(b->file[f].descriptor, record, RECORD, offset, name, err)) return false;
     if (!sid2_image_alloc(&image, SIDE, SIDE, 3, err)) return false;
     for (int i = 0; i < PLANE; i++)
         for (int c = 0; c < 3; c++) image.pixels[3 * i + c] = record[1 + c * PLANE + i];
@@ -52,8 +51,7 @@ static bool read_labels(sid2_source *source, const char *path, int descriptor, i
     source->labels = labels;
     for (int64_t i = 0; i < records; i++) {
         uint8_t label;
-        if (pread(descriptor, &label, 1, (off_t)i * RECORD) != 1)
-            return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+        if (!sid2_file_fill(descriptor, &label, 1, (uint64_t)i * RECORD, path, err)) return false;
         if (label >= CLASSES)
             return sid2_fail(err, SID2_ERR_FORMAT, "%s: record %lld has label %d: not a CIFAR-10 batch", path,
                              (long long)i, label);
@@ -66,20 +64,16 @@ static bool read_labels(sid2_source *source, const char *path, int descriptor, i
 static bool add_file(sid2_source *source, const char *path, sid2_error *err)
 {
     batches *b = source->state;
-    struct stat status;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0 || fstat(descriptor, &status)) {
-        sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
-        if (descriptor >= 0) close(descriptor);
-        return false;
-    }
+    size_t size;
+    int descriptor = sid2_file_open(path, 0, &size, err);
+    if (descriptor < 0) return false;
     b->file[b->file_count].descriptor = descriptor;
     b->file[b->file_count++].first = source->count;
-    if (status.st_size == 0 || status.st_size % RECORD)
+    if (size == 0 || size % RECORD)
         return sid2_fail(err, SID2_ERR_FORMAT,
                          "%s: %lld bytes are not whole records of %d: cut short, or not CIFAR-10", path,
-                         (long long)status.st_size, RECORD);
-    return read_labels(source, path, descriptor, status.st_size / RECORD, err);
+                         (long long)size, RECORD);
+    return read_labels(source, path, descriptor, (int64_t)(size / RECORD), err);
 }
 
 static bool is_batch(const char *path, const uint8_t start[4])

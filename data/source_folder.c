@@ -38,11 +38,21 @@ static bool collect(sid2_names *names, const char *root, const char *relative, c
     }
     ancestor self = {parent, status.st_dev, status.st_ino};
     bool ok = true;
-    for (struct dirent *entry; ok && (entry = readdir(folder));) {
+    while (ok) {
+        errno = 0;
+        struct dirent *entry = readdir(folder);
+        if (!entry) {
+            if (errno) ok = sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+            break;
+        }
         if (entry->d_name[0] == '.') continue;
         bool is_folder = entry->d_type == DT_DIR, is_file = entry->d_type == DT_REG;
         if (!is_folder && !is_file) { /* a link, or a file system that does not tell */
-            if (fstatat(dirfd(folder), entry->d_name, &status, 0)) continue;
+            if (fstatat(dirfd(folder), entry->d_name, &status, 0)) {
+                if (errno == ENOENT || errno == ELOOP) continue; /* a link to nothing */
+                ok = sid2_fail(err, SID2_ERR_IO, "%s/%s: %s", path, entry->d_name, strerror(errno));
+                break;
+            }
             is_folder = S_ISDIR(status.st_mode) && !is_ancestor(&self, &status);
             is_file = S_ISREG(status.st_mode);
         }

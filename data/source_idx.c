@@ -1,11 +1,12 @@
 /* MNIST's idx files, plain or gzip: magic 0x00000803, count, rows, columns, then pixels; labels beside them
  * in a file with magic 0x00000801. */
+#include "file.h"
 #include "source.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 #include <zlib.h>
 
 enum { IMAGES_MAGIC = 0x803, LABELS_MAGIC = 0x801, MAX_SIDE = 4096 };
@@ -19,6 +20,15 @@ typedef struct tensor {
 static uint32_t big_endian(const uint8_t *b)
 {
     return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+/* What is no fault of the file's content. */
+static bool unreadable(gzFile file, const char *path, sid2_error *err)
+{
+    int code, cause = errno;
+    const char *text = gzerror(file, &code);
+    if (code == Z_MEM_ERROR) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
+    return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, code == Z_ERRNO ? strerror(cause) : text);
 }
 
 /* Exactly `size` bytes: grown as they arrive, so that a lying header cannot claim memory. */
@@ -50,6 +60,7 @@ static uint8_t *read_bytes(gzFile file, const char *path, uint64_t size, sid2_er
     const char *cause = gzerror(file, &code);
     if (more == 0 && code == Z_OK) return bytes;
     free(bytes);
+    if (code == Z_ERRNO || code == Z_MEM_ERROR) return unreadable(file, path, err), NULL;
     if (more == 1) return sid2_fail(err, SID2_ERR_FORMAT, "%s: longer than its header says", path), NULL;
     return sid2_fail(err, SID2_ERR_FORMAT, "%s: cut short or damaged after %llu of %llu bytes%s%s", path,
                      (unsigned long long)used, (unsigned long long)size, code ? ": " : "", code ? cause : ""),
@@ -61,11 +72,20 @@ static bool read_tensor(tensor *t, const char *path, uint32_t magic, sid2_error 
     int rank = magic & 255;
     uint8_t header[16] = {0};
     int header_size = 4 + 4 * rank;
-    gzFile file = gzopen(path, "rb");
-    if (!file) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
+    size_t size;
+    int descriptor = sid2_file_open(path, 0, &size, err);
+    if (descriptor < 0) return false;
+    gzFile file = gzdopen(descriptor, "rb");
+    if (!file) {
+        close(descriptor);
+        return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
+    }
     bool ok = true;
-    int got = gzread(file, header, (unsigned)header_size);
-    if (got >= 4 && big_endian(header) != magic)
+    int got = gzread(file, header, (unsigned)header_size), code = 0;
+    gzerror(file, &code);
+    if (got < 0 && code != Z_DATA_ERROR && code != Z_BUF_ERROR)
+        ok = unreadable(file, path, err);
+    else if (got >= 4 && big_endian(header) != magic)
         ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: magic number 0x%08x, idx %s begin with 0x%08x", path,
                        big_endian(header), rank == 3 ? "images" : "labels", magic);
     else if (got != header_size)
@@ -83,26 +103,31 @@ static bool read_tensor(tensor *t, const char *path, uint32_t magic, sid2_error 
     return ok;
 }
 
-/* "x-images-idx3-ubyte.gz" -> "x-labels-idx1-ubyte.gz", or its twin with or without .gz. NULL: not found. */
-static char *labels_path(const char *path)
+/* "x-images-idx3-ubyte.gz" -> "x-labels-idx1-ubyte.gz", or its twin with or without .gz, to be freed. */
+static char *labels_path(const char *path, sid2_error *err)
 {
+    sid2_kind kind = SID2_ABSENT;
     const char *slash = strrchr(path, '/');
     const char *found = strstr(slash ? slash : path, "images");
-    if (!found) return NULL;
     char *labels = malloc(strlen(path) + 4);
-    if (!labels) return NULL;
+    if (!labels) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path), NULL;
+    if (!found) goto none;
     strcpy(labels, path);
     memcpy(labels + (found - path), "labels", 6);
     char *rank = strstr(labels + (found - path), "idx3");
     if (rank) rank[3] = '1';
-    struct stat status;
-    if (!stat(labels, &status)) return labels;
+    if (!sid2_look(labels, &kind, err)) goto fail;
+    if (kind != SID2_ABSENT) return labels;
     size_t length = strlen(labels);
     if (length > 3 && !strcmp(labels + length - 3, ".gz"))
         labels[length - 3] = 0;
     else
         strcat(labels, ".gz");
-    if (!stat(labels, &status)) return labels;
+    if (!sid2_look(labels, &kind, err)) goto fail;
+    if (kind != SID2_ABSENT) return labels;
+none:
+    sid2_fail(err, SID2_ERR_IO, "%s: its labels (*-labels-idx1-ubyte[.gz]) are not beside it", path);
+fail:
     free(labels);
     return NULL;
 }
@@ -173,10 +198,8 @@ static bool open_images(sid2_source *source, const char *path, sid2_error *err)
     source->type = (sid2_sample_type){SID2_U8, {.rank = 3, .dim = {images->dim[1], images->dim[2], 1}}};
     source->is_digits = images->dim[1] == 28 && images->dim[2] == 28;
     source->count = images->dim[0];
-    char *beside = labels_path(path);
-    if (!beside)
-        return sid2_fail(err, SID2_ERR_IO, "%s: its labels (*-labels-idx1-ubyte[.gz]) are not beside it",
-                         path);
+    char *beside = labels_path(path, err);
+    if (!beside) return false;
     bool ok = take_labels(source, path, beside, err);
     free(beside);
     const char *slash = strrchr(path, '/');

@@ -2,10 +2,14 @@
 #include "source.h"
 #include "text.h"
 
+#include "archive.h"
+#include "file.h"
+
 #include <jansson.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zip.h>
 
 typedef struct archive {
@@ -19,8 +23,10 @@ typedef struct archive {
 static uint8_t *read_member(archive *a, zip_uint64_t entry, const char *name, size_t *size, sid2_error *err)
 {
     zip_stat_t status;
-    if (zip_stat_index(a->zip, entry, 0, &status) || !(status.valid & ZIP_STAT_SIZE))
-        return sid2_fail(err, SID2_ERR_FORMAT, "%s: %s", name, zip_strerror(a->zip)), NULL;
+    if (zip_stat_index(a->zip, entry, 0, &status))
+        return sid2_zip_fail(name, zip_get_error(a->zip), err), NULL;
+    if (!(status.valid & ZIP_STAT_SIZE))
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: of unknown size", name), NULL;
     if (status.valid & ZIP_STAT_ENCRYPTION_METHOD && status.encryption_method != ZIP_EM_NONE)
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: encrypted: pack the archive without a password", name),
                NULL;
@@ -33,7 +39,7 @@ static uint8_t *read_member(archive *a, zip_uint64_t entry, const char *name, si
     if (!bytes) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for %zu bytes", name, *size), NULL;
     zip_file_t *file = zip_fopen_index(a->zip, entry, 0);
     if (!file) {
-        sid2_fail(err, SID2_ERR_FORMAT, "%s: %s", name, zip_strerror(a->zip));
+        sid2_zip_fail(name, zip_get_error(a->zip), err);
         free(bytes);
         return NULL;
     }
@@ -45,8 +51,10 @@ static uint8_t *read_member(archive *a, zip_uint64_t entry, const char *name, si
     }
     bool ok = more == 0 && (size_t)got == *size;
     if (!ok) {
-        sid2_fail(err, SID2_ERR_FORMAT, "%s: %s", name,
-                  more < 0 ? zip_error_strerror(zip_file_get_error(file)) : "not of the size announced");
+        if (more < 0)
+            sid2_zip_fail(name, zip_file_get_error(file), err);
+        else
+            sid2_fail(err, SID2_ERR_FORMAT, "%s: not of the size announced", name);
         free(bytes);
         bytes = NULL;
     }
@@ -130,7 +138,10 @@ static json_t *read_json(archive *a, const char *name, bool *exists, sid2_error 
     json_error_t cause;
     json_t *json = json_loadb((const char *)bytes, size, JSON_REJECT_DUPLICATES, &cause);
     free(bytes);
-    if (!json) sid2_fail(err, SID2_ERR_FORMAT, "%s: line %d: %s", full, cause.line, cause.text);
+    bool memory = !json && json_error_code(&cause) == json_error_out_of_memory;
+    if (!json)
+        sid2_fail(err, memory ? SID2_ERR_MEMORY : SID2_ERR_FORMAT, "%s: line %d: %s", full, cause.line,
+                  cause.text);
     return json;
 }
 
@@ -179,7 +190,8 @@ static bool read_labels(sid2_source *source, const json_t *labels, int32_t *clas
 static bool name_classes(sid2_source *source, const json_t *dataset, int32_t classes, sid2_error *err)
 {
     bool exists;
-    json_t *beside = read_json(source->state, "names.json", &exists, NULL);
+    json_t *beside = read_json(source->state, "names.json", &exists, err);
+    if (exists && !beside) return false;
     const json_t *candidates[] = {json_object_get(dataset, "names"), json_object_get(beside, "classes"),
                                   json_object_get(beside, "groups")};
     const json_t *names = NULL;
@@ -233,14 +245,18 @@ static bool open_zip(sid2_source *source, const sid2_location *at, const sid2_da
     source->load = load;
     source->close = close_zip;
     source->state = a;
-    int code = 0;
-    a->zip = zip_open(path, ZIP_RDONLY, &code);
+    size_t size;
+    int code = 0, descriptor = sid2_file_open(path, 0, &size, err);
+    if (descriptor < 0) return false;
+    a->zip = zip_fdopen(descriptor, 0, &code);
     if (!a->zip) {
         zip_error_t cause;
         zip_error_init_with_code(&cause, code);
-        bool io = code == ZIP_ER_OPEN || code == ZIP_ER_READ;
-        sid2_fail(err, io ? SID2_ERR_IO : SID2_ERR_FORMAT, "%s: %s%s", path,
-                  io ? "" : "cut short, damaged or no zip archive: ", zip_error_strerror(&cause));
+        close(descriptor);
+        sid2_zip_fail(path, &cause, err);
+        if (err && err->code == SID2_ERR_FORMAT)
+            sid2_fail(err, SID2_ERR_FORMAT, "%s: cut short, damaged or no zip archive: %s", path,
+                      zip_error_strerror(&cause));
         zip_error_fini(&cause);
         return false;
     }

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { MAX_COUNT = 10000000 };
 
@@ -43,16 +42,18 @@ static void member_name(char name[64], int64_t index)
 static bool add_labels(sid2_archive *archive, int64_t count, sid2_error *err)
 {
     json_t *root = json_object(), *labels = json_array(), *names = json_array();
-    for (int64_t i = 0; i < count; i++) {
+    bool ok = root && labels && names;
+    for (int64_t i = 0; ok && i < count; i++) {
         char name[64];
         member_name(name, i);
-        json_array_append_new(labels, json_pack("[si]", name, sid2_synth_label((uint64_t)i)));
+        ok = !json_array_append_new(labels, json_pack("[si]", name, sid2_synth_label((uint64_t)i)));
     }
-    for (int32_t k = 0; k < sid2_synth_classes(count); k++)
-        json_array_append_new(names, json_string(sid2_synth_class_name(k)));
-    json_object_set_new(root, "labels", labels);
-    json_object_set_new(root, "names", names);
-    char *text = json_dumps(root, 0);
+    for (int32_t k = 0; ok && k < sid2_synth_classes(count); k++)
+        ok = !json_array_append_new(names, json_string(sid2_synth_class_name(k)));
+    ok = ok && !json_object_set(root, "labels", labels) && !json_object_set(root, "names", names);
+    json_decref(labels);
+    json_decref(names);
+    char *text = ok ? json_dumps(root, 0) : NULL;
     json_decref(root);
     if (!text) return sid2_fail(err, SID2_ERR_MEMORY, "dataset.json: no memory");
     return sid2_archive_add_bytes(archive, "dataset.json", text, strlen(text), err);
@@ -111,25 +112,11 @@ static bool fill_folder(const job *j, const char *folder, sid2_error *err)
 
 static bool write_folder(const job *j, sid2_error *err)
 {
-    const char *path = j->path;
-    size_t length = strlen(path);
-    while (length > 1 && path[length - 1] == '/') length--;
-    char *folder = malloc(length + 40);
-    if (!folder) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
-    sprintf(folder, "%.*s.tmp-%ld", (int)length, path, (long)getpid());
-    bool ok = sid2_make_parents(folder, err) &&
-              (!mkdir(folder, 0777) ||
-               sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno)));
-    if (ok) {
-        ok = fill_folder(j, folder, err);
-        if (ok && rename(folder, path))
-            ok = sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path,
-                           errno == ENOTEMPTY || errno == EEXIST ? "the folder exists and is not empty"
-                                                                 : strerror(errno));
-        if (!ok) sid2_remove_tree(folder, NULL);
-    }
-    free(folder);
-    return ok;
+    sid2_atomic_directory folder;
+    if (!sid2_atomic_directory_open(&folder, j->path, err)) return false;
+    if (fill_folder(j, folder.temporary, err)) return sid2_atomic_directory_commit(&folder, false, err);
+    sid2_atomic_directory_discard(&folder);
+    return false;
 }
 
 bool sid2_synth_write(const char *path, int64_t count, int32_t size, uint64_t seed, bool (*stop)(void),
@@ -142,8 +129,13 @@ bool sid2_synth_write(const char *path, int64_t count, int32_t size, uint64_t se
     size_t length = strlen(path);
     bool is_zip = length > 4 && sid2_text_equal(path + length - 4, ".zip");
     /* What exists is said before the work, not after; the renaming of a folder would refuse it too. */
-    struct stat status;
-    if (!lstat(path, &status) && (is_zip || rmdir(path)))
+    sid2_kind kind;
+    sid2_list list = {0};
+    if (!sid2_look(path, &kind, err) || (kind == SID2_FOLDER && !sid2_list_folder(&list, path, NULL, err)))
+        return false;
+    bool taken = kind != SID2_ABSENT && (is_zip || kind != SID2_FOLDER || list.count);
+    sid2_list_free(&list);
+    if (taken)
         return sid2_fail(err, SID2_ERR_USAGE, "%s: exists%s; name a new one", path,
                          is_zip ? "" : " and is not an empty folder");
     const job j = {path, count, size, seed, stop, malloc((size_t)size * (size_t)size * 3)};

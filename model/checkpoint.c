@@ -1,67 +1,244 @@
 /* Checkpoints: a directory that is there whole or not at all. */
-#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <sid2/checkpoint.h>
 
 #include "config.h"
+#include "digest.h"
 #include "file.h"
 #include "params.h"
 #include "safetensors.h"
 #include "trainer.h"
 
-enum { PATH_SIZE = 4096 };
+enum { PATH_SIZE = 4096, STATE_LIMIT = 1 << 16 };
 
-/* A path too long for the system becomes empty, which no file has. */
+/* A path too long for the system becomes one that it refuses as such. */
 static const char *join(char path[PATH_SIZE], const char *directory, const char *name)
 {
-    if (snprintf(path, PATH_SIZE, "%s/%s", directory, name) >= PATH_SIZE) path[0] = 0;
+    if (snprintf(path, PATH_SIZE, "%s/%s", directory, name) >= PATH_SIZE) memset(path, 'x', PATH_SIZE - 1);
     return path;
+}
+
+/* ---- Names ---- */
+
+static void step_name(char name[32], uint64_t step) { snprintf(name, 32, "step-%08" PRIu64, step); }
+
+/* Whether sid2 names a checkpoint so, and which one; "step-2" and "step-00000002-best" are somebody else's. */
+static bool parse_step(const char *name, uint64_t *step)
+{
+    char canonical[32];
+    if (strncmp(name, "step-", 5) != 0) return false;
+    *step = strtoull(name + 5, NULL, 10);
+    step_name(canonical, *step);
+    return strcmp(name, canonical) == 0;
+}
+
+/* The same of a path's last name, which slashes may follow. */
+static bool parse_step_path(const char *path, uint64_t *step)
+{
+    char name[64];
+    size_t end = strlen(path);
+    while (end && path[end - 1] == '/') end--;
+    size_t begin = end;
+    while (begin && path[begin - 1] != '/') begin--;
+    return end - begin < sizeof name &&
+           snprintf(name, sizeof name, "%.*s", (int)(end - begin), path + begin) > 0 &&
+           parse_step(name, step);
 }
 
 /* ---- state.json ---- */
 
-static bool save_state(const sid2_trainer *t, const char *path, sid2_error *err)
+typedef struct state {
+    uint64_t steps, images;
+    json_t *digests; /* name of a file: 32 hexadecimal digits; NULL in older ones */
+} state;
+
+static void free_state(state *s)
 {
-    char text[128];
-    int length = snprintf(text, sizeof text, "{\"step\": %" PRIu64 ", \"images\": %" PRIu64 "}\n", t->steps,
-                          t->images);
-    return sid2_file_write(path, text, (size_t)length, err);
+    json_decref(s->digests);
+    s->digests = NULL;
 }
 
-static bool load_state(const char *path, uint64_t *steps, uint64_t *images, sid2_error *err)
+/* Step and images as the tensors' files tell them too, so that files of two checkpoints are never taken for
+ * one. */
+typedef struct fact_list {
+    char steps[24], images[24];
+    const char *list[5];
+} fact_list;
+
+static const char *const *make_facts(fact_list *f, uint64_t steps, uint64_t images)
 {
+    snprintf(f->steps, sizeof f->steps, "%" PRIu64, steps);
+    snprintf(f->images, sizeof f->images, "%" PRIu64, images);
+    memcpy(f->list, (const char *[]){"step", f->steps, "images", f->images, NULL}, sizeof f->list);
+    return f->list;
+}
+
+static bool is_data(const char *name) { return strcmp(name, "state.json") != 0; }
+
+static json_t *make_digests(const char *directory, sid2_error *err)
+{
+    char path[PATH_SIZE], digest[33];
+    sid2_list list;
+    if (!sid2_list_folder(&list, directory, is_data, err)) return NULL;
+    json_t *digests = json_object();
+    bool ok = digests || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", directory);
+    for (size_t i = 0; ok && i < list.count; i++)
+        ok = sid2_digest_file(join(path, directory, list.name[i]), digest, err) &&
+             (!json_object_set_new(digests, list.name[i], json_string(digest)) ||
+              sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path));
+    sid2_list_free(&list);
+    if (ok) return digests;
+    json_decref(digests);
+    return NULL;
+}
+
+/* After all others, of whose bytes it keeps digests. */
+static bool save_state(const sid2_trainer *t, const char *directory, sid2_error *err)
+{
+    char path[PATH_SIZE];
+    json_t *digests = make_digests(directory, err);
+    if (!digests) return false;
+    json_t *root = json_pack("{s:I, s:I, s:o}", "step", (json_int_t)t->steps, "images", (json_int_t)t->images,
+                             "xxh3_128", digests);
+    char *text = root ? json_dumps(root, 0) : NULL;
+    bool ok = text ? sid2_file_write(join(path, directory, "state.json"), text, strlen(text), err)
+                   : sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", directory);
+    free(text);
+    json_decref(root);
+    return ok;
+}
+
+static bool whole_number(const json_t *value, uint64_t *number)
+{
+    *number = (uint64_t)json_integer_value(value);
+    return json_is_integer(value) && json_integer_value(value) >= 0;
+}
+
+static bool parse_state(const char *path, const json_t *root, state *s, sid2_error *err)
+{
+    json_t *digests = json_object_get(root, "xxh3_128"), *digest;
+    const char *name;
+    if (!whole_number(json_object_get(root, "step"), &s->steps) ||
+        !whole_number(json_object_get(root, "images"), &s->images))
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: expected whole numbers \"step\" and \"images\"", path);
+    if (json_object_size(root) != (digests ? 3 : 2) || (digests && !json_is_object(digests)))
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: more than step, images and digests", path);
+    json_object_foreach(digests, name,
+                        digest) if (json_string_length(digest) != 32 ||
+                                    strchr(name, '/')) return sid2_fail(err, SID2_ERR_FORMAT,
+                                                                        "%s: no digest of '%.100s'", path,
+                                                                        name);
+    s->digests = json_incref(digests);
+    return true;
+}
+
+static bool load_state(const char *directory, state *s, sid2_error *err)
+{
+    char path[PATH_SIZE];
     size_t size;
-    uint8_t *text = sid2_file_read(path, 1 << 16, &size, err);
+    *s = (state){0};
+    uint8_t *text = sid2_file_read(join(path, directory, "state.json"), STATE_LIMIT, &size, err);
     if (!text) return false;
     json_error_t where;
     json_t *root = json_loadb((const char *)text, size, JSON_REJECT_DUPLICATES, &where);
     free(text);
-    json_t *step = json_object_get(root, "step"), *image = json_object_get(root, "images");
-    bool ok = json_is_integer(step) && json_is_integer(image) && json_integer_value(step) >= 0 &&
-              json_integer_value(image) >= 0;
-    if (ok) {
-        *steps = (uint64_t)json_integer_value(step);
-        *images = (uint64_t)json_integer_value(image);
-    }
+    if (!root && json_error_code(&where) == json_error_out_of_memory)
+        return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    if (!root) return sid2_fail(err, SID2_ERR_FORMAT, "%s: line %d: %s", path, where.line, where.text);
+    uint64_t named;
+    bool ok = parse_state(path, root, s, err);
     json_decref(root);
-    return ok || sid2_fail(err, SID2_ERR_FORMAT, "%s: expected whole numbers \"step\" and \"images\"", path);
+    if (ok && parse_step_path(directory, &named) && named != s->steps)
+        ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: it says step %" PRIu64 ", its folder step %" PRIu64, path,
+                       s->steps, named);
+    return ok;
+}
+
+/* All files against the digests of state.json. */
+static bool check_digests(const char *directory, const state *s, sid2_error *err)
+{
+    char path[PATH_SIZE], digest[33];
+    const char *name;
+    json_t *expected;
+    json_object_foreach(s->digests, name, expected)
+    {
+        if (!sid2_digest_file(join(path, directory, name), digest, err)) return false;
+        if (strcmp(digest, json_string_value(expected)) != 0)
+            return sid2_fail(err, SID2_ERR_FORMAT,
+                             "%s: damaged, or of another checkpoint: state.json has another digest", path);
+    }
+    return true;
 }
 
 /* ---- Trainer ---- */
 
+static bool check_config(const char *directory, sid2_error *err)
+{
+    sid2_config *config = sid2_config_create();
+    bool ok = config ? sid2_checkpoint_config(directory, config, err)
+                     : sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", directory);
+    sid2_config_destroy(config);
+    return ok;
+}
+
 static bool save_files(const sid2_trainer *t, const char *directory, sid2_error *err)
 {
     char path[PATH_SIZE];
+    fact_list f;
+    const char *const *facts = make_facts(&f, t->steps, t->images);
     bool ok = sid2_config_save(&t->config, join(path, directory, "config.ini"), err);
-    for (int i = 0; ok && i < t->recipe.state_count; i++) ok = sid2_state_save(&t->states[i], directory, err);
-    return ok && save_state(t, join(path, directory, "state.json"), err);
+    for (int i = 0; ok && i < t->recipe.state_count; i++)
+        ok = sid2_state_save(&t->states[i], directory, facts, err);
+    return ok && save_state(t, directory, err);
+}
+
+/* From the disk, as a start would read it. */
+static bool check_files(const sid2_trainer *t, const char *directory, sid2_error *err)
+{
+    char path[PATH_SIZE];
+    state s;
+    fact_list f;
+    if (!load_state(directory, &s, err)) return false;
+    const char *name;
+    json_t *digest;
+    json_object_foreach(s.digests, name, digest) sid2_file_forget(join(path, directory, name));
+    const char *const *facts = make_facts(&f, t->steps, t->images);
+    bool ok = (s.steps == t->steps && s.images == t->images) ||
+              sid2_fail(err, SID2_ERR_IO, "%s/state.json: another step", directory);
+    ok = ok && check_config(directory, err);
+    for (int i = 0; ok && i < t->recipe.state_count; i++)
+        ok = sid2_state_check(&t->states[i], directory, facts, err);
+    ok = ok && check_digests(directory, &s, err);
+    free_state(&s);
+    return ok;
+}
+
+static bool read_back(const sid2_trainer *t, const char *directory, sid2_error *err)
+{
+    sid2_error cause = {0};
+    return check_files(t, directory, &cause) ||
+           sid2_fail(err, cause.code, "what was written cannot be read: %s", cause.message);
+}
+
+/* What stands in the place may give way only where it is a checkpoint too. */
+static bool may_replace(const char *directory, bool *replace, sid2_error *err)
+{
+    sid2_kind kind;
+    if (!sid2_look(directory, &kind, err)) return false;
+    *replace = kind == SID2_FOLDER && sid2_checkpoint_is_own(directory);
+    return true;
 }
 
 bool sid2_trainer_save(sid2_trainer *t, const char *directory, sid2_error *err)
@@ -69,23 +246,30 @@ bool sid2_trainer_save(sid2_trainer *t, const char *directory, sid2_error *err)
     if (t->broken)
         return sid2_fail(err, SID2_ERR_USAGE, "%s: the weights after a failed step are not saved", directory);
     sid2_atomic_directory folder;
-    if (!sid2_atomic_directory_open(&folder, directory, err)) return false;
-    if (save_files(t, folder.temporary, err)) return sid2_atomic_directory_commit(&folder, err);
+    bool replace;
+    if (!may_replace(directory, &replace, err) || !sid2_atomic_directory_open(&folder, directory, err))
+        return false;
+    if (save_files(t, folder.temporary, err) && read_back(t, folder.temporary, err))
+        return sid2_atomic_directory_commit(&folder, replace, err);
     sid2_atomic_directory_discard(&folder);
     return false;
 }
 
 bool sid2_trainer_resume(sid2_trainer *t, const char *directory, sid2_error *err)
 {
-    char path[PATH_SIZE];
-    uint64_t steps = 0, images = 0;
-    if (!load_state(join(path, directory, "state.json"), &steps, &images, err)) return false;
+    state s;
+    fact_list f;
+    if (!load_state(directory, &s, err)) return false;
+    bool whole = check_digests(directory, &s, err);
+    free_state(&s);
+    if (!whole) return false;
+    const char *const *facts = make_facts(&f, s.steps, s.images);
     for (int i = 0; i < t->recipe.state_count; i++) {
-        if (sid2_state_load(&t->states[i], directory, err)) continue;
+        if (sid2_state_load(&t->states[i], directory, facts, err)) continue;
         t->broken |= i > 0 || t->states[i].torn; /* states of two moments */
         return false;
     }
-    sid2_trainer_set_steps(t, steps, images);
+    sid2_trainer_set_steps(t, s.steps, s.images);
     return true;
 }
 
@@ -112,44 +296,165 @@ bool sid2_trainer_warm_start(sid2_trainer *t, const char *directory, sid2_error 
 
 /* ---- Directories ---- */
 
-static bool is_complete(const char *directory)
+/* Enough to sample from. */
+static bool is_complete(const char *directory, bool *complete, sid2_error *err)
 {
     char path[PATH_SIZE];
-    struct stat info;
-    return stat(join(path, directory, "config.ini"), &info) == 0 &&
-           stat(join(path, directory, "ema.safetensors"), &info) == 0;
+    sid2_kind config, ema;
+    if (!sid2_look(join(path, directory, "config.ini"), &config, err) ||
+        !sid2_look(join(path, directory, "ema.safetensors"), &ema, err))
+        return false;
+    *complete = config != SID2_ABSENT && ema != SID2_ABSENT;
+    return true;
 }
 
-/* The number in "step-00001234"; -1 for any other name. */
-static long long step_number(const char *name)
+static bool is_step_name(const char *name)
 {
-    if (strncmp(name, "step-", 5) != 0 || !name[5] || name[5 + strspn(name + 5, "0123456789")]) return -1;
-    return strtoll(name + 5, NULL, 10);
+    uint64_t step;
+    return parse_step(name, &step);
+}
+
+static int by_step(const void *a, const void *b)
+{
+    uint64_t x = 0, y = 0;
+    parse_step(*(char *const *)a, &x);
+    parse_step(*(char *const *)b, &y);
+    return (x > y) - (x < y);
+}
+
+/* The names in checkpoints/ in order of their steps, which is not the order of their letters. */
+static bool list_steps(sid2_list *list, const char *folder, sid2_error *err)
+{
+    if (!sid2_list_folder(list, folder, is_step_name, err)) return false;
+    if (list->count) qsort(list->name, list->count, sizeof *list->name, by_step);
+    return true;
+}
+
+bool sid2_checkpoint_newest(const char *run, uint64_t before, char *found, size_t size, sid2_error *err)
+{
+    char folder[PATH_SIZE], candidate[PATH_SIZE];
+    sid2_list list;
+    found[0] = 0;
+    if (!list_steps(&list, join(folder, run, "checkpoints"), err)) return false;
+    bool ok = true, complete = false;
+    for (size_t i = list.count; ok && !complete && i-- > 0;) {
+        uint64_t step = 0;
+        if (!parse_step(list.name[i], &step) || step >= before) continue;
+        ok = is_complete(join(candidate, folder, list.name[i]), &complete, err);
+    }
+    sid2_list_free(&list);
+    if (ok && complete && strlen(candidate) >= size)
+        return sid2_fail(err, SID2_ERR_USAGE, "%s: path is too long", run);
+    if (ok && complete) strcpy(found, candidate);
+    return ok;
 }
 
 bool sid2_checkpoint_find(const char *path, char *found, size_t size, sid2_error *err)
 {
-    char folder[PATH_SIZE], candidate[PATH_SIZE], best[PATH_SIZE] = "";
-    struct stat info;
-    if (stat(path, &info) != 0) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(errno));
-    if (is_complete(path)) snprintf(best, sizeof best, "%s", path);
-    DIR *entries = best[0] ? NULL : opendir(join(folder, path, "checkpoints"));
-    long long newest = -1;
-    for (struct dirent *entry; entries && (entry = readdir(entries));) {
-        long long number = step_number(entry->d_name);
-        if (number <= newest || !is_complete(join(candidate, folder, entry->d_name))) continue;
-        newest = number;
-        memcpy(best, candidate, sizeof best);
-    }
-    if (entries) closedir(entries);
-    if (!best[0])
+    sid2_kind kind;
+    bool complete;
+    if (!sid2_look(path, &kind, err)) return false;
+    if (kind == SID2_ABSENT) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(ENOENT));
+    if (!is_complete(path, &complete, err)) return false;
+    if (!complete && kind == SID2_FOLDER && !sid2_checkpoint_newest(path, UINT64_MAX, found, size, err))
+        return false;
+    if (!complete && (kind != SID2_FOLDER || !found[0]))
         return sid2_fail(
             err, SID2_ERR_IO,
             "%s: no complete checkpoint here (config.ini and ema.safetensors), nor in checkpoints/", path);
-    if (strlen(best) >= size) return sid2_fail(err, SID2_ERR_USAGE, "%s: path is too long", path);
-    strcpy(found, best);
+    if (!complete) return true;
+    if (strlen(path) >= size) return sid2_fail(err, SID2_ERR_USAGE, "%s: path is too long", path);
+    strcpy(found, path);
     return true;
 }
+
+/* ---- Readers and the trainer that removes ---- */
+
+/* Opens and locks a checkpoint's folder, or -1: see errno, ENOENT where it is gone and EWOULDBLOCK where it is in
+ * use. Some file systems have no locks; there it is only opened. */
+static int lock_folder(const char *directory, int how)
+{
+    struct stat opened, named;
+    int descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return -1;
+    int cause = flock(descriptor, how | LOCK_NB) && errno == EWOULDBLOCK ? EWOULDBLOCK : 0;
+    if (!cause && (fstat(descriptor, &opened) || stat(directory, &named))) cause = errno;
+    if (!cause && (opened.st_dev != named.st_dev || opened.st_ino != named.st_ino)) cause = ENOENT;
+    if (!cause) return descriptor;
+    close(descriptor);
+    errno = cause;
+    return -1;
+}
+
+bool sid2_checkpoint_hold(const char *path, char *found, size_t size, int *hold, sid2_error *err)
+{
+    enum { ATTEMPTS = 200 };
+    const struct timespec pause = {.tv_nsec = 5000000};
+    *hold = -1;
+    for (int i = 0; i < ATTEMPTS; i++) {
+        if (!sid2_checkpoint_find(path, found, size, err)) return false;
+        *hold = lock_folder(found, LOCK_SH);
+        if (*hold >= 0 || errno == EACCES) return true; /* a folder that may be passed but not listed */
+        if (errno != ENOENT && errno != EWOULDBLOCK)
+            return sid2_fail(err, SID2_ERR_IO, "%s: %s", found, strerror(errno));
+        nanosleep(&pause, NULL);
+    }
+    return sid2_fail(err, SID2_ERR_IO, "%s: its checkpoints are replaced faster than they can be read", path);
+}
+
+void sid2_checkpoint_release(int hold)
+{
+    if (hold >= 0) close(hold);
+}
+
+/* Whether a file is one of a checkpoint's; older states do not list them. */
+static bool is_listed(const state *s, const char *name)
+{
+    static const char *const older[] = {"config.ini", "ema.safetensors", "weights.safetensors",
+                                        "optimizer.safetensors"};
+    if (!is_data(name) || s->digests) return !is_data(name) || json_object_get(s->digests, name);
+    for (int i = 0; i < 4; i++)
+        if (strcmp(name, older[i]) == 0) return true;
+    return false;
+}
+
+bool sid2_checkpoint_is_own(const char *directory)
+{
+    struct stat status;
+    state s;
+    sid2_list list;
+    if (lstat(directory, &status) || !S_ISDIR(status.st_mode) || !load_state(directory, &s, NULL))
+        return false;
+    bool own = sid2_list_folder(&list, directory, NULL, NULL);
+    for (size_t i = 0; own && i < list.count; i++) own = is_listed(&s, list.name[i]);
+    sid2_list_free(&list);
+    free_state(&s);
+    return own;
+}
+
+bool sid2_checkpoint_prune(const char *run, uint64_t newest, int64_t keep, sid2_error *err)
+{
+    char folder[PATH_SIZE], path[PATH_SIZE];
+    sid2_list list;
+    if (!keep) return true;
+    if (!list_steps(&list, join(folder, run, "checkpoints"), err)) return false;
+    bool ok = true;
+    int64_t kept = 1;
+    for (size_t i = list.count; ok && i-- > 0;) {
+        uint64_t step = 0;
+        if (!parse_step(list.name[i], &step) || step >= newest ||
+            !sid2_checkpoint_is_own(join(path, folder, list.name[i])) || kept++ < keep)
+            continue;
+        int lock = lock_folder(path, LOCK_EX);
+        if (lock < 0) continue; /* somebody reads it; it goes with the next */
+        ok = sid2_remove_whole(path, err);
+        close(lock);
+    }
+    sid2_list_free(&list);
+    return ok;
+}
+
+/* ---- What is in one ---- */
 
 bool sid2_checkpoint_config(const char *directory, sid2_config *config, sid2_error *err)
 {
@@ -158,74 +463,143 @@ bool sid2_checkpoint_config(const char *directory, sid2_config *config, sid2_err
            sid2_config_check(config, err);
 }
 
-bool sid2_checkpoint_digest(const char *directory, char digest[33], sid2_error *err)
+/* One file of tensors, whole; `f` (or NULL): what it must tell. */
+static bool check_file(const char *directory, const char *name, const char *const *f, char digest[33],
+                       sid2_error *err)
 {
     char path[PATH_SIZE];
-    sid2_safetensors *file = sid2_safetensors_open(join(path, directory, "ema.safetensors"), err);
+    sid2_safetensors *file = sid2_safetensors_open(join(path, directory, name), err);
     if (!file) return false;
-    sid2_safetensors_digest(file, digest);
+    bool ok = sid2_params_check_facts(file, path, f, err) && sid2_safetensors_check(file, digest, err);
     sid2_safetensors_close(file);
-    return true;
+    return ok;
+}
+
+bool sid2_checkpoint_digest(const char *directory, char digest[33], sid2_error *err)
+{
+    return check_file(directory, "ema.safetensors", NULL, digest, err);
+}
+
+static bool is_tensors(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot && strcmp(dot, ".safetensors") == 0;
+}
+
+bool sid2_checkpoint_verify(const char *directory, sid2_error *err)
+{
+    char path[PATH_SIZE];
+    sid2_kind kind;
+    state s = {0};
+    fact_list f;
+    sid2_list list;
+    if (!check_config(directory, err) || !sid2_look(join(path, directory, "state.json"), &kind, err) ||
+        (kind != SID2_ABSENT && !load_state(directory, &s, err)))
+        return false;
+    const char *const *facts = kind != SID2_ABSENT ? make_facts(&f, s.steps, s.images) : NULL;
+    bool ok = sid2_list_folder(&list, directory, is_tensors, err);
+    for (size_t i = 0; ok && i < list.count; i++) ok = check_file(directory, list.name[i], facts, NULL, err);
+    ok = ok && check_digests(directory, &s, err);
+    sid2_list_free(&list);
+    free_state(&s);
+    return ok;
 }
 
 /* ---- Export ---- */
 
-/* `count` f32 values at `from` (no alignment promised) in 16 bits. */
-static void narrow(const void *from, int64_t count, sid2_dtype dtype, uint16_t *to)
+static float widened(sid2_dtype dtype, const void *data, int64_t i)
 {
-    for (int64_t i = 0; i < count; i++) {
-        float value;
-        memcpy(&value, (const char *)from + 4 * i, sizeof value);
-        to[i] = dtype == SID2_BF16 ? sid2_f32_to_bf16(value) : sid2_f32_to_f16(value);
-    }
+    if (dtype == SID2_F32) return ((const float *)data)[i];
+    uint16_t bits = ((const uint16_t *)data)[i];
+    return dtype == SID2_BF16 ? sid2_bf16_to_f32(bits) : sid2_f16_to_f32(bits);
 }
 
-static bool export_weights(const sid2_safetensors *file, const char *path, sid2_dtype dtype, sid2_error *err)
+/* Values of one type as another, to be freed. What was no number, or is none in that type, is refused. */
+static void *convert(const sid2_safetensors_entry *e, const void *from, sid2_dtype dtype, const char *path,
+                     sid2_error *err)
 {
+    int64_t count = sid2_shape_count(e->shape);
+    void *to = malloc((size_t)count * sid2_dtype_size(dtype) + 1);
+    if (!to) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path), NULL;
+    for (int64_t i = 0; i < count; i++) {
+        float value = widened(e->dtype, from, i);
+        if (dtype == SID2_F32)
+            ((float *)to)[i] = value;
+        else
+            ((uint16_t *)to)[i] = dtype == SID2_BF16 ? sid2_f32_to_bf16(value) : sid2_f32_to_f16(value);
+        if (isfinite(widened(dtype, to, i))) continue;
+        if (isfinite(value))
+            sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' holds %g, which is too large for %s", path,
+                      e->name, (double)value, sid2_dtype_name(dtype));
+        else
+            sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' holds a value that is not finite", path,
+                      e->name);
+        free(to);
+        return NULL;
+    }
+    return to;
+}
+
+static void *export_tensor(const sid2_safetensors *file, const sid2_safetensors_entry *e, sid2_dtype dtype,
+                           const char *path, sid2_error *err)
+{
+    bool known =
+        e->shape.rank >= 0 && (e->dtype == SID2_F32 || e->dtype == SID2_BF16 || e->dtype == SID2_F16);
+    if (!known)
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' is of no kind that a model has", path,
+                         e->name),
+               NULL;
+    void *raw = malloc(e->bytes + 1), *converted = NULL;
+    if (!raw)
+        sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    else if (sid2_safetensors_read(file, e, raw, err))
+        converted = convert(e, raw, dtype, path, err);
+    free(raw);
+    return converted;
+}
+
+static bool export_weights(const char *from, const char *to, sid2_dtype dtype, sid2_error *err)
+{
+    sid2_safetensors *file = sid2_safetensors_open(from, err);
+    if (!file) return false;
     int count = sid2_safetensors_count(file);
     sid2_safetensors_item *items = calloc((size_t)count + 1, sizeof *items);
-    uint16_t **low = calloc((size_t)count + 1, sizeof *low);
-    bool ok = (items && low) || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    bool ok = items || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", from);
     for (int i = 0; ok && i < count; i++) {
         const sid2_safetensors_entry *e = sid2_safetensors_at(file, i);
-        if (e->dtype == SID2_DTYPE_COUNT || e->shape.rank < 0)
-            ok = sid2_fail(err, SID2_ERR_FORMAT, "tensor '%s' is of no kind that a model has", e->name);
-        if (!ok) break;
-        items[i] = (sid2_safetensors_item){e->name, e->dtype, e->shape, e->data};
-        if (e->dtype != SID2_F32 || dtype == SID2_F32) continue;
-        low[i] = malloc(e->bytes / 2 + 1);
-        if (!low[i]) ok = sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
-        if (low[i]) narrow(e->data, sid2_shape_count(e->shape), dtype, low[i]);
-        items[i].dtype = dtype;
-        items[i].data = low[i];
+        items[i] =
+            (sid2_safetensors_item){e->name, dtype, e->shape, export_tensor(file, e, dtype, from, err)};
+        ok = items[i].data != NULL;
     }
-    ok = ok && sid2_safetensors_write(path, items, count, NULL, err);
-    for (int i = 0; low && i < count; i++) free(low[i]);
-    free(low);
+    const char *steps = sid2_safetensors_metadata(file, "step"),
+               *images = sid2_safetensors_metadata(file, "images");
+    const char *facts[] = {"step", steps, "images", images, NULL};
+    ok = ok && sid2_safetensors_write(to, items, count, steps && images ? facts : NULL, true, err);
+    for (int i = 0; items && i < count; i++) free((void *)items[i].data);
     free(items);
+    sid2_safetensors_close(file);
     return ok;
 }
 
 bool sid2_checkpoint_export(const char *directory, const char *to, sid2_dtype dtype, sid2_error *err)
 {
-    char path[PATH_SIZE];
+    char from[PATH_SIZE], path[PATH_SIZE];
     sid2_atomic_directory folder;
-    struct stat info;
-    if (stat(to, &info) == 0) return sid2_fail(err, SID2_ERR_USAGE, "%s exists; name a new folder", to);
+    sid2_kind kind;
+    if (!sid2_look(to, &kind, err)) return false;
+    if (kind != SID2_ABSENT) return sid2_fail(err, SID2_ERR_USAGE, "%s exists; name a new folder", to);
     sid2_config *config = sid2_config_create();
     bool ok = config || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", to);
-    ok = ok && sid2_checkpoint_config(directory, config, err);
-    sid2_safetensors *file = ok ? sid2_safetensors_open(join(path, directory, "ema.safetensors"), err) : NULL;
-    ok = file && sid2_atomic_directory_open(&folder, to, err);
+    ok = ok && sid2_checkpoint_config(directory, config, err) && sid2_atomic_directory_open(&folder, to, err);
     if (ok) {
-        ok = export_weights(file, join(path, folder.temporary, "ema.safetensors"), dtype, err) &&
+        join(from, directory, "ema.safetensors");
+        ok = export_weights(from, join(path, folder.temporary, "ema.safetensors"), dtype, err) &&
              sid2_config_save(config, join(path, folder.temporary, "config.ini"), err);
         if (ok)
-            ok = sid2_atomic_directory_commit(&folder, err);
+            ok = sid2_atomic_directory_commit(&folder, false, err);
         else
             sid2_atomic_directory_discard(&folder);
     }
-    sid2_safetensors_close(file);
     sid2_config_destroy(config);
     return ok;
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "digest.h"
 #include "file.h"
 #include "solver.h"
 #include "text.h"
@@ -468,21 +469,32 @@ static char *read_text(const char *path, sid2_error *err)
 {
     size_t size;
     char *text = (char *)sid2_file_read(path, MAX_FILE, &size, err);
-    if (!text) return NULL;
-    for (size_t i = 0; i < size; i++) {
+    for (size_t i = 0; text && i < size; i++) {
         unsigned char c = (unsigned char)text[i];
         if ((c >= ' ' && c != 127) || sid2_is_space((char)c)) continue;
         sid2_fail(err, SID2_ERR_FORMAT, "%s: not a text file, so no configuration", path);
         free(text);
         return NULL;
     }
-    char *grown = realloc(text, size + 1);
-    if (!grown) {
-        free(text);
-        return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path), NULL;
-    }
-    grown[size] = 0;
-    return grown;
+    return text;
+}
+
+#define SEAL "; xxh3_128 "
+enum { SEAL_SIZE = sizeof SEAL - 1, DIGEST_SIZE = 32 };
+
+/* What sid2 writes begins with a digest of all lines that follow. What people write has none. */
+static bool check_seal(const char *path, const char *text, sid2_error *err)
+{
+    char digest[DIGEST_SIZE + 1];
+    if (strncmp(text, SEAL, SEAL_SIZE) != 0) return true;
+    const char *rest = strchr(text, '\n');
+    if (!rest) rest = "\n";
+    sid2_digest_bytes(rest + 1, strlen(rest + 1), digest);
+    return strncmp(text + SEAL_SIZE, digest, DIGEST_SIZE) == 0 ||
+           sid2_fail(
+               err, SID2_ERR_FORMAT,
+               "%s:1: not the digest of what follows: damaged, or edited; after an edit remove this line",
+               path);
 }
 
 static bool load(sid2_config *config, const char *path, bool whole, sid2_error *err)
@@ -491,12 +503,12 @@ static bool load(sid2_config *config, const char *path, bool whole, sid2_error *
     if (!text) return false;
     sid2_config fresh = *config;
     reader r = {.config = &fresh};
-    int result = ini_parse_string(text, on_pair, &r);
+    bool ok = check_seal(path, text, err);
+    int result = ok ? ini_parse_string(text, on_pair, &r) : 0;
     free(text);
-    if (!result && !r.count)
+    if (ok && !result && !r.count)
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: no configuration: it sets no key", path);
-    if (!result && whole && !complete(&r, path, err)) return false;
-    return finish(config, &r, result, path, err);
+    return ok && (result || !whole || complete(&r, path, err)) && finish(config, &r, result, path, err);
 }
 
 bool sid2_config_load(sid2_config *config, const char *path, sid2_error *err)
@@ -529,27 +541,50 @@ bool sid2_config_preset(sid2_config *config, const char *name_or_path, sid2_erro
         size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", p->name);
     }
-    FILE *file = fopen(name_or_path, "r");
-    if (!file)
+    sid2_kind kind;
+    if (!sid2_look(name_or_path, &kind, err)) return false;
+    if (kind == SID2_ABSENT)
         return sid2_fail(err, SID2_ERR_USAGE, "no preset or file '%.80s'; presets: %s", name_or_path, list);
-    fclose(file);
     return sid2_config_load(config, name_or_path, err);
+}
+
+static void print_all(FILE *stream, const sid2_config *config)
+{
+    for (int i = 0, s = -1; i < SID2_KEY_COUNT; i++) {
+        if (s < 0 || strcmp(sections[s].name, keys[i].section) != 0) {
+            s++;
+            fprintf(stream, "%s; %s\n[%s]\n", s ? "\n" : "", sections[s].help, sections[s].name);
+        }
+        char text[TEXT_SIZE];
+        format_value(&keys[i], config, text);
+        fprintf(stream, "; %s\n%s = %s\n", keys[i].help, strchr(keys[i].name, '.') + 1, text);
+    }
 }
 
 bool sid2_config_save(const sid2_config *config, const char *path, sid2_error *err)
 {
-    sid2_atomic_file file;
-    if (!sid2_atomic_open(&file, path, err)) return false;
-    for (int i = 0, s = -1; i < SID2_KEY_COUNT; i++) {
-        if (s < 0 || strcmp(sections[s].name, keys[i].section) != 0) {
-            s++;
-            fprintf(file.stream, "%s; %s\n[%s]\n", s ? "\n" : "", sections[s].help, sections[s].name);
-        }
-        char text[TEXT_SIZE];
-        format_value(&keys[i], config, text);
-        fprintf(file.stream, "; %s\n%s = %s\n", keys[i].help, strchr(keys[i].name, '.') + 1, text);
+    char *text = NULL, digest[DIGEST_SIZE + 1];
+    size_t size;
+    FILE *stream = open_memstream(&text, &size);
+    bool ok = stream != NULL;
+    if (ok) {
+        print_all(stream, config);
+        ok = !ferror(stream);
+        ok = !fclose(stream) && ok && text;
     }
-    return sid2_atomic_commit(&file, err);
+    if (!ok) {
+        free(text);
+        return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    }
+    sid2_digest_bytes(text, size, digest);
+    sid2_atomic_file file;
+    ok = sid2_atomic_open(&file, path, err);
+    if (ok) {
+        fprintf(file.stream, SEAL "%s of all that follows\n%s", digest, text);
+        ok = sid2_atomic_commit(&file, err);
+    }
+    free(text);
+    return ok;
 }
 
 /* ---- Checks between keys ---- */

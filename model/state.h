@@ -76,9 +76,15 @@ typedef struct sid2_state_file {
 } sid2_state_file;
 
 int sid2_state_files(const sid2_state_rule *rule, sid2_state_file files[SID2_MAX_STATE_FILES]);
-bool sid2_state_save(const sid2_state *state, const char *directory, sid2_error *err);
+/* `facts` (or NULL): what goes with the tensors, and must agree when they are loaded; see params.h. What is not
+ * finite is not saved. */
+bool sid2_state_save(const sid2_state *state, const char *directory, const char *const *facts,
+                     sid2_error *err);
+/* Whether sid2_state_load would do. */
+bool sid2_state_check(const sid2_state *state, const char *directory, const char *const *facts,
+                      sid2_error *err);
 /* A damaged file leaves the state as it was. Afterwards the updates are counted from 0. */
-bool sid2_state_load(sid2_state *state, const char *directory, sid2_error *err);
+bool sid2_state_load(sid2_state *state, const char *directory, const char *const *facts, sid2_error *err);
 /* Weights and averages from one file, everything else as at first; what the file lacks, or has in another shape, and
  * `starts_fresh` allows, comes from the seed. */
 bool sid2_state_warm_start(sid2_state *state, const char *path, uint64_t seed,

@@ -39,16 +39,24 @@ static void make_parts(const sid2_state *s, const sid2_state_file *file, float *
 }
 
 static bool save_file(const sid2_state *s, const sid2_state_file *file, const char *path, float *arrays,
-                      sid2_error *err)
+                      const char *const *facts, sid2_error *err)
 {
     sid2_params_part parts[2];
     make_parts(s, file, arrays, parts);
-    for (int i = 0; i < file->arrays; i++)
+    for (int i = 0; i < file->arrays; i++) {
         if (!sid2_state_download(s, file->array[i], parts[i].flat, err)) return false;
-    return sid2_params_save(path, s->params, parts, file->arrays, err);
+        const sid2_param *broken = sid2_params_broken(s->params, parts[i].flat);
+        if (broken) /* nothing that cannot be gone on from replaces what can be */
+            return sid2_fail(
+                err, SID2_ERR_DEVICE,
+                "'%s' of the %s is no longer finite, so nothing is saved: go on from the last checkpoint, "
+                "with a lower train.learning_rate or a larger train.eps",
+                broken->name, file->array[i]);
+    }
+    return sid2_params_save(path, s->params, parts, file->arrays, facts, err);
 }
 
-bool sid2_state_save(const sid2_state *s, const char *directory, sid2_error *err)
+bool sid2_state_save(const sid2_state *s, const char *directory, const char *const *facts, sid2_error *err)
 {
     char path[4096];
     sid2_state_file files[SID2_MAX_STATE_FILES];
@@ -57,12 +65,26 @@ bool sid2_state_save(const sid2_state *s, const char *directory, sid2_error *err
     bool ok = arrays != NULL;
     for (int i = 0; ok && i < count; i++)
         ok = sid2_path(path, err, "%s/%s", directory, files[i].name) &&
-             save_file(s, &files[i], path, arrays, err);
+             save_file(s, &files[i], path, arrays, facts, err);
     free(arrays);
     return ok;
 }
 
-bool sid2_state_load(sid2_state *s, const char *directory, sid2_error *err)
+bool sid2_state_check(const sid2_state *s, const char *directory, const char *const *facts, sid2_error *err)
+{
+    char path[4096];
+    sid2_state_file files[SID2_MAX_STATE_FILES];
+    int count = sid2_state_files(&s->rule, files);
+    bool ok = true;
+    for (int i = 0; ok && i < count; i++) {
+        const sid2_params_part parts[2] = {{files[i].prefix[0], NULL}, {files[i].prefix[1], NULL}};
+        ok = sid2_path(path, err, "%s/%s", directory, files[i].name) &&
+             sid2_params_load(path, s->params, parts, files[i].arrays, facts, NULL, err);
+    }
+    return ok;
+}
+
+bool sid2_state_load(sid2_state *s, const char *directory, const char *const *facts, sid2_error *err)
 {
     char path[4096];
     sid2_state_file files[SID2_MAX_STATE_FILES];
@@ -75,7 +97,7 @@ bool sid2_state_load(sid2_state *s, const char *directory, sid2_error *err)
         make_parts(s, &files[i], next, parts[i]);
         next += files[i].arrays * s->params->elements;
         ok = sid2_path(path, err, "%s/%s", directory, files[i].name) &&
-             sid2_params_load(path, s->params, parts[i], files[i].arrays, NULL, err);
+             sid2_params_load(path, s->params, parts[i], files[i].arrays, facts, NULL, err);
     }
     s->torn |= ok;
     ok = ok && sid2_state_reset(s, err); /* a failed step may have left gradients */
@@ -91,8 +113,8 @@ bool sid2_state_warm_start(sid2_state *s, const char *path, uint64_t seed,
                            bool (*starts_fresh)(const char *name), sid2_error *err)
 {
     float *weights = sid2_params_initial(s->params, seed, err);
-    bool ok =
-        weights && sid2_params_load(path, s->params, &(sid2_params_part){"", weights}, 1, starts_fresh, err);
+    bool ok = weights &&
+              sid2_params_load(path, s->params, &(sid2_params_part){"", weights}, 1, NULL, starts_fresh, err);
     s->torn |= ok;
     ok = ok && sid2_state_reset(s, err) && sid2_state_set(s, weights, err);
     if (ok) s->torn = false;

@@ -1,6 +1,5 @@
 #include "folder.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,39 +16,49 @@
 
 /* ---- The folder ---- */
 
-/* What no run has. Of its files there may also be "config.ini.tmp-1234". */
-static int is_foreign(const struct dirent *entry)
+/* What no run has. Hidden names are nobody's business. */
+static bool is_foreign(const char *name)
 {
     static const char *const own[] = {"config.ini", "run.json",    "stats.jsonl", "report.html",
                                       "samples",    "checkpoints", "lock"};
-    const char *name = entry->d_name;
-    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
-        size_t length = strlen(own[i]);
-        if (strncmp(name, own[i], length) == 0 && (!name[length] || name[length] == '.')) return 0;
-    }
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        if (strcmp(name, own[i]) == 0) return false;
     return name[0] != '.';
+}
+
+/* Whether the folder itself is one to sample from. */
+static bool is_checkpoint(const char *path, bool *is, sid2_error *err)
+{
+    char file[4096];
+    sid2_kind config, ema;
+    if (!sid2_path(file, err, "%s/config.ini", path) || !sid2_look(file, &config, err) ||
+        !sid2_path(file, err, "%s/ema.safetensors", path) || !sid2_look(file, &ema, err))
+        return false;
+    *is = config != SID2_ABSENT && ema != SID2_ABSENT;
+    return true;
 }
 
 bool sid2_run_examine(const char *path, char checkpoint[4096], sid2_error *err)
 {
-    struct dirent **entries;
-    sid2_error none = {0};
-    bool found = sid2_checkpoint_find(path, checkpoint, 4096, &none);
-    if (found && strcmp(path, checkpoint) == 0)
+    sid2_kind kind;
+    bool is;
+    checkpoint[0] = 0;
+    if (!sid2_look(path, &kind, err)) return false;
+    if (kind == SID2_ABSENT) return true;
+    if (kind != SID2_FOLDER)
+        return sid2_fail(err, SID2_ERR_IO, "%s cannot be a run's folder: %s", path, strerror(ENOTDIR));
+    if (!is_checkpoint(path, &is, err)) return false;
+    if (is)
         return sid2_fail(err, SID2_ERR_USAGE,
                          "%s is a checkpoint, no run: a run in a new folder can start from it", path);
-    if (found) return true;
-    checkpoint[0] = 0;
-    int count = scandir(path, &entries, is_foreign, NULL);
-    if (count < 0 && errno == ENOENT) return true;
-    if (count < 0)
-        return sid2_fail(err, SID2_ERR_IO, "%s cannot be a run's folder: %s", path, strerror(errno));
-    if (count > 0)
-        sid2_fail(err, SID2_ERR_USAGE, "%s is no run and holds %s: take a new folder", path,
-                  entries[0]->d_name);
-    for (int i = 0; i < count; i++) free(entries[i]);
-    free(entries);
-    return count == 0;
+    if (!sid2_checkpoint_newest(path, UINT64_MAX, checkpoint, 4096, err)) return false;
+    if (checkpoint[0]) return true;
+    sid2_list foreign;
+    if (!sid2_list_folder(&foreign, path, is_foreign, err)) return false;
+    bool ok = !foreign.count || sid2_fail(err, SID2_ERR_USAGE, "%s is no run and holds %s: take a new folder",
+                                          path, foreign.name[0]);
+    sid2_list_free(&foreign);
+    return ok;
 }
 
 bool sid2_folder_check_data(const char *path, const char *data, sid2_error *err)
@@ -68,21 +77,46 @@ bool sid2_folder_check_data(const char *path, const char *data, sid2_error *err)
            sid2_fail(err, SID2_ERR_USAGE, "%s lies in the data %s: take a folder elsewhere", path, data);
 }
 
+/* Keeps others out. Where there are no locks (some network file systems) nobody is in the way, for all that can
+ * be known. */
+static bool lock_folder(sid2_folder *f, sid2_error *err)
+{
+    char file[4096];
+    if (!sid2_path(file, err, "%s/lock", f->path)) return false;
+    f->lock = open(file, O_CREAT | O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
+    if (f->lock < 0) return sid2_fail(err, SID2_ERR_IO, "cannot write %s: %s", file, strerror(errno));
+    while (flock(f->lock, LOCK_EX | LOCK_NB)) {
+        if (errno == EINTR) continue;
+        if (errno == ENOSYS || errno == ENOLCK || errno == EOPNOTSUPP) {
+            snprintf(f->note, sizeof f->note,
+                     "%.200s cannot be locked here (%s): see to it that no other training works in it",
+                     f->path, strerror(errno));
+            return true;
+        }
+        if (errno != EWOULDBLOCK)
+            return sid2_fail(err, SID2_ERR_IO, "%s cannot be locked: %s", file, strerror(errno));
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "%s is in use by another training: stop that one, or take another folder", f->path);
+    }
+    return true;
+}
+
 bool sid2_folder_open(sid2_folder *f, const char *path, sid2_error *err)
 {
     *f = (sid2_folder){.lock = -1};
-    char file[4096];
-    if (!sid2_path(f->path, err, "%s", path) || !sid2_path(file, err, "%s/checkpoints", path) ||
-        !sid2_make_directories(file, err) || !sid2_path(file, err, "%s/samples", path) ||
-        !sid2_make_directories(file, err) || !sid2_path(file, err, "%s/lock", path))
+    char checkpoints[4096], samples[4096];
+    if (!sid2_path(f->path, err, "%s", path) || !sid2_path(checkpoints, err, "%s/checkpoints", path) ||
+        !sid2_make_directories(checkpoints, err) || !sid2_path(samples, err, "%s/samples", path) ||
+        !sid2_make_directories(samples, err))
         return false;
-    f->lock = open(file, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
-    if (f->lock < 0) return sid2_fail(err, SID2_ERR_IO, "cannot write %s: %s", file, strerror(errno));
-    if (flock(f->lock, LOCK_EX | LOCK_NB) == 0) return true;
-    close(f->lock);
-    f->lock = -1;
-    return sid2_fail(err, SID2_ERR_USAGE,
-                     "%s is in use by another training: stop that one, or take another folder", path);
+    if (!lock_folder(f, err)) {
+        sid2_folder_close(f);
+        return false;
+    }
+    sid2_clear_leftovers(path);
+    sid2_clear_leftovers(checkpoints);
+    sid2_clear_leftovers(samples);
+    return true;
 }
 
 void sid2_folder_close(sid2_folder *f)
@@ -156,63 +190,154 @@ bool sid2_folder_save_facts(const sid2_folder *f, const char *data, int64_t imag
     char *text = facts ? json_dumps(facts, JSON_INDENT(2)) : NULL;
     bool ok =
         text ? sid2_path(file, err, "%s/run.json", f->path) && sid2_file_write(file, text, strlen(text), err)
-             : sid2_fail(err, SID2_ERR_IO, "cannot describe the run: the path %s is not UTF-8", data);
+             : sid2_fail(err, SID2_ERR_IO, "cannot describe the run: no memory, or the path %s is not UTF-8",
+                         data);
     free(text);
     free(whole);
     json_decref(facts);
     return ok;
 }
 
-bool sid2_folder_load_facts(const char *path, sid2_run_facts *facts)
+bool sid2_folder_load_facts(const char *path, sid2_run_facts *facts, sid2_error *err)
 {
     char file[4096];
+    sid2_kind kind;
+    size_t size;
     *facts = (sid2_run_facts){0};
-    if (!sid2_path(file, NULL, "%s/run.json", path)) return false;
-    json_t *read = json_load_file(file, JSON_REJECT_DUPLICATES, NULL);
+    if (!sid2_path(file, err, "%s/run.json", path) || !sid2_look(file, &kind, err)) return false;
+    if (kind == SID2_ABSENT) return true;
+    uint8_t *text = sid2_file_read(file, 1 << 20, &size, err);
+    if (!text) return false;
+    json_error_t where;
+    json_t *read = json_loadb((const char *)text, size, JSON_REJECT_DUPLICATES, &where);
+    free(text);
     const char *data = json_string_value(json_object_get(read, "data"));
     const char *device = json_string_value(json_object_get(read, "device"));
-    snprintf(facts->data, sizeof facts->data, "%s", data ? data : "");
-    snprintf(facts->device, sizeof facts->device, "%s", device ? device : "");
-    facts->images = json_integer_value(json_object_get(read, "images"));
+    const json_t *images = json_object_get(read, "images");
+    bool ok = data && json_is_integer(images) && strlen(data) < sizeof facts->data;
+    if (ok) {
+        strcpy(facts->data, data);
+        snprintf(facts->device, sizeof facts->device, "%s", device ? device : "");
+        facts->images = json_integer_value(images);
+    } else if (!read && json_error_code(&where) == json_error_out_of_memory) {
+        sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", file);
+    } else {
+        sid2_fail(err, SID2_ERR_FORMAT,
+                  "%s: damaged: %s; without that file the run goes on with the data it is given", file,
+                  read ? "\"data\" and \"images\" are expected" : where.text);
+    }
     json_decref(read);
-    return read != NULL;
+    return ok;
 }
 
 /* ---- Statistics ---- */
 
-/* Bytes of the whole lines of `file` up to and with `step`; *seconds of the last of them. */
-static long lines_up_to(FILE *file, uint64_t step, double *seconds)
+enum { STATS_LIMIT = 1 << 30 }; /* bytes */
+
+/* A line of the file: its step, or -1 where it cannot be read. */
+typedef struct stats_entry {
+    size_t begin, end; /* with the line break */
+    int64_t step;
+    double seconds;
+} stats_entry;
+
+typedef struct history {
+    stats_entry *entry;
+    size_t count;
+} history;
+
+static stats_entry parse_line(const char *text, size_t begin, size_t end)
 {
-    char *line = NULL;
-    size_t size = 0;
-    long end = 0;
-    ssize_t length;
-    while ((length = getline(&line, &size, file)) > 0 && line[length - 1] == '\n') {
-        json_t *entry = json_loads(line, 0, NULL);
-        json_t *number = json_object_get(entry, "step");
-        bool keep = json_is_integer(number) && (uint64_t)json_integer_value(number) <= step;
-        if (keep) {
-            *seconds = json_number_value(json_object_get(entry, "seconds"));
-            end = ftell(file);
-        }
-        json_decref(entry);
-        if (!keep) break;
+    stats_entry e = {.begin = begin, .end = end, .step = -1};
+    json_t *line = json_loadb(text + begin, end - begin, 0, NULL), *step = json_object_get(line, "step");
+    if (json_is_integer(step) && json_integer_value(step) >= 0) e.step = json_integer_value(step);
+    e.seconds = json_number_value(json_object_get(line, "seconds"));
+    json_decref(line);
+    return e;
+}
+
+static bool parse_history(history *h, const char *path, const char *text, size_t size, sid2_error *err)
+{
+    size_t lines = size && text[size - 1] != '\n';
+    for (size_t i = 0; i < size; i++) lines += text[i] == '\n';
+    h->entry = malloc((lines + 1) * sizeof *h->entry);
+    if (!h->entry) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    for (size_t begin = 0, end; begin < size; begin = end) {
+        const char *stop = memchr(text + begin, '\n', size - begin);
+        end = stop ? (size_t)(stop - text) + 1 : size;
+        h->entry[h->count++] = parse_line(text, begin, end);
     }
-    free(line);
-    return end;
+    return true;
+}
+
+static bool write_kept(const char *path, const char *text, const history *h, size_t first, int64_t step,
+                       sid2_error *err)
+{
+    sid2_atomic_file file;
+    if (!sid2_atomic_open(&file, path, err)) return false;
+    for (size_t i = 0; i < h->count; i++)
+        if (i < first || h->entry[i].step <= step)
+            fwrite(text + h->entry[i].begin, 1, h->entry[i].end - h->entry[i].begin, file.stream);
+    return sid2_atomic_commit(&file, err);
+}
+
+/* Goes on from `step`: what was written of later ones at the end of the file is dropped. Nothing else is, least
+ * of all what cannot be read, nor what stands before a line that is to stay. */
+static bool drop_later(sid2_folder *f, const char *path, int64_t step, sid2_error *err)
+{
+    sid2_kind kind;
+    size_t size, first = 0, later = 0;
+    if (!sid2_look(path, &kind, err)) return false;
+    if (kind == SID2_ABSENT) return true;
+    char *text = (char *)sid2_file_read(path, STATS_LIMIT, &size, err);
+    history h = {0};
+    bool ok = text && parse_history(&h, path, text, size, err);
+    for (size_t i = 0; ok && i < h.count; i++) {
+        if (h.entry[i].step < 0 && !f->note[0])
+            snprintf(f->note, sizeof f->note, "%.300s:%zu: cannot be read, and is left as it is", path,
+                     i + 1);
+        if (h.entry[i].step < 0 || h.entry[i].step > step) continue;
+        first = i + 1;
+        f->seconds = h.entry[i].seconds;
+    }
+    for (size_t i = first; ok && i < h.count; i++) later += h.entry[i].step > step;
+    ok = ok && (!later || write_kept(path, text, &h, first, step, err));
+    free(h.entry);
+    free(text);
+    return ok;
+}
+
+/* Opens a regular file to append; a line that was cut short is ended. */
+static FILE *open_to_append(const char *path, sid2_error *err)
+{
+    struct stat status;
+    char last = '\n';
+    int descriptor = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
+    bool ok = descriptor >= 0 && !fstat(descriptor, &status);
+    if (ok && !S_ISREG(status.st_mode)) ok = (errno = EINVAL, false);
+    if (ok && status.st_size) ok = pread(descriptor, &last, 1, status.st_size - 1) == 1;
+    FILE *stream = ok ? fdopen(descriptor, "a") : NULL;
+    if (stream && last != '\n') fputc('\n', stream);
+    if (stream) return stream;
+    sid2_fail(err, SID2_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    if (descriptor >= 0) close(descriptor);
+    return NULL;
 }
 
 bool sid2_folder_open_stats(sid2_folder *f, uint64_t step, sid2_error *err)
 {
-    char file[4096];
-    if (!sid2_path(file, err, "%s/stats.jsonl", f->path)) return false;
-    f->stats = fopen(file, "a+");
-    if (!f->stats) return sid2_fail(err, SID2_ERR_IO, "cannot write %s: %s", file, strerror(errno));
-    rewind(f->stats);
-    long end = lines_up_to(f->stats, step, &f->seconds);
-    if (ftruncate(fileno(f->stats), end) || fseek(f->stats, 0, SEEK_END))
-        return sid2_fail(err, SID2_ERR_IO, "cannot write %s: %s", file, strerror(errno));
-    return true;
+    char path[4096];
+    f->note[0] = 0;
+    if (!sid2_path(path, err, "%s/stats.jsonl", f->path) || !drop_later(f, path, (int64_t)step, err))
+        return false;
+    f->stats = open_to_append(path, err);
+    return f->stats != NULL;
+}
+
+bool sid2_folder_flush_stats(sid2_folder *f, sid2_error *err)
+{
+    return fsync(fileno(f->stats)) == 0 || errno == EINVAL ||
+           sid2_fail(err, SID2_ERR_IO, "cannot write %s/stats.jsonl: %s", f->path, strerror(errno));
 }
 
 bool sid2_folder_write_stats(sid2_folder *f, const sid2_stats_line *line, sid2_error *err)
@@ -231,7 +356,7 @@ bool sid2_folder_write_stats(sid2_folder *f, const sid2_stats_line *line, sid2_e
         comma = ", ";
     }
     fputs("]}\n", f->stats);
-    if (fflush(f->stats) == 0) return true;
+    if (fflush(f->stats) == 0 && !ferror(f->stats)) return true;
     return sid2_fail(err, SID2_ERR_IO, "cannot write %s/stats.jsonl: %s", f->path, strerror(errno));
 }
 
@@ -242,44 +367,13 @@ bool sid2_folder_checkpoint(const sid2_folder *f, uint64_t step, char path[4096]
     return sid2_path(path, err, "%s/checkpoints/step-%08" PRIu64, f->path, step);
 }
 
-static int is_checkpoint(const struct dirent *entry) { return strncmp(entry->d_name, "step-", 5) == 0; }
-
-bool sid2_folder_older_checkpoint(const sid2_folder *f, const char *checkpoint, char older[4096])
+bool sid2_folder_set_aside(const char *checkpoint, char aside[4096], sid2_error *err)
 {
-    char folder[4096], path[4096];
-    struct dirent **entries;
-    if (!sid2_path(folder, NULL, "%s/checkpoints", f->path)) return false;
-    int count = scandir(folder, &entries, is_checkpoint, alphasort);
-    bool found = false, passed = false;
-    for (int i = count - 1; i >= 0; i--) {
-        found = found || (passed && sid2_path(path, NULL, "%s/%s", folder, entries[i]->d_name) &&
-                          sid2_checkpoint_find(path, older, 4096, NULL));
-        passed = passed || sid2_text_ends(checkpoint, entries[i]->d_name);
-        free(entries[i]);
+    enum { ATTEMPTS = 100 };
+    for (int i = 1; i <= ATTEMPTS; i++) {
+        if (!sid2_path(aside, err, i > 1 ? "%s.damaged-%d" : "%s.damaged", checkpoint, i)) return false;
+        if (!rename(checkpoint, aside)) return true;
+        if (errno != EEXIST && errno != ENOTEMPTY) break;
     }
-    if (count >= 0) free(entries);
-    return found;
-}
-
-bool sid2_folder_prune(const sid2_folder *f, int64_t keep, sid2_error *err)
-{
-    char folder[4096], path[4096];
-    struct dirent **entries;
-    if (!sid2_path(folder, err, "%s/checkpoints", f->path)) return false;
-    int count = scandir(folder, &entries, is_checkpoint, alphasort);
-    if (count < 0) return sid2_fail(err, SID2_ERR_IO, "cannot read %s: %s", folder, strerror(errno));
-    bool ok = true;
-    int64_t kept = 0;
-    for (int i = count - 1; i >= 0; i--) {
-        const char *number = entries[i]->d_name + 5;
-        bool whole = !number[strspn(number, "0123456789")]; /* else what a killed trainer was writing */
-        if (whole && (!keep || kept < keep))
-            kept++;
-        else
-            ok = ok && sid2_path(path, err, "%s/%s", folder, entries[i]->d_name) &&
-                 sid2_remove_tree(path, err);
-        free(entries[i]);
-    }
-    free(entries);
-    return ok;
+    return sid2_fail(err, SID2_ERR_IO, "%s: cannot be renamed: %s", checkpoint, strerror(errno));
 }

@@ -13,6 +13,7 @@ typedef struct sid2_folder {
     int lock; /* file descriptor, or -1 */
     FILE *stats;
     double seconds; /* spent in training before this start */
+    char note[480]; /* what the last opening (of the folder, of stats.jsonl) has to tell; or "" */
 } sid2_folder;
 
 /* Refuses a place in the data, where the run's pictures would become data. */
@@ -37,7 +38,8 @@ typedef struct sid2_run_facts {
 
 bool sid2_folder_save_facts(const sid2_folder *f, const char *data, int64_t images, const char *device,
                             sid2_error *err);
-bool sid2_folder_load_facts(const char *path, sid2_run_facts *facts);
+/* Facts of zero where there is no run.json. */
+bool sid2_folder_load_facts(const char *path, sid2_run_facts *facts, sid2_error *err);
 
 /* A line of stats.jsonl. */
 enum { SID2_LOGSNR_BINS = 10 }; /* of width 2 from -10 to 10; what lies outside counts to the first or last */
@@ -50,14 +52,14 @@ typedef struct sid2_stats_line {
     size_t memory; /* peak resident bytes of the process */
 } sid2_stats_line;
 
-/* Opens stats.jsonl to append, dropping lines after `step`: a killed run goes on from its last checkpoint. */
+/* Opens stats.jsonl to append, dropping the lines of later steps than `step` from its end: a killed run goes on
+ * from its last checkpoint. Lines that cannot be read stay, and are noted. */
 bool sid2_folder_open_stats(sid2_folder *f, uint64_t step, sid2_error *err);
+bool sid2_folder_flush_stats(sid2_folder *f, sid2_error *err); /* to the disk */
 bool sid2_folder_write_stats(sid2_folder *f, const sid2_stats_line *line, sid2_error *err);
 
 bool sid2_folder_checkpoint(const sid2_folder *f, uint64_t step, char path[4096], sid2_error *err);
-/* The newest whole checkpoint before this one; false where there is none. */
-bool sid2_folder_older_checkpoint(const sid2_folder *f, const char *checkpoint, char older[4096]);
-/* Removes all but the newest `keep` checkpoints (0: none is removed). */
-bool sid2_folder_prune(const sid2_folder *f, int64_t keep, sid2_error *err);
+/* Renames a checkpoint that cannot be read to "….damaged", so that nothing goes on from it. */
+bool sid2_folder_set_aside(const char *checkpoint, char aside[4096], sid2_error *err);
 
 #endif

@@ -5,7 +5,6 @@
 #include "file.h"
 #include "text.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -20,6 +19,7 @@ typedef struct history {
     int count, capacity;
     double *step, *loss, *smooth, *speed, *grad_norm, *by_level[LEVELS];
     double seconds, images, memory;
+    int unreadable; /* lines */
 } history;
 
 /* ---- Reading ---- */
@@ -69,35 +69,42 @@ static void read_levels(history *h, int row, const json_t *bins)
     }
 }
 
+static bool read_line(history *h, const json_t *entry)
+{
+    if (!grow(h)) return false;
+    h->step[h->count] = number(entry, "step");
+    h->loss[h->count] = number(entry, "loss");
+    h->speed[h->count] = number(entry, "images_per_s");
+    h->grad_norm[h->count] = number(entry, "grad_norm");
+    read_levels(h, h->count++, json_object_get(entry, "by_logsnr"));
+    h->seconds = number(entry, "seconds");
+    h->images = number(entry, "images");
+    h->memory = fmax(h->memory, number(entry, "memory"));
+    return true;
+}
+
 static bool read_stats(const char *run_path, history *h, sid2_error *err)
 {
+    enum { STATS_LIMIT = 1 << 30 }; /* bytes */
     char path[4096];
-    if (!sid2_path(path, err, "%s/stats.jsonl", run_path)) return false;
-    FILE *file = fopen(path, "r");
-    if (!file)
+    sid2_kind kind;
+    size_t size;
+    if (!sid2_path(path, err, "%s/stats.jsonl", run_path) || !sid2_look(path, &kind, err)) return false;
+    if (kind == SID2_ABSENT)
         return sid2_fail(err, SID2_ERR_IO, "%s is no run of sid2 train: it has no stats.jsonl", run_path);
-    char *line = NULL;
-    size_t size = 0;
-    bool ok = true;
-    while (ok && getline(&line, &size, file) > 0) {
-        json_t *entry = json_loads(line, 0, NULL);
-        if (json_is_object(entry) && isfinite(number(entry, "step"))) {
-            ok = grow(h) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %s", path);
-            if (ok) {
-                h->step[h->count] = number(entry, "step");
-                h->loss[h->count] = number(entry, "loss");
-                h->speed[h->count] = number(entry, "images_per_s");
-                h->grad_norm[h->count] = number(entry, "grad_norm");
-                read_levels(h, h->count++, json_object_get(entry, "by_logsnr"));
-                h->seconds = number(entry, "seconds");
-                h->images = number(entry, "images");
-                h->memory = fmax(h->memory, number(entry, "memory"));
-            }
-        }
+    char *text = (char *)sid2_file_read(path, STATS_LIMIT, &size, err);
+    bool ok = text != NULL;
+    for (const char *line = text, *end; ok && line < text + size; line = end + 1) {
+        end = memchr(line, '\n', size - (size_t)(line - text));
+        if (!end) end = text + size;
+        json_t *entry = json_loadb(line, (size_t)(end - line), 0, NULL);
+        if (!json_is_object(entry) || !isfinite(number(entry, "step")))
+            h->unreadable++;
+        else if (!read_line(h, entry))
+            ok = sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %s", path);
         json_decref(entry);
     }
-    free(line);
-    fclose(file);
+    free(text);
     if (ok && !h->count) return sid2_fail(err, SID2_ERR_FORMAT, "%s has no statistics yet", path);
     return ok;
 }
@@ -158,13 +165,14 @@ static void write_head(FILE *page, const char *run_path, const history *h)
     sid2_text_print(page, "</title><style>%s</style><main><h1>", report_css);
     write_text(page, name);
     fputs("</h1><p class=sub>", page);
-    if (sid2_folder_load_facts(run_path, &facts)) {
+    if (sid2_folder_load_facts(run_path, &facts, NULL) && facts.data[0]) {
         const char *file = strrchr(facts.data, '/');
         sid2_text_print(page, "%" PRId64 " images of ", facts.images);
         write_text(page, file && file[1] ? file + 1 : facts.data);
         fputs(", on ", page);
         write_text(page, facts.device);
     }
+    if (h->unreadable) sid2_text_print(page, "; %d lines of stats.jsonl cannot be read", h->unreadable);
     fputs("</p><div class=tiles>", page);
     free(whole);
     int last = h->count - 1;
@@ -181,9 +189,17 @@ static void write_head(FILE *page, const char *run_path, const history *h)
     fputs("</div>\n", page);
 }
 
-static int is_grid(const struct dirent *entry)
+static bool is_grid(const char *name)
 {
-    return strncmp(entry->d_name, "step-", 5) == 0 && sid2_text_ends(entry->d_name, ".png");
+    return strncmp(name, "step-", 5) == 0 && sid2_text_ends(name, ".png");
+}
+
+static unsigned long step_of(const char *name) { return strtoul(name + 5, NULL, 10); }
+
+static int by_step(const void *a, const void *b)
+{
+    unsigned long x = step_of(*(char *const *)a), y = step_of(*(char *const *)b);
+    return (x > y) - (x < y);
 }
 
 /* All grids on top of each other, with a slider to run through the training; without scripts, one below the
@@ -191,15 +207,17 @@ static int is_grid(const struct dirent *entry)
 static bool write_samples(FILE *page, const char *run_path, sid2_error *err)
 {
     char folder[4096], path[4096];
-    struct dirent **entries;
-    if (!sid2_path(folder, err, "%s/samples", run_path)) return false;
-    int count = scandir(folder, &entries, is_grid, alphasort), shown = 0;
-    if (count <= 0) return true;
+    sid2_list grids;
+    if (!sid2_path(folder, err, "%s/samples", run_path) || !sid2_list_folder(&grids, folder, is_grid, err))
+        return false;
+    if (!grids.count) return true;
+    qsort(grids.name, grids.count, sizeof *grids.name, by_step);
+    int count = (int)grids.count, shown = 0;
     fputs("<h2>Samples over time</h2><figure class=samples id=samples>", page);
     int kept = count < MAX_GRIDS ? count : MAX_GRIDS;
     bool ok = true;
     for (int i = 0; i < kept && ok; i++) {
-        const char *name = entries[kept < 2 ? 0 : (int)((int64_t)i * (count - 1) / (kept - 1))]->d_name;
+        const char *name = grids.name[kept < 2 ? 0 : (int)((int64_t)i * (count - 1) / (kept - 1))];
         size_t size;
         uint8_t *bytes = sid2_path(path, err, "%s/%s", folder, name)
                              ? sid2_file_read(path, (size_t)64 << 20, &size, err)
@@ -209,7 +227,7 @@ static bool write_samples(FILE *page, const char *run_path, sid2_error *err)
         sid2_text_print(page,
                         "<div><figcaption>step %lu</figcaption><img alt='samples at step %lu' "
                         "src='data:image/png;base64,",
-                        strtoul(name + 5, NULL, 10), strtoul(name + 5, NULL, 10));
+                        step_of(name), step_of(name));
         write_base64(page, bytes, size);
         fputs("'></div>\n", page);
         free(bytes);
@@ -223,8 +241,7 @@ static bool write_samples(FILE *page, const char *run_path, sid2_error *err)
             "r.type='range';r.max=d.length-1;r.value=r.max;r.setAttribute('aria-label','step');"
             "r.oninput=()=>d.forEach((e,i)=>e.hidden=i!=r.value);f.append(r);r.oninput()}</script>\n",
             page);
-    for (int i = 0; i < count; i++) free(entries[i]);
-    free(entries);
+    sid2_list_free(&grids);
     return ok;
 }
 

@@ -78,6 +78,12 @@ static void tell_text(sid2_run *r, sid2_run_event_kind kind, const char *text)
     tell(r, (sid2_run_event){.kind = kind, .text = text});
 }
 
+static void tell_note(sid2_run *r)
+{
+    if (r->folder.note[0]) tell_text(r, SID2_RUN_WARNING, r->folder.note);
+    r->folder.note[0] = 0;
+}
+
 /* From any thread that gets pictures. */
 static void on_skip(void *user, const char *name, const char *reason)
 {
@@ -111,7 +117,8 @@ static bool prepare_classes(sid2_run *r, sid2_error *err)
 
 static bool prepare_data(sid2_run *r, sid2_error *err)
 {
-    bool known = r->resuming && sid2_folder_load_facts(r->options.path, &r->facts);
+    if (r->resuming && !sid2_folder_load_facts(r->options.path, &r->facts, err)) return false;
+    bool known = r->facts.data[0];
     if (!r->options.data && known) r->options.data = r->facts.data;
     const char *data = r->options.data, *path = r->options.path;
     char formats[256];
@@ -179,24 +186,62 @@ void sid2_run_close(sid2_run *r)
     free(r);
 }
 
+static bool is_damage(const sid2_error *err)
+{
+    return err->code == SID2_ERR_FORMAT || err->code == SID2_ERR_IO;
+}
+
+static uint64_t step_of(const char *checkpoint)
+{
+    return strtoull(strrchr(checkpoint, '/') + sizeof "step-", NULL, 10);
+}
+
 /* A damaged checkpoint is no end where an older one lies beside it. */
-static bool advise_older(const sid2_run *r, sid2_error *err)
+static bool advise_older(const sid2_run *r, const sid2_error *cause, sid2_error *err)
 {
     char older[4096];
-    if (!err) return false;
-    sid2_error cause = *err;
-    bool damaged = cause.code == SID2_ERR_FORMAT || cause.code == SID2_ERR_IO;
-    if (!damaged || !sid2_folder_older_checkpoint(&r->folder, r->checkpoint, older)) return false;
-    return sid2_fail(err, cause.code, "%s; remove %s to go on from %s", cause.message, r->checkpoint,
+    if (!is_damage(cause) ||
+        !sid2_checkpoint_newest(r->options.path, step_of(r->checkpoint), older, sizeof older, NULL) ||
+        !older[0])
+        return sid2_fail(err, cause->code, "%s", cause->message);
+    return sid2_fail(err, cause->code, "%s; --resume-older goes on from %s", cause->message,
                      strrchr(older, '/') + 1);
+}
+
+/* Goes back until one can be read. Those passed over are set aside; nothing is removed. */
+static bool resume_older(sid2_run *r, sid2_error *cause, sid2_error *err)
+{
+    char *found = r->checkpoint, damaged[4096], aside[4096], text[4200];
+    tell_text(r, SID2_RUN_WARNING, cause->message);
+    for (sid2_error last = *cause; cause->code; last = *cause) {
+        bool looked = is_damage(cause) &&
+                      sid2_checkpoint_newest(r->options.path, step_of(found), damaged, sizeof damaged, err);
+        if (!looked || !damaged[0]) return sid2_fail(err, last.code, "%s", last.message);
+        strcpy(found, damaged);
+        *cause = (sid2_error){0};
+        sid2_trainer_resume(r->trainer, found, cause);
+    }
+    for (;;) {
+        if (!sid2_checkpoint_newest(r->options.path, UINT64_MAX, damaged, sizeof damaged, err)) return false;
+        if (strcmp(damaged, found) == 0) return true;
+        if (!sid2_folder_set_aside(damaged, aside, err)) return false;
+        snprintf(text, sizeof text, "%s is kept as %s", strrchr(damaged, '/') + 1, aside);
+        tell_text(r, SID2_RUN_WARNING, text);
+    }
 }
 
 static bool prepare_state(sid2_run *r, sid2_error *err)
 {
-    if (r->resuming) return sid2_trainer_resume(r->trainer, r->checkpoint, err) || advise_older(r, err);
+    sid2_error cause = {0};
+    if (r->resuming)
+        return sid2_trainer_resume(r->trainer, r->checkpoint, &cause) ||
+               (r->options.resume_older ? resume_older(r, &cause, err) : advise_older(r, &cause, err));
     if (!r->options.from) return true;
-    return sid2_checkpoint_find(r->options.from, r->checkpoint, sizeof r->checkpoint, err) &&
-           sid2_trainer_warm_start(r->trainer, r->checkpoint, err);
+    int hold;
+    bool ok = sid2_checkpoint_hold(r->options.from, r->checkpoint, sizeof r->checkpoint, &hold, err) &&
+              sid2_trainer_warm_start(r->trainer, r->checkpoint, err);
+    sid2_checkpoint_release(hold);
+    return ok;
 }
 
 static void tell_plan(sid2_run *r)
@@ -240,6 +285,7 @@ static bool prepare(sid2_run *r, sid2_error *err)
     if ((r->resuming && !sid2_folder_open(&r->folder, path, err)) || !prepare_state(r, err) ||
         (!r->resuming && !sid2_folder_open(&r->folder, path, err)))
         return false;
+    tell_note(r);
     r->progress.steps = (uint64_t)c->train_steps;
     r->progress.step = r->progress.first_step = sid2_trainer_steps(r->trainer);
     tell_plan(r);
@@ -250,8 +296,9 @@ static bool prepare(sid2_run *r, sid2_error *err)
                    .first_sample = sid2_trainer_images(r->trainer), .flip = c->train_flip),
         err);
     if (r->loader && r->resuming) tell_changes(r);
-    return r->loader && sid2_folder_open_stats(&r->folder, r->progress.step, err) &&
-           sid2_folder_save_config(&r->folder, c, err) &&
+    if (!r->loader || !sid2_folder_open_stats(&r->folder, r->progress.step, err)) return false;
+    tell_note(r);
+    return sid2_folder_save_config(&r->folder, c, err) &&
            sid2_folder_save_facts(&r->folder, r->options.data, r->plan.images, r->plan.device, err);
 }
 
@@ -381,8 +428,8 @@ static bool save(sid2_run *r, sid2_error *err)
 {
     char path[4096];
     if (!sid2_folder_checkpoint(&r->folder, r->progress.step, path, err) ||
-        !sid2_trainer_save(r->trainer, path, err) ||
-        !sid2_folder_prune(&r->folder, r->config->train_keep, err))
+        !sid2_folder_flush_stats(&r->folder, err) || !sid2_trainer_save(r->trainer, path, err) ||
+        !sid2_checkpoint_prune(r->folder.path, r->progress.step, r->config->train_keep, err))
         return false;
     tell_text(r, SID2_RUN_SAVED, path);
     return true;

@@ -185,11 +185,49 @@ expect 2 'is no run and holds' train "${small[@]}" --out pictures
 expect 2 'is a checkpoint, no run' train "${small[@]}" --out run/checkpoints/step-00000012
 expect 1 'Not a directory' train "${small[@]}" --out sheet.png
 
+echo "== a damaged checkpoint, and what is not sid2's"
 cp -r run damaged
+mkdir damaged/checkpoints/step-00000008-best damaged/checkpoints/step-7
+touch damaged/checkpoints/step-00000008-best/photo damaged/checkpoints/step-7/photo
+cp -r run/checkpoints/step-00000008 damaged/checkpoints/step-00000006 # of another step than it says
 truncate -s -100 damaged/checkpoints/step-00000012/weights.safetensors
-expect 1 'remove damaged/checkpoints/step-00000012 to go on from step-00000008' train "${small[@]}" --out damaged --set train.steps=14
-rm -r damaged/checkpoints/step-00000012
-expect 0 'done at step 14' train "${small[@]}" --out damaged --set train.steps=14
+expect 1 '--resume-older goes on from step-00000008' train "${small[@]}" --out damaged --set train.steps=14
+expect 0 'step-00000012 is kept as .*step-00000012.damaged' train "${small[@]}" --out damaged --set train.steps=14 --resume-older
+expect 0 'complete at step 14' train "${small[@]}" --out damaged --set train.steps=14
+[ -e damaged/checkpoints/step-00000012.damaged/state.json ] || fail "a damaged checkpoint was removed"
+for name in step-00000008-best/photo step-7/photo step-00000006/state.json; do
+    [ -e damaged/checkpoints/$name ] || fail "$name, which no training made, was removed"
+done
+cp -r run/checkpoints/step-00000012 flipped
+expect 0 'all files can be read, and agree' info flipped --verify
+printf '\001' | dd of=flipped/ema.safetensors bs=1 seek=$(($(wc -c <flipped/ema.safetensors) - 9)) conv=notrunc 2>/dev/null
+expect 1 'damaged' info flipped
+expect 1 'damaged' sample flipped --out no.png
+expect 2 'is of a checkpoint' info --preset quickstart --verify
+
+echo "== statistics that cannot be read stay"
+cp -r run stats
+sed -i '1s/^{"s/{"Q/; 3s/./x/' stats/stats.jsonl # a line without a step, and one that is no JSON
+cp stats/stats.jsonl before
+expect 0 'stats.jsonl:1: cannot be read, and is left as it is' train "${small[@]}" --out stats --set train.steps=14
+cmp <(head -n "$(wc -l <before)" stats/stats.jsonl) before || fail "statistics were changed"
+[ "$(wc -l <stats/stats.jsonl)" -gt "$(wc -l <before)" ] || fail "no statistics were added"
+expect 0 'report.html' report stats
+grep -q '2 lines of stats.jsonl cannot be read' stats/report.html || fail "a report should tell of lines that it leaves out"
+
+echo "== only files are read as files"
+cp -r run pipes
+for name in stats.jsonl run.json config.ini checkpoints/step-00000012/state.json checkpoints/step-00000012/weights.safetensors; do
+    rm pipes/$name
+    mkfifo pipes/$name
+    expect 1 '.' train "${small[@]}" --out pipes --set train.steps=14
+    rm pipes/$name
+    cp run/$name pipes/$name
+done
+mkfifo pipe
+expect 1 'a pipe or a device' train "${small[@]}" --data pipe --out no
+expect 1 'a pipe or a device' train "${small[@]}" --preset pipe --out no
+expect 1 'a pipe or a device' info /dev/zero
 
 echo "== without classes"
 mkdir plain
@@ -291,12 +329,14 @@ printf 'version https://git-lfs.github.com/spec/v1\nsize 5\n' >cut/ema.safetenso
 expect 1 'git lfs pull' sample cut --out no.png
 rm cut/ema.safetensors
 expect 1 'cut' sample cut --out no.png
-cp -r run/checkpoints/step-00000012 nan
+cp -r "$source/checkpoints/fashion-mnist" nan # whose file has no digests
+chmod -R u+w nan
 printf '\377\377\377\177' | dd of=nan/ema.safetensors bs=1 seek=$(($(wc -c <nan/ema.safetensors) - 4)) conv=notrunc 2>/dev/null
 expect 1 'holds a value that is not finite' sample nan --out no.png
 expect 1 'holds a value that is not finite' eval nan --data pictures --levels 1 --images 1
 rm -r nan
 cp -r run/checkpoints/step-00000012 huge # finite weights whose sums are not: inf - inf
+LC_ALL=C sed -i 's/xxh3_128:/xxh3_gone/g' huge/ema.safetensors # a file without digests
 for _ in {1..64}; do printf '\377\377\177\177\377\377\177\377'; done |
     dd of=huge/ema.safetensors bs=1 seek=$(($(wc -c <huge/ema.safetensors) - 512)) conv=notrunc 2>/dev/null
 expect 1 'sampling step 1: x_hat of image 0 (seed 3) is not finite' sample huge --device cpu --seeds 3-4 --out no.png
@@ -305,11 +345,14 @@ expect 1 'evaluation: the error of image 0 is not finite' eval huge --device cpu
 rm -r huge
 cp run/checkpoints/step-00000012/ema.safetensors cut
 config=run/checkpoints/step-00000012/config.ini
-grep -v '^qk_norm' "$config" >cut/config.ini
+grep -v '^qk_norm\|xxh3' "$config" >cut/config.ini
+sed 's/^rope_theta = 1/rope_theta = 5/' "$config" >cut/config.ini
+expect 1 'cut/config.ini:1: not the digest' sample cut --out no.png
+grep -v '^qk_norm\|xxh3' "$config" >cut/config.ini
 expect 1 'cut/config.ini: model.qk_norm is missing' sample cut --out no.png
-sed '/logsnr_min =/q' "$config" >cut/config.ini
+sed '1d;/logsnr_min =/q' "$config" >cut/config.ini
 expect 1 'cut/config.ini: schedule.logsnr_max is missing' sample cut --out no.png
-sed 's/^patch = .*/&\n&/' "$config" >cut/config.ini
+sed '1d;s/^patch = .*/&\n&/' "$config" >cut/config.ini
 expect 2 'cut/config.ini:[0-9]*: model.patch is given twice' sample cut --out no.png
 "$sid2" sample run --seeds 0-63 --steps 100000 --out no.png >/dev/null 2>err &
 job=$!

@@ -245,7 +245,8 @@ static void checkpoints_from_before(void **state)
         kept[0] = 0;
         for (const char *at = text; *at; at += strlen(line)) {
             snprintf(line, sizeof line, "%.*s", (int)strcspn(at, "\n") + 1, at);
-            if (strncmp(line, lines[i].line, strlen(lines[i].line)) != 0) strcat(kept, line);
+            bool seal = strncmp(line, "; xxh3_128 ", 11) == 0; /* older files have none */
+            if (!seal && strncmp(line, lines[i].line, strlen(lines[i].line)) != 0) strcat(kept, line);
         }
         assert_true(strlen(kept) < strlen(text));
         file = fopen(path, "w");

@@ -41,7 +41,8 @@ static void makes_and_removes_trees(void **state)
     sid2_error err = {0};
     assert_true(sid2_make_directories(at("a/b/c"), &err));
     assert_true(sid2_make_directories(at("a/b/c/"), &err));
-    assert_true(sid2_is_directory(at("a/b/c")));
+    sid2_kind kind;
+    assert_true(sid2_look(at("a/b/c"), &kind, &err) && kind == SID2_FOLDER);
     put(at("a/b"), "file", "x");
     assert_false(sid2_make_directories(at("a/b/file/d"), &err));
     assert_non_null(strstr(err.message, "in the way"));
@@ -58,13 +59,13 @@ static void folders_appear_whole(void **state)
     assert_true(sid2_atomic_directory_open(&directory, at("runs/one"), &err));
     put(directory.temporary, "data", "first");
     assert_false(exists("runs/one"));
-    assert_true(sid2_atomic_directory_commit(&directory, &err));
+    assert_true(sid2_atomic_directory_commit(&directory, true, &err));
     assert_true(exists("runs/one/data"));
 
     /* replaced */
     assert_true(sid2_atomic_directory_open(&directory, at("runs/one"), &err));
     put(directory.temporary, "other", "second");
-    assert_true(sid2_atomic_directory_commit(&directory, &err));
+    assert_true(sid2_atomic_directory_commit(&directory, true, &err));
     assert_true(exists("runs/one/other"));
     assert_false(exists("runs/one/data"));
 
@@ -74,18 +75,51 @@ static void folders_appear_whole(void **state)
     sid2_atomic_directory_discard(&directory);
     assert_true(exists("runs/one/other"));
 
-    /* what a killed process left is cleared away, and only that */
-    static const char *const kept[] = {"runs/one.mine", "runs/one.old-photos", "runs/one.tmp-",
-                                       "runs/one.tmp-1"};
-    assert_true(sid2_make_directories(at("runs/one.tmp-" DEAD "/deep"), &err));
-    assert_true(sid2_make_directories(at("runs/one.old-" DEAD), &err));
-    for (int i = 0; i < 4; i++) assert_true(sid2_make_directories(at(kept[i]), &err)); /* process 1 runs */
+    /* what stands there by the time of the commit is not replaced unasked */
     assert_true(sid2_atomic_directory_open(&directory, at("runs/one"), &err));
-    sid2_atomic_directory_discard(&directory);
-    assert_false(exists("runs/one.tmp-" DEAD));
-    assert_false(exists("runs/one.old-" DEAD));
-    for (int i = 0; i < 4; i++) assert_true(exists(kept[i]));
+    assert_false(sid2_atomic_directory_commit(&directory, false, &err));
+    assert_non_null(strstr(err.message, "exists"));
     assert_true(exists("runs/one/other"));
+}
+
+/* Only names of the one pattern, of processes that are gone, are ever removed. */
+static void only_leftovers_are_cleared(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    sid2_atomic_directory directory;
+    static const char *const gone[] = {"left/.one.sid2-tmp-" DEAD "-0", "left/.two.sid2-tmp-" DEAD "-17"};
+    static const char *const kept[] = {"left/one",
+                                       "left/one.mine",
+                                       "left/one.tmp-" DEAD,
+                                       "left/one.sid2-tmp-" DEAD "-0",
+                                       "left/.one.sid2-tmp-" DEAD,
+                                       "left/.one.sid2-tmp-" DEAD "-",
+                                       "left/.one.sid2-tmp-" DEAD "-0x",
+                                       "left/.one.sid2-tmp-" DEAD "-0-best",
+                                       "left/.one.sid2-new-" DEAD "-0",
+                                       "left/.sid2-tmp-" DEAD "-0",
+                                       "left/.one.sid2-tmp-1-0"}; /* process 1 runs */
+    for (int i = 0; i < 2; i++) {
+        assert_true(sid2_make_directories(at(gone[i]), &err));
+        put(at(gone[i]), "data", "x");
+    }
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        assert_true(sid2_make_directories(at(kept[i]), &err));
+    put(at("left"), ".file.sid2-tmp-" DEAD "-3", "x");
+    put(at("left"), ".file.sid2-tmp-" DEAD "-3.AbCdEf", "x"); /* libzip's */
+    assert_int_equal(symlink("one", at("left/.link.sid2-tmp-" DEAD "-0")), 0);
+    assert_true(sid2_atomic_directory_open(&directory, at("left/one"), &err));
+    sid2_clear_leftovers(at("left")); /* not what is in use, though it is of this process */
+    assert_int_equal(access(directory.temporary, F_OK), 0);
+    sid2_atomic_directory_discard(&directory);
+    for (int i = 0; i < 2; i++) assert_false(exists(gone[i]));
+    assert_false(exists("left/.file.sid2-tmp-" DEAD "-3"));
+    assert_false(exists("left/.file.sid2-tmp-" DEAD "-3.AbCdEf"));
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        if (!exists(kept[i])) fail_msg("%s was removed", kept[i]);
+    struct stat status;
+    assert_int_equal(lstat(at("left/.link.sid2-tmp-" DEAD "-0"), &status), 0);
 }
 
 /* Killed between moving the old folder aside and moving the new one in: the old one is all there is. */
@@ -93,16 +127,92 @@ static void a_folder_left_aside_comes_back(void **state)
 {
     (void)state;
     sid2_error err = {0};
-    sid2_atomic_directory directory;
-    assert_true(sid2_make_directories(at("aside.old-" DEAD), &err));
-    put(at("aside.old-" DEAD), "data", "only copy");
-    assert_true(sid2_make_directories(at("aside.tmp-" DEAD), &err));
-    assert_true(sid2_atomic_directory_open(&directory, at("aside"), &err));
+    assert_true(sid2_make_directories(at(".aside.sid2-old-" DEAD "-0"), &err));
+    put(at(".aside.sid2-old-" DEAD "-0"), "data", "only copy");
+    assert_true(sid2_make_directories(at(".aside.sid2-tmp-" DEAD "-0"), &err));
+    sid2_clear_leftovers(root);
     assert_true(exists("aside/data"));
-    sid2_atomic_directory_discard(&directory);
+    assert_false(exists(".aside.sid2-old-" DEAD "-0"));
+    assert_false(exists(".aside.sid2-tmp-" DEAD "-0"));
+    assert_true(sid2_make_directories(at(".aside.sid2-old-" DEAD "-0"), &err)); /* one that was replaced */
+    sid2_clear_leftovers(root);
     assert_true(exists("aside/data"));
-    assert_false(exists("aside.old-" DEAD));
-    assert_false(exists("aside.tmp-" DEAD));
+    assert_false(exists(".aside.sid2-old-" DEAD "-0"));
+}
+
+/* Absent is what is not there. */
+static void what_cannot_be_seen_is_not_absent(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    sid2_kind kind = SID2_REGULAR;
+    sid2_list list;
+    char name[600];
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    put(root, "seen", "x");
+    assert_true(sid2_look(at("nothing here"), &kind, &err) && kind == SID2_ABSENT);
+    assert_true(sid2_look(at("seen/below"), &kind, &err) && kind == SID2_ABSENT);
+    assert_false(sid2_look(name, &kind, &err));
+    assert_int_equal(symlink("circle", at("circle")), 0);
+    assert_false(sid2_look(at("circle"), &kind, &err));
+    assert_true(sid2_list_folder(&list, at("nothing here"), NULL, &err) && list.count == 0);
+    assert_false(sid2_list_folder(&list, at("seen"), NULL, &err));
+    assert_false(sid2_list_folder(&list, at("circle"), NULL, &err));
+    struct rlimit old, limit;
+    getrlimit(RLIMIT_NOFILE, &old);
+    limit = (struct rlimit){3, old.rlim_max}; /* no descriptor left */
+    setrlimit(RLIMIT_NOFILE, &limit);
+    bool listed = sid2_list_folder(&list, root, NULL, &err);
+    setrlimit(RLIMIT_NOFILE, &old);
+    assert_false(listed);
+    assert_non_null(strstr(err.message, "Too many open files"));
+}
+
+static void only_files_are_read(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    size_t size;
+    assert_int_equal(mkfifo(at("fifo"), 0666), 0);
+    assert_null(sid2_file_read(path, 100, &size, &err)); /* and does not wait for a writer */
+    assert_non_null(strstr(err.message, "a pipe or a device"));
+    assert_null(sid2_file_read("/dev/zero", 100, &size, &err));
+    assert_non_null(strstr(err.message, "a pipe or a device"));
+    assert_null(sid2_file_read(root, 100, &size, &err));
+    assert_non_null(strstr(err.message, "Is a directory"));
+}
+
+/* In a folder where all may write, a link of somebody else leads to where he wants. */
+static void planted_links_are_not_followed(void **state)
+{
+    (void)state;
+    sid2_error err = {0};
+    if (geteuid() != 0) skip(); /* only the superuser can make another's link */
+    enum { ANOTHER = 65534 };
+    assert_true(sid2_make_directories(at("open"), &err));
+    assert_int_equal(chmod(path, 01777), 0);
+    put(root, "mine", "old");
+    assert_int_equal(symlink("../mine", at("open/own")), 0);
+    put(at("open"), "own", "new");
+    static const char *const planted[] = {"open/planted", "open/folder"};
+    static const char *const targets[] = {"../mine", ".."};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(symlink(targets[i], at(planted[i])), 0);
+        assert_int_equal(lchown(at(planted[i]), ANOTHER, ANOTHER), 0);
+    }
+    assert_int_equal(symlink("open/planted", at("way")), 0); /* our own link to it */
+    static const char *const ways[] = {"open/planted", "open/folder/mine", "way", "open/folder/new"};
+    for (int i = 0; i < 4; i++) {
+        assert_false(sid2_file_write(at(ways[i]), "x", 1, &err));
+        assert_non_null(strstr(err.message, "of another user"));
+    }
+    assert_false(sid2_make_directories(at("open/folder/run"), &err));
+    assert_false(exists("run"));
+    size_t size;
+    uint8_t *bytes = sid2_file_read(at("mine"), 100, &size, &err);
+    assert_memory_equal(bytes, "new", 3);
+    free(bytes);
 }
 
 /* A limit on file size stands in for a full disk: both make write fail half-way. */
@@ -236,7 +346,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(makes_and_removes_trees),
         cmocka_unit_test(folders_appear_whole),
+        cmocka_unit_test(only_leftovers_are_cleared),
         cmocka_unit_test(a_folder_left_aside_comes_back),
+        cmocka_unit_test(what_cannot_be_seen_is_not_absent),
+        cmocka_unit_test(only_files_are_read),
+        cmocka_unit_test(planted_links_are_not_followed),
         cmocka_unit_test(full_disk_leaves_the_old_file),
         cmocka_unit_test(links_stay),
         cmocka_unit_test(streams_are_written_through),

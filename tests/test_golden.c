@@ -15,10 +15,12 @@ static double *values(const sid2_safetensors *file, const char *name, int64_t *c
     bool integer = strcmp(entry->type_name, "I64") == 0;
     *count = (int64_t)(entry->bytes / (wide || integer ? 8 : 4));
     double *out = malloc((size_t)*count * sizeof *out);
+    char *data = malloc(entry->bytes + 1);
+    must(sid2_safetensors_read(file, entry, data, &err));
     for (int64_t i = 0; i < *count; i++) {
         float narrow;
         int64_t number;
-        const char *at = (const char *)entry->data + i * (wide || integer ? 8 : 4);
+        const char *at = data + i * (wide || integer ? 8 : 4);
         if (wide)
             memcpy(&out[i], at, 8);
         else if (integer)
@@ -26,6 +28,7 @@ static double *values(const sid2_safetensors *file, const char *name, int64_t *c
         else
             memcpy(&narrow, at, 4), out[i] = (double)narrow;
     }
+    free(data);
     return out;
 }
 

@@ -2,7 +2,9 @@
 #include <ftw.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "model_support.h"
+#include "safetensors.h"
 
 enum { BATCH = 8, BYTES = 64, CLASSES = 3 };
 
@@ -306,6 +308,182 @@ static void checkpoints_are_found_and_checked(void **state)
     sid2_config_destroy(read);
 }
 
+static void flip(const char *path, long at, int bit)
+{
+    FILE *file = fopen(path, "r+b");
+    must(file);
+    fseek(file, at, at < 0 ? SEEK_END : SEEK_SET);
+    int byte = fgetc(file);
+    fseek(file, -1, SEEK_CUR);
+    fputc(byte ^ 1 << bit, file);
+    fclose(file);
+}
+
+/* A bit in any of a checkpoint's files is seen when the file is read, in state.json and in digests too. */
+static void flipped_bits_are_seen(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"config.ini", "ema.safetensors", "weights.safetensors",
+                                        "optimizer.safetensors", "state.json"};
+    sid2_config *config = TINY("train.precision=f32");
+    sid2_trainer *t = make_trainer(config);
+    train(t, 1);
+    const char *saved = in_folder("step-00000001");
+    char path[256];
+    must(sid2_trainer_save(t, saved, &err));
+    must(sid2_checkpoint_verify(saved, &err));
+    struct stat status;
+    for (int i = 0; i < 5; i++) {
+        snprintf(path, sizeof path, "%s/%s", in_folder("step-00000001"), names[i]);
+        must(stat(path, &status) == 0);
+        long step = i == 4 ? 1 : status.st_size / 60 + 1;
+        for (long at = 0; at < status.st_size - (i == 4); at += step) {
+            flip(path, at, (int)(at % 8));
+            if (sid2_checkpoint_verify(in_folder("step-00000001"), &err))
+                fail_msg("%s: bit %ld of byte %ld may flip", names[i], at % 8, at);
+            if (i > 1 && sid2_trainer_resume(t, in_folder("step-00000001"), &err))
+                fail_msg("resumed from bit %ld of byte %ld of %s", at % 8, at, names[i]);
+            flip(path, at, (int)(at % 8));
+        }
+    }
+    must(sid2_trainer_resume(t, in_folder("step-00000001"), &err));
+    /* Files of another step do not belong together, nor does a folder of another name. */
+    train(t, 1);
+    must(sid2_trainer_save(t, in_folder("step-00000002"), &err));
+    char other[256];
+    snprintf(path, sizeof path, "%s/weights.safetensors", in_folder("step-00000001"));
+    snprintf(other, sizeof other, "%s/weights.safetensors", in_folder("step-00000002"));
+    must(rename(path, other) == 0);
+    assert_false(sid2_trainer_resume(t, in_folder("step-00000002"), &err));
+    assert_non_null(strstr(err.message, "of another checkpoint"));
+    must(rename(in_folder("step-00000001"), in_folder("step-00000003")) == 0);
+    assert_false(sid2_trainer_resume(t, in_folder("step-00000003"), &err));
+    assert_non_null(strstr(err.message, "it says step 1, its folder step 3"));
+    sid2_trainer_destroy(t);
+    sid2_config_destroy(config);
+}
+
+static void save_step(sid2_trainer *t, const char *run)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/checkpoints/step-%08llu", run, (unsigned long long)t->steps);
+    must(sid2_trainer_save(t, path, &err));
+}
+
+/* Only checkpoints as they were saved are removed, the oldest by number, and none that is being read. */
+static void pruning_touches_only_checkpoints(void **state)
+{
+    (void)state;
+    sid2_config *config = TINY("train.precision=f32");
+    sid2_trainer *t = make_trainer(config);
+    const char *run = in_folder("pruned");
+    char path[256], found[256];
+    static const uint64_t steps[] = {2, 3, 99999998, 100000000, 100000001};
+    for (int i = 0; i < 5; i++) {
+        t->steps = steps[i];
+        save_step(t, run);
+    }
+    static const char *const others[] = {"step-00000002-best",    "step-2", "step-x", "step-00000001",
+                                         "step-00000001.damaged", "best"};
+    for (int i = 0; i < 6; i++) {
+        snprintf(path, sizeof path, "%s/checkpoints/%s/photos", in_folder("pruned"), others[i]);
+        must(sid2_make_directories(path, &err));
+    }
+    snprintf(path, sizeof path, "%s/checkpoints/step-00000003/notes.txt", in_folder("pruned"));
+    must(sid2_file_write(path, "mine", 4, &err));
+    must(sid2_checkpoint_newest(in_folder("pruned"), UINT64_MAX, found, sizeof found, &err));
+    assert_non_null(strstr(found, "step-100000001")); /* by number, not by letter */
+    must(sid2_checkpoint_newest(in_folder("pruned"), 100000000, found, sizeof found, &err));
+    assert_non_null(strstr(found, "step-99999998"));
+    int hold;
+    snprintf(path, sizeof path, "%s/checkpoints/step-00000002", in_folder("pruned"));
+    must(sid2_checkpoint_hold(path, found, sizeof found, &hold, &err));
+    must(sid2_checkpoint_prune(in_folder("pruned"), 100000001, 2, &err));
+    must(access(path, F_OK) == 0);
+    sid2_checkpoint_release(hold);
+    must(sid2_checkpoint_prune(in_folder("pruned"), 100000001, 2, &err));
+    assert_int_equal(access(path, F_OK), -1);
+    for (int i = 0; i < 6; i++) {
+        snprintf(path, sizeof path, "%s/checkpoints/%s/photos", in_folder("pruned"), others[i]);
+        must(access(path, F_OK) == 0);
+    }
+    static const char *const left[] = {"step-00000003", "step-100000000", "step-100000001"};
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/checkpoints/%s", in_folder("pruned"), left[i]);
+        must(access(path, F_OK) == 0);
+    }
+    snprintf(path, sizeof path, "%s/checkpoints/step-99999998", in_folder("pruned"));
+    assert_int_equal(access(path, F_OK), -1);
+    /* A training that for whatever reason began again removes nothing that is ahead of it. */
+    must(sid2_checkpoint_prune(in_folder("pruned"), 1, 1, &err));
+    snprintf(path, sizeof path, "%s/checkpoints/step-100000001", in_folder("pruned"));
+    must(access(path, F_OK) == 0);
+    /* Nothing else is replaced either. */
+    t->steps = 1;
+    snprintf(path, sizeof path, "%s/checkpoints/step-00000001", in_folder("pruned"));
+    assert_false(sid2_trainer_save(t, path, &err));
+    assert_non_null(strstr(err.message, "exists"));
+    sid2_trainer_destroy(t);
+    sid2_config_destroy(config);
+}
+
+/* Weights that are no numbers any more replace nothing. */
+static void nothing_infinite_is_saved(void **state)
+{
+    (void)state;
+    sid2_config *config = TINY("train.precision=f32");
+    sid2_trainer *t = make_trainer(config);
+    train(t, 1);
+    static const char *const names[] = {"weights", "ema", "m", "v"};
+    for (int i = 0; i < 4; i++) {
+        float *values = download(&t->buffers, names[i]), kept = values[3];
+        values[3] = i % 2 ? NAN : INFINITY;
+        must(sid2_buffers_upload(&t->buffers, names[i], values, &err));
+        assert_false(sid2_trainer_save(t, in_folder("infinite"), &err));
+        assert_non_null(strstr(err.message, "no longer finite"));
+        assert_int_equal(access(in_folder("infinite"), F_OK), -1);
+        values[3] = kept;
+        must(sid2_buffers_upload(&t->buffers, names[i], values, &err));
+        free(values);
+    }
+    must(sid2_trainer_save(t, in_folder("infinite"), &err));
+    sid2_trainer_destroy(t);
+    sid2_config_destroy(config);
+}
+
+/* Exports are of the type that was asked for, from whatever type; what it cannot hold is refused. */
+static void exports_convert_and_refuse(void **state)
+{
+    (void)state;
+    sid2_config *config = TINY("train.precision=f32");
+    sid2_trainer *t = make_trainer(config);
+    train(t, 1);
+    float *ema = download(&t->buffers, "ema");
+    ema[0] = 1e6f;
+    must(sid2_buffers_upload(&t->buffers, "ema", ema, &err));
+    free(ema);
+    must(sid2_trainer_save(t, in_folder("large"), &err));
+    assert_false(sid2_checkpoint_export(in_folder("large"), in_folder("large-f16"), SID2_F16, &err));
+    assert_non_null(strstr(err.message, "1e+06, which is too large for f16"));
+    assert_int_equal(access(in_folder("large-f16"), F_OK), -1);
+    must(sid2_checkpoint_export(in_folder("large"), in_folder("large-bf16"), SID2_BF16, &err));
+    must(sid2_checkpoint_export(in_folder("large-bf16"), in_folder("large-f32"), SID2_F32, &err));
+    must(sid2_checkpoint_verify(in_folder("large-f32"), &err));
+    char path[256];
+    snprintf(path, sizeof path, "%s/ema.safetensors", in_folder("large-f32"));
+    sid2_safetensors *file = sid2_safetensors_open(path, &err);
+    must(file);
+    for (int i = 0; i < sid2_safetensors_count(file); i++)
+        assert_int_equal(sid2_safetensors_at(file, i)->dtype, SID2_F32);
+    assert_string_equal(sid2_safetensors_metadata(file, "step"), "1");
+    sid2_safetensors_close(file);
+    flip(path, -3, 6);
+    assert_false(sid2_checkpoint_verify(in_folder("large-f32"), &err));
+    assert_non_null(strstr(err.message, "damaged"));
+    sid2_trainer_destroy(t);
+    sid2_config_destroy(config);
+}
+
 static int open_cpu(void **state)
 {
     (void)state;
@@ -328,6 +506,8 @@ int main(void)
         cmocka_unit_test(microbatches_add_up),          cmocka_unit_test(the_loss_falls),
         cmocka_unit_test(ema_follows_the_weights),      cmocka_unit_test(trouble_is_named),
         cmocka_unit_test(warm_start_changes_the_patch), cmocka_unit_test(checkpoints_are_found_and_checked),
+        cmocka_unit_test(flipped_bits_are_seen),        cmocka_unit_test(pruning_touches_only_checkpoints),
+        cmocka_unit_test(nothing_infinite_is_saved),    cmocka_unit_test(exports_convert_and_refuse),
     };
     return cmocka_run_group_tests(tests, open_cpu, close_cpu);
 }

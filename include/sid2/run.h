@@ -72,6 +72,7 @@ typedef struct sid2_run_options {
     const char *from;           /* a checkpoint or run whose weights a new run starts from, or NULL */
     size_t memory;              /* limit on device memory in bytes; 0: none */
     double seconds;             /* stop after this long; 0: no limit */
+    bool resume_older;          /* where the newest checkpoint cannot be read, go on from one before it */
     sid2_run_callback callback; /* may be NULL */
     void *user;
 } sid2_run_options;

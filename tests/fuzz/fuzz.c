@@ -43,7 +43,7 @@ static void read_safetensors(const uint8_t *bytes, size_t size)
         if (sid2_safetensors_find(file, entry->name) != entry) abort();
     }
     sid2_safetensors_metadata(file, "config.ini");
-    sid2_safetensors_digest(file, digest);
+    sid2_safetensors_check(file, digest, NULL);
     sid2_safetensors_close(file);
 }
 
@@ -128,7 +128,7 @@ static void read_run(const uint8_t *bytes, size_t size)
     put("stats.jsonl", bytes, size);
     put("run.json", bytes, size);
     sid2_run_facts facts;
-    sid2_folder_load_facts(work, &facts);
+    sid2_folder_load_facts(work, &facts, NULL);
     char page[4096];
     sid2_path(page, NULL, "%s/report.html", work);
     sid2_run_report(work, page, NULL);
