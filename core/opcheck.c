@@ -1,5 +1,7 @@
 #include "opcheck.h"
 
+#include "text.h"
+
 #include "element.h"
 #include "opcase.h"
 
@@ -348,8 +350,9 @@ static void compare(const sid2_opcase *c, const sid2_op_info *info, const sid2_d
             if (error / allowed > result->worst) result->worst = error / allowed;
             if (error <= allowed || failed) continue;
             failed = true;
-            snprintf(what, sizeof what, "output %d [%lld] is %.9g, expected %.9g, off by %.1f x allowed", o,
-                     (long long)i, got, expected, error / allowed);
+            sid2_text_format(what, sizeof what,
+                             "output %d [%lld] is %.9g, expected %.9g, off by %.1f x allowed", o,
+                             (long long)i, got, expected, error / allowed);
         }
     }
     if (failed) describe_failure(c, info, number, what, result);
@@ -364,8 +367,9 @@ static void compare_nan(const sid2_opcase *c, const sid2_op_info *info, const nu
         for (int64_t i = 0; c->wanted[o] && !failed && i < count_of(c->out[o]); i++) {
             failed = isnan(n->expected[o][i]) && !isnan(n->got[o][i]);
             if (failed)
-                snprintf(what, sizeof what, "input %d has a NaN, and output %d [%lld] is %.9g, not NaN",
-                         poisoned, o, (long long)i, n->got[o][i]);
+                sid2_text_format(what, sizeof what,
+                                 "input %d has a NaN, and output %d [%lld] is %.9g, not NaN", poisoned, o,
+                                 (long long)i, n->got[o][i]);
         }
     if (failed) describe_failure(c, info, number, what, result);
 }

@@ -47,6 +47,19 @@ for shell in zsh fish; do
     ! command -v $shell >/dev/null || $shell -n "$file" || fail "$shell does not read its completion"
 done
 
+# The same as a Debian package.
+if command -v cpack >/dev/null && command -v dpkg-shlibdeps >/dev/null; then
+    cpack --config "$build/CPackConfig.cmake" -G DEB -B "$work/package" >"$work/cpack.log" 2>&1 || { cat "$work/cpack.log"; fail "cpack"; }
+    dpkg-deb -I "$work"/package/*.deb >"$work/control"
+    grep -q '^ Depends: .*libc6.*libjansson4' "$work/control" || fail "the package names no libraries: $(cat "$work/control")"
+    dpkg-deb -c "$work"/package/*.deb >"$work/content"
+    for file in bin/sid2 lib/libsid2.so.0 include/sid2/sid2.h share/man/man1/sid2.1; do
+        grep -q " ./usr/$file" "$work/content" || fail "the package has no /usr/$file"
+    done
+else
+    echo "no cpack or dpkg-shlibdeps (Debian, Ubuntu: dpkg-dev): the package is left out"
+fi
+
 # The examples from there alone.
 cp -r "$prefix/share/sid2/examples" "$work/examples"
 cd "$work/examples"
