@@ -18,7 +18,7 @@ static const sid2_dtype types[TYPES] = {SID2_F32, SID2_BF16, SID2_F16};
 
 /* One operator in one type. */
 typedef struct finding {
-    enum { LEFT_OUT, PASSED, FAILED, MISSING } state;
+    enum { LEFT_OUT, PASSED, FAILED, NOT_THERE } state;
     sid2_opcheck_result result;
     char failure[300]; /* why it did not pass, in words */
 } finding;
@@ -115,8 +115,7 @@ static bool check(job *j, sid2_op op, int t, sid2_error *err)
     finding *f = &j->found[op][t];
     f->state = FAILED;
     if (!sid2_device_supports(j->device, op, types[t])) {
-        f->state = MISSING;
-        snprintf(f->failure, sizeof f->failure, "%s: the device does not have it", sid2_op_name(op));
+        f->state = NOT_THERE;
     } else {
         sid2_error why = {0};
         bool ran = sid2_opcheck_run(j->device, j->reference, op, types[t], (uint64_t)j->seed, (int)j->cases,
@@ -144,16 +143,17 @@ static void print_head(const job *j)
 
 static void print_row(const job *j, sid2_op op)
 {
-    bool ok = true;
+    bool ok = true, there = false;
     printf("%-20s", sid2_op_name(op));
     for (int t = 0; t < TYPES; t++) {
         const finding *f = &j->found[op][t];
         if (!j->type_wanted[t]) continue;
         f->state == PASSED ? printf("%9.3f", f->result.worst)
-                           : printf("%9s", f->state == MISSING ? "missing" : "FAIL");
-        ok = ok && f->state == PASSED;
+                           : printf("%9s", f->state == NOT_THERE ? "-" : "FAIL");
+        ok = ok && f->state != FAILED;
+        there = there || f->state != NOT_THERE;
     }
-    puts(ok ? "   pass" : "   FAIL");
+    puts(!ok ? "   FAIL" : there ? "   pass" : "   not there");
 }
 
 static void print_failures(const job *j)
@@ -175,7 +175,7 @@ static void print_failures(const job *j)
 
 static bool check_all(job *j, bool table, sid2_error *err)
 {
-    int total = 0;
+    int total = 0, done = 0;
     for (int op = 0; op < SID2_OP_COUNT; op++)
         for (int t = 0; t < TYPES; t++) total += j->op_wanted[op] && j->type_wanted[t];
     progress bar;
@@ -186,15 +186,16 @@ static bool check_all(job *j, bool table, sid2_error *err)
         if (!j->op_wanted[op]) continue;
         for (int t = 0; t < TYPES; t++) {
             if (!j->type_wanted[t]) continue;
-            progress_show(&bar, (double)j->checks / total, "%s %s", sid2_op_name((sid2_op)op),
+            progress_show(&bar, (double)done / total, "%s %s", sid2_op_name((sid2_op)op),
                           sid2_dtype_name(types[t]));
             if (interrupted()) {
                 progress_clear(&bar);
                 return sid2_fail(err, SID2_ERR_CANCELLED, "stopped");
             }
             bool going_on = check(j, (sid2_op)op, t, err);
-            j->checks++;
-            j->failures += j->found[op][t].state != PASSED;
+            done++;
+            j->checks += j->found[op][t].state != NOT_THERE;
+            j->failures += j->found[op][t].state == FAILED;
             if (going_on) continue;
             progress_clear(&bar);
             if (table) print_failures(j);
@@ -207,8 +208,10 @@ static bool check_all(job *j, bool table, sid2_error *err)
     if (!table) return true;
     char time[32];
     print_failures(j);
-    if (!j->failures)
-        printf("\nall %d checks passed in %s\n", total, sid2_text_time(j->seconds, time));
+    if (!j->checks)
+        printf("\n%s has nothing of this to check\n", j->info.id);
+    else if (!j->failures)
+        printf("\nall %d checks passed in %s\n", j->checks, sid2_text_time(j->seconds, time));
     else if (!j->json_path)
         printf("\nFor a bug report: sid2 check --device %s --json report.json\n", j->info.id);
     return true;
@@ -220,10 +223,11 @@ static json_t *json_number(double value) { return isfinite(value) ? json_real(va
 
 static json_t *json_finding(sid2_op op, sid2_dtype type, const finding *f)
 {
-    json_t *row = json_pack("{s:s, s:s, s:b, s:i, s:i, s:o}", "operator", sid2_op_name(op), "type",
-                            sid2_dtype_name(type), "pass", f->state == PASSED, "cases", f->result.cases,
-                            "failures", f->result.failures, "worst", json_number(f->result.worst));
-    if (row && f->state != PASSED) json_object_set_new(row, "failure", json_string(f->failure));
+    json_t *row =
+        json_pack("{s:s, s:s, s:b, s:b, s:i, s:i, s:o}", "operator", sid2_op_name(op), "type",
+                  sid2_dtype_name(type), "there", f->state != NOT_THERE, "pass", f->state == PASSED, "cases",
+                  f->result.cases, "failures", f->result.failures, "worst", json_number(f->result.worst));
+    if (row && f->state == FAILED) json_object_set_new(row, "failure", json_string(f->failure));
     return row;
 }
 

@@ -189,15 +189,12 @@ static bool infer_activation_grad(rule r)
     return sid2_shape_equal(dy.shape, x.shape) && fits_film(r.in[2], x.shape);
 }
 
-static bool infer_add(rule r)
+static bool infer_each(rule r)
 {
-    r.out[0] = r.in[0];
-    return sid2_shape_equal(r.in[0].shape, r.in[1].shape);
-}
-
-static bool infer_scale(rule r)
-{
-    r.out[0] = r.in[0];
+    for (int i = 0; i < SID2_MAX_OUTPUTS; i++) r.out[i] = r.in[0];
+    for (int i = 0; i < SID2_MAX_INPUTS; i++)
+        if (!fits(r.in[i], r.in[0].shape) || (present(r.in[i]) && r.in[i].dtype != r.in[0].dtype))
+            return false;
     return true;
 }
 
@@ -431,11 +428,13 @@ bool sid2_op_infer(sid2_op op, const sid2_attr *attr, const sid2_type in[], sid2
 {
     static bool (*const rules[SID2_OP_COUNT])(rule) = {
 #define OP(name, inputs, outputs, attributes, gradient, formula) infer_##name,
+#define EACH(name, ...)                                          infer_each,
 #include "op.def"
     };
     sid2_op_info info = sid2_op_describe(op);
     bool complete = true;
     for (int i = 0; i < info.input_count; i++) complete &= info.input[i].optional || present(in[i]);
+    for (int i = info.input_count; i < SID2_MAX_INPUTS; i++) complete &= !present(in[i]);
     if (complete && rules[op]((rule){attr, in, out})) return true;
 
     char shapes[320] = "", text[64];

@@ -2,6 +2,8 @@
 
 #include "normal.h"
 
+#include <string.h>
+
 /* ---- Drawing ---- */
 
 enum { STREAM = 0x6f70 }; /* apart from the model's own, SID2_PURPOSE_... */
@@ -310,18 +312,18 @@ static void draw_activation_grad(maker *m)
 
 static void draw_scale_factor(maker *m) { m->c->attr.scale = choose(m, 1, -1, 0.25f); }
 
-static void draw_add(maker *m)
+/* By what the row says. */
+static void draw_each(maker *m)
 {
+    const sid2_op_info info = sid2_op_describe(m->c->op);
     sid2_shape x = draw_any(m, (int)between(m, 1, 5));
-    draw_scale_factor(m);
-    normal(m, 0, m->low, x, 0, 1);
-    normal(m, 1, m->low, x, 0, 1);
-}
-
-static void draw_scale(maker *m)
-{
-    draw_scale_factor(m);
-    normal(m, 0, m->low, draw_any(m, (int)between(m, 1, 5)), 0, 1);
+    if (strstr(info.attributes, "scale")) draw_scale_factor(m);
+    if (strstr(info.attributes, "act")) draw_act(m);
+    for (int i = 0; i < info.input_count; i++)
+        if (info.input[i].optional)
+            maybe_normal(m, i, m->low, x, 0, 1);
+        else
+            normal(m, i, m->low, x, 0, 1);
 }
 
 static void draw_cast(maker *m)
@@ -616,6 +618,7 @@ bool sid2_opcase_draw(sid2_op op, sid2_dtype compute, sid2_draw *draw, sid2_opca
 {
     static void (*const rules[SID2_OP_COUNT])(maker *) = {
 #define OP(name, inputs, outputs, attributes, gradient, formula) draw_##name,
+#define EACH(name, ...)                                          draw_each,
 #include "op.def"
     };
     const sid2_op_info info = sid2_op_describe(op);

@@ -32,8 +32,8 @@
 #define FAST(name)               FAST_JOIN_(name, SID2_FAST_SUFFIX)
 
 /* The kernels, one an operator, and how much scratch each wants. */
-#define OP(name, ...) void FAST(name)(sid2_cpu_call * call);
-#include "op.def"
+#define KERNEL(name, scratch) void FAST(name)(sid2_cpu_call * call);
+#include "fast.def"
 size_t FAST(group_norm_scratch)(const sid2_cpu_call *call); /* each: the operator and its gradient */
 size_t FAST(row_norm_scratch)(const sid2_cpu_call *call);
 size_t FAST(activation_scratch)(const sid2_cpu_call *call);

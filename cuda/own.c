@@ -1,8 +1,8 @@
 #include "own.h"
 
 static void (*const operators[SID2_OP_COUNT])(sid2_own *) = {
-#define OP(name, inputs, outputs, attributes, gradient, formula) [SID2_OP_##name] = sid2_own_##name,
-#include "op.def"
+#define KERNEL(name) [SID2_OP_##name] = sid2_own_##name,
+#include "own.def"
 };
 
 static bool prepare(sid2_cuda_call *call, sid2_error *err)
@@ -20,7 +20,6 @@ static void run(sid2_cuda_call *call)
 }
 
 const sid2_cuda_kernel sid2_cuda_own[SID2_OP_COUNT] = {
-#define OP(name, inputs, outputs, attributes, gradient, formula)                                             \
-    [SID2_OP_##name] = {.run = run, .prepare = prepare},
-#include "op.def"
+#define KERNEL(name) [SID2_OP_##name] = {.run = run, .prepare = prepare},
+#include "own.def"
 };

@@ -14,7 +14,7 @@ typedef struct sid2_own {
     sid2_error *err;
 } sid2_own;
 
-#define OP(name, inputs, outputs, attributes, gradient, formula) void sid2_own_##name(sid2_own *o);
-#include "op.def"
+#define KERNEL(name) void sid2_own_##name(sid2_own *o);
+#include "own.def"
 
 #endif

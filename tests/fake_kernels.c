@@ -47,7 +47,6 @@ static void run(sid2_cuda_call *call)
 }
 
 const sid2_cuda_kernel sid2_cuda_own[SID2_OP_COUNT] = {
-#define OP(name, inputs, outputs, attributes, gradient, formula)                                             \
-    {.run = run, .prepare = prepare, .release = release},
-#include "op.def"
+#define KERNEL(name) [SID2_OP_##name] = {.run = run, .prepare = prepare, .release = release},
+#include "../cuda/own.def"
 };

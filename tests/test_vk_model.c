@@ -1,5 +1,6 @@
 /* The same training and the same images on the CPU and on a Vulkan device: losses agree at every step, seeds
- * give the same pictures. Argument: training steps (200). $SID2_VK_DEVICE: part of the device's name. */
+ * give the same pictures. Arguments: training steps (200), and the only tests to
+ * run, by name with * as in a shell. $SID2_VK_DEVICE: part of the device's name. */
 #include <unistd.h>
 
 #include "file.h"
@@ -97,9 +98,16 @@ static void programs_stop_where_they_are_told(void **state)
     check_stops(gpu);
 }
 
+static void what_is_not_there_is_refused_by_name(void **state)
+{
+    (void)state;
+    assert_true(check_refusals(gpu) >= SID2_OP_COUNT); /* not f64 */
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) steps = atoi(argv[1]);
+    if (argc > 2) cmocka_set_test_filter(argv[2]);
     if (!(gpu = open_vulkan())) return printf("skipped: %s\n", err.message), SKIPPED;
     printf("%s\n", sid2_device_describe(gpu)->name);
     cpu = open_device("cpu");
@@ -107,7 +115,8 @@ int main(int argc, char **argv)
     snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint", folder);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(losses_agree), cmocka_unit_test(seeds_give_the_same_pictures),
-        cmocka_unit_test(programs_share_an_arena), cmocka_unit_test(programs_stop_where_they_are_told)};
+        cmocka_unit_test(programs_share_an_arena), cmocka_unit_test(programs_stop_where_they_are_told),
+        cmocka_unit_test(what_is_not_there_is_refused_by_name)};
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     sid2_trainer_destroy(on_cpu);
     sid2_trainer_destroy(on_gpu);

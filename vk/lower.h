@@ -82,8 +82,7 @@ bool sid2_vk_quads(const sid2_vk_tensor *t);
 
 typedef void (*sid2_vk_lower)(sid2_vk_lowering *lowering, const sid2_vk_call *call);
 /* By operator: sid2_vk_lower_linear and so on. */
-#define OP(name, inputs, outputs, attributes, gradient, formula)                                             \
-    void sid2_vk_lower_##name(sid2_vk_lowering *lowering, const sid2_vk_call *call);
-#include "op.def"
+#define KERNEL(name) void sid2_vk_lower_##name(sid2_vk_lowering *lowering, const sid2_vk_call *call);
+#include "lower.def"
 
 #endif

@@ -7,13 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Operators whose lowering is not linked in are NULL here. */
-#define OP(name, inputs, outputs, attributes, gradient, formula)                                             \
-    void sid2_vk_lower_##name(sid2_vk_lowering *, const sid2_vk_call *) __attribute__((weak));
-#include "op.def"
-static const sid2_vk_lower table[] = {
-#define OP(name, inputs, outputs, attributes, gradient, formula) sid2_vk_lower_##name,
-#include "op.def"
+static const sid2_vk_lower table[SID2_OP_COUNT] = {
+#define KERNEL(name) [SID2_OP_##name] = sid2_vk_lower_##name,
+#include "lower.def"
 };
 
 bool sid2_vk_lowers(sid2_op op) { return table[op] != NULL; }
@@ -180,7 +176,7 @@ static cut plan_cut(const sid2_vk_lowering *lowering, const sid2_op_info *info, 
 bool sid2_vk_lower_call(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
     if (!table[call->op])
-        return sid2_vk_refuse(lowering, "operator %s is not there yet", sid2_op_name(call->op)), false;
+        return sid2_vk_refuse(lowering, "operator %s is not there", sid2_op_name(call->op)), false;
     const sid2_op_info info = sid2_op_describe(call->op);
     sid2_vk_call all = *call;
     cut c = plan_cut(lowering, &info, &all);
