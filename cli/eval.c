@@ -96,17 +96,18 @@ static bool work(job *j, sid2_error *err)
         sid2_eval_point *sum = &j->points[level];
         for (int first = 0; first < j->count && ok; first += CHUNK) {
             int count = j->count - first < CHUNK ? j->count - first : CHUNK;
-            sid2_eval_point point = {0};
             ok = interrupted()
                      ? sid2_fail(err, SID2_ERR_CANCELLED, "stopped")
                      : sid2_evaluator_run(j->evaluator, j->pixels + (size_t)first * bytes, j->labels + first,
-                                          count, (level + 0.5) / j->levels, (uint64_t)first, &point, err);
+                                          count, (level + 0.5) / j->levels, (uint64_t)first, err);
+            if (!ok) break;
+            const sid2_eval_point *point = sid2_evaluator_point(j->evaluator);
             double share = (double)count / j->count;
-            sum->logsnr = point.logsnr;
-            sum->x_mse += share * point.x_mse;
-            sum->eps_mse += share * point.eps_mse;
-            sum->v_mse += share * point.v_mse;
-            sum->weighted += share * point.weighted;
+            sum->logsnr = point->logsnr;
+            sum->x_mse += share * point->x_mse;
+            sum->eps_mse += share * point->eps_mse;
+            sum->v_mse += share * point->v_mse;
+            sum->weighted += share * point->weighted;
             progress_show(&j->bar, (level + (double)(first + count) / j->count) / j->levels, "level %d of %d",
                           level + 1, j->levels);
         }

@@ -29,7 +29,7 @@ static sid2_config *choose_config(const char *preset, const char *out, const ass
 static void print_plan(const sid2_run_plan *plan)
 {
     char a[32], b[32], c[32], d[32];
-    const sid2_memory_report *m = &plan->memory;
+    const sid2_memory_report *m = plan->memory;
     if (plan->checkpoint)
         fprintf(stderr, "%s %s\n", plan->resumes ? "resuming" : "starting from the weights of",
                 plan->checkpoint);

@@ -96,8 +96,7 @@ static bool bench_run(bench *b, int64_t steps, sid2_error *err)
         return true;
     }
     for (int64_t i = 0; i < steps; i++) {
-        sid2_train_stats stats;
-        if (b->trainer ? !sid2_trainer_step(b->trainer, b->pixels, b->labels, &stats, err)
+        if (b->trainer ? !sid2_trainer_step(b->trainer, b->pixels, b->labels, err)
                        : !sid2_program_run(b->program, err))
             return false;
     }

@@ -27,10 +27,9 @@ static bool train(sid2_trainer *trainer, sid2_error *err)
 {
     for (uint64_t step = 0; step < STEPS; step++) {
         int32_t labels[BATCH];
-        sid2_train_stats stats;
-        if (!draw_batch(step, labels, err) || !sid2_trainer_step(trainer, pixels, labels, &stats, err))
-            return false;
-        if (stats.step % 5 == 0) printf("step %2d, loss %.4f\n", (int)stats.step, stats.loss);
+        if (!draw_batch(step, labels, err) || !sid2_trainer_step(trainer, pixels, labels, err)) return false;
+        const sid2_train_stats *stats = sid2_trainer_stats(trainer);
+        if (stats->step % 5 == 0) printf("step %2d, loss %.4f\n", (int)stats->step, stats->loss);
     }
     return true;
 }

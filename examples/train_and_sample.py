@@ -42,7 +42,8 @@ def load(path):
         ("synth_render", c.c_bool, c.c_uint64, c.c_uint64, c.c_int32, handle, err),
         ("trainer_create", handle, handle, handle, c.c_size_t, err),
         ("trainer_destroy", None, handle),
-        ("trainer_step", c.c_bool, handle, handle, handle, c.POINTER(TrainStats), err),
+        ("trainer_step", c.c_bool, handle, handle, handle, err),
+        ("trainer_stats", c.POINTER(TrainStats), handle),
         ("sampler_create", handle, handle, handle, c.c_size_t, err),
         ("sampler_destroy", None, handle),
         ("sampler_load_trainer", c.c_bool, handle, handle, err),
@@ -78,12 +79,13 @@ def main():
 
     trainer = must(sid2.sid2_trainer_create(device, config, 0, error))
     picture = SIZE * SIZE * 3
-    pixels, labels, stats = (c.c_uint8 * (BATCH * picture))(), (c.c_int32 * BATCH)(), TrainStats()
+    pixels, labels = (c.c_uint8 * (BATCH * picture))(), (c.c_int32 * BATCH)()
     for step in range(STEPS):
         for i in range(BATCH):
             labels[i] = sid2.sid2_synth_label(BATCH * step + i)
             must(sid2.sid2_synth_render(1, BATCH * step + i, SIZE, c.addressof(pixels) + i * picture, error))
-        must(sid2.sid2_trainer_step(trainer, pixels, labels, stats, error))
+        must(sid2.sid2_trainer_step(trainer, pixels, labels, error))
+        stats = sid2.sid2_trainer_stats(trainer).contents
         if stats.step % 5 == 0:
             print(f"step {stats.step}, loss {stats.loss:.4f}")
 

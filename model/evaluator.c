@@ -10,6 +10,7 @@
 
 struct sid2_evaluator {
     sid2_inference on;
+    sid2_eval_point point;
 };
 
 sid2_evaluator *sid2_evaluator_create(sid2_device *device, const sid2_config *config, size_t memory,
@@ -102,7 +103,7 @@ static bool add_errors(sid2_inference *n, const job *j, int first, double *sum, 
 }
 
 bool sid2_evaluator_run(sid2_evaluator *e, const uint8_t *pixels, const int32_t *labels, int count, double t,
-                        uint64_t first_sample, sid2_eval_point *point, sid2_error *err)
+                        uint64_t first_sample, sid2_error *err)
 {
     sid2_inference *n = &e->on;
     if (!sid2_inference_is_loaded(n, err)) return false;
@@ -118,10 +119,12 @@ bool sid2_evaluator_run(sid2_evaluator *e, const uint8_t *pixels, const int32_t 
     job_destroy(&j);
     if (!ok) return false;
     double mse = sum / count;
-    *point = (sid2_eval_point){.logsnr = logsnr,
-                               .x_mse = mse,
-                               .eps_mse = exp(logsnr) * mse,
-                               .v_mse = (1 + exp(logsnr)) * mse,
-                               .weighted = sid2_loss_weight(&n->schedule, t) * mse};
+    e->point = (sid2_eval_point){.logsnr = logsnr,
+                                 .x_mse = mse,
+                                 .eps_mse = exp(logsnr) * mse,
+                                 .v_mse = (1 + exp(logsnr)) * mse,
+                                 .weighted = sid2_loss_weight(&n->schedule, t) * mse};
     return true;
 }
+
+const sid2_eval_point *sid2_evaluator_point(const sid2_evaluator *e) { return &e->point; }

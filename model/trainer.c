@@ -98,7 +98,7 @@ static bool build(sid2_trainer *t, sid2_device *device, size_t memory, sid2_erro
         if (least && info->memory && !sid2_training_fits(&need, info->memory, NULL))
             return sid2_training_fits(&need, memory, err); /* not even to be compiled */
         if (!compile(t, err)) return false;
-        need = sid2_trainer_memory(t);
+        need = *sid2_trainer_memory(t);
         if (sid2_training_fits(&need, memory, least ? err : NULL)) return true;
         if (least) return false;
         dismantle(t);
@@ -178,7 +178,7 @@ void sid2_trainer_set_steps(sid2_trainer *t, uint64_t steps, uint64_t images)
 uint64_t sid2_trainer_steps(const sid2_trainer *t) { return t->steps; }
 uint64_t sid2_trainer_images(const sid2_trainer *t) { return t->images; }
 
-sid2_memory_report sid2_trainer_memory(const sid2_trainer *t)
+const sid2_memory_report *sid2_trainer_memory(sid2_trainer *t)
 {
     sid2_memory_report report = {.state = sid2_buffers_bytes(&t->buffers),
                                  .arena = t->training.arena,
@@ -190,7 +190,8 @@ sid2_memory_report sid2_trainer_memory(const sid2_trainer *t)
         report.workspace += sid2_program_workspace(t->programs[i]);
     for (int i = 0; i < t->recipe.state_count; i++)
         if (t->states[i].update) report.workspace += sid2_program_workspace(t->states[i].update);
-    return report;
+    t->memory = report;
+    return &t->memory;
 }
 
 sid2_program *sid2_trainer_program(sid2_trainer *t, const sid2_graph **graph)
@@ -255,8 +256,7 @@ static bool fail_step(const sid2_trainer *t, const sid2_state *state, sid2_error
                      t->steps + 1, what);
 }
 
-bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *labels, sid2_train_stats *stats,
-                       sid2_error *err)
+bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *labels, sid2_error *err)
 {
     if (t->broken)
         return sid2_fail(err, SID2_ERR_USAGE,
@@ -278,13 +278,14 @@ bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *la
     t->broken = false;
     t->steps++;
     t->images += (uint64_t)batch;
-    if (stats)
-        *stats = (sid2_train_stats){.step = t->steps,
-                                    .images = t->images,
-                                    .loss = loss / batch,
-                                    .grad_norm = norm,
-                                    .learning_rate = rate,
-                                    .sample_loss = t->loss,
-                                    .sample_logsnr = t->logsnr};
+    t->stats = (sid2_train_stats){.step = t->steps,
+                                  .images = t->images,
+                                  .loss = loss / batch,
+                                  .grad_norm = norm,
+                                  .learning_rate = rate,
+                                  .sample_loss = t->loss,
+                                  .sample_logsnr = t->logsnr};
     return true;
 }
+
+const sid2_train_stats *sid2_trainer_stats(const sid2_trainer *t) { return t->stats.step ? &t->stats : NULL; }

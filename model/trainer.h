@@ -20,6 +20,8 @@ struct sid2_trainer {
     uint64_t steps, images;                                     /* done */
     bool broken;          /* a step failed half-way: the weights cannot be trusted */
     float *loss, *logsnr; /* [train.batch], of the last step */
+    sid2_train_stats stats;
+    sid2_memory_report memory; /* as it was last asked for */
 };
 
 /* The program of one micro-batch and its graph, to be measured (sid2 bench). Both stay the trainer's. */

@@ -401,8 +401,8 @@ static void sample(sid2_run *r)
     sid2_error err = {0};
     char path[4096];
     sid2_config *config = sid2_config_clone(r->config);
-    sid2_memory_report m = sid2_trainer_memory(r->trainer);
-    size_t limit = r->options.memory, held = m.state + m.arena + m.workspace;
+    const sid2_memory_report *m = sid2_trainer_memory(r->trainer);
+    size_t limit = r->options.memory, held = m->state + m->arena + m->workspace;
     sid2_sampler *sampler = NULL;
     if (config) {
         config->sample_steps = config->train_sample_steps;
@@ -447,23 +447,23 @@ static bool train(sid2_run *r, sid2_error *err)
     r->aside = 0;
     begin_line(r);
     for (bool last = false; !last;) {
-        sid2_train_stats now;
         const sid2_batch *batch = sid2_loader_next(r->loader, err);
-        if (!batch || !sid2_trainer_step(r->trainer, batch->pixels, batch->labels, &now, err)) return false;
-        gather(r, &now);
-        tell(r, (sid2_run_event){.kind = SID2_RUN_STEP, .stats = &now});
+        if (!batch || !sid2_trainer_step(r->trainer, batch->pixels, batch->labels, err)) return false;
+        const sid2_train_stats *now = sid2_trainer_stats(r->trainer);
+        gather(r, now);
+        tell(r, (sid2_run_event){.kind = SID2_RUN_STEP, .stats = now});
         bool timed_out = limit > 0 && sid2_clock() - r->began > limit;
         last = is_complete(r) || timed_out || r->stop;
         /* A line ends with every checkpoint too: what goes on from there begins its next one there. */
-        bool keep = last || due(c->train_checkpoint_every, now.step);
-        if ((keep || due(c->train_log_every, now.step)) && !write_line(r, &now, err)) return false;
+        bool keep = last || due(c->train_checkpoint_every, now->step);
+        if ((keep || due(c->train_log_every, now->step)) && !write_line(r, now, err)) return false;
         double paused = sid2_clock();
         if (keep && !save(r, err)) return false;
         bool grid = c->train_sample_every && !r->stop;
-        if (grid && (last || due(c->train_sample_every, now.step))) sample(r);
+        if (grid && (last || due(c->train_sample_every, now->step))) sample(r);
         if (!last && r->stop) { /* while the grid was drawn */
             last = true;
-            if (!keep && (!write_line(r, &now, err) || !save(r, err))) return false;
+            if (!keep && (!write_line(r, now, err) || !save(r, err))) return false;
         }
         r->aside += sid2_clock() - paused;
     }

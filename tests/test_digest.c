@@ -57,11 +57,10 @@ static void train(sid2_trainer *t, int bytes, int steps)
 {
     static uint8_t pixels[BATCH * 4 * BYTES];
     int32_t labels[BATCH];
-    sid2_train_stats stats;
     for (int i = 0; i < steps; i++) {
         make_images(pixels, labels, BATCH, bytes, CLASSES, sid2_trainer_images(t));
         labels[i] = -1;
-        must(sid2_trainer_step(t, pixels, labels, &stats, &err));
+        must(sid2_trainer_step(t, pixels, labels, &err));
     }
 }
 

@@ -62,10 +62,10 @@ static outcome work(void)
     uint8_t pixels[BATCH * BYTES];
     int32_t labels[BATCH];
     make_images(pixels, labels, BATCH, BYTES, CLASSES, 0);
-    must(sid2_trainer_step(trainer, pixels, labels, NULL, &err));
+    must(sid2_trainer_step(trainer, pixels, labels, &err));
     must(sid2_trainer_save(trainer, in_folder("checkpoint"), &err));
     must(sid2_trainer_resume(trainer, in_folder("checkpoint"), &err));
-    must(sid2_trainer_step(trainer, pixels, labels, NULL, &err));
+    must(sid2_trainer_step(trainer, pixels, labels, &err));
     must(sid2_trainer_save(trainer, in_folder("checkpoint"), &err));
     sid2_trainer_destroy(trainer);
     must(sid2_checkpoint_digest(in_folder("checkpoint"), o.digest, &err));

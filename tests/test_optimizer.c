@@ -94,8 +94,8 @@ static void averages_are_rows(void **state)
     must(one && two);
     for (int i = 0; i < 3; i++) {
         make_images(pixels, labels, BATCH, BYTES, 3, (uint64_t)i * BATCH);
-        must(sid2_trainer_step(one, pixels, labels, NULL, &err));
-        must(sid2_trainer_step(two, pixels, labels, NULL, &err));
+        must(sid2_trainer_step(one, pixels, labels, &err));
+        must(sid2_trainer_step(two, pixels, labels, &err));
     }
     float *a = download(&one->buffers, "ema"), *b = download(&two->buffers, "ema"),
           *weights = download(&two->buffers, "weights"), *newest = download(&two->buffers, "newest");

@@ -149,9 +149,8 @@ static sid2_evaluator *make_evaluator(size_t memory, const char *const settings[
     sid2_config *config = tiny_config(settings);
     sid2_evaluator *e = sid2_evaluator_create(device, config, memory, &err);
     must(e);
-    sid2_eval_point p;
     uint8_t pixel[BYTES] = {0};
-    assert_false(sid2_evaluator_run(e, pixel, NULL, 1, 0.5, 0, &p, &err));
+    assert_false(sid2_evaluator_run(e, pixel, NULL, 1, 0.5, 0, &err));
     assert_non_null(strstr(err.message, "no weights"));
     must(sid2_evaluator_load_trainer(e, trained, &err));
     sid2_config_destroy(config);
@@ -169,16 +168,20 @@ static void evaluation_is_consistent(void **state)
     make_images(pixels, labels, 7, BYTES, CLASSES, 50);
     labels[3] = -1;
     sid2_eval_point p, q, early, late;
-    must(sid2_evaluator_run(a, pixels, labels, 7, 0.4, 1000, &p, &err));
-    must(sid2_evaluator_run(b, pixels, labels, 7, 0.4, 1000, &q, &err));
+    must(sid2_evaluator_run(a, pixels, labels, 7, 0.4, 1000, &err));
+    p = *sid2_evaluator_point(a);
+    must(sid2_evaluator_run(b, pixels, labels, 7, 0.4, 1000, &err));
+    q = *sid2_evaluator_point(b);
     assert_true(fabs(p.x_mse / q.x_mse - 1) < 1e-5);
     assert_true(fabs(p.eps_mse / (exp(p.logsnr) * p.x_mse) - 1) < 1e-12);
     assert_true(fabs(p.v_mse / (p.x_mse + p.eps_mse) - 1) < 1e-12);
     assert_true(p.weighted > 0);
-    must(sid2_evaluator_run(a, pixels, labels, 7, 0.1, 1000, &early, &err));
-    must(sid2_evaluator_run(a, pixels, labels, 7, 0.9, 1000, &late, &err));
+    must(sid2_evaluator_run(a, pixels, labels, 7, 0.1, 1000, &err));
+    early = *sid2_evaluator_point(a);
+    must(sid2_evaluator_run(a, pixels, labels, 7, 0.9, 1000, &err));
+    late = *sid2_evaluator_point(a);
     assert_true(early.x_mse < late.x_mse && early.logsnr > late.logsnr);
-    assert_false(sid2_evaluator_run(a, pixels, labels, 0, 0.5, 0, &p, &err));
+    assert_false(sid2_evaluator_run(a, pixels, labels, 0, 0.5, 0, &err));
     sid2_evaluator_destroy(a);
     sid2_evaluator_destroy(b);
 }
@@ -192,8 +195,8 @@ static void a_model_without_classes(void **state)
     uint8_t pixels[8 * BYTES];
     int32_t labels[8];
     make_images(pixels, labels, 8, BYTES, CLASSES, 0);
-    must(sid2_trainer_step(t, pixels, NULL, NULL, &err));
-    must(sid2_trainer_step(t, pixels, labels, NULL, &err)); /* labels of nothing */
+    must(sid2_trainer_step(t, pixels, NULL, &err));
+    must(sid2_trainer_step(t, pixels, labels, &err)); /* labels of nothing */
     sid2_sampler *s = sid2_sampler_create(device, config, 0, &err);
     must(s);
     must(sid2_sampler_load_trainer(s, t, &err));
@@ -311,7 +314,7 @@ static int open_cpu(void **state)
     int32_t labels[8];
     for (int i = 0; i < 60; i++) {
         make_images(pixels, labels, 8, BYTES, CLASSES, sid2_trainer_images(trained));
-        must(sid2_trainer_step(trained, pixels, labels, NULL, &err));
+        must(sid2_trainer_step(trained, pixels, labels, &err));
     }
     sid2_config_destroy(config);
     return 0;

@@ -28,7 +28,7 @@ typedef struct sid2_run_plan {
     int64_t images; /* to train on */
     int classes;    /* of the data */
     const char *device;
-    sid2_memory_report memory;
+    const sid2_memory_report *memory;
     int64_t batch; /* images a step */
 } sid2_run_plan;
 

@@ -52,11 +52,13 @@ SID2_API bool sid2_evaluator_load_trainer(sid2_evaluator *evaluator, sid2_traine
 typedef struct sid2_eval_point {
     double logsnr, x_mse, eps_mse, v_mse, weighted;
 } sid2_eval_point;
-/* Of the loaded weights on given images, at the noise level of time t; label -1: none. `first_sample` keys the
- * noise. */
+/* Of the loaded weights on `count` images, at the noise level of time t in [0,1]; pixels, labels as of
+ * sid2_trainer_step. `first_sample` keys the noise. USAGE: nothing is loaded, or no images; DEVICE: an error that is not
+ * finite, with its image. */
 SID2_API bool sid2_evaluator_run(sid2_evaluator *evaluator, const uint8_t *pixels, const int32_t *labels,
-                                 int count, double t, uint64_t first_sample, sid2_eval_point *point,
-                                 sid2_error *err);
+                                 int count, double t, uint64_t first_sample, sid2_error *err);
+/* What the last call found. Valid until the next. */
+SID2_API const sid2_eval_point *sid2_evaluator_point(const sid2_evaluator *evaluator);
 
 #ifdef __cplusplus
 }

@@ -10,28 +10,42 @@ extern "C" {
 
 typedef struct sid2_trainer sid2_trainer;
 
+/* What a step came to. */
 typedef struct sid2_train_stats {
     uint64_t step;    /* completed steps */
     uint64_t images;  /* images seen */
     double loss;      /* mean over the global batch, of this step */
     double grad_norm; /* before clipping */
     double learning_rate;
-    const float *sample_loss; /* per image of the batch, and its logSNR; valid until the next step */
-    const float *sample_logsnr;
+    const float *sample_loss;   /* [train.batch], of each image; valid until the next step, */
+    const float *sample_logsnr; /* as is the noise level at which it was taken */
 } sid2_train_stats;
 
-/* Builds the step for `device`. memory: limit in bytes on everything the trainer holds there (0: none); the
+/* Bytes on the device, as planned and held. */
+typedef struct sid2_memory_report {
+    size_t state, arena, workspace; /* weights and all that belongs to them; activations; the device's own */
+    int microbatch;                 /* images at a time */
+    int recomputed_segments, segments; /* blocks that are computed twice, of how many */
+} sid2_memory_report;
+
+/* Builds the step for `device`, which must outlive it; `config` is copied. memory: limit in bytes on everything the trainer holds there (0: none); the
  * micro-batch shrinks and blocks are recomputed until the plan fits, or the error says what would. Fresh
- * weights from train.seed. */
+ * weights from train.seed. USAGE: the configuration contradicts itself; MEMORY; UNSUPPORTED: the device lacks an
+ * operator in train.precision; DEVICE. */
 SID2_API sid2_trainer *sid2_trainer_create(sid2_device *device, const sid2_config *config, size_t memory,
                                            sid2_error *err);
 SID2_API void sid2_trainer_destroy(sid2_trainer *trainer);
-/* One optimizer step on train.batch images in the data order's sequence; label -1 means none. A model without
- * classes looks at no label. */
+/* One optimizer step on train.batch images, the next in the data order's sequence. pixels: [train.batch, image_size,
+ * image_size, image_channels]; labels: [train.batch], -1 for none; NULL: all -1. A model without classes looks at none. USAGE:
+ * a label outside the classes. DEVICE: a loss or gradient that is not finite, named; no weight, moment or average has
+ * changed then, and the trainer wants a resume. */
 SID2_API bool sid2_trainer_step(sid2_trainer *trainer, const uint8_t *pixels, const int32_t *labels,
-                                sid2_train_stats *stats, sid2_error *err);
-/* Writes / restores everything (weights, Adam, EMA, step): resuming is bit-identical. `directory` appears
- * whole or not at all. */
+                                sid2_error *err);
+/* Of the last step; NULL before the first. Valid until the next. */
+SID2_API const sid2_train_stats *sid2_trainer_stats(const sid2_trainer *trainer);
+/* Writes / restores everything (weights, Adam, EMA, step): resuming is bit-identical, on as many threads. `directory`
+ * appears whole or not at all, and is read back. IO: the system refused; FORMAT: damaged, or another model's; USAGE: saving
+ * after a step that failed. */
 SID2_API bool sid2_trainer_save(sid2_trainer *trainer, const char *directory, sid2_error *err);
 SID2_API bool sid2_trainer_resume(sid2_trainer *trainer, const char *directory, sid2_error *err);
 /* Fresh optimizer state around the EMA weights of a checkpoint (fine-tuning, also from /4 to /2: embed and
@@ -39,11 +53,8 @@ SID2_API bool sid2_trainer_resume(sid2_trainer *trainer, const char *directory, 
 SID2_API bool sid2_trainer_warm_start(sid2_trainer *trainer, const char *directory, sid2_error *err);
 SID2_API uint64_t sid2_trainer_steps(const sid2_trainer *trainer);
 SID2_API uint64_t sid2_trainer_images(const sid2_trainer *trainer);
-typedef struct sid2_memory_report {
-    size_t state, arena, workspace;
-    int microbatch, recomputed_segments, segments;
-} sid2_memory_report;
-SID2_API sid2_memory_report sid2_trainer_memory(const sid2_trainer *trainer);
+/* What it holds on its device. Valid until the trainer is destroyed. */
+SID2_API const sid2_memory_report *sid2_trainer_memory(sid2_trainer *trainer);
 
 #ifdef __cplusplus
 }
