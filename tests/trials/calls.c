@@ -63,23 +63,51 @@ static const char *fault_text(const fault *f)
                 f->error == SHORT ? "half" : strerrorname_np(f->error));
 }
 
+static int count_errors(int row)
+{
+    int errors = 0;
+    while (errors < 6 && faults[row].error[errors]) errors++;
+    return errors;
+}
+
 /* One of those that `counted` has met. */
 static bool draw_fault(trials *t, const fault *counted, fault *f)
 {
-    *f = (fault){.number = -1};
     for (int attempt = 0; attempt < 100; attempt++) {
-        int row = (int)draw(t, FAULT_KINDS), errors = 0;
-        while (errors < 6 && faults[row].error[errors]) errors++;
-        int error = faults[row].error[draw(t, (uint64_t)errors)], count = counted->seen[faults[row].kind];
+        int row = (int)draw(t, FAULT_KINDS), count = counted->seen[faults[row].kind];
+        int error = faults[row].error[draw(t, (uint64_t)count_errors(row))];
         bool lasting = draw(t, 4) == 0 && error != EINTR;
         if (!count) continue;
-        f->kind = faults[row].kind;
-        f->number = (int)draw(t, (uint64_t)count);
-        f->error = error;
-        f->lasting = lasting;
+        *f = (fault){.kind = faults[row].kind,
+                     .number = (int)draw(t, (uint64_t)count),
+                     .error = error,
+                     .lasting = lasting};
         return true;
     }
     return false;
+}
+
+/* The one of number `place` among all that `counted` has met. */
+static bool find_fault(const fault *counted, int place, fault *f)
+{
+    for (int row = 0; row < FAULT_KINDS; row++) {
+        int errors = count_errors(row), count = 2 * errors * counted->seen[faults[row].kind];
+        if (place < count) {
+            *f = (fault){.kind = faults[row].kind,
+                         .number = place / 2 / errors,
+                         .error = faults[row].error[place / 2 % errors],
+                         .lasting = place % 2};
+            return true;
+        }
+        place -= count;
+    }
+    return false;
+}
+
+/* The next of `cases` that are drawn, or in the long form of all. */
+static bool next_fault(trials *t, const fault *counted, int cases, int done, fault *f)
+{
+    return t->all ? find_fault(counted, done, f) : done < cases && draw_fault(t, counted, f);
 }
 
 static void try_training(trials *t, source_kind from, bool resumes, int cases)
@@ -91,7 +119,7 @@ static void try_training(trials *t, source_kind from, bool resumes, int cases)
     run_faulty(t, &c, &counted, &o);
     int least = resumes ? FIRST : 0;
     count_case(t, judge_end(t, from, &o, least), "%s, nothing fails", command_text(&c));
-    for (int i = 0; i < cases && draw_fault(t, &counted, &f); i++) {
+    for (int i = 0; next_fault(t, &counted, cases, i, &f); i++) {
         begin_trial(t, from, resumes);
         c = train_command(t, run_folder(t), from, LAST, 2);
         run_faulty(t, &c, &f, &o);
@@ -117,7 +145,7 @@ static void try_jobs(trials *t, int cases)
         run_faulty(t, &jobs[i].command, &counted, &o);
         uint64_t want = hash_job(&jobs[i], &o);
         count_case(t, o.code ? last_complaint(&o) : NULL, "%s, nothing fails", jobs[i].name);
-        for (int k = 0; k < cases && draw_fault(t, &counted, &f); k++) {
+        for (int k = 0; next_fault(t, &counted, cases, k, &f); k++) {
             begin_trial(t, FROM_ZIP, true);
             list_jobs(t, jobs);
             run_faulty(t, &jobs[i].command, &f, &o);

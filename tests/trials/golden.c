@@ -81,7 +81,10 @@ void try_golden(trials *t)
         count_case(t, one && one == digest_of(t, program, threads) ? NULL : "other bits the second time",
                    "the fast device twice, this build, %d threads", threads);
     }
-    if (!t->builds) return;
+    if (!t->builds) {
+        if (!t->built) snprintf(t->note, sizeof t->note, "this build only");
+        return;
+    }
     for (size_t i = 0; i < sizeof builds / sizeof *builds; i++) {
         if (!(program = build(t, builds[i].name, builds[i].compiler, builds[i].options))) continue;
         for (int threads = 1; threads <= 8; threads *= 2)
@@ -90,4 +93,5 @@ void try_golden(trials *t)
         remove_all(text("%s/build-%s", t->work, builds[i].name));
     }
     t->builds = false; /* once is enough */
+    t->built = true;
 }

@@ -26,8 +26,8 @@ typedef struct trials {
     const char *source; /* of sid2 */
     char work[256];     /* everything lies here */
     uint64_t seed, random;
-    bool all;    /* the long form: enumerate rather than sample */
-    bool builds; /* make others to compare with */
+    bool all;           /* the long form: enumerate rather than sample */
+    bool builds, built; /* make others to compare with; they were made */
     bool keep;
 
     const char *kind; /* what is being tried */
