@@ -49,6 +49,7 @@ char *sid2_plain_line(char *text)
     return text;
 }
 
+#undef sid2_fail
 bool sid2_fail(sid2_error *err, sid2_code code, const char *format, ...)
 {
     if (err) {
@@ -72,7 +73,7 @@ bool sid2_take(void *own, size_t size, const void *given, const char *type, sid2
     if (known < sizeof known)
         return sid2_fail(err, SID2_ERR_USAGE, "%s: struct_size is %zu; begin with SID2_INIT(%s)", type, known,
                          type);
-    for (size_t i = size; i < known; i++)
+    for (size_t i = size; given && i < known; i++)
         if (((const char *)given)[i])
             return sid2_fail(err, SID2_ERR_UNSUPPORTED,
                              "%s: has a member that this sid2 (%s) does not know yet", type, SID2_VERSION);

@@ -8,6 +8,9 @@
  * Pointer functions write `return sid2_fail(err, ...), NULL`. */
 bool sid2_fail(sid2_error *err, sid2_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+#if defined(__clang_analyzer__) /* which does not look into base.c for what comes back */
+#define sid2_fail(...) (sid2_fail(__VA_ARGS__), false)
+#endif
 
 /* SID2_INIT with members: sid2_with(sid2_device_options, .threads = 2). */
 #define sid2_with(type, ...) ((type){.struct_size = sizeof(type), __VA_ARGS__})

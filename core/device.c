@@ -377,7 +377,7 @@ static bool find_arena(sid2_program *program, sid2_arena *given, sid2_error *err
     if (!program->arena) return false;
     return bytes <= program->arena->room ||
            sid2_fail(err, SID2_ERR_INTERNAL, "a program of %zu bytes does not fit into an arena of %zu",
-                     bytes, given->room);
+                     bytes, program->arena->room);
 }
 
 sid2_program *sid2_program_create(sid2_device *device, const sid2_graph *g, sid2_arena *arena,

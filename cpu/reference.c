@@ -43,9 +43,12 @@ static void run(sid2_cpu_call *call)
         free_space += count;
     }
     kernels[call->op](&r);
-    for (int i = 0; i < info.output_count; i++)
-        for (int64_t j = 0, count = r.out[i] ? sid2_shape_count(r.out_shape[i]) : 0; j < count; j++)
+    for (int i = 0; i < info.output_count; i++) {
+        if (!call->out[i].data) continue;
+        int64_t count = sid2_shape_count(call->out[i].shape);
+        for (int64_t j = 0; j < count; j++)
             sid2_element_set(call->out[i].dtype, call->out[i].data, j, r.out[i][j]);
+    }
 }
 
 const sid2_cpu_kernel sid2_cpu_reference[SID2_OP_COUNT] = {
