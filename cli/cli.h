@@ -83,5 +83,7 @@ const char *words_of(const char *key, char text[256]);
 bool is_preset(const char *name);
 /* For sid2_dataset_options.on_skip: names a picture that is left out. `user`: the progress bar in its way. */
 void print_skipped(void *user, const char *name, const char *reason);
+/* What the device could not do as well as it should, once it has worked. */
+void print_notice(sid2_device *device);
 
 #endif

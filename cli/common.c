@@ -66,3 +66,8 @@ void print_skipped(void *user, const char *name, const char *reason)
     progress_clear(user);
     fprintf(stderr, "left out: %s: %s\n", name, reason);
 }
+
+void print_notice(sid2_device *device)
+{
+    for (const char *line; (line = sid2_device_notice(device));) fprintf(stderr, "%s\n", line);
+}

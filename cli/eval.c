@@ -182,6 +182,7 @@ int command_eval(int argc, char **argv)
     sid2_error err = {0};
     interrupt_install();
     bool ok = prepare(&j, &err) && work(&j, &err);
+    if (ok) print_notice(j.device);
     if (ok && j.json)
         ok = print_json(&j, &err);
     else if (ok)

@@ -333,6 +333,7 @@ int command_sample(int argc, char **argv)
         fprintf(stderr, "%s on %s\n", j.directory, sid2_device_describe(j.device)->name);
         ok = work(&j, &err);
         progress_clear(&j.bar);
+        print_notice(j.device);
     }
     if (ok)
         print_result(&j, sid2_clock() - began);

@@ -388,6 +388,7 @@ static bool answer(bench *b, char *line, double baseline, sid2_error *err)
     if (sscanf(line, "run %lld", &steps) == 1) {
         double began = sid2_clock();
         if (!bench_run(b, steps, err)) return false;
+        print_notice(b->device);
         printf("%.6f\n", sid2_clock() - began);
     } else if (sscanf(line, "profile %lld", &steps) == 1) {
         return profile(b, steps, err);

@@ -65,13 +65,21 @@ static int match(const sid2_device_info *info, const char *id)
     return 0;
 }
 
+static bool has_devices(const sid2_backend *backend)
+{
+    sid2_device_info info;
+    for (int i = 0; i < backend->count(); i++)
+        if (backend->describe(i, NULL, &info)) return true;
+    return false;
+}
+
 /* Of "cuda:0", where the CUDA backend has no device: why. */
 static bool explain(const sid2_backend *const *backends, int count, const char *id, char why[200])
 {
     for (int b = 0; b < count; b++) {
         const sid2_backend *backend = backends[b];
         if (backend->missing && sid2_text_begins(id, backend->name, strlen(backend->name)))
-            return backend->count() == 0 && backend->missing(0, why);
+            return !has_devices(backend) && backend->missing(0, why);
     }
     return false;
 }
@@ -140,6 +148,11 @@ bool sid2_device_supports(const sid2_device *device, sid2_op op, sid2_dtype comp
 
 size_t sid2_device_alignment(const sid2_device *device) { return device->backend->alignment(device->self); }
 size_t sid2_device_used(const sid2_device *device) { return device->used; }
+
+const char *sid2_device_notice(sid2_device *device)
+{
+    return device->backend->notice ? device->backend->notice(device->self) : NULL;
+}
 
 /* ---- Buffers ---- */
 

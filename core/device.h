@@ -37,6 +37,8 @@ typedef struct sid2_backend {
     /* What keeps it from having (more) devices or full speed, one line each: "CUDA: no driver (libcuda.so.1
      * not found)". False past the last. May be NULL. */
     bool (*missing)(int line, char text[200]);
+    /* What it could not do as well as it should, once: sid2_device_notice. May be NULL. */
+    const char *(*notice)(void *self);
     /* Block sizes of products to choose from for device `index`: name `i`, best guess first, NULL past the
      * last; and the choice for all programs to come. Both may be NULL. */
     const char *(*blocks)(int index, int i);

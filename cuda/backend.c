@@ -109,6 +109,32 @@ static int capability_of(int index)
     return 10 * major + minor;
 }
 
+bool sid2_cuda_has_code(const char *architectures, int capability)
+{
+    bool has = false;
+    for (const char *word = architectures; *word;) {
+        char *rest;
+        int number = (int)strtol(word, &rest, 10);
+        size_t length = strcspn(word, ",");
+        bool machine = true, ptx = true;
+        if (strncmp(rest, "-real", 5) == 0) ptx = false;
+        if (strncmp(rest, "-virtual", 8) == 0) machine = false;
+        if (rest == word) return true;    /* "all", "native": whoever chose that knows */
+        if (*rest == 'a' || *rest == 'f') /* features of one processor, of one generation */
+            has |=
+                *rest == 'a' ? number == capability : number / 10 == capability / 10 && number <= capability;
+        else
+            has |= number <= capability && (ptx || (machine && number / 10 == capability / 10));
+        word += length + (word[length] == ',');
+    }
+    return has;
+}
+
+static bool usable(int capability)
+{
+    return capability >= OLDEST && sid2_cuda_has_code(SID2_CUDA_CODE, capability);
+}
+
 /* "driver 13.0", from 13000. */
 static void print_version(char *text, size_t size, const char *what, int version)
 {
@@ -144,11 +170,16 @@ static bool cuda_missing(int line, char text[200])
         line--;
     }
     for (int i = 0; i < count; i++) {
-        if (capability_of(i) >= OLDEST) continue;
+        int capability = capability_of(i);
         struct cudaDeviceProp properties;
-        if (line-- || cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
-        snprintf(text, 200, "CUDA: %.80s has compute capability %d.%d, sid2 needs 8.0", properties.name,
-                 properties.major, properties.minor);
+        if (usable(capability) || line-- || cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
+        int used = snprintf(text, 200, "CUDA: %.80s has compute capability %d.%d, ", properties.name,
+                            properties.major, properties.minor);
+        if (capability < OLDEST)
+            snprintf(text + used, 200 - (size_t)used, "sid2 needs 8.0");
+        else
+            snprintf(text + used, 200 - (size_t)used,
+                     "this build has code for %.40s: SID2_CUDA_ARCHITECTURES", SID2_CUDA_CODE);
         return true;
     }
     sid2_cublaslt cublaslt;
@@ -189,7 +220,7 @@ static bool cuda_describe(int index, const sid2_device_options *options, sid2_de
 {
     struct cudaDeviceProp properties;
     int capability = capability_of(index);
-    if (capability < OLDEST || cudaGetDeviceProperties(&properties, index) != cudaSuccess)
+    if (!usable(capability) || cudaGetDeviceProperties(&properties, index) != cudaSuccess)
         return cudaGetLastError(), false;
     *info = (sid2_device_info){.memory = properties.totalGlobalMem,
                                .own_memory = true,
@@ -309,6 +340,14 @@ static size_t cuda_alignment(void *self)
     return SID2_CUDA_ALIGNMENT;
 }
 
+static const char *cuda_notice(void *self)
+{
+    sid2_cuda_device *d = self;
+    if (d->noticed != SID2_CUDA_NOTICED) return NULL;
+    d->noticed = SID2_CUDA_TOLD;
+    return d->notice;
+}
+
 static bool cuda_supports(void *self, sid2_op op, sid2_dtype compute)
 {
     return sid2_kernels_have(&((const sid2_cuda_device *)self)->kernels, op, compute);
@@ -319,6 +358,7 @@ const sid2_backend sid2_backend_cuda = {
     .count = cuda_count,
     .describe = cuda_describe,
     .missing = cuda_missing,
+    .notice = cuda_notice,
     .open = cuda_open,
     .close = cuda_close,
     .addresses = true,

@@ -6,6 +6,7 @@
  * graph stays true. */
 #include "runtime.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 typedef struct cuda_section {
@@ -135,6 +136,15 @@ bool sid2_cuda_run(void *self, void *handle, int section, sid2_error *err)
         s->not_captured = !capture(d, program, section, &why);
         if (s->not_captured && d->launch == SID2_CUDA_LAUNCH_GRAPH)
             return sid2_fail(err, why.code, "a step cannot be a CUDA graph: %s", why.message);
+        if (s->not_captured && d->noticed == SID2_CUDA_QUIET) {
+            snprintf(
+                d->notice, sizeof d->notice,
+                "cuda:%d: %d kernels are launched one by one, which is slower, for they cannot be a CUDA "
+                "graph: %.160s",
+                d->index, program->steps->section_end[section] - sid2_steps_first(program->steps, section),
+                why.message);
+            d->noticed = SID2_CUDA_NOTICED;
+        }
     }
     if (!s->graph) return enqueue(d, program, section, err);
     return sid2_cuda_check(cudaGraphLaunch(s->graph, d->compute), "a step", err);

@@ -33,7 +33,13 @@ typedef struct sid2_cuda_device {
     cudaStream_t compute;
     sid2_cuda_transfers *transfers;
     sid2_cuda_launch launch;
+    char notice[300]; /* about the first capture that was refused */
+    enum { SID2_CUDA_QUIET, SID2_CUDA_NOTICED, SID2_CUDA_TOLD } noticed;
 } sid2_cuda_device;
+
+/* Whether code for `architectures`, as CMake lists them with commas between ("80-real,90"), runs on a GPU: machine
+ * code on those of its generation that are not older, PTX on all that are not older. */
+bool sid2_cuda_has_code(const char *architectures, int capability);
 
 /* False, with one line in `err`, unless the status is success: "WHAT: an illegal memory access (CUDA 700)". */
 bool sid2_cuda_check(cudaError_t status, const char *what, sid2_error *err);

@@ -450,6 +450,8 @@ static bool train(sid2_run *r, sid2_error *err)
         const sid2_batch *batch = sid2_loader_next(r->loader, err);
         if (!batch || !sid2_trainer_step(r->trainer, batch->pixels, batch->labels, err)) return false;
         const sid2_train_stats *now = sid2_trainer_stats(r->trainer);
+        const char *notice = sid2_device_notice(r->device);
+        if (notice) tell_text(r, SID2_RUN_WARNING, notice);
         gather(r, now);
         tell(r, (sid2_run_event){.kind = SID2_RUN_STEP, .stats = now});
         bool timed_out = limit > 0 && sid2_clock() - r->began > limit;

@@ -4,6 +4,7 @@
 #include "nan_support.h"
 
 #include "../cuda/cuda_backend.h"
+#include "../cuda/runtime.h"
 #include "fake_cuda.h"
 #include "opcheck.h"
 #include "program_support.h"
@@ -90,6 +91,35 @@ static void what_is_missing_is_named(void **state)
     assert_non_null(strstr(err.message, "no device 'cuda:0'. CUDA: "));
     assert_null(sid2_backends_open(all, 2, "abacus", NULL, &err));
     assert_int_equal(err.code, SID2_ERR_USAGE);
+}
+
+static void devices_without_code_are_not_listed(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *code;
+        int with[4], without[4];
+    } cases[] = {{"80-real,90-real", {80, 86, 89, 90}, {75, 100, 103, 120}},
+                 {"80-real,90", {80, 89, 100, 120}, {75}},
+                 {"90", {90, 100, 120}, {80, 89}},
+                 {"90-virtual", {90, 120}, {89}},
+                 {"90a-real,100f-real", {90, 100, 103}, {80, 99, 120}},
+                 {"all-major", {80, 75, 120}, {0}}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int k = 0; k < 4; k++) {
+            if (cases[i].with[k]) assert_true(sid2_cuda_has_code(cases[i].code, cases[i].with[k]));
+            if (cases[i].without[k]) assert_false(sid2_cuda_has_code(cases[i].code, cases[i].without[k]));
+        }
+    fake.capability = 120; /* the build of this test: 80-real,90-real */
+    assert_non_null(strstr(missing_text(),
+                           "Fake GPU has compute capability 12.0, this build has code for "
+                           "80-real,90-real: SID2_CUDA_ARCHITECTURES\n"));
+    sid2_device *device = open_on("auto", (sid2_device_options){0});
+    assert_string_equal(sid2_device_describe(device)->id, "cpu");
+    sid2_device_close(device);
+    assert_null(sid2_backends_open(all, 2, "cuda:0", NULL, &err));
+    assert_int_equal(err.code, SID2_ERR_DEVICE);
+    assert_non_null(strstr(err.message, "no device 'cuda:0'. CUDA: Fake GPU has compute capability 12.0"));
 }
 
 static void memory_that_is_not_there_is_counted(void **state)
@@ -343,6 +373,7 @@ static void launches_agree(void **state)
         f = make_fixture(open_cuda());
         assert_true(sid2_program_workspace(f.program) > 0);
         run_all(&f, results);
+        assert_null(sid2_device_notice(f.device));
         assert_int_equal(fake.captures, cases[c % 4].captures);
         assert_int_equal(fake.graph_launches, cases[c % 4].graph_launches);
         for (int i = 0; i < RESULTS; i++)
@@ -362,6 +393,11 @@ static void what_cannot_be_captured_still_runs(void **state)
     run_all(&f, results);
     assert_int_equal(fake.graph_launches, 0);
     assert_int_equal(err.code, SID2_OK);
+    const char *notice = sid2_device_notice(f.device);
+    assert_non_null(notice);
+    assert_non_null(strstr(notice, "cuda:0: 5 kernels are launched one by one"));
+    assert_non_null(strstr(notice, "capturing a graph"));
+    assert_null(sid2_device_notice(f.device)); /* once */
     free_fixture(&f);
 
     setenv("SID2_CUDA_LAUNCH", "graph", 1);
@@ -512,6 +548,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(devices_describe_themselves),
         TEST(what_is_missing_is_named),
+        TEST(devices_without_code_are_not_listed),
         TEST(memory_that_is_not_there_is_counted),
         TEST(transfers_keep_their_order),
         TEST(products_agree_with_the_reference),

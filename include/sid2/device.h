@@ -56,6 +56,10 @@ SID2_API void sid2_device_close(sid2_device *device); /* NULL is fine */
 SID2_API const sid2_device_info *sid2_device_describe(const sid2_device *device);
 /* Bytes that are held on it now, by all that was made on it. */
 SID2_API size_t sid2_device_used(const sid2_device *device);
+/* What the device could not do as well as it should since this was last asked, in one line: "cuda:0: steps are
+ * launched kernel by kernel ...". Results are right all the same. NULL: nothing. Each is told once; valid until
+ * the device is asked again or closed. */
+SID2_API const char *sid2_device_notice(sid2_device *device);
 
 #ifdef __cplusplus
 }
