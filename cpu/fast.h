@@ -32,19 +32,19 @@
 #define FAST(name)               FAST_JOIN_(name, SID2_FAST_SUFFIX)
 
 /* The kernels, one an operator, and how much scratch each wants. */
-#define KERNEL(name, scratch) void FAST(name)(sid2_cpu_call * call);
+#define KERNEL(name, scratch) void FAST(name)(sid2_call * call);
 #include "fast.def"
-size_t FAST(group_norm_scratch)(const sid2_cpu_call *call); /* each: the operator and its gradient */
-size_t FAST(row_norm_scratch)(const sid2_cpu_call *call);
-size_t FAST(activation_scratch)(const sid2_cpu_call *call);
-size_t FAST(attention_scratch)(const sid2_cpu_call *call);
-size_t FAST(gemm_scratch)(const sid2_cpu_call *call); /* linear, conv2d and their gradients */
-size_t FAST(rope_scratch)(const sid2_cpu_call *call);
-size_t FAST(rope_owned)(const sid2_cpu_call *call); /* bytes of the rotary table */
-bool FAST(rope_prepare)(sid2_cpu_call *call, sid2_error *err);
-size_t FAST(sum_scratch)(const sid2_cpu_call *call); /* diffusion_loss */
-extern const sid2_cpu_kernel FAST(kernels)[SID2_OP_COUNT];
-extern const sid2_cpu_kernel FAST(ahead)[SID2_OP_COUNT]; /* tried before oneDNN; run == NULL elsewhere */
+size_t FAST(group_norm_scratch)(const sid2_call *call); /* each: the operator and its gradient */
+size_t FAST(row_norm_scratch)(const sid2_call *call);
+size_t FAST(activation_scratch)(const sid2_call *call);
+size_t FAST(attention_scratch)(const sid2_call *call);
+size_t FAST(gemm_scratch)(const sid2_call *call); /* linear, conv2d and their gradients */
+size_t FAST(rope_scratch)(const sid2_call *call);
+size_t FAST(rope_owned)(const sid2_call *call); /* bytes of the rotary table */
+bool FAST(rope_prepare)(sid2_call *call, sid2_error *err);
+size_t FAST(sum_scratch)(const sid2_call *call); /* diffusion_loss */
+extern const sid2_kernel FAST(kernels)[SID2_OP_COUNT];
+extern const sid2_kernel FAST(ahead)[SID2_OP_COUNT]; /* tried before oneDNN; run == NULL elsewhere */
 
 /* ---- Vectors ---- */
 #if defined(__AVX512F__)
@@ -310,7 +310,7 @@ INLINE void f32_to_f16(const float *from, uint16_t *to, int64_t n)
 }
 
 /* n elements of t from `at` on into `to`, as f32. */
-INLINE void fetch(const sid2_cpu_tensor *t, int64_t at, int64_t n, float *to)
+INLINE void fetch(const sid2_operand *t, int64_t at, int64_t n, float *to)
 {
     switch (t->dtype) {
     case SID2_BF16: bf16_to_f32((const uint16_t *)t->data + at, to, n); break;
@@ -320,7 +320,7 @@ INLINE void fetch(const sid2_cpu_tensor *t, int64_t at, int64_t n, float *to)
 }
 
 /* The reverse. `from` may be the tensor's own memory. */
-INLINE void store(const float *from, const sid2_cpu_tensor *t, int64_t at, int64_t n)
+INLINE void store(const float *from, const sid2_operand *t, int64_t at, int64_t n)
 {
     switch (t->dtype) {
     case SID2_BF16: f32_to_bf16(from, (uint16_t *)t->data + at, n); break;
@@ -334,7 +334,7 @@ INLINE void store(const float *from, const sid2_cpu_tensor *t, int64_t at, int64
 
 /* n elements of t as f32, readable (and then zero) up to the next whole vector. The caller's buffer must
  * hold that many. */
-INLINE const float *load(const sid2_cpu_tensor *t, int64_t at, int64_t n, float *buffer)
+INLINE const float *load(const sid2_operand *t, int64_t at, int64_t n, float *buffer)
 {
     if (t->dtype == SID2_F32 && n % VL == 0) return (const float *)t->data + at;
     fetch(t, at, n, buffer);
@@ -343,7 +343,7 @@ INLINE const float *load(const sid2_cpu_tensor *t, int64_t at, int64_t n, float 
 }
 
 /* Where to compute n elements that `store` will then put into t: its own memory or the buffer. */
-INLINE float *target(const sid2_cpu_tensor *t, int64_t at, int64_t n, float *buffer)
+INLINE float *target(const sid2_operand *t, int64_t at, int64_t n, float *buffer)
 {
     return t->dtype == SID2_F32 && n % VL == 0 ? (float *)t->data + at : buffer;
 }
@@ -360,15 +360,15 @@ INLINE int thread_index(void)
 
 INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 INLINE int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
-INLINE int64_t count(const sid2_cpu_tensor *t) { return sid2_shape_count(t->shape); }
-INLINE int64_t last(const sid2_cpu_tensor *t) { return t->shape.rank ? t->shape.dim[t->shape.rank - 1] : 1; }
-INLINE int64_t first(const sid2_cpu_tensor *t) { return t->shape.rank ? t->shape.dim[0] : 1; }
+INLINE int64_t count(const sid2_operand *t) { return sid2_shape_count(t->shape); }
+INLINE int64_t last(const sid2_operand *t) { return t->shape.rank ? t->shape.dim[t->shape.rank - 1] : 1; }
+INLINE int64_t first(const sid2_operand *t) { return t->shape.rank ? t->shape.dim[0] : 1; }
 
 /* Samples of an operator with FiLM: a vector alone is one row of one. */
-INLINE int64_t batch(const sid2_cpu_tensor *t) { return t->shape.rank > 1 ? t->shape.dim[0] : 1; }
+INLINE int64_t batch(const sid2_operand *t) { return t->shape.rank > 1 ? t->shape.dim[0] : 1; }
 
 /* Threads worth waking for so many elements. */
-INLINE int team(const sid2_cpu_call *call, int64_t elements)
+INLINE int team(const sid2_call *call, int64_t elements)
 {
     return elements < 8192 || call->threads < 1 ? 1 : call->threads;
 }
@@ -411,11 +411,10 @@ INLINE void span_fold(const span *s, float *sum)
 }
 
 /* A kernel over n elements from `at` on, all of one sample. */
-typedef void (*chunk_kernel)(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n);
+typedef void (*chunk_kernel)(const sid2_call *call, int64_t sample, int64_t at, int64_t n);
 
 /* Runs it for every chunk of every sample, over the threads. */
-static inline void for_chunks(const sid2_cpu_call *call, int64_t samples, int64_t elements,
-                              chunk_kernel kernel)
+static inline void for_chunks(const sid2_call *call, int64_t samples, int64_t elements, chunk_kernel kernel)
 {
     int64_t chunks = divide_up(elements, CHUNK);
     int threads = team(call, samples * elements);

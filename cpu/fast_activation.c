@@ -5,10 +5,10 @@
 
 enum { ARRAYS = 4 }; /* of a period each, a thread */
 
-static span span_for(const sid2_cpu_call *call)
+static span span_for(const sid2_call *call)
 {
     bool backward = call->op == SID2_OP_activation_grad;
-    const sid2_cpu_tensor *x = &call->in[backward];
+    const sid2_operand *x = &call->in[backward];
     int64_t elements = count(x), samples = batch(x), channels = last(x);
     return span_of(samples, elements / max64(1, samples * channels), channels);
 }
@@ -19,7 +19,7 @@ INLINE void plain_chunk(sid2_act act, const float *x, float *y, int64_t n)
     for (int64_t i = 0; i < n; i += VL) vstore(y + i, vf_activate(act, vload(x + i)));
 }
 
-static void plain(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+static void plain(const sid2_call *call, int64_t sample, int64_t at, int64_t n)
 {
     (void)sample;
     chunk in, result;
@@ -35,7 +35,7 @@ INLINE void plain_grad_chunk(sid2_act act, const float *x, const float *dy, floa
         vstore(dx + i, vload(dy + i) * vf_activation_slope(act, vload(x + i)));
 }
 
-static void plain_grad(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+static void plain_grad(const sid2_call *call, int64_t sample, int64_t at, int64_t n)
 {
     (void)sample;
     chunk x_buffer, dy_buffer, result;
@@ -46,7 +46,7 @@ static void plain_grad(const sid2_cpu_call *call, int64_t sample, int64_t at, in
 }
 
 /* ---- With FiLM ---- */
-size_t FAST(activation_scratch)(const sid2_cpu_call *call)
+size_t FAST(activation_scratch)(const sid2_call *call)
 {
     span s = span_for(call);
     int64_t partial = round_up(s.samples * s.parts * 2 * s.channels, 16);
@@ -54,7 +54,7 @@ size_t FAST(activation_scratch)(const sid2_cpu_call *call)
 }
 
 /* 1 + scale and shift of sample n, a period each. */
-static void coefficients(const span *s, const sid2_cpu_tensor *film, int64_t n, float *u, float *shift)
+static void coefficients(const span *s, const sid2_operand *film, int64_t n, float *u, float *shift)
 {
     memset(u, 0, (size_t)s->channels * sizeof(float));
     if (film->data) {
@@ -76,7 +76,7 @@ INLINE void forward_chunk(sid2_act act, const float *x, float *y, const float *u
     }
 }
 
-static void forward_part(const sid2_cpu_call *call, const span *s, int64_t n, int64_t part, const float *u,
+static void forward_part(const sid2_call *call, const span *s, int64_t n, int64_t part, const float *u,
                          const float *shift)
 {
     int64_t row = part * s->part_rows, rows = min64(s->part_rows, s->rows - row);
@@ -92,7 +92,7 @@ static void forward_part(const sid2_cpu_call *call, const span *s, int64_t n, in
     }
 }
 
-void FAST(activation)(sid2_cpu_call *call)
+void FAST(activation)(sid2_call *call)
 {
     if (!call->in[1].data) {
         for_chunks(call, 1, count(&call->in[0]), plain);
@@ -128,7 +128,7 @@ INLINE void backward_chunk(sid2_act act, const float *x, const float *dy, float 
     }
 }
 
-static void backward_part(const sid2_cpu_call *call, const span *s, int64_t n, int64_t part, const float *u,
+static void backward_part(const sid2_call *call, const span *s, int64_t n, int64_t part, const float *u,
                           float *product, float *sum, float *partial)
 {
     int64_t row = part * s->part_rows, rows = min64(s->part_rows, s->rows - row);
@@ -152,7 +152,7 @@ static void backward_part(const sid2_cpu_call *call, const span *s, int64_t n, i
     memcpy(partial + s->channels, sum, (size_t)s->channels * sizeof(float));
 }
 
-void FAST(activation_grad)(sid2_cpu_call *call)
+void FAST(activation_grad)(sid2_call *call)
 {
     if (!call->in[2].data && !call->out[1].data) {
         for_chunks(call, 1, count(&call->in[0]), plain_grad);
@@ -161,7 +161,7 @@ void FAST(activation_grad)(sid2_cpu_call *call)
     span s = span_for(call);
     int64_t row = 2 * s.channels;
     float *partials = call->scratch, *works = partials + round_up(s.samples * s.parts * row, 16);
-    const sid2_cpu_tensor *film = &call->in[2], *dfilm = &call->out[1];
+    const sid2_operand *film = &call->in[2], *dfilm = &call->out[1];
     int threads = team(call, count(&call->in[0]));
 #pragma omp parallel num_threads(threads)
     {

@@ -16,15 +16,15 @@
 enum { BLOCK = 64 };
 
 typedef struct heads {
-    const sid2_cpu_tensor *qk, *qkv;
+    const sid2_operand *qk, *qkv;
     int64_t samples, tokens, channels, heads;
     int64_t width, padded; /* of a head; padded to whole vectors */
     float scale;
 } heads;
 
-static heads heads_of(const sid2_cpu_call *call)
+static heads heads_of(const sid2_call *call)
 {
-    const sid2_cpu_tensor *in = &call->in[call->op == SID2_OP_attention ? 0 : 1];
+    const sid2_operand *in = &call->in[call->op == SID2_OP_attention ? 0 : 1];
     heads h = {.qk = &in[0], .qkv = &in[1], .heads = max64(1, call->attr->heads)};
     h.samples = first(h.qk);
     h.channels = last(h.qk) / 2;
@@ -36,7 +36,7 @@ static heads heads_of(const sid2_cpu_call *call)
 }
 
 /* Copies rows x width, `pitch` apart in the tensor, into dense padded rows, times `scale`. */
-static void gather(const sid2_cpu_tensor *t, int64_t at, int64_t pitch, int64_t rows, const heads *h,
+static void gather(const sid2_operand *t, int64_t at, int64_t pitch, int64_t rows, const heads *h,
                    float scale, float *to)
 {
     for (int64_t r = 0; r < rows; r++, to += h->padded) {
@@ -110,8 +110,7 @@ static void softmax_step(float *s, int64_t keys, float *maximum, float *sum, flo
     }
 }
 
-static void attend(const sid2_cpu_call *call, const heads *h, int64_t n, int64_t head, int64_t block,
-                   float *work)
+static void attend(const sid2_call *call, const heads *h, int64_t n, int64_t head, int64_t block, float *work)
 {
     int64_t query = block * BLOCK, queries = min64(BLOCK, h->tokens - query), size = BLOCK * h->padded;
     float *transposed = work, *k = transposed + size, *v = k + size, *y = v + size, *s = y + size,
@@ -155,7 +154,7 @@ static void attend(const sid2_cpu_call *call, const heads *h, int64_t n, int64_t
     }
 }
 
-void FAST(attention)(sid2_cpu_call *call)
+void FAST(attention)(sid2_call *call)
 {
     heads h = heads_of(call);
     int64_t blocks = divide_up(h.tokens, BLOCK);
@@ -173,7 +172,7 @@ void FAST(attention)(sid2_cpu_call *call)
 /* ---- Backward ---- */
 typedef struct backward {
     heads h;
-    const sid2_cpu_tensor *dy, *y, *lse, *dqk, *dv;
+    const sid2_operand *dy, *y, *lse, *dqk, *dv;
 } backward;
 
 static int64_t backward_floats(const heads *h)
@@ -298,7 +297,7 @@ static void attend_grad(const backward *g, int64_t n, int64_t head, int64_t quer
         }
 }
 
-void FAST(attention_grad)(sid2_cpu_call *call)
+void FAST(attention_grad)(sid2_call *call)
 {
     backward g = {.h = heads_of(call),
                   .dy = &call->in[0],
@@ -335,7 +334,7 @@ void FAST(attention_grad)(sid2_cpu_call *call)
     }
 }
 
-size_t FAST(attention_scratch)(const sid2_cpu_call *call)
+size_t FAST(attention_scratch)(const sid2_call *call)
 {
     heads h = heads_of(call);
     int64_t floats = call->op == SID2_OP_attention ? forward_floats(&h) : backward_floats(&h);

@@ -1,19 +1,19 @@
 /* Elementwise operators: one pass over memory each, chunk by chunk. */
 #include "fast.h"
 
-static void for_flat(const sid2_cpu_call *call, chunk_kernel kernel)
+static void for_flat(const sid2_call *call, chunk_kernel kernel)
 {
     for_chunks(call, 1, count(&call->in[0]), kernel);
 }
 
-static void for_samples(const sid2_cpu_call *call, chunk_kernel kernel)
+static void for_samples(const sid2_call *call, chunk_kernel kernel)
 {
     int64_t samples = first(&call->in[0]);
     for_chunks(call, samples, count(&call->in[0]) / max64(1, samples), kernel);
 }
 
 /* ---- Sums and casts ---- */
-static void add_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+static void add_chunk(const sid2_call *call, int64_t sample, int64_t at, int64_t n)
 {
     (void)sample;
     chunk buffer[3];
@@ -23,7 +23,7 @@ static void add_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int
     store(y, &call->out[0], at, n);
 }
 
-static void scale_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+static void scale_chunk(const sid2_call *call, int64_t sample, int64_t at, int64_t n)
 {
     (void)sample;
     chunk buffer[2];
@@ -33,19 +33,19 @@ static void scale_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, i
     store(y, &call->out[0], at, n);
 }
 
-static void cast_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+static void cast_chunk(const sid2_call *call, int64_t sample, int64_t at, int64_t n)
 {
     (void)sample;
     chunk buffer;
     store(load(&call->in[0], at, n, buffer.at), &call->out[0], at, n);
 }
 
-void FAST(add)(sid2_cpu_call *call) { for_flat(call, add_chunk); }
-void FAST(scale)(sid2_cpu_call *call) { for_flat(call, scale_chunk); }
-void FAST(cast)(sid2_cpu_call *call) { for_flat(call, cast_chunk); }
+void FAST(add)(sid2_call *call) { for_flat(call, add_chunk); }
+void FAST(scale)(sid2_call *call) { for_flat(call, scale_chunk); }
+void FAST(cast)(sid2_call *call) { for_flat(call, cast_chunk); }
 
 /* ---- Bytes and floats ---- */
-static void image_to_float_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+static void image_to_float_chunk(const sid2_call *call, int64_t sample, int64_t at, int64_t n)
 {
     (void)sample;
     const uint8_t *x = (const uint8_t *)call->in[0].data + at;
@@ -56,7 +56,7 @@ static void image_to_float_chunk(const sid2_cpu_call *call, int64_t sample, int6
     store(y, &call->out[0], at, n);
 }
 
-static void float_to_image_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+static void float_to_image_chunk(const sid2_call *call, int64_t sample, int64_t at, int64_t n)
 {
     (void)sample;
     chunk buffer;
@@ -65,11 +65,11 @@ static void float_to_image_chunk(const sid2_cpu_call *call, int64_t sample, int6
     for (int64_t i = 0; i < n; i++) y[i] = (uint8_t)f64_to_pixel((double)x[i]);
 }
 
-void FAST(image_to_float)(sid2_cpu_call *call) { for_flat(call, image_to_float_chunk); }
-void FAST(float_to_image)(sid2_cpu_call *call) { for_flat(call, float_to_image_chunk); }
+void FAST(image_to_float)(sid2_call *call) { for_flat(call, image_to_float_chunk); }
+void FAST(float_to_image)(sid2_call *call) { for_flat(call, float_to_image_chunk); }
 
 /* ---- Diffusion ---- */
-static void diffuse_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+static void diffuse_chunk(const sid2_call *call, int64_t sample, int64_t at, int64_t n)
 {
     chunk buffer[3];
     const float *x = load(&call->in[0], at, n, buffer[0].at), *eps = load(&call->in[1], at, n, buffer[1].at);
@@ -80,10 +80,10 @@ static void diffuse_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at,
     store(z, &call->out[0], at, n);
 }
 
-static void sampler_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+static void sampler_chunk(const sid2_call *call, int64_t sample, int64_t at, int64_t n)
 {
     (void)sample;
-    const sid2_cpu_tensor *in = call->in, *out = call->out;
+    const sid2_operand *in = call->in, *out = call->out;
     const float *coef = in[5].data;
     chunk buffer[7];
     const float *z = load(&in[0], at, n, buffer[0].at), *v = load(&in[1], at, n, buffer[1].at);
@@ -106,9 +106,9 @@ static void sampler_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at,
     store(x_hat, &out[1], at, n);
 }
 
-static void loss_grad_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+static void loss_grad_chunk(const sid2_call *call, int64_t sample, int64_t at, int64_t n)
 {
-    const sid2_cpu_tensor *in = call->in;
+    const sid2_operand *in = call->in;
     chunk buffer[4];
     const float *v = load(&in[1], at, n, buffer[0].at), *z = load(&in[2], at, n, buffer[1].at),
                 *x = load(&in[3], at, n, buffer[2].at);
@@ -124,18 +124,18 @@ static void loss_grad_chunk(const sid2_cpu_call *call, int64_t sample, int64_t a
     store(dv, &call->out[0], at, n);
 }
 
-void FAST(diffuse)(sid2_cpu_call *call) { for_samples(call, diffuse_chunk); }
-void FAST(sampler_step)(sid2_cpu_call *call) { for_flat(call, sampler_chunk); }
-void FAST(diffusion_loss_grad)(sid2_cpu_call *call)
+void FAST(diffuse)(sid2_call *call) { for_samples(call, diffuse_chunk); }
+void FAST(sampler_step)(sid2_call *call) { for_flat(call, sampler_chunk); }
+void FAST(diffusion_loss_grad)(sid2_call *call)
 {
     int64_t samples = first(&call->in[1]);
     for_chunks(call, samples, count(&call->in[1]) / max64(1, samples), loss_grad_chunk);
 }
 
 /* ---- Conditioning: small, so plain ---- */
-void FAST(embedding)(sid2_cpu_call *call)
+void FAST(embedding)(sid2_call *call)
 {
-    const sid2_cpu_tensor *table = &call->in[0];
+    const sid2_operand *table = &call->in[0];
     const uint32_t *index = call->in[1].data;
     int64_t rows = first(table), width = last(table), samples = count(&call->in[1]);
     for (int64_t n = 0; n < samples; n++)
@@ -147,9 +147,9 @@ void FAST(embedding)(sid2_cpu_call *call)
         }
 }
 
-void FAST(embedding_grad)(sid2_cpu_call *call)
+void FAST(embedding_grad)(sid2_call *call)
 {
-    const sid2_cpu_tensor *dy = &call->in[0];
+    const sid2_operand *dy = &call->in[0];
     const uint32_t *index = call->in[1].data;
     float *table = call->out[0].data;
     int64_t rows = first(&call->out[0]), width = last(dy), samples = count(&call->in[1]);
@@ -162,7 +162,7 @@ void FAST(embedding_grad)(sid2_cpu_call *call)
         }
 }
 
-void FAST(sinusoid)(sid2_cpu_call *call)
+void FAST(sinusoid)(sid2_call *call)
 {
     const float *t = call->in[0].data;
     int64_t width = last(&call->out[0]), half = width / 2, samples = count(&call->in[0]);

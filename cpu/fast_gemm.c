@@ -15,7 +15,7 @@ enum {
 
 /* A matrix as rows that can be read in runs. */
 typedef struct matrix {
-    const sid2_cpu_tensor *t;
+    const sid2_operand *t;
     enum { PLAIN, PIXELS, TAPS } kind;
     int64_t pitch; /* PLAIN: elements a row; else channels of a pixel */
     /* PIXELS: row = pixel, column = (tap, channel), the image `sign` times the tap's offset away.
@@ -27,9 +27,9 @@ typedef struct product {
     matrix a, b;
     bool a_across, b_across; /* rows of `a` run along M instead of K; rows of `b` along K instead of N */
     int64_t m, n, k;
-    const sid2_cpu_tensor *y;
+    const sid2_operand *y;
     const float *bias;
-    const sid2_cpu_tensor *residual;
+    const sid2_operand *residual;
     bool add; /* y is f32 and added to */
 } product;
 
@@ -122,9 +122,9 @@ static void multiply_block(const product *p, int64_t row, int64_t column, float 
 
 enum { WORK = ROWS * DEPTH + DEPTH * COLUMNS + ROWS * COLUMNS };
 
-size_t FAST(gemm_scratch)(const sid2_cpu_call *call) { return sizeof(float) * WORK * (size_t)call->threads; }
+size_t FAST(gemm_scratch)(const sid2_call *call) { return sizeof(float) * WORK * (size_t)call->threads; }
 
-static void multiply(const sid2_cpu_call *call, const product *p)
+static void multiply(const sid2_call *call, const product *p)
 {
     int threads = team(call, p->m * p->n * min64(p->k, 64));
 #pragma omp parallel num_threads(threads)
@@ -137,7 +137,7 @@ static void multiply(const sid2_cpu_call *call, const product *p)
 }
 
 /* dbias[N] += sum of dy over its rows. */
-static void add_columns(const sid2_cpu_call *call, const sid2_cpu_tensor *dy, float *dbias)
+static void add_columns(const sid2_call *call, const sid2_operand *dy, float *dbias)
 {
     enum { BAND = 64 };
     int64_t channels = last(dy), rows = count(dy) / max64(1, channels);
@@ -155,10 +155,10 @@ static void add_columns(const sid2_cpu_call *call, const sid2_cpu_tensor *dy, fl
     }
 }
 
-static matrix plain(const sid2_cpu_tensor *t) { return (matrix){.t = t, .kind = PLAIN, .pitch = last(t)}; }
+static matrix plain(const sid2_operand *t) { return (matrix){.t = t, .kind = PLAIN, .pitch = last(t)}; }
 
 /* Every pixel of an image batch with its side x side surroundings. */
-static matrix pixels(const sid2_cpu_tensor *t, int64_t side, int64_t sign)
+static matrix pixels(const sid2_operand *t, int64_t side, int64_t sign)
 {
     const int64_t *dim = t->shape.dim + t->shape.rank - 3;
     return (matrix){.t = t,
@@ -170,9 +170,9 @@ static matrix pixels(const sid2_cpu_tensor *t, int64_t side, int64_t sign)
                     .sign = sign};
 }
 
-void FAST(linear)(sid2_cpu_call *call)
+void FAST(linear)(sid2_call *call)
 {
-    const sid2_cpu_tensor *x = &call->in[0], *w = &call->in[1], *y = &call->out[0];
+    const sid2_operand *x = &call->in[0], *w = &call->in[1], *y = &call->out[0];
     int64_t k = last(x), n = last(y);
     multiply(call, &(product){.a = plain(x),
                               .b = plain(w),
@@ -185,9 +185,9 @@ void FAST(linear)(sid2_cpu_call *call)
                               .residual = &call->in[3]});
 }
 
-void FAST(linear_dgrad)(sid2_cpu_call *call)
+void FAST(linear_dgrad)(sid2_call *call)
 {
-    const sid2_cpu_tensor *dy = &call->in[0], *w = &call->in[1], *dx = &call->out[0];
+    const sid2_operand *dy = &call->in[0], *w = &call->in[1], *dx = &call->out[0];
     int64_t k = last(dy), n = last(dx);
     multiply(call, &(product){.a = plain(dy),
                               .b = plain(w),
@@ -198,9 +198,9 @@ void FAST(linear_dgrad)(sid2_cpu_call *call)
                               .residual = &call->in[2]});
 }
 
-void FAST(linear_wgrad)(sid2_cpu_call *call)
+void FAST(linear_wgrad)(sid2_call *call)
 {
-    const sid2_cpu_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
+    const sid2_operand *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
     int64_t m = last(dy), n = last(x);
     if (dw->data)
         multiply(call, &(product){.a = plain(dy),
@@ -214,9 +214,9 @@ void FAST(linear_wgrad)(sid2_cpu_call *call)
     if (call->out[1].data) add_columns(call, dy, call->out[1].data);
 }
 
-void FAST(conv2d)(sid2_cpu_call *call)
+void FAST(conv2d)(sid2_call *call)
 {
-    const sid2_cpu_tensor *x = &call->in[0], *w = &call->in[1], *y = &call->out[0];
+    const sid2_operand *x = &call->in[0], *w = &call->in[1], *y = &call->out[0];
     int64_t side = w->shape.dim[1], n = last(y), k = side * side * last(x);
     matrix weights = plain(w);
     weights.pitch = k;
@@ -231,9 +231,9 @@ void FAST(conv2d)(sid2_cpu_call *call)
                               .residual = &call->in[3]});
 }
 
-void FAST(conv2d_dgrad)(sid2_cpu_call *call)
+void FAST(conv2d_dgrad)(sid2_call *call)
 {
-    const sid2_cpu_tensor *dy = &call->in[0], *w = &call->in[1], *dx = &call->out[0];
+    const sid2_operand *dy = &call->in[0], *w = &call->in[1], *dx = &call->out[0];
     int64_t side = w->shape.dim[1], out = last(dy), n = last(dx);
     matrix weights = {.t = w, .kind = TAPS, .pitch = n, .side = side, .out = out};
     multiply(call, &(product){.a = pixels(dy, side, -1),
@@ -245,9 +245,9 @@ void FAST(conv2d_dgrad)(sid2_cpu_call *call)
                               .residual = &call->in[2]});
 }
 
-void FAST(conv2d_wgrad)(sid2_cpu_call *call)
+void FAST(conv2d_wgrad)(sid2_call *call)
 {
-    const sid2_cpu_tensor *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
+    const sid2_operand *x = &call->in[0], *dy = &call->in[1], *dw = &call->out[0];
     int64_t side = dw->shape.dim[1], m = last(dy), channels = last(x);
     multiply(call, &(product){.a = plain(dy),
                               .a_across = true,

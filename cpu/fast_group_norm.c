@@ -16,7 +16,7 @@
 enum { FORWARD_ARRAYS = 4, BACKWARD_ARRAYS = 7 }; /* of a period each, a thread */
 
 typedef struct group_norm {
-    const sid2_cpu_tensor *x, *dy, *stats, *gamma, *beta, *film, *residual, *out;
+    const sid2_operand *x, *dy, *stats, *gamma, *beta, *film, *residual, *out;
     span span;
     int64_t groups;
     sid2_act act;
@@ -24,9 +24,9 @@ typedef struct group_norm {
     float *sums;    /* backward: [samples][2][C]: sums of dz and dz xhat */
 } group_norm;
 
-static span span_for(const sid2_cpu_call *call)
+static span span_for(const sid2_call *call)
 {
-    const sid2_cpu_tensor *x = &call->in[call->op == SID2_OP_group_norm ? 0 : 1];
+    const sid2_operand *x = &call->in[call->op == SID2_OP_group_norm ? 0 : 1];
     int64_t samples = batch(x), channels = last(x);
     return span_of(samples, count(x) / max64(1, samples * channels), channels);
 }
@@ -36,7 +36,7 @@ static size_t partial_floats(const span *s)
     return (size_t)round_up(s->samples * (s->parts + 1) * 2 * s->channels, 16);
 }
 
-size_t FAST(group_norm_scratch)(const sid2_cpu_call *call)
+size_t FAST(group_norm_scratch)(const sid2_call *call)
 {
     span s = span_for(call);
     int arrays = call->op == SID2_OP_group_norm ? FORWARD_ARRAYS : BACKWARD_ARRAYS;
@@ -167,7 +167,7 @@ static void apply(const group_norm *g, int64_t n, int64_t part, const float *a, 
     }
 }
 
-void FAST(group_norm)(sid2_cpu_call *call)
+void FAST(group_norm)(sid2_call *call)
 {
     group_norm g = {.x = &call->in[0],
                     .gamma = &call->in[1],
@@ -345,7 +345,7 @@ static void apply_grad(const group_norm *g, int64_t n, int64_t part, const float
 }
 
 /* dfilm of one sample: dscale = sum of dz (gamma xhat + beta), dshift = sum of dz. */
-static void film_grad(const group_norm *g, const sid2_cpu_tensor *dfilm, int64_t n, float *buffer)
+static void film_grad(const group_norm *g, const sid2_operand *dfilm, int64_t n, float *buffer)
 {
     int64_t channels = g->span.channels;
     const float *gamma = g->gamma->data, *beta = g->beta->data;
@@ -372,7 +372,7 @@ static void parameter_grad(const group_norm *g, float *dgamma, float *dbeta, flo
     }
 }
 
-void FAST(group_norm_grad)(sid2_cpu_call *call)
+void FAST(group_norm_grad)(sid2_call *call)
 {
     group_norm g = {.dy = &call->in[0],
                     .x = &call->in[1],
@@ -387,7 +387,7 @@ void FAST(group_norm_grad)(sid2_cpu_call *call)
                     .act = call->attr->act,
                     .partial = call->scratch};
     const span *s = &g.span;
-    const sid2_cpu_tensor *dfilm = &call->out[3];
+    const sid2_operand *dfilm = &call->out[3];
     g.sums = g.partial + s->samples * s->parts * 2 * s->channels;
     float *works = g.partial + partial_floats(s);
     int threads = team(call, count(g.x));

@@ -3,8 +3,8 @@
 #include "kernel.h"
 
 #define ISA(suffix, title, test)                                                                             \
-    extern const sid2_cpu_kernel sid2_fast_kernels_##suffix[SID2_OP_COUNT];                                  \
-    extern const sid2_cpu_kernel sid2_fast_ahead_##suffix[SID2_OP_COUNT];                                    \
+    extern const sid2_kernel sid2_fast_kernels_##suffix[SID2_OP_COUNT];                                      \
+    extern const sid2_kernel sid2_fast_ahead_##suffix[SID2_OP_COUNT];                                        \
     static bool usable_##suffix(void) { return test; }                                                       \
     static const sid2_cpu_isa isa_##suffix = {title, usable_##suffix, sid2_fast_kernels_##suffix,            \
                                               sid2_fast_ahead_##suffix};

@@ -9,9 +9,9 @@ enum { BLOCK = SID2_SUM_BLOCK };
 
 static int64_t blocks_of(int64_t elements) { return divide_up(max64(1, elements), BLOCK); }
 
-size_t FAST(sum_scratch)(const sid2_cpu_call *call)
+size_t FAST(sum_scratch)(const sid2_call *call)
 {
-    const sid2_cpu_tensor *x = &call->in[0];
+    const sid2_operand *x = &call->in[0];
     int64_t samples = first(x);
     return sizeof(double) * (size_t)(samples * blocks_of(count(x) / max64(1, samples)));
 }
@@ -44,7 +44,7 @@ static double square_sum(const float *x, int64_t n)
     return result;
 }
 
-void FAST(square_sums)(sid2_cpu_call *call)
+void FAST(square_sums)(sid2_call *call)
 {
     const float *x = call->in[0].data;
     int64_t n = count(&call->in[0]), blocks = blocks_of(n);
@@ -54,15 +54,15 @@ void FAST(square_sums)(sid2_cpu_call *call)
     for (int64_t b = 0; b < blocks; b++) sums[b] = square_sum(x + b * BLOCK, min64(BLOCK, n - b * BLOCK));
 }
 
-void FAST(norm_of)(sid2_cpu_call *call)
+void FAST(norm_of)(sid2_call *call)
 {
     *(float *)call->out[0].data = (float)sqrt(ordered_sum(call->in[0].data, count(&call->in[0])));
 }
 
 /* ---- Loss ---- */
-static double loss_block(const sid2_cpu_call *call, int64_t sample, int64_t start, int64_t size)
+static double loss_block(const sid2_call *call, int64_t sample, int64_t start, int64_t size)
 {
-    const sid2_cpu_tensor *in = call->in;
+    const sid2_operand *in = call->in;
     float alpha = ((const float *)in[3].data)[sample], sigma = ((const float *)in[4].data)[sample];
     double total = 0;
     for (int64_t at = start; at < start + size; at += CHUNK) {
@@ -80,7 +80,7 @@ static double loss_block(const sid2_cpu_call *call, int64_t sample, int64_t star
     return total;
 }
 
-void FAST(diffusion_loss)(sid2_cpu_call *call)
+void FAST(diffusion_loss)(sid2_call *call)
 {
     int64_t samples = first(&call->in[0]), elements = count(&call->in[0]) / max64(1, samples);
     int64_t blocks = blocks_of(elements);
@@ -99,7 +99,7 @@ void FAST(diffusion_loss)(sid2_cpu_call *call)
 }
 
 /* ---- Adam ---- */
-static void adam_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+static void adam_chunk(const sid2_call *call, int64_t sample, int64_t at, int64_t n)
 {
     (void)sample;
     enum { WEIGHTS, GRADS, M, V, NORM, HYPER };
@@ -127,7 +127,7 @@ static void adam_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, in
     if (call->out[3].data) memset((float *)call->out[3].data + at, 0, (size_t)n * sizeof(float));
 }
 
-static void ema_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+static void ema_chunk(const sid2_call *call, int64_t sample, int64_t at, int64_t n)
 {
     (void)sample;
     float share = *(const float *)call->in[3].data;
@@ -140,12 +140,12 @@ static void ema_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int
     store(to, &call->out[0], at, n);
 }
 
-void FAST(adam)(sid2_cpu_call *call)
+void FAST(adam)(sid2_call *call)
 {
     if (isfinite(*(const float *)call->in[4].data)) for_chunks(call, 1, count(&call->in[0]), adam_chunk);
 }
 
-void FAST(ema)(sid2_cpu_call *call)
+void FAST(ema)(sid2_call *call)
 {
     if (isfinite(*(const float *)call->in[2].data)) for_chunks(call, 1, count(&call->in[0]), ema_chunk);
 }

@@ -39,17 +39,17 @@ static void words(uint64_t seed, uint64_t sample, uint32_t purpose, uint32_t blo
 }
 
 /* CHUNK words of a sample's stream from element `at - start of the sample` on. */
-static void sample_words(const sid2_cpu_call *call, const sid2_cpu_tensor *samples,
-                         const sid2_cpu_tensor *seed, int64_t sample, int64_t element, uint32_t *to)
+static void sample_words(const sid2_call *call, const sid2_operand *samples, const sid2_operand *seed,
+                         int64_t sample, int64_t element, uint32_t *to)
 {
     const uint32_t *s = (const uint32_t *)samples->data + 2 * sample, *k = seed->data;
     words((uint64_t)k[1] << 32 | k[0], (uint64_t)s[1] << 32 | s[0], call->attr->purpose,
           (uint32_t)(element / 4), to);
 }
 
-static void normal_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+static void normal_chunk(const sid2_call *call, int64_t sample, int64_t at, int64_t n)
 {
-    const sid2_cpu_tensor *y = &call->out[0];
+    const sid2_operand *y = &call->out[0];
     uint32_t word[CHUNK];
     chunk result;
     sample_words(call, &call->in[0], &call->in[1], sample, at - sample * (count(y) / first(y)), word);
@@ -66,9 +66,9 @@ static void normal_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, 
     store(result.at, y, at, n);
 }
 
-static void uniform_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+static void uniform_chunk(const sid2_call *call, int64_t sample, int64_t at, int64_t n)
 {
-    const sid2_cpu_tensor *y = &call->out[0];
+    const sid2_operand *y = &call->out[0];
     uint32_t word[CHUNK];
     chunk result;
     sample_words(call, &call->in[0], &call->in[1], sample, at - sample * (count(y) / first(y)), word);
@@ -77,9 +77,9 @@ static void uniform_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at,
     store(result.at, y, at, n);
 }
 
-static void dropout_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at, int64_t n)
+static void dropout_chunk(const sid2_call *call, int64_t sample, int64_t at, int64_t n)
 {
-    const sid2_cpu_tensor *from = &call->in[0], *y = &call->out[0];
+    const sid2_operand *from = &call->in[0], *y = &call->out[0];
     uint32_t word[CHUNK];
     chunk buffer, result;
     sample_words(call, &call->in[1], &call->in[2], sample, at - sample * (count(y) / first(y)), word);
@@ -90,12 +90,12 @@ static void dropout_chunk(const sid2_cpu_call *call, int64_t sample, int64_t at,
     store(result.at, y, at, n);
 }
 
-static void for_samples(const sid2_cpu_call *call, chunk_kernel kernel)
+static void for_samples(const sid2_call *call, chunk_kernel kernel)
 {
     int64_t samples = first(&call->out[0]);
     for_chunks(call, samples, count(&call->out[0]) / max64(1, samples), kernel);
 }
 
-void FAST(random_normal)(sid2_cpu_call *call) { for_samples(call, normal_chunk); }
-void FAST(random_uniform)(sid2_cpu_call *call) { for_samples(call, uniform_chunk); }
-void FAST(dropout)(sid2_cpu_call *call) { for_samples(call, dropout_chunk); }
+void FAST(random_normal)(sid2_call *call) { for_samples(call, normal_chunk); }
+void FAST(random_uniform)(sid2_call *call) { for_samples(call, uniform_chunk); }
+void FAST(dropout)(sid2_call *call) { for_samples(call, dropout_chunk); }

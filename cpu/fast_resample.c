@@ -9,7 +9,7 @@ typedef struct picture {
 } picture;
 
 /* Tiles of the smaller image whose pixels are `factor` wide on the larger one. */
-static picture picture_of(const sid2_cpu_tensor *small, int64_t factor)
+static picture picture_of(const sid2_operand *small, int64_t factor)
 {
     const int64_t *dim = small->shape.dim + small->shape.rank - 3;
     picture p = {.height = dim[0], .width = dim[1], .channels = dim[2]};
@@ -38,7 +38,7 @@ INLINE void pool_tile(const float *top, const float *bottom, float *y, int64_t c
 }
 
 /* The 2 columns x depth block of a row of the larger image that lies over a tile. */
-static const float *pair_row(const sid2_cpu_tensor *t, int64_t pixel, int64_t channel, const picture *p,
+static const float *pair_row(const sid2_operand *t, int64_t pixel, int64_t channel, const picture *p,
                              int64_t columns, int64_t depth, float *buffer)
 {
     int64_t at = pixel * p->channels + channel;
@@ -48,9 +48,9 @@ static const float *pair_row(const sid2_cpu_tensor *t, int64_t pixel, int64_t ch
     return buffer;
 }
 
-void FAST(pool2)(sid2_cpu_call *call)
+void FAST(pool2)(sid2_call *call)
 {
-    const sid2_cpu_tensor *x = &call->in[0], *y = &call->out[0];
+    const sid2_operand *x = &call->in[0], *y = &call->out[0];
     picture p = picture_of(y, 2);
     float scale = call->attr->scale;
     int threads = team(call, count(x));
@@ -87,9 +87,9 @@ INLINE void upsample_tile(const float *x, const float *residual, float *y, int64
     }
 }
 
-void FAST(upsample2)(sid2_cpu_call *call)
+void FAST(upsample2)(sid2_call *call)
 {
-    const sid2_cpu_tensor *x = &call->in[0], *residual = &call->in[1], *y = &call->out[0];
+    const sid2_operand *x = &call->in[0], *residual = &call->in[1], *y = &call->out[0];
     picture p = picture_of(x, 2);
     float scale = call->attr->scale;
     int threads = team(call, count(y));
@@ -118,9 +118,9 @@ void FAST(upsample2)(sid2_cpu_call *call)
 
 /* ---- Patches ---- */
 /* Copies between an image and its patches: for each patch row, p runs of p C elements. */
-static void move_patches(const sid2_cpu_call *call, bool gather)
+static void move_patches(const sid2_call *call, bool gather)
 {
-    const sid2_cpu_tensor *image = gather ? &call->in[0] : &call->out[0];
+    const sid2_operand *image = gather ? &call->in[0] : &call->out[0];
     const int64_t *dim = image->shape.dim + image->shape.rank - 3;
     int64_t patch = call->attr->patch, run = patch * dim[2], width = dim[1] / patch;
     int64_t rows = count(image) / max64(1, dim[1] * dim[2]); /* of pixels, over all images */
@@ -137,5 +137,5 @@ static void move_patches(const sid2_cpu_call *call, bool gather)
         }
 }
 
-void FAST(patchify)(sid2_cpu_call *call) { move_patches(call, true); }
-void FAST(unpatchify)(sid2_cpu_call *call) { move_patches(call, false); }
+void FAST(patchify)(sid2_call *call) { move_patches(call, true); }
+void FAST(unpatchify)(sid2_call *call) { move_patches(call, false); }

@@ -11,16 +11,16 @@
 
 typedef struct rope {
     const sid2_attr *attr;
-    const sid2_cpu_tensor *qkv, *dqk, *dv, *out;
+    const sid2_operand *qkv, *dqk, *dv, *out;
     const float *gamma, *beta, *table;
     int64_t rows, tokens, channels, heads, width; /* rows of all samples; width of a head */
     int64_t part_rows, parts;
 } rope;
 
-static rope rope_of(const sid2_cpu_call *call)
+static rope rope_of(const sid2_call *call)
 {
     bool backward = call->op == SID2_OP_qk_norm_rope_grad;
-    const sid2_cpu_tensor *in = &call->in[backward ? 2 : 0];
+    const sid2_operand *in = &call->in[backward ? 2 : 0];
     rope r = {.attr = call->attr,
               .qkv = &in[0],
               .gamma = in[1].data,
@@ -43,19 +43,19 @@ static rope rope_of(const sid2_cpu_call *call)
 static int64_t thread_floats(const rope *r) { return round_up(7 * r->channels, 16); }
 static int64_t partial_floats(const rope *r) { return round_up(r->parts * 4 * r->width, 16); }
 
-size_t FAST(rope_scratch)(const sid2_cpu_call *call)
+size_t FAST(rope_scratch)(const sid2_call *call)
 {
     rope r = rope_of(call);
     return sizeof(float) * (size_t)(partial_floats(&r) + call->threads * thread_floats(&r));
 }
 
-size_t FAST(rope_owned)(const sid2_cpu_call *call)
+size_t FAST(rope_owned)(const sid2_call *call)
 {
     rope r = rope_of(call);
     return sizeof(float) * (size_t)(r.tokens * r.width);
 }
 
-bool FAST(rope_prepare)(sid2_cpu_call *call, sid2_error *err)
+bool FAST(rope_prepare)(sid2_call *call, sid2_error *err)
 {
     rope r = rope_of(call);
     sid2_rotary parts = sid2_rotary_split(r.width, call->attr->grid);
@@ -137,7 +137,7 @@ static void forward_row(const rope *r, const sid2_rotary *parts, int64_t row, fl
     store(x, r->out, row * 2 * c, 2 * c);
 }
 
-void FAST(qk_norm_rope)(sid2_cpu_call *call)
+void FAST(qk_norm_rope)(sid2_call *call)
 {
     rope r = rope_of(call);
     sid2_rotary parts = sid2_rotary_split(r.width, call->attr->grid);
@@ -182,7 +182,7 @@ static void backward_row(const rope *r, const sid2_rotary *parts, int64_t row, f
     store(dx, r->out, row * 3 * c, 3 * c);
 }
 
-void FAST(qk_norm_rope_grad)(sid2_cpu_call *call)
+void FAST(qk_norm_rope_grad)(sid2_call *call)
 {
     rope r = rope_of(call);
     sid2_rotary parts = sid2_rotary_split(r.width, call->attr->grid);

@@ -9,7 +9,7 @@
 enum { ARRAYS = 8 }; /* of a padded row each, a thread */
 
 typedef struct row_norm {
-    const sid2_cpu_tensor *x, *dy, *stats, *gamma, *beta, *film, *residual, *out;
+    const sid2_operand *x, *dy, *stats, *gamma, *beta, *film, *residual, *out;
     int64_t samples, rows, channels, width; /* rows a sample; width: channels in whole vectors */
     int64_t part_rows, parts;               /* parts a sample */
     bool center;
@@ -18,10 +18,10 @@ typedef struct row_norm {
     float *partial; /* backward: [samples][parts][2][width]: sums of dz and dz xhat */
 } row_norm;
 
-static row_norm describe(const sid2_cpu_call *call)
+static row_norm describe(const sid2_call *call)
 {
     bool backward = call->op == SID2_OP_row_norm_grad;
-    const sid2_cpu_tensor *in = call->in;
+    const sid2_operand *in = call->in;
     row_norm r = {.center = call->attr->center != 0,
                   .act = call->attr->act,
                   .eps = call->attr->eps,
@@ -47,7 +47,7 @@ static int64_t partial_floats(const row_norm *r)
     return round_up(r->samples * r->parts * 2 * r->width, 16);
 }
 
-size_t FAST(row_norm_scratch)(const sid2_cpu_call *call)
+size_t FAST(row_norm_scratch)(const sid2_call *call)
 {
     row_norm r = describe(call);
     int64_t partial = call->op == SID2_OP_row_norm_grad ? partial_floats(&r) : 0;
@@ -109,7 +109,7 @@ static void forward_row(const row_norm *r, int64_t row, float *buffer, float *re
     stats[1] = rstd;
 }
 
-void FAST(row_norm)(sid2_cpu_call *call)
+void FAST(row_norm)(sid2_call *call)
 {
     row_norm r = describe(call);
     int threads = team(call, count(r.x));
@@ -178,7 +178,7 @@ static void backward_row(const row_norm *r, int64_t row, float *const buffer[4],
 }
 
 /* The gradients of gamma and beta (added) and FiLM, from the parts' sums. work: 6 rows. */
-static void parameter_grad(const row_norm *r, float *dgamma, float *dbeta, const sid2_cpu_tensor *dfilm,
+static void parameter_grad(const row_norm *r, float *dgamma, float *dbeta, const sid2_operand *dfilm,
                            float *work)
 {
     int64_t channels = r->channels, width = r->width;
@@ -201,7 +201,7 @@ static void parameter_grad(const row_norm *r, float *dgamma, float *dbeta, const
     }
 }
 
-void FAST(row_norm_grad)(sid2_cpu_call *call)
+void FAST(row_norm_grad)(sid2_call *call)
 {
     row_norm r = describe(call);
     float *works = r.partial + partial_floats(&r);

@@ -121,11 +121,11 @@ INLINE void store_pixel(sid2_dtype type, void *image, int64_t at, vf value)
 }
 
 typedef struct image_tiles {
-    const sid2_cpu_tensor *image;
+    const sid2_operand *image;
     int64_t height, width, channels, down, across, count; /* tiles */
 } image_tiles;
 
-static image_tiles tiles_of(const sid2_cpu_tensor *t)
+static image_tiles tiles_of(const sid2_operand *t)
 {
     const int64_t *size = t->shape.dim + t->shape.rank - 3;
     image_tiles g = {t, .height = size[0], .width = size[1], .channels = size[2]};
@@ -183,7 +183,7 @@ INLINE void read_tile(step s, const image_tiles *g, int64_t index, const float *
 }
 
 INLINE void write_tile_as(sid2_dtype type, const image_tiles *g, int64_t index, const float *from,
-                          int64_t pitch, const float *bias, const sid2_cpu_tensor *residual)
+                          int64_t pitch, const float *bias, const sid2_operand *residual)
 {
     int64_t n = index / (g->down * g->across), channels = g->channels;
     int64_t top = index / g->across % g->down * STEP, left = index % g->across * STEP;
@@ -212,7 +212,7 @@ INLINE void write_tile_as(sid2_dtype type, const image_tiles *g, int64_t index, 
 
 /* The tile's pixels from its values, with bias (NULL: none) and residual. */
 INLINE void write_tile(const image_tiles *g, int64_t index, const float *from, int64_t pitch,
-                       const float *bias, const sid2_cpu_tensor *residual)
+                       const float *bias, const sid2_operand *residual)
 {
     if (g->image->dtype == SID2_F32)
         write_tile_as(SID2_F32, g, index, from, pitch, bias, residual);
@@ -231,7 +231,7 @@ typedef struct filters {
     bool known;
 } filters;
 
-INLINE float weight(const sid2_cpu_tensor *w, int64_t at)
+INLINE float weight(const sid2_operand *w, int64_t at)
 {
     if (w->dtype == SID2_F32) return ((const float *)w->data)[at];
     uint32_t bits = (uint32_t)((const uint16_t *)w->data)[at] << 16;
@@ -240,10 +240,10 @@ INLINE float weight(const sid2_cpu_tensor *w, int64_t at)
     return value;
 }
 
-static void transform_filters(sid2_cpu_call *call)
+static void transform_filters(sid2_call *call)
 {
     filters *f = call->state;
-    const sid2_cpu_tensor *w = &call->in[1];
+    const sid2_operand *w = &call->in[1];
     if (w->version && f->known && f->version == *w->version) return;
     bool turned = call->op == SID2_OP_conv2d_dgrad;
     int64_t ins = last(&call->in[0]), outs = last(&call->out[0]), channels = last(w), filter = 9 * channels;
@@ -264,7 +264,7 @@ static void transform_filters(sid2_cpu_call *call)
 }
 
 /* Tiles at a time. The result does not depend on it, so that every thread may have its share. */
-static int64_t block_of(const sid2_cpu_call *call, int64_t tiles)
+static int64_t block_of(const sid2_call *call, int64_t tiles)
 {
     return divide_up(tiles, round_up(divide_up(tiles, BLOCK), call->threads));
 }
@@ -274,13 +274,13 @@ static int64_t work_floats(int64_t ins, int64_t outs)
     return round_up(POINTS * (pitch_of(BLOCK, ins) + pitch_of(BLOCK, outs)) + ins, 16);
 }
 
-static void run_product(sid2_cpu_call *call)
+static void run_product(sid2_call *call)
 {
     transform_filters(call);
     const filters *f = call->state;
     bool forward = call->op == SID2_OP_conv2d;
     const float *bias = forward ? call->in[2].data : NULL;
-    const sid2_cpu_tensor *residual = &call->in[forward ? 3 : 2];
+    const sid2_operand *residual = &call->in[forward ? 3 : 2];
     image_tiles x = tiles_of(&call->in[0]), y = tiles_of(&call->out[0]);
     int64_t ins = x.channels, outs = y.channels, block = block_of(call, x.count);
     int64_t x_pitch = pitch_of(block, ins), y_pitch = pitch_of(block, outs);
@@ -330,7 +330,7 @@ static void add_bias(const float *sum, int64_t tiles, int64_t outs, float *dbias
     }
 }
 
-static void run_wgrad(sid2_cpu_call *call)
+static void run_wgrad(sid2_call *call)
 {
     enum { ROWS = 48 };
     image_tiles x = tiles_of(&call->in[0]), dy = tiles_of(&call->in[1]);
@@ -367,12 +367,12 @@ static void run_wgrad(sid2_cpu_call *call)
 /* ---- Choice ---- */
 /* Whether it pays: enough channels for the products to outweigh the transforms, tiles that are mostly inside
  * the image, and enough of them for the filters' values (four times the weights) to be used often. */
-static bool pays(const sid2_cpu_call *call)
+static bool pays(const sid2_call *call)
 {
     bool wgrad = call->op == SID2_OP_conv2d_wgrad;
-    const sid2_cpu_tensor *x = &call->in[0], *y = wgrad ? &call->in[1] : &call->out[0];
-    const sid2_cpu_tensor *w = wgrad ? &call->out[0] : &call->in[1];
-    const sid2_cpu_tensor *residual = &call->in[call->op == SID2_OP_conv2d ? 3 : 2];
+    const sid2_operand *x = &call->in[0], *y = wgrad ? &call->in[1] : &call->out[0];
+    const sid2_operand *w = wgrad ? &call->out[0] : &call->in[1];
+    const sid2_operand *residual = &call->in[call->op == SID2_OP_conv2d ? 3 : 2];
     bool amx = x->dtype == SID2_BF16 && sid2_cpu_host_has("amx-bf16") && sid2_cpu_onednn[call->op].run;
     if (amx || w->shape.dim[1] != 3 || (residual->data && residual->dtype != y->dtype)) return false;
     int64_t ins = last(x), outs = last(y), least = max64(VL, LEAST_CHANNELS);
@@ -382,7 +382,7 @@ static bool pays(const sid2_cpu_call *call)
            2 * g.height * g.width >= g.down * g.across * STEP * STEP && g.count >= LEAST_TILES;
 }
 
-static bool prepare(sid2_cpu_call *call, sid2_error *err)
+static bool prepare(sid2_call *call, sid2_error *err)
 {
     if (!pays(call)) return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: not this way", sid2_op_name(call->op));
     int64_t ins = last(&call->in[0]);
@@ -408,7 +408,7 @@ static bool prepare(sid2_cpu_call *call, sid2_error *err)
     return true;
 }
 
-static void release(sid2_cpu_call *call)
+static void release(sid2_call *call)
 {
     filters *f = call->state;
     if (f) free(f->value);
@@ -416,16 +416,13 @@ static void release(sid2_cpu_call *call)
     call->state = NULL;
 }
 
-static size_t owned(const sid2_cpu_call *call)
-{
-    return call->state ? ((const filters *)call->state)->bytes : 0;
-}
+static size_t owned(const sid2_call *call) { return call->state ? ((const filters *)call->state)->bytes : 0; }
 
 #define KERNEL(run_)                                                                                         \
     {                                                                                                        \
         .run = run_, .prepare = prepare, .release = release, .owned = owned                                  \
     }
-const sid2_cpu_kernel FAST(ahead)[SID2_OP_COUNT] = {
+const sid2_kernel FAST(ahead)[SID2_OP_COUNT] = {
     [SID2_OP_conv2d] = KERNEL(run_product),
     [SID2_OP_conv2d_dgrad] = KERNEL(run_product),
     [SID2_OP_conv2d_wgrad] = KERNEL(run_wgrad),

@@ -54,9 +54,9 @@ typedef struct geometry {
     int64_t in, out;                 /* channels */
 } geometry;
 
-static int64_t last(const sid2_cpu_tensor *t) { return t->shape.dim[t->shape.rank - 1]; }
+static int64_t last(const sid2_operand *t) { return t->shape.dim[t->shape.rank - 1]; }
 
-static geometry geometry_of(const sid2_cpu_tensor *a, const sid2_cpu_tensor *w, int64_t out)
+static geometry geometry_of(const sid2_operand *a, const sid2_operand *w, int64_t out)
 {
     geometry g = {.height = 1, .width = 1, .in = last(a), .out = out};
     g.k = w->shape.rank == 4 ? w->shape.dim[1] : 1;
@@ -153,7 +153,7 @@ static void free_primitive(primitive *p)
  * Running needs no lock. */
 static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
 
-static void drop(sid2_cpu_call *call)
+static void drop(sid2_call *call)
 {
     state *s = call->state;
     if (!s) return;
@@ -166,16 +166,16 @@ static void drop(sid2_cpu_call *call)
     call->state = NULL;
 }
 
-static void release(sid2_cpu_call *call)
+static void release(sid2_call *call)
 {
     pthread_mutex_lock(&making);
     drop(call);
     pthread_mutex_unlock(&making);
 }
 
-static size_t owned(const sid2_cpu_call *call) { return ((const state *)call->state)->packed_bytes; }
+static size_t owned(const sid2_call *call) { return ((const state *)call->state)->packed_bytes; }
 
-static state *make_state(sid2_cpu_call *call, sid2_error *err)
+static state *make_state(sid2_call *call, sid2_error *err)
 {
     state *s = calloc(1, sizeof *s);
     if (!s) return sid2_fail(err, SID2_ERR_MEMORY, "no memory to prepare %s", sid2_op_name(call->op)), NULL;
@@ -187,7 +187,7 @@ static state *make_state(sid2_cpu_call *call, sid2_error *err)
 }
 
 /* The scratchpad lies at the start of the call's scratch. */
-static bool add_scratchpad(sid2_cpu_call *call, state *s, const_dnnl_primitive_desc_t pd)
+static bool add_scratchpad(sid2_call *call, state *s, const_dnnl_primitive_desc_t pd)
 {
     md_view desc = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     size_t bytes = desc ? dnnl_memory_desc_get_size(desc) : 0;
@@ -221,16 +221,16 @@ static bool make_reorder(state *s, md_view from, void *source, md_view to, void 
 /* ---- Products ---- */
 typedef struct product {
     geometry g;
-    const sid2_cpu_tensor *a, *w, *bias, *residual, *out;
+    const sid2_operand *a, *w, *bias, *residual, *out;
     bool transposed; /* W is read as the gradient by the input reads it */
     md a_md, w_wanted, w_plain, bias_md, out_md;
 } product;
 
-static product product_of(const sid2_cpu_call *call)
+static product product_of(const sid2_call *call)
 {
     bool dgrad = call->op == SID2_OP_linear_dgrad || call->op == SID2_OP_conv2d_dgrad;
     product p = {.a = &call->in[0], .w = &call->in[1], .out = &call->out[0], .transposed = dgrad};
-    static const sid2_cpu_tensor absent = {0};
+    static const sid2_operand absent = {0};
     p.bias = dgrad ? &absent : &call->in[2];
     p.residual = dgrad ? &call->in[2] : &call->in[3];
     p.g = geometry_of(p.a, p.w, last(p.out));
@@ -275,7 +275,7 @@ static dnnl_primitive_desc_t product_pd(dnnl_engine_t engine, const product *p)
 }
 
 /* W as the primitive wants it: its own memory where the layouts agree, else packed. */
-static bool add_weights(sid2_cpu_call *call, state *s, const product *p, const_dnnl_primitive_desc_t pd,
+static bool add_weights(sid2_call *call, state *s, const product *p, const_dnnl_primitive_desc_t pd,
                         sid2_error *err)
 {
     md_view wanted = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
@@ -297,7 +297,7 @@ static bool add_weights(sid2_cpu_call *call, state *s, const product *p, const_d
 
 /* The residual is added in place. Where it is not the output already it is copied there first: faster than
  * oneDNN's binary post-op, by 5 to 10 % of a convolution. */
-static bool build_product(sid2_cpu_call *call, state *s, const product *p, sid2_error *err)
+static bool build_product(sid2_call *call, state *s, const product *p, sid2_error *err)
 {
     dnnl_primitive_desc_t pd = product_pd(s->engine, p);
     if (!pd) return false;
@@ -312,14 +312,14 @@ static bool build_product(sid2_cpu_call *call, state *s, const product *p, sid2_
 }
 
 /* Begins a prepare; returns what ends it. */
-static int begin(const sid2_cpu_call *call)
+static int begin(const sid2_call *call)
 {
     pthread_mutex_lock(&making);
     return set_threads(call->threads);
 }
 
 /* Ends a prepare: on failure frees what was made and names the cause. */
-static bool finish(sid2_cpu_call *call, bool made, int threads_before, sid2_error *err)
+static bool finish(sid2_call *call, bool made, int threads_before, sid2_error *err)
 {
     omp_set_num_threads(threads_before);
     if (!made) drop(call);
@@ -331,7 +331,7 @@ static bool finish(sid2_cpu_call *call, bool made, int threads_before, sid2_erro
     return false;
 }
 
-static bool prepare_product(sid2_cpu_call *call, sid2_error *err)
+static bool prepare_product(sid2_call *call, sid2_error *err)
 {
     product p = product_of(call);
     int before = begin(call);
@@ -341,7 +341,7 @@ static bool prepare_product(sid2_cpu_call *call, sid2_error *err)
     return finish(call, made, before, err);
 }
 
-static void execute(sid2_cpu_call *call, primitive *p)
+static void execute(sid2_call *call, primitive *p)
 {
     state *s = call->state;
     if (dnnl_primitive_execute(p->handle, s->stream, p->count, p->args) != dnnl_success ||
@@ -350,7 +350,7 @@ static void execute(sid2_cpu_call *call, primitive *p)
 }
 
 /* to[o][tap] = from[o][last tap - tap], rows of input channels. */
-static void flip_taps(const sid2_cpu_tensor *w, char *to, int threads)
+static void flip_taps(const sid2_operand *w, char *to, int threads)
 {
     int64_t taps = w->shape.dim[1] * w->shape.dim[2], filters = w->shape.dim[0];
     size_t row = (size_t)last(w) * sid2_dtype_size(w->dtype);
@@ -370,7 +370,7 @@ static void copy_rows(void *to, const void *from, size_t bytes, int threads)
         memcpy((char *)to + at, (const char *)from + at, bytes - at < BLOCK ? bytes - at : BLOCK);
 }
 
-static void pack(sid2_cpu_call *call, state *s)
+static void pack(sid2_call *call, state *s)
 {
     const uint64_t *version = call->in[1].version;
     if (!s->reorder.handle || (version && s->is_packed && s->packed_version == *version)) return;
@@ -384,7 +384,7 @@ static void pack(sid2_cpu_call *call, state *s)
     if (version) s->packed_version = *version;
 }
 
-static void run_product(sid2_cpu_call *call)
+static void run_product(sid2_call *call)
 {
     state *s = call->state;
     int before = set_threads(call->threads);
@@ -400,7 +400,7 @@ static void run_product(sid2_cpu_call *call)
 }
 
 /* ---- Weight gradients ---- */
-static bool build_linear_wgrad(sid2_cpu_call *call, state *s, const geometry *g)
+static bool build_linear_wgrad(sid2_call *call, state *s, const geometry *g)
 {
     dnnl_data_type_t type = dnnl_type(call->in[0].dtype);
     md dy = md_make(2, (dnnl_dim_t[]){g->out, g->batch}, type, (dnnl_dim_t[]){1, g->out});
@@ -419,7 +419,7 @@ static bool build_linear_wgrad(sid2_cpu_call *call, state *s, const geometry *g)
     return made;
 }
 
-static bool build_conv_wgrad(sid2_cpu_call *call, state *s, const geometry *g)
+static bool build_conv_wgrad(sid2_call *call, state *s, const geometry *g)
 {
     dnnl_data_type_t type = dnnl_type(call->in[0].dtype);
     md x = image_md(g, g->in, type), dy = image_md(g, g->out, type), w = kernel_md(g, type, 0, 0, 0);
@@ -449,9 +449,9 @@ static bool build_conv_wgrad(sid2_cpu_call *call, state *s, const geometry *g)
     return made;
 }
 
-static bool prepare_wgrad(sid2_cpu_call *call, sid2_error *err)
+static bool prepare_wgrad(sid2_call *call, sid2_error *err)
 {
-    const sid2_cpu_tensor *x = &call->in[0], *dy = &call->in[1];
+    const sid2_operand *x = &call->in[0], *dy = &call->in[1];
     if (!call->out[0].data) /* the bias gradient alone is no product */
         return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: not a weight gradient", sid2_op_name(call->op));
     geometry g = geometry_of(x, &call->out[0], last(dy));
@@ -494,9 +494,9 @@ SUM_ROWS(sum_rows_f32, float, same)
 SUM_ROWS(sum_rows_bf16, uint16_t, widen_bf16)
 
 /* dbias += the column sums of dy: a share of the rows per thread, then the shares in order. */
-static void add_bias_gradient(sid2_cpu_call *call, float *partial)
+static void add_bias_gradient(sid2_call *call, float *partial)
 {
-    const sid2_cpu_tensor *dy = &call->in[1];
+    const sid2_operand *dy = &call->in[1];
     int64_t n = last(dy), rows = sid2_shape_count(dy->shape) / n,
             share = (rows + call->threads - 1) / call->threads;
     float *dbias = call->out[1].data;
@@ -514,7 +514,7 @@ static void add_bias_gradient(sid2_cpu_call *call, float *partial)
         for (int64_t c = 0; c < n; c++) dbias[c] += partial[t * n + c];
 }
 
-static void run_wgrad(sid2_cpu_call *call)
+static void run_wgrad(sid2_call *call)
 {
     state *s = call->state;
     char *scratch = call->scratch;
@@ -539,7 +539,7 @@ static void run_wgrad(sid2_cpu_call *call)
     {                                                                                                        \
         .run = run_wgrad, .prepare = prepare_wgrad, .release = release, .owned = owned                       \
     }
-const sid2_cpu_kernel sid2_cpu_onednn[SID2_OP_COUNT] = {
+const sid2_kernel sid2_cpu_onednn[SID2_OP_COUNT] = {
     [SID2_OP_linear] = PRODUCT, [SID2_OP_linear_dgrad] = PRODUCT, [SID2_OP_linear_wgrad] = WGRAD,
     [SID2_OP_conv2d] = PRODUCT, [SID2_OP_conv2d_dgrad] = PRODUCT, [SID2_OP_conv2d_wgrad] = WGRAD,
 };

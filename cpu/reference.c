@@ -2,9 +2,9 @@
 
 #include "element.h"
 
-static size_t elements(const sid2_cpu_tensor *t) { return t->data ? (size_t)sid2_shape_count(t->shape) : 0; }
+static size_t elements(const sid2_operand *t) { return t->data ? (size_t)sid2_shape_count(t->shape) : 0; }
 
-static bool prepare(sid2_cpu_call *call, sid2_error *err)
+static bool prepare(sid2_call *call, sid2_error *err)
 {
     (void)err;
     size_t total = 0;
@@ -14,7 +14,7 @@ static bool prepare(sid2_cpu_call *call, sid2_error *err)
     return true;
 }
 
-static void run(sid2_cpu_call *call)
+static void run(sid2_call *call)
 {
     static void (*const kernels[SID2_OP_COUNT])(const sid2_reference *) = {
 #define OP(name, inputs, outputs, attributes, gradient, formula) sid2_reference_##name,
@@ -51,7 +51,7 @@ static void run(sid2_cpu_call *call)
     }
 }
 
-const sid2_cpu_kernel sid2_cpu_reference[SID2_OP_COUNT] = {
+const sid2_kernel sid2_cpu_reference[SID2_OP_COUNT] = {
 #define OP(name, inputs, outputs, attributes, gradient, formula) {.run = run, .prepare = prepare},
 #include "op.def"
 };

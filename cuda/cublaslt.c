@@ -53,8 +53,8 @@ typedef struct state {
 
 static size_t aligned(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-static int64_t last(const sid2_cuda_tensor *t) { return t->shape.dim[t->shape.rank - 1]; }
-static int64_t rows(const sid2_cuda_tensor *t) { return sid2_shape_count(t->shape) / last(t); }
+static int64_t last(const sid2_operand *t) { return t->shape.dim[t->shape.rank - 1]; }
+static int64_t rows(const sid2_operand *t) { return sid2_shape_count(t->shape) / last(t); }
 
 static bool data_type(sid2_dtype dtype, cudaDataType_t *type)
 {
@@ -77,13 +77,13 @@ static uint32_t alignment_of(const void *address)
 /* ---- What to ask ---- */
 
 typedef struct roles {
-    const sid2_cuda_tensor *a, *b, *c, *d, *bias, *dbias; /* c, bias, dbias NULL where absent */
-    int64_t side;                                         /* of a convolution's kernel */
+    const sid2_operand *a, *b, *c, *d, *bias, *dbias; /* c, bias, dbias NULL where absent */
+    int64_t side;                                     /* of a convolution's kernel */
 } roles;
 
-static const sid2_cuda_tensor *present(const sid2_cuda_tensor *t) { return t->data ? t : NULL; }
+static const sid2_operand *present(const sid2_operand *t) { return t->data ? t : NULL; }
 
-static roles roles_of(const sid2_cuda_call *call)
+static roles roles_of(const sid2_call *call)
 {
     roles r = {.d = &call->out[0], .side = 1};
     switch (call->op) {
@@ -104,7 +104,7 @@ static roles roles_of(const sid2_cuda_call *call)
 }
 
 /* False where the types are mixed in a way that cublasLt has no product for, or the kernel is larger. */
-static bool ask(const sid2_cuda_call *call, const roles *r, request *asked)
+static bool ask(const sid2_call *call, const roles *r, request *asked)
 {
     memset(asked, 0, sizeof *asked);
     cudaDataType_t in, other, out;
@@ -226,7 +226,7 @@ static bool choose(sid2_cublaslt *lt, const request *q, const state *s, choice *
 
 /* ---- The kernel ---- */
 
-static void release(sid2_cuda_call *call)
+static void release(sid2_call *call)
 {
     state *s = call->state;
     if (!s) return;
@@ -237,7 +237,7 @@ static void release(sid2_cuda_call *call)
     call->state = NULL;
 }
 
-static bool plan(sid2_cuda_call *call, state *s, sid2_error *err)
+static bool plan(sid2_call *call, state *s, sid2_error *err)
 {
     sid2_cublaslt *lt = sid2_cuda_target_of(call)->cublaslt;
     choice answer;
@@ -253,14 +253,14 @@ static bool plan(sid2_cuda_call *call, state *s, sid2_error *err)
 }
 
 /* The bias in D's type: as it is, as it is kept in that type, or rounded to it in scratch. */
-static bool plan_bias(sid2_cuda_call *call, state *s, const roles *r, sid2_error *err)
+static bool plan_bias(sid2_call *call, state *s, const roles *r, sid2_error *err)
 {
     s->bias = sid2_cuda_helper_kept(r->bias, r->d->dtype);
     return s->bias || sid2_cuda_helper_cast(&s->before, call, r->bias, r->d->dtype, err);
 }
 
 /* dbias by the product's epilogue and an addition, or by the own kernel alone. */
-static bool plan_bias_gradient(sid2_cuda_call *call, state *s, const roles *r, sid2_error *err)
+static bool plan_bias_gradient(sid2_call *call, state *s, const roles *r, sid2_error *err)
 {
     s->asked.epilogue = CUBLASLT_EPILOGUE_BGRADB;
     if (!sid2_cuda_target_of(call)->deterministic && r->dbias->dtype == r->d->dtype && plan(call, s, NULL))
@@ -269,7 +269,7 @@ static bool plan_bias_gradient(sid2_cuda_call *call, state *s, const roles *r, s
     return plan(call, s, err) && sid2_cuda_helper_bias_gradient(&s->after, call, err);
 }
 
-static bool prepare(sid2_cuda_call *call, sid2_error *err)
+static bool prepare(sid2_call *call, sid2_error *err)
 {
     roles r = roles_of(call);
     request asked;
@@ -293,7 +293,7 @@ static bool prepare(sid2_cuda_call *call, sid2_error *err)
     return true;
 }
 
-static void run(sid2_cuda_call *call)
+static void run(sid2_call *call)
 {
     state *s = call->state;
     void *stream = sid2_cuda_target_of(call)->stream;
@@ -324,7 +324,7 @@ static void run(sid2_cuda_call *call)
     {                                                                                                        \
         .run = run, .prepare = prepare, .release = release                                                   \
     }
-const sid2_cuda_kernel sid2_cuda_cublaslt[SID2_OP_COUNT] = {
+const sid2_kernel sid2_cuda_cublaslt[SID2_OP_COUNT] = {
     [SID2_OP_linear] = PRODUCT, [SID2_OP_linear_dgrad] = PRODUCT, [SID2_OP_linear_wgrad] = PRODUCT,
     [SID2_OP_conv2d] = PRODUCT, [SID2_OP_conv2d_dgrad] = PRODUCT, [SID2_OP_conv2d_wgrad] = PRODUCT,
 };

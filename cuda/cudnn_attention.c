@@ -18,7 +18,7 @@ typedef struct sizes {
     int64_t n, heads, t, width, c;
 } sizes;
 
-static sizes sizes_of(const sid2_cuda_call *call, sid2_shape y)
+static sizes sizes_of(const sid2_call *call, sid2_shape y)
 {
     sizes s = {.n = y.dim[0], .heads = call->attr->heads, .t = 1, .c = y.dim[y.rank - 1]};
     for (int i = 1; i < y.rank - 1; i++) s.t *= y.dim[i];
@@ -89,7 +89,7 @@ static sid2_cudnn_tensor transposed(sid2_cudnn_graph *g, sid2_dtype dtype, sizes
  * 9.10.1 everything, up to 9.15.0 the last keys where T is no multiple of 128. Before 9.6 the gradient did
  * not clear its sums. Only Hopper has the gradient of wide heads, and no Blackwell one that is the same in
  * every run. */
-static bool supported(const sid2_cuda_call *call, sizes s, bool gradient, sid2_error *err)
+static bool supported(const sid2_call *call, sizes s, bool gradient, sid2_error *err)
 {
     const sid2_cuda_target *target = call->target;
     size_t version = ((const sid2_cudnn *)target->cudnn)->cudnnGetVersion();
@@ -103,7 +103,7 @@ static bool supported(const sid2_cuda_call *call, sizes s, bool gradient, sid2_e
     return ok || sid2_fail(err, SID2_ERR_UNSUPPORTED, "cuDNN has no attention for it");
 }
 
-static bool prepare(sid2_cuda_call *call, const sid2_cudnn_graph *g, size_t more, sid2_error *err)
+static bool prepare(sid2_call *call, const sid2_cudnn_graph *g, size_t more, sid2_error *err)
 {
     const sid2_cudnn_plan *plan = sid2_cudnn_find_plan(call->target, g, err);
     if (!plan) return false;
@@ -113,7 +113,7 @@ static bool prepare(sid2_cuda_call *call, const sid2_cudnn_graph *g, size_t more
 }
 
 /* Element `index` behind an address. */
-static void *at(const sid2_cuda_tensor *t, int64_t index)
+static void *at(const sid2_operand *t, int64_t index)
 {
     return (char *)t->data + (size_t)index * sid2_dtype_size(t->dtype);
 }
@@ -148,7 +148,7 @@ static sid2_cudnn_graph forward_graph(sid2_dtype dtype, sizes s)
     return g;
 }
 
-bool sid2_cudnn_prepare_attention(sid2_cuda_call *call, sid2_error *err)
+bool sid2_cudnn_prepare_attention(sid2_call *call, sid2_error *err)
 {
     sizes s = sizes_of(call, call->out[0].shape);
     if (!supported(call, s, false, err)) return false;
@@ -156,7 +156,7 @@ bool sid2_cudnn_prepare_attention(sid2_cuda_call *call, sid2_error *err)
     return prepare(call, &g, 0, err);
 }
 
-void sid2_cudnn_run_attention(sid2_cuda_call *call)
+void sid2_cudnn_run_attention(sid2_call *call)
 {
     sizes s = sizes_of(call, call->out[0].shape);
     void *const pointers[SID2_CUDNN_TENSORS] = {
@@ -224,7 +224,7 @@ static size_t sums_bytes(sizes s, bool deterministic)
     return deterministic ? 0 : dots_bytes(s) * (size_t)s.width;
 }
 
-bool sid2_cudnn_prepare_attention_grad(sid2_cuda_call *call, sid2_error *err)
+bool sid2_cudnn_prepare_attention_grad(sid2_call *call, sid2_error *err)
 {
     sizes s = sizes_of(call, call->out[1].shape);
     bool deterministic = sid2_cuda_target_of(call)->deterministic;
@@ -233,7 +233,7 @@ bool sid2_cudnn_prepare_attention_grad(sid2_cuda_call *call, sid2_error *err)
     return prepare(call, &g, dots_bytes(s) + sums_bytes(s, deterministic), err);
 }
 
-void sid2_cudnn_run_attention_grad(sid2_cuda_call *call)
+void sid2_cudnn_run_attention_grad(sid2_call *call)
 {
     sizes s = sizes_of(call, call->out[1].shape);
     bool deterministic = sid2_cuda_target_of(call)->deterministic;

@@ -44,7 +44,7 @@ static sid2_cudnn_tensor add_image(sid2_cudnn_graph *g, sid2_cudnn_storage stora
     return sid2_cudnn_add_tensor(g, storage, dtype, dim, stride);
 }
 
-static bool prepare(sid2_cuda_call *call, const sid2_cudnn_graph *g, sid2_error *err)
+static bool prepare(sid2_call *call, const sid2_cudnn_graph *g, sid2_error *err)
 {
     const sid2_cudnn_plan *plan = sid2_cudnn_find_plan(call->target, g, err);
     if (!plan) return false;
@@ -56,7 +56,7 @@ static bool prepare(sid2_cuda_call *call, const sid2_cudnn_graph *g, sid2_error 
 }
 
 /* Lays out the scratch, once the helpers are prepared; good: whether they could be. */
-static bool finish(sid2_cuda_call *call, const sid2_cuda_tensor *in_scratch, bool ok)
+static bool finish(sid2_call *call, const sid2_operand *in_scratch, bool ok)
 {
     conv_state *state = call->state;
     const sid2_cuda_helper *helpers[] = {&state->cast, &state->add, &state->bias_gradient};
@@ -72,13 +72,13 @@ static bool finish(sid2_cuda_call *call, const sid2_cuda_tensor *in_scratch, boo
     return true;
 }
 
-static void *tensor_in_scratch(const sid2_cuda_call *call)
+static void *tensor_in_scratch(const sid2_call *call)
 {
     const conv_state *state = call->state;
     return (char *)call->scratch + state->tensor_at;
 }
 
-static bool same_types(const sid2_cuda_call *call, sid2_error *err)
+static bool same_types(const sid2_call *call, sid2_error *err)
 {
     sid2_dtype a = call->in[0].dtype, b = call->in[1].dtype;
     return (a == b && (a == SID2_F32 || a == SID2_BF16 || a == SID2_F16)) ||
@@ -86,12 +86,12 @@ static bool same_types(const sid2_cuda_call *call, sid2_error *err)
 }
 
 /* conv2d: x, w, bias?, residual? -> y.  conv2d_dgrad: dy, w, residual? -> dx. */
-bool sid2_cudnn_prepare_conv(sid2_cuda_call *call, sid2_error *err)
+bool sid2_cudnn_prepare_conv(sid2_call *call, sid2_error *err)
 {
     bool forward = call->op == SID2_OP_conv2d;
     sid2_cudnn_verb verb = forward ? SID2_CUDNN_CONV : SID2_CUDNN_DGRAD;
     sid2_dtype dtype = call->in[0].dtype;
-    const sid2_cuda_tensor *bias = forward ? &call->in[2] : NULL, *residual = &call->in[forward ? 3 : 2];
+    const sid2_operand *bias = forward ? &call->in[2] : NULL, *residual = &call->in[forward ? 3 : 2];
     extent out = extent_of(call->out[0].shape), vector = {1, 1, 1, out.c};
     if (!same_types(call, err)) return false;
 
@@ -121,7 +121,7 @@ bool sid2_cudnn_prepare_conv(sid2_cuda_call *call, sid2_error *err)
     return finish(call, &state->cast.call.out[0], ok);
 }
 
-void sid2_cudnn_run_conv(sid2_cuda_call *call)
+void sid2_cudnn_run_conv(sid2_call *call)
 {
     conv_state *state = call->state;
     bool forward = call->op == SID2_OP_conv2d;
@@ -145,7 +145,7 @@ void sid2_cudnn_run_conv(sid2_cuda_call *call)
 }
 
 /* The product as it is, in x's type; or dw + product, in f32. */
-static bool prepare_product(sid2_cuda_call *call, bool rounded, sid2_error *err)
+static bool prepare_product(sid2_call *call, bool rounded, sid2_error *err)
 {
     sid2_dtype dtype = call->in[0].dtype;
     extent filter = extent_of(call->out[0].shape);
@@ -167,7 +167,7 @@ static bool prepare_product(sid2_cuda_call *call, bool rounded, sid2_error *err)
 }
 
 /* x, dy -> dw+ f32, dbias+ f32? */
-bool sid2_cudnn_prepare_wgrad(sid2_cuda_call *call, sid2_error *err)
+bool sid2_cudnn_prepare_wgrad(sid2_call *call, sid2_error *err)
 {
     sid2_dtype dtype = call->in[0].dtype;
     if (!same_types(call, err)) return false;
@@ -181,7 +181,7 @@ bool sid2_cudnn_prepare_wgrad(sid2_cuda_call *call, sid2_error *err)
     return finish(call, rounded ? &state->add.call.in[1] : NULL, ok);
 }
 
-void sid2_cudnn_run_wgrad(sid2_cuda_call *call)
+void sid2_cudnn_run_wgrad(sid2_call *call)
 {
     conv_state *state = call->state;
     void *dw = call->out[0].data;
@@ -192,7 +192,7 @@ void sid2_cudnn_run_wgrad(sid2_cuda_call *call)
         sid2_cuda_helper_run(&state->bias_gradient, call);
 }
 
-void sid2_cudnn_release_conv(sid2_cuda_call *call)
+void sid2_cudnn_release_conv(sid2_call *call)
 {
     conv_state *state = call->state;
     if (!state) return;

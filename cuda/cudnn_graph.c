@@ -422,7 +422,7 @@ static cudnnBackendDescriptor_t make_pack(maker *m, const sid2_cudnn_graph *g, v
     return finish(m, d);
 }
 
-bool sid2_cudnn_execute(const sid2_cuda_call *call, const sid2_cudnn_plan *plan, void *const *pointers,
+bool sid2_cudnn_execute(const sid2_call *call, const sid2_cudnn_plan *plan, void *const *pointers,
                         void *workspace)
 {
     const sid2_cuda_target *target = sid2_cuda_target_of(call);

@@ -73,18 +73,18 @@ typedef struct sid2_cudnn_plan {
 const sid2_cudnn_plan *sid2_cudnn_find_plan(const sid2_cuda_target *target, const sid2_cudnn_graph *graph,
                                             sid2_error *err);
 /* Enqueues. pointers[i] is the memory of tensor i, ignored where that is no memory. False with the call's error. */
-bool sid2_cudnn_execute(const sid2_cuda_call *call, const sid2_cudnn_plan *plan, void *const *pointers,
+bool sid2_cudnn_execute(const sid2_call *call, const sid2_cudnn_plan *plan, void *const *pointers,
                         void *workspace);
 
 /* ---- The kernels of cudnn.c's table: cudnn_conv.c, cudnn_attention.c ---- */
-bool sid2_cudnn_prepare_conv(sid2_cuda_call *call, sid2_error *err);
-void sid2_cudnn_run_conv(sid2_cuda_call *call);
-bool sid2_cudnn_prepare_wgrad(sid2_cuda_call *call, sid2_error *err);
-void sid2_cudnn_run_wgrad(sid2_cuda_call *call);
-bool sid2_cudnn_prepare_attention(sid2_cuda_call *call, sid2_error *err);
-void sid2_cudnn_run_attention(sid2_cuda_call *call);
-bool sid2_cudnn_prepare_attention_grad(sid2_cuda_call *call, sid2_error *err);
-void sid2_cudnn_run_attention_grad(sid2_cuda_call *call);
-void sid2_cudnn_release_conv(sid2_cuda_call *call);
+bool sid2_cudnn_prepare_conv(sid2_call *call, sid2_error *err);
+void sid2_cudnn_run_conv(sid2_call *call);
+bool sid2_cudnn_prepare_wgrad(sid2_call *call, sid2_error *err);
+void sid2_cudnn_run_wgrad(sid2_call *call);
+bool sid2_cudnn_prepare_attention(sid2_call *call, sid2_error *err);
+void sid2_cudnn_run_attention(sid2_call *call);
+bool sid2_cudnn_prepare_attention_grad(sid2_call *call, sid2_error *err);
+void sid2_cudnn_run_attention_grad(sid2_call *call);
+void sid2_cudnn_release_conv(sid2_call *call);
 
 #endif

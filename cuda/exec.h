@@ -388,9 +388,9 @@ inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 inline int64_t last(const sid2_shape &s) { return s.dim[s.rank - 1]; }
 
-inline int64_t count_of(const sid2_cuda_tensor &t) { return t.data ? sid2_shape_count(t.shape) : 0; }
+inline int64_t count_of(const sid2_operand &t) { return t.data ? sid2_shape_count(t.shape) : 0; }
 
-inline array array_of(const sid2_cuda_tensor &t, const char *name)
+inline array array_of(const sid2_operand &t, const char *name)
 {
     array a = {};
     a.data = t.data;
@@ -418,7 +418,7 @@ template <class T> span<T> make_span(void *data, int64_t count, const char *name
 #endif
     return s;
 }
-template <class T> span<T> words(const sid2_cuda_tensor &t, const char *name)
+template <class T> span<T> words(const sid2_operand &t, const char *name)
 {
     return make_span<T>(t.data, count_of(t), name);
 }

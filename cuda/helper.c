@@ -1,8 +1,8 @@
 #include "helper.h"
 
-static bool prepare(sid2_cuda_helper *helper, const sid2_cuda_call *call, sid2_op op, sid2_error *err)
+static bool prepare(sid2_cuda_helper *helper, const sid2_call *call, sid2_op op, sid2_error *err)
 {
-    const sid2_cuda_kernel *kernel = &sid2_cuda_own[op];
+    const sid2_kernel *kernel = &sid2_cuda_own[op];
     helper->call.op = op;
     helper->call.target = call->target;
     if (!kernel->run) return sid2_fail(err, SID2_ERR_UNSUPPORTED, "no own %s to help", sid2_op_name(op));
@@ -11,19 +11,19 @@ static bool prepare(sid2_cuda_helper *helper, const sid2_cuda_call *call, sid2_o
     return true;
 }
 
-void *sid2_cuda_helper_kept(const sid2_cuda_tensor *tensor, sid2_dtype dtype)
+void *sid2_cuda_helper_kept(const sid2_operand *tensor, sid2_dtype dtype)
 {
     void *kept = tensor->dtype == dtype ? tensor->data : tensor->low_dtype == dtype ? tensor->low : NULL;
     return (uintptr_t)kept % 16 ? NULL : kept;
 }
 
 /* Until its address is known, one as well aligned. */
-static sid2_cuda_tensor in_scratch(sid2_dtype dtype, sid2_shape shape)
+static sid2_operand in_scratch(sid2_dtype dtype, sid2_shape shape)
 {
-    return (sid2_cuda_tensor){.data = (void *)(uintptr_t)256, .dtype = dtype, .shape = shape};
+    return (sid2_operand){.data = (void *)(uintptr_t)256, .dtype = dtype, .shape = shape};
 }
 
-bool sid2_cuda_helper_cast(sid2_cuda_helper *helper, const sid2_cuda_call *call, const sid2_cuda_tensor *from,
+bool sid2_cuda_helper_cast(sid2_cuda_helper *helper, const sid2_call *call, const sid2_operand *from,
                            sid2_dtype to, sid2_error *err)
 {
     static const sid2_attr attr[] = {[SID2_F32] = {.dtype = SID2_F32},
@@ -35,7 +35,7 @@ bool sid2_cuda_helper_cast(sid2_cuda_helper *helper, const sid2_cuda_call *call,
     return prepare(helper, call, SID2_OP_cast, err);
 }
 
-bool sid2_cuda_helper_add(sid2_cuda_helper *helper, const sid2_cuda_call *call, const sid2_cuda_tensor *to,
+bool sid2_cuda_helper_add(sid2_cuda_helper *helper, const sid2_call *call, const sid2_operand *to,
                           sid2_dtype more, sid2_error *err)
 {
     static const sid2_attr plainly = {.scale = 1};
@@ -45,7 +45,7 @@ bool sid2_cuda_helper_add(sid2_cuda_helper *helper, const sid2_cuda_call *call, 
     return prepare(helper, call, SID2_OP_add, err);
 }
 
-bool sid2_cuda_helper_bias_gradient(sid2_cuda_helper *helper, const sid2_cuda_call *call, sid2_error *err)
+bool sid2_cuda_helper_bias_gradient(sid2_cuda_helper *helper, const sid2_call *call, sid2_error *err)
 {
     helper->call.attr = call->attr;
     for (int i = 0; i < 2; i++) {
@@ -56,7 +56,7 @@ bool sid2_cuda_helper_bias_gradient(sid2_cuda_helper *helper, const sid2_cuda_ca
     return prepare(helper, call, call->op, err);
 }
 
-bool sid2_cuda_helper_run(sid2_cuda_helper *helper, const sid2_cuda_call *call)
+bool sid2_cuda_helper_run(sid2_cuda_helper *helper, const sid2_call *call)
 {
     if (!helper->kernel) return true;
     helper->call.scratch = call->scratch;

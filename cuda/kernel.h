@@ -10,10 +10,6 @@
 extern "C" {
 #endif
 
-typedef sid2_operand sid2_cuda_tensor;
-typedef sid2_call sid2_cuda_call;
-typedef sid2_kernel sid2_cuda_kernel;
-
 /* What kernels may know of the device. */
 typedef struct sid2_cuda_target {
     int multiprocessors;
@@ -24,16 +20,16 @@ typedef struct sid2_cuda_target {
     void *stream;           /* a cudaStream_t */
 } sid2_cuda_target;
 
-static inline const sid2_cuda_target *sid2_cuda_target_of(const sid2_cuda_call *call)
+static inline const sid2_cuda_target *sid2_cuda_target_of(const sid2_call *call)
 {
     return (const sid2_cuda_target *)call->target;
 }
 
-extern const sid2_cuda_kernel sid2_cuda_cudnn[SID2_OP_COUNT];
-extern const sid2_cuda_kernel sid2_cuda_cublaslt[SID2_OP_COUNT];
-/* Every operator, every mix of f32, bf16, f16. The libraries' kernels lean on these for what theirs lack: a
+extern const sid2_kernel sid2_cuda_cudnn[SID2_OP_COUNT];
+extern const sid2_kernel sid2_cuda_cublaslt[SID2_OP_COUNT];
+/* The operators of own.def, every mix of f32, bf16, f16. The libraries' kernels lean on these for what theirs lack: a
  * cast, and a weight gradient without out[0], which adds the bias gradient alone. */
-extern const sid2_cuda_kernel sid2_cuda_own[SID2_OP_COUNT];
+extern const sid2_kernel sid2_cuda_own[SID2_OP_COUNT];
 
 #ifdef __cplusplus
 }

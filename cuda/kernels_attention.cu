@@ -253,7 +253,7 @@ extern "C" void sid2_own_attention(sid2_own *o)
 
 extern "C" void sid2_own_attention_grad(sid2_own *o)
 {
-    const sid2_cuda_call *call = o->call;
+    const sid2_call *call = o->call;
     const sid2_shape &y = call->in[3].shape;
     shape s = shape_of(o, y);
     int64_t heads = y.dim[0] * s.heads, slabs = divide_up(s.width, COLUMNS);

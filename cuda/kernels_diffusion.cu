@@ -128,7 +128,7 @@ struct loss_grad_body {
 
 prediction prediction_of(const sid2_own *o, int first)
 {
-    const sid2_cuda_tensor *t = o->call->in + first;
+    const sid2_operand *t = o->call->in + first;
     prediction p = {array_of(t[0], "v"),         array_of(t[1], "z"),         array_of(t[2], "x"),
                     words<float>(t[3], "alpha"), words<float>(t[4], "sigma"), words<float>(t[5], "weight")};
     return p;
@@ -279,7 +279,7 @@ struct ema_body {
 /* Whether an operator's outputs lie where it updates them. */
 bool in_place(sid2_own *o, int output, int input)
 {
-    const sid2_cuda_tensor *to = &o->call->out[output], *from = &o->call->in[input];
+    const sid2_operand *to = &o->call->out[output], *from = &o->call->in[input];
     if (!to->data || to->data == from->data) return true;
     o->ok = sid2_fail(o->err, SID2_ERR_INTERNAL, "%s updates its buffers where they are",
                       sid2_op_name(o->call->op));

@@ -243,7 +243,7 @@ struct request {
 /* All but dx; groups 0: by row. */
 request sums(sid2_own *o, int groups)
 {
-    const sid2_cuda_call *call = o->call;
+    const sid2_call *call = o->call;
     request r = {};
     r.c = columns_of(o, call->in[1].shape);
     r.a = affine{in(o, 3, "gamma"), in(o, 4, "beta"), in(o, 5, "film"), r.c.channels, call->attr->act};

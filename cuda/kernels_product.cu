@@ -225,7 +225,7 @@ void by_bias(sid2_own *o)
 
 void by_weight(sid2_own *o)
 {
-    const sid2_cuda_call *call = o->call;
+    const sid2_call *call = o->call;
     if (call->out[1].data) by_bias(o);
     if (!call->out[0].data) return; /* the bias gradient alone: see kernel.h */
     const sid2_shape &x = call->in[0].shape;

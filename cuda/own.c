@@ -5,7 +5,7 @@ static void (*const operators[SID2_OP_COUNT])(sid2_own *) = {
 #include "own.def"
 };
 
-static bool prepare(sid2_cuda_call *call, sid2_error *err)
+static bool prepare(sid2_call *call, sid2_error *err)
 {
     sid2_own o = {.call = call, .dry = true, .ok = true, .err = err};
     operators[call->op](&o);
@@ -13,13 +13,13 @@ static bool prepare(sid2_cuda_call *call, sid2_error *err)
     return o.ok;
 }
 
-static void run(sid2_cuda_call *call)
+static void run(sid2_call *call)
 {
     sid2_own o = {.call = call, .stream = sid2_cuda_target_of(call)->stream, .ok = true, .err = call->error};
     operators[call->op](&o);
 }
 
-const sid2_cuda_kernel sid2_cuda_own[SID2_OP_COUNT] = {
+const sid2_kernel sid2_cuda_own[SID2_OP_COUNT] = {
 #define KERNEL(name) [SID2_OP_##name] = {.run = run, .prepare = prepare},
 #include "own.def"
 };

@@ -6,7 +6,7 @@
 #include "kernel.h"
 
 typedef struct sid2_own {
-    const sid2_cuda_call *call;
+    const sid2_call *call;
     void *stream;
     bool dry;            /* launch nothing */
     size_t scratch_used; /* bytes given out so far */

@@ -9,7 +9,7 @@
 
 static void compute(void *argument)
 {
-    const sid2_cuda_call *call = argument;
+    const sid2_call *call = argument;
     sid2_call plain = *call;
     sid2_error err;
     if (plain.op == SID2_OP_conv2d_wgrad && !plain.out[0].data)
@@ -24,7 +24,7 @@ static void compute(void *argument)
 }
 
 /* Wants scratch and remembers something, so that both are exercised. */
-static bool prepare(sid2_cuda_call *call, sid2_error *err)
+static bool prepare(sid2_call *call, sid2_error *err)
 {
     (void)err;
     call->state = malloc(1);
@@ -32,9 +32,9 @@ static bool prepare(sid2_cuda_call *call, sid2_error *err)
     return true;
 }
 
-static void release(sid2_cuda_call *call) { free(call->state); }
+static void release(sid2_call *call) { free(call->state); }
 
-static void run(sid2_cuda_call *call)
+static void run(sid2_call *call)
 {
     for (int i = 0; i < SID2_MAX_OUTPUTS; i++)
         if (call->out[i].data &&
@@ -46,7 +46,7 @@ static void run(sid2_cuda_call *call)
         sid2_fail(call->error, SID2_ERR_DEVICE, "an illegal memory access was encountered");
 }
 
-const sid2_cuda_kernel sid2_cuda_own[SID2_OP_COUNT] = {
+const sid2_kernel sid2_cuda_own[SID2_OP_COUNT] = {
 #define KERNEL(name) [SID2_OP_##name] = {.run = run, .prepare = prepare, .release = release},
 #include "../cuda/own.def"
 };

@@ -157,7 +157,7 @@ template <fault_kind KIND> int expect(const char *words)
     enum { COUNT = 2 * faulty_kernel<KIND>::THREADS };
     alignas(16) float x[COUNT] = {}, y[COUNT];
     for (int i = 0; i < COUNT; i++) x[i] = static_cast<float>(i);
-    sid2_cuda_tensor tensor = sid2_cuda_tensor();
+    sid2_operand tensor = sid2_operand();
     tensor.data = x;
     tensor.shape = {1, {COUNT}};
     sid2_error err = sid2_error();
@@ -187,7 +187,7 @@ int check_limits()
 {
     sid2_attr attr = sid2_attr();
     attr.heads = attr.grid[0] = attr.grid[1] = attr.grid[2] = 1;
-    sid2_cuda_call call = sid2_cuda_call();
+    sid2_call call = sid2_call();
     sid2_error err = sid2_error();
     float nothing = 0;
     call.op = SID2_OP_qk_norm_rope;

@@ -69,7 +69,7 @@ static bool describe(sid2_cudnn *cudnn, const paper_device *d)
 /* ---- The calls ---- */
 
 typedef struct wanted {
-    sid2_cuda_call call;
+    sid2_call call;
     sid2_attr attr;
     const char *preset;
 } wanted;
@@ -79,11 +79,11 @@ static int call_count;
 static sid2_error err;
 
 /* Memory that nobody touches: presence is all that a plan asks for. */
-static sid2_cuda_tensor tensor_of(const sid2_graph *g, sid2_tensor t)
+static sid2_operand tensor_of(const sid2_graph *g, sid2_tensor t)
 {
-    if (t == SID2_NONE) return (sid2_cuda_tensor){0};
+    if (t == SID2_NONE) return (sid2_operand){0};
     sid2_type type = sid2_graph_type(g, t);
-    return (sid2_cuda_tensor){.data = (void *)256, .dtype = type.dtype, .shape = type.shape};
+    return (sid2_operand){.data = (void *)256, .dtype = type.dtype, .shape = type.shape};
 }
 
 static bool same(const wanted *a, const wanted *b)
@@ -154,7 +154,7 @@ static bool collect_preset(const char *preset)
 enum { BUDGET = 50, SPREAD = 7 };
 
 /* Known to have no engine, for cuDNN wants channels by 8: a pixel's three colours. Own kernels take these. */
-static bool taken_by_own(const sid2_cuda_call *call)
+static bool taken_by_own(const sid2_call *call)
 {
     const sid2_shape filter = call->op == SID2_OP_conv2d_wgrad ? call->out[0].shape : call->in[1].shape;
     bool convolution = call->op != SID2_OP_attention && call->op != SID2_OP_attention_grad;
@@ -172,7 +172,7 @@ static double now(void)
 static bool try_call(const sid2_cuda_target *target, const wanted *w, size_t *most)
 {
     char x[64], y[64];
-    sid2_cuda_call call = w->call;
+    sid2_call call = w->call;
     sid2_error why = {0};
     call.target = target;
     double start = now();
