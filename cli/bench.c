@@ -346,7 +346,7 @@ static bool profile_dtype(const job *j, const char *dtype, sid2_error *err)
     for (size_t i = 0; i < OPERATORS && wanted(j->rows, "ops"); i++) {
         if (!(profile = ask_profile(j, request_operator(j, operators[i].fields, dtype), mib, err)))
             return false;
-        puts(operators[i].name);
+        printf("%s\n", operators[i].name);
         print_profile(profile, peak);
         json_decref(profile);
     }

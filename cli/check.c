@@ -253,7 +253,8 @@ static bool write_report(job *j, sid2_error *err)
 {
     json_t *report = json_report(j);
     FILE *stream = prints_report(j) ? stdout : j->file.stream;
-    bool ok = report && json_dumpf(report, stream, JSON_INDENT(2)) == 0 && fputc('\n', stream) != EOF;
+    bool ok = report && json_dumpf(report, stream, JSON_INDENT(2) | JSON_ENSURE_ASCII) == 0 &&
+              fputc('\n', stream) != EOF;
     json_decref(report);
     if (ok && stream != stdout) return sid2_atomic_commit(&j->file, err);
     return ok || sid2_fail(err, SID2_ERR_IO, "cannot write the report to %s", j->json_path);

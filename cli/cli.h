@@ -3,8 +3,16 @@
 #define SID2_CLI_H
 
 #include "options.h"
+#include "print.h"
 #include "progress.h"
 #include "text.h"
+
+/* Exit codes, beside 0: done as asked. */
+enum {
+    EXIT_FAILED = 1,
+    EXIT_REQUEST = 2, /* the request was wrong, and nothing was touched */
+    EXIT_AGAIN = 75 /* stopped on a signal and saved: the same command goes on (EX_TEMPFAIL of sysexits.h) */
+};
 
 /* argv[0] is the subcommand. Each returns the exit code. */
 int command_train(int argc, char **argv);

@@ -38,7 +38,7 @@ int command_devices(int argc, char **argv)
         print_detail(info->id, &options);
     }
     const char *line;
-    for (int i = 0; (line = sid2_device_list_missing(list, i)); i++) puts(line);
+    for (int i = 0; (line = sid2_device_list_missing(list, i)); i++) printf("%s\n", line);
     sid2_device_list_destroy(list);
     return 0;
 }

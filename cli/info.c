@@ -198,7 +198,7 @@ int command_info(int argc, char **argv)
     if (ok && j.verify)
         printf("%s: all files can be read, and agree\n", j.directory);
     else if (ok && j.hash)
-        puts(j.digest);
+        printf("%s\n", j.digest);
     else if (ok && j.plan)
         ok = print_plan(&j, &err);
     else if (ok) {

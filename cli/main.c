@@ -33,7 +33,9 @@ static void print_help(void)
     printf("\nPresets:");
     for (int i = 0; sid2_preset_name(i); i++) printf(" %s", sid2_preset_name(i));
     puts(
-        "\n\nFirst steps:\n"
+        "\n\nExit codes: 0 done, 1 failed, 2 the request was wrong, 75 a training stopped by a signal and "
+        "saved.\n"
+        "\nFirst steps:\n"
         "  sid2 sample checkpoints/fashion-mnist --seeds 0-63 --out samples.png\n"
         "  sid2 train --preset fashion-mnist --data YOUR-IMAGES --out runs/mine");
 }

@@ -1,5 +1,7 @@
 #include "options.h"
 
+#include "print.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>

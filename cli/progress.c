@@ -1,5 +1,7 @@
 #include "progress.h"
 
+#include "print.h"
+
 #include "base.h"
 #include "file.h"
 
@@ -84,8 +86,15 @@ void progress_clear(progress *p)
 
 /* ---- Signals ---- */
 
-static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP};
+/* What people and what batch systems stop jobs with. Of the latter more may follow (SIGXCPU comes every second, from
+ * the soft limit of CPU time on), so only people's can be impatient. */
+static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGXCPU};
 enum { STOP_SIGNALS = sizeof stop_signals / sizeof stop_signals[0] };
+
+static bool is_impatient(int number)
+{
+    return number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT;
+}
 
 static volatile sig_atomic_t stop_asked;
 static volatile double asked_at;
@@ -97,7 +106,7 @@ static void on_signal(int number)
     if (!stop_asked) {
         asked_at = sid2_clock();
         stop_asked = 1;
-    } else if (sid2_clock() - asked_at >= 1) {
+    } else if (is_impatient(number) && sid2_clock() - asked_at >= 1) {
         static const char line[] = "\nsid2: ended at once, on the second signal\n";
         sid2_atomic_abandon();
         if (write(STDERR_FILENO, line, sizeof line - 1) < 0) errno = 0; /* nowhere to tell */

@@ -94,7 +94,7 @@ static int finish(const sid2_run_progress *p, const char *out)
         puts("the same command goes on from here");
     else
         printf("sid2 sample %s --out samples.png makes images; sid2 report %s shows the run\n", out, out);
-    return whole || !interrupted() ? 0 : 1;
+    return whole || !interrupted() ? 0 : EXIT_AGAIN;
 }
 
 int command_train(int argc, char **argv)
@@ -122,8 +122,12 @@ int command_train(int argc, char **argv)
         OPTION_SET_KEY(&set),
     };
     const option_table table = {"train", "Train a model on images; the same command again resumes",
-                                "All configuration keys: sid2 help --markdown, or docs/options.md.", rows,
-                                sizeof rows / sizeof rows[0]};
+                                "All configuration keys: sid2 help --markdown, or docs/options.md. Exit code "
+                                "0: complete, or --minutes reached; "
+                                "75: stopped by a signal (INT, TERM, HUP, QUIT, USR1, USR2, XCPU) and saved, "
+                                "come again; 1: something "
+                                "failed; 2: the request was wrong.",
+                                rows, sizeof rows / sizeof rows[0]};
     int code = options_parse(&table, argc, argv);
     if (code != OPTIONS_RUN) return code;
     if (!options.path) return report_usage("train", "--out is missing: a folder for the run");

@@ -42,6 +42,24 @@ static bool is_harmless(tjhandle jpeg)
     return tjGetErrorCode(jpeg) == TJERR_WARNING && strstr(tjGetErrorStr2(jpeg), "extraneous");
 }
 
+/* Scans of the file: each goes over the whole picture. */
+static int64_t count_scans(const uint8_t *bytes, size_t size)
+{
+    int64_t scans = 0;
+    for (const uint8_t *at = bytes, *end = bytes + size; (at = memchr(at, 0xff, (size_t)(end - at))); at++)
+        scans += at + 1 < end && at[1] == 0xda;
+    return scans;
+}
+
+/* A few bytes can ask for gigabytes and hours. What an encoder writes has a bit or more for each block of 64 pixels
+ * and gets by with twenty scans; the limit is twice that for one without arithmetic coding. */
+static bool is_worth_it(int64_t pixels, const uint8_t *bytes, size_t size)
+{
+    enum { PIXELS_A_BYTE = 1024, SCANS = 20, ALWAYS = 1 << 16 };
+    int64_t scans = count_scans(bytes, size), limit = PIXELS_A_BYTE * (int64_t)size + ALWAYS;
+    return pixels <= limit && (scans <= SCANS || pixels <= limit * SCANS / scans);
+}
+
 static bool decode_jpeg(tjhandle jpeg, sid2_image *image, const uint8_t *bytes, unsigned long size,
                         const char *name, sid2_error *err)
 {
@@ -54,6 +72,9 @@ static bool decode_jpeg(tjhandle jpeg, sid2_image *image, const uint8_t *bytes, 
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: it holds no picture", name);
     if ((int64_t)width * height > SID2_IMAGE_MAX_PIXELS)
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: the picture is too large (%dx%d)", name, width, height);
+    if (!is_worth_it((int64_t)width * height, bytes, size))
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: %zu bytes are too few for %dx%d pixels in so many scans",
+                         name, size, width, height);
     bool is_cmyk = space == TJCS_CMYK || space == TJCS_YCCK, is_grey = space == TJCS_GRAY;
     if (!sid2_image_alloc(image, width, height, is_grey ? 1 : is_cmyk ? 4 : 3, err)) return false;
     int flags = TJFLAG_ACCURATEDCT;

@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of a decoded picture: several threads decode at a time. */
+enum { MOST_BYTES = 256 << 20 };
+
 /* One chunk may not claim more: libpng would allocate it. */
 enum { CHUNK_LIMIT = 16 << 20, CHUNK_COUNT_LIMIT = 1000 };
 
@@ -44,6 +47,22 @@ static void no_memory(codec *c)
 {
     c->code = SID2_ERR_MEMORY;
     png_error(c->png, "no memory");
+}
+
+/* Memory that ends is no damage: libpng's error that follows is of that kind. Its own limits refuse as well, but
+ * do not come here. */
+static void *on_malloc(png_struct *png, size_t size)
+{
+    codec *c = png_get_mem_ptr(png);
+    void *memory = malloc(size);
+    if (!memory) c->code = SID2_ERR_MEMORY;
+    return memory;
+}
+
+static void on_free(png_struct *png, void *memory)
+{
+    (void)png;
+    free(memory);
 }
 
 static void on_read(png_struct *png, png_byte *bytes, size_t size)
@@ -89,6 +108,8 @@ static bool decode_pixels(codec *c, sid2_image *image)
     int32_t height = (int32_t)png_get_image_height(c->png, c->info);
     int32_t channels = png_get_channels(c->png, c->info);
     if ((int64_t)width * height > SID2_IMAGE_MAX_PIXELS) png_error(c->png, "the picture is too large");
+    if ((int64_t)png_get_rowbytes(c->png, c->info) * height > (int64_t)MOST_BYTES)
+        png_error(c->png, "the picture is larger than 256 MiB");
     size_t stride = (size_t)width * (size_t)channels;
     if (png_get_rowbytes(c->png, c->info) != stride) png_error(c->png, "unexpected row size");
     image->pixels = malloc(stride * (size_t)height);
@@ -161,7 +182,7 @@ bool sid2_png_decode(sid2_image *image, sid2_png_text **text, size_t *text_count
 {
     *image = (sid2_image){0};
     codec c = {.name = name, .err = err, .code = SID2_ERR_FORMAT, .input = bytes, .input_left = size};
-    c.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &c, on_error, on_warning);
+    c.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &c, on_error, on_warning, &c, on_malloc, on_free);
     if (c.png) c.info = png_create_info_struct(c.png);
     if (c.info) c.end = png_create_info_struct(c.png);
     bool ok = c.end ? decode_pixels(&c, image) : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", name);
@@ -214,7 +235,8 @@ bool sid2_png_encode(const sid2_image *image, const sid2_png_text *text, size_t 
             is_ascii(text[i].value) ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE;
     }
     codec c = {.name = "PNG", .err = err, .code = SID2_ERR_INTERNAL};
-    c.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &c, on_error, on_warning);
+    c.png =
+        png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &c, on_error, on_warning, &c, on_malloc, on_free);
     if (c.png) c.info = png_create_info_struct(c.png);
     bool ok = c.info ? encode_pixels(&c, image, chunks, (int)text_count)
                      : sid2_fail(err, SID2_ERR_MEMORY, "PNG: no memory");

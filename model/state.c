@@ -153,13 +153,24 @@ bool sid2_state_set(sid2_state *s, const float *weights, sid2_error *err)
     return ok;
 }
 
+static bool set_zero(sid2_state *s, const char *what, sid2_error *err)
+{
+    float *zero = calloc((size_t)s->params->elements, sizeof *zero);
+    bool ok = zero ? sid2_state_upload(s, what, zero, err) : sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    free(zero);
+    return ok;
+}
+
 bool sid2_state_reset(sid2_state *s, sid2_error *err)
 {
-    static const char *const zeroed[] = {"m", "v", "grads"};
-    float *zero = calloc((size_t)s->params->elements, sizeof *zero);
-    bool ok = zero || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    for (int i = 0; ok && s->rule.trained && i < 3; i++) ok = sid2_state_upload(s, zeroed[i], zero, err);
-    free(zero);
+    bool ok =
+        !s->rule.trained || (set_zero(s, "m", err) && set_zero(s, "v", err) && set_zero(s, "grads", err));
     s->updates = 0;
     return ok;
+}
+
+bool sid2_state_skip(sid2_state *s, sid2_error *err)
+{
+    s->updates++;
+    return set_zero(s, "grads", err);
 }

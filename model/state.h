@@ -95,5 +95,7 @@ bool sid2_state_warm_start(sid2_state *state, const char *path, uint64_t seed,
  * not finite, nothing has changed, gradients included. */
 bool sid2_state_update(sid2_state *state, const sid2_config *config, double learning_rate, float *norm,
                        sid2_error *err);
+/* In place of an update that changed nothing: its gradients are dropped, and it counts as done. */
+bool sid2_state_skip(sid2_state *state, sid2_error *err);
 
 #endif

@@ -169,6 +169,7 @@ void sid2_trainer_set_steps(sid2_trainer *t, uint64_t steps, uint64_t images)
 {
     t->steps = steps;
     t->images = images;
+    t->bad_steps = 0;
     t->broken = false;
     for (int i = 0; i < t->recipe.state_count; i++) t->states[i].updates = 0;
     for (int i = 0; i < t->recipe.objective_count; i++)
@@ -256,6 +257,15 @@ static bool fail_step(const sid2_trainer *t, const sid2_state *state, sid2_error
                      t->steps + 1, what);
 }
 
+/* A bad step may be stepped over where its update changed nothing, and where more of them would not follow of
+ * themselves, for the weights are good. */
+static bool may_skip(const sid2_trainer *t, float norm)
+{
+    bool ok = !isfinite(norm) && t->bad_steps < t->config.train_skip_bad_steps;
+    for (int i = 0; ok && i < t->recipe.state_count; i++) ok = !sid2_state_broken(&t->states[i], "weights");
+    return ok;
+}
+
 bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *labels, sid2_error *err)
 {
     if (t->broken)
@@ -274,12 +284,16 @@ bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *la
     /* The one wait of a step: with the norm come the losses. */
     if (!sid2_state_update(state, &t->config, rate, &norm, err)) return false;
     for (int i = 0; i < batch; i++) loss += t->loss[i];
-    if (!isfinite(loss) || !isfinite(norm)) return fail_step(t, state, err);
+    bool bad = !isfinite(loss) || !isfinite(norm);
+    if (bad && !may_skip(t, norm)) return fail_step(t, state, err);
+    if (bad && !sid2_state_skip(state, err)) return false;
+    t->bad_steps = bad ? t->bad_steps + 1 : 0;
     t->broken = false;
     t->steps++;
     t->images += (uint64_t)batch;
     t->stats = (sid2_train_stats){.step = t->steps,
                                   .images = t->images,
+                                  .skipped = bad,
                                   .loss = loss / batch,
                                   .grad_norm = norm,
                                   .learning_rate = rate,

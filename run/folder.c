@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -138,7 +139,7 @@ static bool may_change(const char *key)
                                             "train.label_drop",   "train.checkpoint_every",
                                             "train.keep",         "train.sample_every",
                                             "train.sample_count", "train.sample_steps",
-                                            "train.log_every"};
+                                            "train.log_every",    "train.skip_bad_steps"};
     if (strncmp(key, "sample.", 7) == 0 || strncmp(key, "eval.", 5) == 0) return true;
     for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++)
         if (strcmp(key, free_keys[i]) == 0) return true;
@@ -340,13 +341,24 @@ bool sid2_folder_flush_stats(sid2_folder *f, sid2_error *err)
            sid2_fail(err, SID2_ERR_IO, "cannot write %s/stats.jsonl: %s", f->path, strerror(errno));
 }
 
+/* JSON has no number for what is not finite. */
+static void write_number(FILE *stream, const char *name, double value)
+{
+    if (isfinite(value))
+        sid2_text_print(stream, ", \"%s\": %.6g", name, value);
+    else
+        sid2_text_print(stream, ", \"%s\": null", name);
+}
+
 bool sid2_folder_write_stats(sid2_folder *f, const sid2_stats_line *line, sid2_error *err)
 {
+    sid2_text_print(f->stats, "{\"step\": %" PRIu64 ", \"images\": %" PRIu64, line->step, line->images);
+    write_number(f->stats, "loss", line->loss);
+    write_number(f->stats, "grad_norm", line->grad_norm);
+    write_number(f->stats, "learning_rate", line->learning_rate);
+    if (line->skipped) sid2_text_print(f->stats, ", \"skipped\": %" PRIu64, line->skipped);
     sid2_text_print(f->stats,
-                    "{\"step\": %" PRIu64 ", \"images\": %" PRIu64
-                    ", \"loss\": %.6g, \"grad_norm\": %.6g, \"learning_rate\": %.6g, "
-                    "\"images_per_s\": %.5g, \"seconds\": %.2f, \"memory\": %zu, \"by_logsnr\": [",
-                    line->step, line->images, line->loss, line->grad_norm, line->learning_rate,
+                    ", \"images_per_s\": %.5g, \"seconds\": %.2f, \"memory\": %zu, \"by_logsnr\": [",
                     line->images_per_s, line->seconds, line->memory);
     const char *comma = "";
     for (int i = 0; i < SID2_LOGSNR_BINS; i++) {

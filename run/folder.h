@@ -45,7 +45,7 @@ bool sid2_folder_load_facts(const char *path, sid2_run_facts *facts, sid2_error 
 enum { SID2_LOGSNR_BINS = 10 }; /* of width 2 from -10 to 10; what lies outside counts to the first or last */
 
 typedef struct sid2_stats_line {
-    uint64_t step, images;
+    uint64_t step, images, skipped; /* skipped: bad steps that were stepped over, which no mean counts */
     double loss, grad_norm, learning_rate, images_per_s, seconds;
     double bin_loss[SID2_LOGSNR_BINS]; /* means; empty bins are left out */
     int bin_count[SID2_LOGSNR_BINS];

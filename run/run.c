@@ -317,10 +317,10 @@ static void gather(sid2_run *r, const sid2_train_stats *now)
     sid2_stats_line *line = &r->line;
     sid2_run_progress *p = &r->progress;
     int batch = (int)r->config->train_batch;
-    line->loss += now->loss;
-    line->grad_norm += now->grad_norm;
     line->learning_rate = now->learning_rate;
-    for (int i = 0; i < batch; i++) {
+    line->skipped += now->skipped;
+    if (!now->skipped) line->loss += now->loss, line->grad_norm += now->grad_norm;
+    for (int i = 0; i < batch && !now->skipped; i++) {
         int bin = (int)floor((now->sample_logsnr[i] + 10) / 2);
         bin = bin < 0 ? 0 : bin >= SID2_LOGSNR_BINS ? SID2_LOGSNR_BINS - 1 : bin;
         line->bin_loss[bin] += now->sample_loss[i];
@@ -332,7 +332,7 @@ static void gather(sid2_run *r, const sid2_train_stats *now)
     double done = (double)(now->step - p->first_step), spent = sid2_clock() - r->began;
     double per_step = (spent - r->aside) / done;
     p->step = now->step;
-    p->loss += fmax(0.02, 1 / done) * (now->loss - p->loss);
+    if (!now->skipped) p->loss += fmax(0.02, 1 / done) * (now->loss - p->loss);
     p->images_per_s = batch / per_step;
     p->seconds = r->folder.seconds + spent;
     p->seconds_left = per_step * (double)(p->steps - p->step);
@@ -345,8 +345,8 @@ static bool write_line(sid2_run *r, const sid2_train_stats *now, sid2_error *err
     double seconds = sid2_clock() - r->line_began - (r->aside - r->line_aside);
     line->step = now->step;
     line->images = now->images;
-    line->loss /= (double)r->line_steps;
-    line->grad_norm /= (double)r->line_steps;
+    line->loss /= (double)(r->line_steps - line->skipped);
+    line->grad_norm /= (double)(r->line_steps - line->skipped);
     line->images_per_s = (double)r->line_images / seconds;
     line->seconds = r->folder.seconds + sid2_clock() - r->began;
     for (int i = 0; i < SID2_LOGSNR_BINS; i++)
@@ -437,6 +437,14 @@ static bool save(sid2_run *r, sid2_error *err)
 
 /* ---- The loop ---- */
 
+static void tell_skipped(sid2_run *r, uint64_t step)
+{
+    char text[120];
+    snprintf(text, sizeof text,
+             "step %" PRIu64 ": the gradient is not finite; stepped over, nothing has changed", step);
+    tell_text(r, SID2_RUN_WARNING, text);
+}
+
 static bool due(int64_t every, uint64_t step) { return every && step % (uint64_t)every == 0; }
 
 static bool train(sid2_run *r, sid2_error *err)
@@ -453,6 +461,7 @@ static bool train(sid2_run *r, sid2_error *err)
         const char *notice = sid2_device_notice(r->device);
         if (notice) tell_text(r, SID2_RUN_WARNING, notice);
         gather(r, now);
+        if (now->skipped) tell_skipped(r, now->step);
         tell(r, (sid2_run_event){.kind = SID2_RUN_STEP, .stats = now});
         bool timed_out = limit > 0 && sid2_clock() - r->began > limit;
         last = is_complete(r) || timed_out || r->stop;

@@ -189,6 +189,37 @@ static void test_refuses_bombs(void **state)
     assert_int_equal(err.code, SID2_ERR_IO);
 }
 
+/* A JPEG of few bytes that announces a huge picture, or asks for thousands of passes over one, costs nothing. */
+static void test_refuses_jpegs_without_end(void **state)
+{
+    (void)state;
+    int bombs = 0;
+    for (int i = 0; i < picture_count; i++) {
+        size_t size = pictures[i].size, at = 2;
+        const uint8_t *bytes = pictures[i].bytes;
+        if (bytes[0] != 0xff || bytes[1] != 0xd8) continue;
+        while (at + 9 < size && (bytes[at + 1] < 0xc0 || bytes[at + 1] > 0xc2))
+            at += 2 + ((size_t)bytes[at + 2] << 8 | bytes[at + 3]);
+        if (at + 9 >= size) continue;
+        enum { MORE = 60000 }; /* further scans, empty ones, of a picture of moderate size */
+        uint8_t *copy = malloc(size + MORE);
+        sid2_image image;
+        sid2_error err = {0};
+        memcpy(copy, bytes, size);
+        copy[at + 5] = copy[at + 7] = 0x2c; /* 11264 lines and columns and some */
+        assert_false(sid2_image_decode(&image, copy, size, "huge", &err));
+        assert_int_equal(err.code, SID2_ERR_FORMAT);
+        assert_non_null(strstr(err.message, "bytes are too few"));
+        copy[at + 5] = copy[at + 7] = 0x10;
+        for (size_t k = 0; k < MORE; k += 2) copy[size + k] = 0xff, copy[size + k + 1] = 0xda;
+        assert_false(sid2_image_decode(&image, copy, size + MORE, "scans", &err));
+        assert_non_null(strstr(err.message, "in so many scans"));
+        free(copy);
+        bombs++;
+    }
+    assert_true(bombs > 3);
+}
+
 static void test_writes_png_with_text(void **state)
 {
     (void)state;
@@ -289,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_refuses_truncated_files),
         cmocka_unit_test(test_survives_damage),
         cmocka_unit_test(test_refuses_bombs),
+        cmocka_unit_test(test_refuses_jpegs_without_end),
         cmocka_unit_test(test_writes_png_with_text),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_grid),

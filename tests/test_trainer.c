@@ -452,6 +452,46 @@ static void nothing_infinite_is_saved(void **state)
     sid2_config_destroy(config);
 }
 
+/* A bad step is stepped over as often in a row as allowed, and leaves everything as it was. */
+static void bad_steps_are_stepped_over(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"weights", "m", "v", "ema"};
+    sid2_config *config = TINY("train.precision=f32", "train.skip_bad_steps=2");
+    sid2_trainer *t = make_trainer(config);
+    train(t, 2);
+    float *before[4], *bad = download(&t->buffers, "grads");
+    for (int i = 0; i < 4; i++) before[i] = download(&t->buffers, names[i]);
+    for (int round = 0; round < 2; round++) {
+        bad[5] = round ? INFINITY : NAN;
+        must(sid2_buffers_upload(&t->buffers, "grads", bad, &err));
+        sid2_train_stats stats = train(t, 1);
+        assert_true(stats.skipped && stats.step == 3 + (uint64_t)round && !isfinite(stats.grad_norm));
+        for (int i = 0; i < 4; i++) {
+            float *now = download(&t->buffers, names[i]);
+            assert_memory_equal(now, before[i], sid2_buffers_find(&t->buffers, names[i])->bytes);
+            free(now);
+        }
+    }
+    sid2_train_stats good = train(t, 1);
+    assert_true(!good.skipped && isfinite(good.grad_norm));
+    for (int round = 0; round < 2; round++) {
+        must(sid2_buffers_upload(&t->buffers, "grads", bad, &err));
+        train(t, 1);
+    }
+    must(sid2_trainer_save(t, in_folder("skipped"), &err));
+    must(sid2_buffers_upload(&t->buffers, "grads", bad, &err));
+    uint8_t pixels[BATCH * BYTES];
+    int32_t labels[BATCH];
+    make_images(pixels, labels, BATCH, BYTES, CLASSES, 0);
+    assert_false(sid2_trainer_step(t, pixels, labels, &err)); /* the third in a row */
+    assert_non_null(strstr(err.message, "step 8: "));
+    for (int i = 0; i < 4; i++) free(before[i]);
+    free(bad);
+    sid2_trainer_destroy(t);
+    sid2_config_destroy(config);
+}
+
 /* Exports are of the type that was asked for, from whatever type; what it cannot hold is refused. */
 static void exports_convert_and_refuse(void **state)
 {
@@ -508,7 +548,8 @@ int main(void)
         cmocka_unit_test(ema_follows_the_weights),      cmocka_unit_test(trouble_is_named),
         cmocka_unit_test(warm_start_changes_the_patch), cmocka_unit_test(checkpoints_are_found_and_checked),
         cmocka_unit_test(flipped_bits_are_seen),        cmocka_unit_test(pruning_touches_only_checkpoints),
-        cmocka_unit_test(nothing_infinite_is_saved),    cmocka_unit_test(exports_convert_and_refuse),
+        cmocka_unit_test(nothing_infinite_is_saved),    cmocka_unit_test(bad_steps_are_stepped_over),
+        cmocka_unit_test(exports_convert_and_refuse),
     };
     return cmocka_run_group_tests(tests, open_cpu, close_cpu);
 }

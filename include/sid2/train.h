@@ -19,6 +19,7 @@ typedef struct sid2_train_stats {
     double learning_rate;
     const float *sample_loss;   /* [train.batch], of each image; valid until the next step, */
     const float *sample_logsnr; /* as is the noise level at which it was taken */
+    bool skipped;               /* the norm is not finite, so nothing changed; see train.skip_bad_steps */
 } sid2_train_stats;
 
 /* Bytes on the device, as planned and held. */
@@ -38,7 +39,7 @@ SID2_API void sid2_trainer_destroy(sid2_trainer *trainer);
 /* One optimizer step on train.batch images, the next in the data order's sequence. pixels: [train.batch, image_size,
  * image_size, image_channels]; labels: [train.batch], -1 for none; NULL: all -1. A model without classes looks at none. USAGE:
  * a label outside the classes. DEVICE: a loss or gradient that is not finite, named; no weight, moment or average has
- * changed then, and the trainer wants a resume. */
+ * changed then, and the trainer wants a resume, unless train.skip_bad_steps steps over it. */
 SID2_API bool sid2_trainer_step(sid2_trainer *trainer, const uint8_t *pixels, const int32_t *labels,
                                 sid2_error *err);
 /* Of the last step; NULL before the first. Valid until the next. */

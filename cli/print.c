@@ -1,0 +1,100 @@
+#include "print.h"
+
+#include "base.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#undef fprintf
+
+/* One conversion: "%-12.3f", with what stands for each star. */
+typedef struct conversion {
+    char text[32];
+    int stars, star[2];
+    int longs;     /* l: 1, ll and j: 2, z and t: 3 */
+    int precision; /* of a string; -1: whole */
+    char kind;
+} conversion;
+
+/* Reads one from `format`, which stands behind the '%'; what follows it. */
+static const char *parse(conversion *c, const char *format, va_list *arguments)
+{
+    const char *start = format - 1;
+    *c = (conversion){.precision = -1};
+    for (; *format && strchr("-+ #0123456789.*hlzjt", *format); format++) {
+        if (*format == '.') c->precision = (int)strtol(format + 1, NULL, 10);
+        if (*format == 'l') c->longs++;
+        if (*format == 'j') c->longs = 2;
+        if (*format == 'z' || *format == 't') c->longs = 3;
+        if (*format != '*' || c->stars == 2) continue;
+        c->star[c->stars++] = va_arg(*arguments, int);
+        if (format[-1] == '.') c->precision = c->star[c->stars - 1];
+    }
+    c->kind = *format;
+    if (*format) format++;
+    size_t length = (size_t)(format - start);
+    if (length >= sizeof c->text) length = sizeof c->text - 1;
+    memcpy(c->text, start, length);
+    return format;
+}
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+#define PRINT(value)                                                                                         \
+    (c->stars == 0   ? fprintf(stream, c->text, value)                                                       \
+     : c->stars == 1 ? fprintf(stream, c->text, c->star[0], value)                                           \
+                     : fprintf(stream, c->text, c->star[0], c->star[1], value))
+
+static int print_string(FILE *stream, const conversion *c, const char *text)
+{
+    if (!text) text = "(null)";
+    char *plain = c->precision >= 0 ? strndup(text, (size_t)c->precision) : strdup(text);
+    int length = PRINT(plain ? sid2_plain_line(plain) : "?");
+    free(plain);
+    return length;
+}
+
+static int print_one(FILE *stream, const conversion *c, va_list *arguments)
+{
+    switch (c->kind) {
+    case 's': return print_string(stream, c, va_arg(*arguments, const char *));
+    case 'd':
+    case 'i':
+        if (c->longs == 0) return PRINT(va_arg(*arguments, int));
+        if (c->longs == 1) return PRINT(va_arg(*arguments, long));
+        return c->longs == 2 ? PRINT(va_arg(*arguments, long long)) : PRINT(va_arg(*arguments, ptrdiff_t));
+    case 'u':
+    case 'x':
+        if (c->longs == 0) return PRINT(va_arg(*arguments, unsigned));
+        if (c->longs == 1) return PRINT(va_arg(*arguments, unsigned long));
+        return c->longs == 2 ? PRINT(va_arg(*arguments, unsigned long long))
+                             : PRINT(va_arg(*arguments, size_t));
+    case 'c': return PRINT(va_arg(*arguments, int));
+    case '%': return fputc('%', stream) == EOF ? -1 : 1;
+    default: return PRINT(va_arg(*arguments, double));
+    }
+}
+#pragma GCC diagnostic pop
+
+int print_to(FILE *stream, const char *format, ...)
+{
+    int length = 0;
+    va_list arguments;
+    va_start(arguments, format);
+    flockfile(stream);
+    while (*format) {
+        size_t plain = strcspn(format, "%");
+        length += (int)fwrite(format, 1, plain, stream);
+        format += plain;
+        if (!*format) break;
+        conversion c;
+        format = parse(&c, format + 1, &arguments);
+        length += print_one(stream, &c, &arguments);
+    }
+    funlockfile(stream);
+    va_end(arguments);
+    return length;
+}
