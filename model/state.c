@@ -153,7 +153,7 @@ bool sid2_state_set(sid2_state *s, const float *weights, sid2_error *err)
     return ok;
 }
 
-static bool set_zero(sid2_state *s, const char *what, sid2_error *err)
+bool sid2_state_zero(sid2_state *s, const char *what, sid2_error *err)
 {
     float *zero = calloc((size_t)s->params->elements, sizeof *zero);
     bool ok = zero ? sid2_state_upload(s, what, zero, err) : sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
@@ -163,8 +163,8 @@ static bool set_zero(sid2_state *s, const char *what, sid2_error *err)
 
 bool sid2_state_reset(sid2_state *s, sid2_error *err)
 {
-    bool ok =
-        !s->rule.trained || (set_zero(s, "m", err) && set_zero(s, "v", err) && set_zero(s, "grads", err));
+    bool ok = !s->rule.trained || (sid2_state_zero(s, "m", err) && sid2_state_zero(s, "v", err) &&
+                                   sid2_state_zero(s, "grads", err));
     s->updates = 0;
     return ok;
 }
@@ -172,5 +172,5 @@ bool sid2_state_reset(sid2_state *s, sid2_error *err)
 bool sid2_state_skip(sid2_state *s, sid2_error *err)
 {
     s->updates++;
-    return set_zero(s, "grads", err);
+    return sid2_state_zero(s, "grads", err);
 }

@@ -57,6 +57,7 @@ const char *sid2_state_buffer(const sid2_state *state, const char *what, char na
 /* One of its flat arrays, all elements. */
 bool sid2_state_upload(sid2_state *state, const char *what, const float *flat, sid2_error *err);
 bool sid2_state_download(const sid2_state *state, const char *what, float *flat, sid2_error *err);
+bool sid2_state_zero(sid2_state *state, const char *what, sid2_error *err);
 /* The parameter whose `what` holds a value that is not finite, the first of them; NULL: none, or not to be had. */
 const sid2_param *sid2_state_broken(const sid2_state *state, const char *what);
 /* Weights and averages from one array. */

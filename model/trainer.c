@@ -216,6 +216,54 @@ static bool run_microbatch(sid2_trainer *t, int turn, const sid2_step_input *ste
            sid2_buffer_download_later(loss, 0, t->loss + first, loss->bytes, err);
 }
 
+static bool run_microbatches(sid2_trainer *t, int turn, const sid2_step_input *step, sid2_error *err)
+{
+    for (int first = 0; first < t->config.train_batch; first += t->training.microbatch)
+        if (!run_microbatch(t, turn, step, first, err)) return false;
+    return true;
+}
+
+/* Two computations of a step, compared by their bits; the trainer has the losses of the second. */
+static bool agree(const sid2_trainer *t, const sid2_state *state, const float *loss, const float *grads,
+                  const float *grads_again, sid2_error *err)
+{
+    size_t size = sizeof(float), image = 0, batch = (size_t)t->config.train_batch;
+    const sid2_params *params = state->params;
+    char what[160] = "";
+    while (image < batch && memcmp(&loss[image], &t->loss[image], size) == 0) image++;
+    if (image < batch) snprintf(what, sizeof what, "the loss of image %zu of the batch", image);
+    for (int32_t i = 0; !what[0] && i < params->count; i++) {
+        const sid2_param *p = &params->item[i];
+        size_t bytes = (size_t)sid2_shape_count(p->shape) * size;
+        if (memcmp(grads + p->offset, grads_again + p->offset, bytes) != 0)
+            snprintf(what, sizeof what, "the gradient of %s", p->name);
+    }
+    return !what[0] ||
+           sid2_fail(err, SID2_ERR_DEVICE,
+                     "step %" PRIu64
+                     ": computed twice, %s differs; the device does not repeat itself (CUDA "
+                     "does with --deterministic only), so its results cannot be trusted; nothing of this "
+                     "step was kept",
+                     t->steps + 1, what);
+}
+
+/* The step's losses and gradients twice, from the same inputs. */
+static bool run_twice(sid2_trainer *t, int turn, sid2_state *state, const sid2_step_input *step,
+                      sid2_error *err)
+{
+    size_t elements = (size_t)state->params->elements, batch = (size_t)t->config.train_batch;
+    float *flat = malloc((2 * elements + batch) * sizeof *flat);
+    if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory to verify a step");
+    float *grads = flat, *grads_again = flat + elements, *loss = flat + 2 * elements;
+    bool ok = run_microbatches(t, turn, step, err) && sid2_state_download(state, "grads", grads, err);
+    if (ok) memcpy(loss, t->loss, batch * sizeof *loss);
+    ok = ok && sid2_state_zero(state, "grads", err) && run_microbatches(t, turn, step, err) &&
+         sid2_state_download(state, "grads", grads_again, err) &&
+         agree(t, state, loss, grads, grads_again, err);
+    free(flat);
+    return ok;
+}
+
 static bool check_labels(const sid2_config *config, const int32_t *labels, sid2_error *err)
 {
     for (int64_t i = 0; labels && i < config->train_batch; i++)
@@ -276,9 +324,11 @@ bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *la
     const sid2_step_input step = {t->steps, t->images, pixels, labels};
     int batch = (int)t->config.train_batch, turn = (int)(t->steps % (uint64_t)t->recipe.objective_count);
     t->broken = true; /* until the step is whole */
-    for (int first = 0; first < batch; first += t->training.microbatch)
-        if (!run_microbatch(t, turn, &step, first, err)) return false;
     sid2_state *state = state_of(t, t->recipe.objectives[turn]->trains);
+    uint64_t verify = (uint64_t)t->config.train_verify_every;
+    bool twice = verify && (t->steps + 1) % verify == 0;
+    if (!(twice ? run_twice(t, turn, state, &step, err) : run_microbatches(t, turn, &step, err)))
+        return false;
     double rate = learning_rate(&t->config, t->steps), loss = 0;
     float norm = 0;
     /* The one wait of a step: with the norm come the losses. */

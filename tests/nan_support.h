@@ -1,4 +1,5 @@
-/* One NaN, wherever it comes in, becomes no weight and no picture: the same verdict on every device. */
+/* One NaN, wherever it comes in, becomes no weight and no picture: the same verdict on every device. So it is with a
+ * step that comes out otherwise when it is computed again. */
 #ifndef SID2_TEST_NAN_SUPPORT_H
 #define SID2_TEST_NAN_SUPPORT_H
 
@@ -18,6 +19,26 @@ static inline bool tell_nan(void *self, sid2_buffers *buffers, const sid2_step_i
            sid2_buffer_upload(time, (size_t)(NAN_IMAGE - first) * sizeof nan, &nan, sizeof nan, error);
 }
 
+/* Diffusion, but when a step is computed for the second time, one bit of one buffer is another. */
+static struct {
+    const char *buffer;
+    size_t element;
+    uint32_t bit;
+    int pass;
+} second;
+
+static inline bool tell_second(void *self, sid2_buffers *buffers, const sid2_step_input *step, int first,
+                               float *logsnr, sid2_error *error)
+{
+    if (!sid2_diffusion.tell(self, buffers, step, first, logsnr, error)) return false;
+    if (first != 0 || ++second.pass != 2) return true;
+    sid2_buffer *buffer = sid2_buffers_find(buffers, second.buffer);
+    uint32_t word;
+    if (!sid2_buffer_download(buffer, second.element * sizeof word, &word, sizeof word, error)) return false;
+    word ^= second.bit;
+    return sid2_buffer_upload(buffer, second.element * sizeof word, &word, sizeof word, error);
+}
+
 /* Everything that a step may change. */
 static const char *const nan_state[] = {"weights", "m", "v", "ema"};
 
@@ -28,7 +49,8 @@ static inline void one_is_caught(sid2_device *device, const char *spoil, float n
     static sid2_objective poisoned;
     static uint8_t pixels[NAN_BATCH * NAN_BYTES];
     int32_t labels[NAN_BATCH];
-    sid2_config *config = TINY("train.ema=0.9");
+    bool twice = strncmp(spoil, "second ", 7) == 0;
+    sid2_config *config = TINY("train.ema=0.9", twice ? "train.verify_every=3" : "train.verify_every=0");
     sid2_recipe recipe = sid2_recipe_of(config);
     poisoned = sid2_diffusion;
     recipe.objectives[0] = &poisoned;
@@ -44,7 +66,14 @@ static inline void one_is_caught(sid2_device *device, const char *spoil, float n
     snprintf(wanted, sizeof wanted, words, params->item[NAN_PARAM].name);
     if (strcmp(spoil, "activation") == 0)
         poisoned.tell = tell_nan;
-    else {
+    else if (twice) {
+        bool loss = strcmp(spoil, "second weight") == 0; /* of image 2 */
+        second.buffer = spoil + 7;
+        second.element = loss ? 2 : (size_t)params->item[NAN_PARAM].offset + 1;
+        second.bit = loss ? 1u << 22 : 1u << 30;
+        second.pass = 0;
+        poisoned.tell = tell_second;
+    } else {
         float *flat = download(&t->buffers, spoil);
         flat[params->item[NAN_PARAM].offset + 1] = number;
         must(sid2_state_upload(&t->states[0], spoil, flat, &err));
@@ -136,8 +165,39 @@ static inline void no_picture_of_nan(sid2_device *device, const char *sampler)
     sid2_config_destroy(config);
 }
 
+/* Steps that are computed twice train the weights that they train when computed once. */
+static inline void verified_is_the_same(sid2_device *device, const char *precision)
+{
+    static uint8_t pixels[NAN_BATCH * NAN_BYTES];
+    int32_t labels[NAN_BATCH];
+    float *kept[2][4];
+    size_t bytes = 0;
+    for (int verify = 0; verify < 2; verify++) {
+        sid2_config *config =
+            TINY(precision, "model.dropout=0.1", verify ? "train.verify_every=1" : "train.verify_every=0");
+        sid2_trainer *t = sid2_trainer_create(device, config, 0, &err);
+        must(t);
+        for (int i = 0; i < 4; i++) {
+            make_images(pixels, labels, NAN_BATCH, NAN_BYTES, NAN_CLASSES, (uint64_t)i * NAN_BATCH);
+            must(sid2_trainer_step(t, pixels, labels, &err));
+        }
+        bytes = (size_t)t->states[0].params->elements * sizeof(float);
+        for (int i = 0; i < 4; i++) kept[verify][i] = download(&t->buffers, nan_state[i]);
+        sid2_trainer_destroy(t);
+        sid2_config_destroy(config);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_memory_equal(kept[0][i], kept[1][i], bytes);
+        free(kept[0][i]);
+        free(kept[1][i]);
+    }
+}
+
 static inline void nan_is_caught(sid2_device *device)
 {
+    one_is_caught(device, "second weight", 0, "computed twice, the loss of image 2 of the batch differs");
+    one_is_caught(device, "second grads", 0, "computed twice, the gradient of %s differs");
+    verified_is_the_same(device, "train.precision=f32");
     one_is_caught(device, "activation", NAN, "the loss of image 5 of the batch is not finite");
     one_is_caught(device, "grads", NAN, "the gradient of %s is not finite");
     one_is_caught(device, "grads", INFINITY, "the gradient of %s is not finite");
