@@ -2,6 +2,7 @@
 
 #include "digest.h"
 #include "file.h"
+#include "json.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -177,7 +178,7 @@ static bool parse_header(sid2_safetensors *file, const char *text, size_t length
 {
     json_error_t problem;
     file->header = json_loadb(text, length, JSON_REJECT_DUPLICATES, &problem);
-    if (!file->header && json_error_code(&problem) == json_error_out_of_memory)
+    if (!file->header && sid2_json_no_memory(&problem))
         return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", file->path);
     if (!file->header) return sid2_fail(err, SID2_ERR_FORMAT, "%s: bad header: %s", file->path, problem.text);
     file->entries = calloc(json_object_size(file->header) + 1, sizeof *file->entries);

@@ -15,6 +15,7 @@
  *
  * Primitives are made once, in prepare. Where oneDNN has only a reference implementation (an old processor,
  * bf16 without AVX-512) prepare declines and our own loops run. */
+#include "guard.h"
 #include "kernel.h"
 #include "onednn_compat.h"
 
@@ -311,41 +312,67 @@ static bool build_product(sid2_call *call, state *s, const product *p, sid2_erro
     return made;
 }
 
-/* Begins a prepare; returns what ends it. */
-static int begin(const sid2_call *call)
+/* A prepare: `make` fills the call's state. On failure what was made is freed and the cause named. */
+typedef struct preparation {
+    sid2_call *call;
+    bool (*make)(sid2_call *call, sid2_error *err);
+    sid2_error *err;
+    bool made;
+} preparation;
+
+static void make_one(void *user)
 {
-    pthread_mutex_lock(&making);
-    return set_threads(call->threads);
+    preparation *p = user;
+    p->made = p->make(p->call, p->err);
 }
 
-/* Ends a prepare: on failure frees what was made and names the cause. */
-static bool finish(sid2_call *call, bool made, int threads_before, sid2_error *err)
+static bool prepare(sid2_call *call, bool (*make)(sid2_call *call, sid2_error *err), sid2_error *err)
 {
+    preparation p = {call, make, err, false};
+    pthread_mutex_lock(&making);
+    int threads_before = set_threads(call->threads);
+    if (!sid2_guard(make_one, &p))
+        p.made =
+            sid2_fail(err, SID2_ERR_MEMORY, "no memory for oneDNN to prepare %s", sid2_op_name(call->op));
     omp_set_num_threads(threads_before);
-    if (!made) drop(call);
+    if (!p.made) drop(call);
     pthread_mutex_unlock(&making);
-    if (made) return true;
-    if (!err || err->code == SID2_OK)
+    if (!p.made && (!err || err->code == SID2_OK))
         sid2_fail(err, SID2_ERR_UNSUPPORTED, "oneDNN has no fast %s for these tensors",
                   sid2_op_name(call->op));
-    return false;
+    return p.made;
 }
 
-static bool prepare_product(sid2_call *call, sid2_error *err)
+static bool make_product(sid2_call *call, sid2_error *err)
 {
     product p = product_of(call);
-    int before = begin(call);
     state *s = make_state(call, err);
     bool made = s && describe_product(&p) && build_product(call, s, &p, err);
     md_free(&p.a_md), md_free(&p.out_md), md_free(&p.bias_md), md_free(&p.w_plain), md_free(&p.w_wanted);
-    return finish(call, made, before, err);
+    return made;
+}
+
+static bool prepare_product(sid2_call *call, sid2_error *err) { return prepare(call, make_product, err); }
+
+typedef struct execution {
+    state *s;
+    primitive *p;
+    bool done;
+} execution;
+
+static void execute_one(void *user)
+{
+    execution *e = user;
+    e->done = dnnl_primitive_execute(e->p->handle, e->s->stream, e->p->count, e->p->args) == dnnl_success &&
+              dnnl_stream_wait(e->s->stream) == dnnl_success;
 }
 
 static void execute(sid2_call *call, primitive *p)
 {
-    state *s = call->state;
-    if (dnnl_primitive_execute(p->handle, s->stream, p->count, p->args) != dnnl_success ||
-        dnnl_stream_wait(s->stream) != dnnl_success)
+    execution e = {call->state, p, false};
+    if (!sid2_guard(execute_one, &e))
+        sid2_fail(call->error, SID2_ERR_MEMORY, "no memory for oneDNN to run it");
+    else if (!e.done)
         sid2_fail(call->error, SID2_ERR_DEVICE, "oneDNN refused to run it");
 }
 
@@ -449,13 +476,10 @@ static bool build_conv_wgrad(sid2_call *call, state *s, const geometry *g)
     return made;
 }
 
-static bool prepare_wgrad(sid2_call *call, sid2_error *err)
+static bool make_wgrad(sid2_call *call, sid2_error *err)
 {
     const sid2_operand *x = &call->in[0], *dy = &call->in[1];
-    if (!call->out[0].data) /* the bias gradient alone is no product */
-        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: not a weight gradient", sid2_op_name(call->op));
     geometry g = geometry_of(x, &call->out[0], last(dy));
-    int before = begin(call);
     state *s = make_state(call, err);
     bool made = s && x->dtype == dy->dtype &&
                 (g.k == 1 ? build_linear_wgrad(call, s, &g) : build_conv_wgrad(call, s, &g));
@@ -463,7 +487,14 @@ static bool prepare_wgrad(sid2_call *call, sid2_error *err)
         s->partial_sums_at = call->scratch_bytes;
         call->scratch_bytes += aligned((size_t)call->threads * (size_t)g.out * sizeof(float));
     }
-    return finish(call, made, before, err);
+    return made;
+}
+
+static bool prepare_wgrad(sid2_call *call, sid2_error *err)
+{
+    if (!call->out[0].data) /* the bias gradient alone is no product */
+        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: not a weight gradient", sid2_op_name(call->op));
+    return prepare(call, make_wgrad, err);
 }
 
 /* sum[c] += rows begin .. end of dy[rows,n]; four rows at a time, whole rows, so that memory streams. */

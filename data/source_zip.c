@@ -4,6 +4,7 @@
 
 #include "archive.h"
 #include "file.h"
+#include "json.h"
 
 #include <jansson.h>
 #include <pthread.h>
@@ -138,7 +139,7 @@ static json_t *read_json(archive *a, const char *name, bool *exists, sid2_error 
     json_error_t cause;
     json_t *json = json_loadb((const char *)bytes, size, JSON_REJECT_DUPLICATES, &cause);
     free(bytes);
-    bool memory = !json && json_error_code(&cause) == json_error_out_of_memory;
+    bool memory = !json && sid2_json_no_memory(&cause);
     if (!json)
         sid2_fail(err, memory ? SID2_ERR_MEMORY : SID2_ERR_FORMAT, "%s: line %d: %s", full, cause.line,
                   cause.text);

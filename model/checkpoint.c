@@ -17,6 +17,7 @@
 #include "config.h"
 #include "digest.h"
 #include "file.h"
+#include "json.h"
 #include "params.h"
 #include "safetensors.h"
 #include "trainer.h"
@@ -154,7 +155,7 @@ static bool load_state(const char *directory, state *s, sid2_error *err)
     json_error_t where;
     json_t *root = json_loadb((const char *)text, size, JSON_REJECT_DUPLICATES, &where);
     free(text);
-    if (!root && json_error_code(&where) == json_error_out_of_memory)
+    if (!root && sid2_json_no_memory(&where))
         return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
     if (!root) return sid2_fail(err, SID2_ERR_FORMAT, "%s: line %d: %s", path, where.line, where.text);
     uint64_t named;

@@ -13,6 +13,7 @@
 
 #include "config.h"
 #include "file.h"
+#include "json.h"
 #include "text.h"
 
 /* ---- The folder ---- */
@@ -220,7 +221,7 @@ bool sid2_folder_load_facts(const char *path, sid2_run_facts *facts, sid2_error 
         strcpy(facts->data, data);
         snprintf(facts->device, sizeof facts->device, "%s", device ? device : "");
         facts->images = json_integer_value(images);
-    } else if (!read && json_error_code(&where) == json_error_out_of_memory) {
+    } else if (!read && sid2_json_no_memory(&where)) {
         sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", file);
     } else {
         sid2_fail(err, SID2_ERR_FORMAT,
@@ -247,14 +248,18 @@ typedef struct history {
     size_t count;
 } history;
 
-static stats_entry parse_line(const char *text, size_t begin, size_t end)
+static bool parse_line(stats_entry *e, const char *path, const char *text, size_t begin, size_t end,
+                       sid2_error *err)
 {
-    stats_entry e = {.begin = begin, .end = end, .step = -1};
-    json_t *line = json_loadb(text + begin, end - begin, 0, NULL), *step = json_object_get(line, "step");
-    if (json_is_integer(step) && json_integer_value(step) >= 0) e.step = json_integer_value(step);
-    e.seconds = json_number_value(json_object_get(line, "seconds"));
+    json_error_t problem;
+    *e = (stats_entry){.begin = begin, .end = end, .step = -1};
+    json_t *line = json_loadb(text + begin, end - begin, 0, &problem), *step = json_object_get(line, "step");
+    if (!line && sid2_json_no_memory(&problem))
+        return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    if (json_is_integer(step) && json_integer_value(step) >= 0) e->step = json_integer_value(step);
+    e->seconds = json_number_value(json_object_get(line, "seconds"));
     json_decref(line);
-    return e;
+    return true;
 }
 
 static bool parse_history(history *h, const char *path, const char *text, size_t size, sid2_error *err)
@@ -266,7 +271,7 @@ static bool parse_history(history *h, const char *path, const char *text, size_t
     for (size_t begin = 0, end; begin < size; begin = end) {
         const char *stop = memchr(text + begin, '\n', size - begin);
         end = stop ? (size_t)(stop - text) + 1 : size;
-        h->entry[h->count++] = parse_line(text, begin, end);
+        if (!parse_line(&h->entry[h->count++], path, text, begin, end, err)) return false;
     }
     return true;
 }

@@ -3,6 +3,7 @@
 #include "folder.h"
 
 #include "file.h"
+#include "json.h"
 #include "text.h"
 
 #include <inttypes.h>
@@ -97,8 +98,11 @@ static bool read_stats(const char *run_path, history *h, sid2_error *err)
     for (const char *line = text, *end; ok && line < text + size; line = end + 1) {
         end = memchr(line, '\n', size - (size_t)(line - text));
         if (!end) end = text + size;
-        json_t *entry = json_loadb(line, (size_t)(end - line), 0, NULL);
-        if (!json_is_object(entry) || !isfinite(number(entry, "step")))
+        json_error_t problem;
+        json_t *entry = json_loadb(line, (size_t)(end - line), 0, &problem);
+        if (!entry && sid2_json_no_memory(&problem))
+            ok = sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %s", path);
+        else if (!json_is_object(entry) || !isfinite(number(entry, "step")))
             h->unreadable++;
         else if (!read_line(h, entry))
             ok = sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %s", path);
@@ -151,10 +155,9 @@ static void write_tile(FILE *page, const char *value, const char *label)
     sid2_text_print(page, "<div><b>%s</b><span>%s</span></div>", value, label);
 }
 
-static void write_head(FILE *page, const char *run_path, const history *h)
+static void write_head(FILE *page, const char *run_path, const sid2_run_facts *facts, const history *h)
 {
     char text[64], part[32];
-    sid2_run_facts facts;
     char *whole = realpath(run_path, NULL);
     const char *name = whole && strrchr(whole, '/') ? strrchr(whole, '/') + 1 : run_path;
     fputs(
@@ -165,12 +168,12 @@ static void write_head(FILE *page, const char *run_path, const history *h)
     sid2_text_print(page, "</title><style>%s</style><main><h1>", report_css);
     write_text(page, name);
     fputs("</h1><p class=sub>", page);
-    if (sid2_folder_load_facts(run_path, &facts, NULL) && facts.data[0]) {
-        const char *file = strrchr(facts.data, '/');
-        sid2_text_print(page, "%" PRId64 " images of ", facts.images);
-        write_text(page, file && file[1] ? file + 1 : facts.data);
+    if (facts->data[0]) {
+        const char *file = strrchr(facts->data, '/');
+        sid2_text_print(page, "%" PRId64 " images of ", facts->images);
+        write_text(page, file && file[1] ? file + 1 : facts->data);
         fputs(", on ", page);
-        write_text(page, facts.device);
+        write_text(page, facts->device);
     }
     if (h->unreadable) sid2_text_print(page, "; %d lines of stats.jsonl cannot be read", h->unreadable);
     fputs("</p><div class=tiles>", page);
@@ -294,8 +297,9 @@ static bool write_config(FILE *page, const char *run_path, sid2_error *err)
 static bool write_page(const char *run_path, const char *out, const history *h, sid2_error *err)
 {
     sid2_atomic_file file;
-    if (!sid2_atomic_open(&file, out, err)) return false;
-    write_head(file.stream, run_path, h);
+    sid2_run_facts facts;
+    if (!sid2_folder_load_facts(run_path, &facts, err) || !sid2_atomic_open(&file, out, err)) return false;
+    write_head(file.stream, run_path, &facts, h);
     bool ok = write_samples(file.stream, run_path, err);
     if (ok) write_charts(file.stream, h);
     ok = ok && write_config(file.stream, run_path, err);
