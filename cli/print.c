@@ -48,12 +48,18 @@ static const char *parse(conversion *c, const char *format, va_list *arguments)
      : c->stars == 1 ? fprintf(stream, c->text, c->star[0], value)                                           \
                      : fprintf(stream, c->text, c->star[0], c->star[1], value))
 
+/* Needs no memory for texts as long as a path, so that what is said does not depend on it. */
 static int print_string(FILE *stream, const conversion *c, const char *text)
 {
+    char place[4096], *longer = NULL, *plain = place;
     if (!text) text = "(null)";
-    char *plain = c->precision >= 0 ? strndup(text, (size_t)c->precision) : strdup(text);
-    int length = PRINT(plain ? sid2_plain_line(plain) : "?");
-    free(plain);
+    size_t size = c->precision >= 0 ? strnlen(text, (size_t)c->precision) : strlen(text);
+    if (size >= sizeof place && (longer = malloc(size + 1))) plain = longer;
+    if (plain == place && size >= sizeof place) size = sizeof place - 1;
+    memcpy(plain, text, size);
+    plain[size] = 0;
+    int length = PRINT(sid2_plain_line(plain));
+    free(longer);
     return length;
 }
 

@@ -2,14 +2,22 @@
 #ifndef SID2_JSON_H
 #define SID2_JSON_H
 
-#include <jansson.h>
+#include <errno.h>
 #include <stdbool.h>
 
-/* Whether a text that could not be read is in order for all that is known, and memory ended: every error of syntax
- * has a text. */
+#include <jansson.h>
+
+static inline json_t *sid2_json_read(const void *text, size_t size, size_t flags, json_error_t *problem)
+{
+    errno = 0;
+    return json_loadb((const char *)text, size, flags, problem);
+}
+
+/* Asked right after sid2_json_read returned NULL: whether the text is in order for all that is known, and memory ended.
+ * jansson may call that a syntax error, or nothing. */
 static inline bool sid2_json_no_memory(const json_error_t *problem)
 {
-    return !problem->text[0] || json_error_code(problem) == json_error_out_of_memory;
+    return errno == ENOMEM || !problem->text[0] || json_error_code(problem) == json_error_out_of_memory;
 }
 
 #endif

@@ -177,7 +177,7 @@ static bool check_cover(sid2_safetensors *file, sid2_error *err)
 static bool parse_header(sid2_safetensors *file, const char *text, size_t length, sid2_error *err)
 {
     json_error_t problem;
-    file->header = json_loadb(text, length, JSON_REJECT_DUPLICATES, &problem);
+    file->header = sid2_json_read(text, length, JSON_REJECT_DUPLICATES, &problem);
     if (!file->header && sid2_json_no_memory(&problem))
         return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", file->path);
     if (!file->header) return sid2_fail(err, SID2_ERR_FORMAT, "%s: bad header: %s", file->path, problem.text);

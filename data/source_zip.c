@@ -137,7 +137,7 @@ static json_t *read_json(archive *a, const char *name, bool *exists, sid2_error 
     uint8_t *bytes = read_member(a, (zip_uint64_t)entry, full, &size, err);
     if (!bytes) return NULL;
     json_error_t cause;
-    json_t *json = json_loadb((const char *)bytes, size, JSON_REJECT_DUPLICATES, &cause);
+    json_t *json = sid2_json_read(bytes, size, JSON_REJECT_DUPLICATES, &cause);
     free(bytes);
     bool memory = !json && sid2_json_no_memory(&cause);
     if (!json)

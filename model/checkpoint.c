@@ -153,7 +153,7 @@ static bool load_state(const char *directory, state *s, sid2_error *err)
     uint8_t *text = sid2_file_read(join(path, directory, "state.json"), STATE_LIMIT, &size, err);
     if (!text) return false;
     json_error_t where;
-    json_t *root = json_loadb((const char *)text, size, JSON_REJECT_DUPLICATES, &where);
+    json_t *root = sid2_json_read(text, size, JSON_REJECT_DUPLICATES, &where);
     free(text);
     if (!root && sid2_json_no_memory(&where))
         return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);

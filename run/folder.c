@@ -211,7 +211,7 @@ bool sid2_folder_load_facts(const char *path, sid2_run_facts *facts, sid2_error 
     uint8_t *text = sid2_file_read(file, 1 << 20, &size, err);
     if (!text) return false;
     json_error_t where;
-    json_t *read = json_loadb((const char *)text, size, JSON_REJECT_DUPLICATES, &where);
+    json_t *read = sid2_json_read(text, size, JSON_REJECT_DUPLICATES, &where);
     free(text);
     const char *data = json_string_value(json_object_get(read, "data"));
     const char *device = json_string_value(json_object_get(read, "device"));
@@ -253,7 +253,8 @@ static bool parse_line(stats_entry *e, const char *path, const char *text, size_
 {
     json_error_t problem;
     *e = (stats_entry){.begin = begin, .end = end, .step = -1};
-    json_t *line = json_loadb(text + begin, end - begin, 0, &problem), *step = json_object_get(line, "step");
+    json_t *line = sid2_json_read(text + begin, end - begin, 0, &problem),
+           *step = json_object_get(line, "step");
     if (!line && sid2_json_no_memory(&problem))
         return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
     if (json_is_integer(step) && json_integer_value(step) >= 0) e->step = json_integer_value(step);

@@ -6,6 +6,7 @@
 #include "json.h"
 #include "text.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -99,7 +100,7 @@ static bool read_stats(const char *run_path, history *h, sid2_error *err)
         end = memchr(line, '\n', size - (size_t)(line - text));
         if (!end) end = text + size;
         json_error_t problem;
-        json_t *entry = json_loadb(line, (size_t)(end - line), 0, &problem);
+        json_t *entry = sid2_json_read(line, (size_t)(end - line), 0, &problem);
         if (!entry && sid2_json_no_memory(&problem))
             ok = sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %s", path);
         else if (!json_is_object(entry) || !isfinite(number(entry, "step")))
@@ -155,11 +156,15 @@ static void write_tile(FILE *page, const char *value, const char *label)
     sid2_text_print(page, "<div><b>%s</b><span>%s</span></div>", value, label);
 }
 
-static void write_head(FILE *page, const char *run_path, const sid2_run_facts *facts, const history *h)
+static bool write_head(FILE *page, const char *run_path, const sid2_run_facts *facts, const history *h,
+                       sid2_error *err)
 {
     char text[64], part[32];
     char *whole = realpath(run_path, NULL);
-    const char *name = whole && strrchr(whole, '/') ? strrchr(whole, '/') + 1 : run_path;
+    if (!whole)
+        return sid2_fail(err, errno == ENOMEM ? SID2_ERR_MEMORY : SID2_ERR_IO, "%s: %s", run_path,
+                         strerror(errno));
+    const char *name = strrchr(whole, '/') ? strrchr(whole, '/') + 1 : run_path;
     fputs(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport "
         "content='width=device-width'><title>",
@@ -190,6 +195,7 @@ static void write_head(FILE *page, const char *run_path, const sid2_run_facts *f
     write_tile(page, sid2_text_time(h->seconds, part), "time");
     write_tile(page, sid2_text_bytes(h->memory, part), "peak memory");
     fputs("</div>\n", page);
+    return true;
 }
 
 static bool is_grid(const char *name)
@@ -299,8 +305,7 @@ static bool write_page(const char *run_path, const char *out, const history *h, 
     sid2_atomic_file file;
     sid2_run_facts facts;
     if (!sid2_folder_load_facts(run_path, &facts, err) || !sid2_atomic_open(&file, out, err)) return false;
-    write_head(file.stream, run_path, &facts, h);
-    bool ok = write_samples(file.stream, run_path, err);
+    bool ok = write_head(file.stream, run_path, &facts, h, err) && write_samples(file.stream, run_path, err);
     if (ok) write_charts(file.stream, h);
     ok = ok && write_config(file.stream, run_path, err);
     if (ok) {
