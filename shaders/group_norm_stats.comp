@@ -2,6 +2,7 @@
 // stats[N,groups,2] = mean and 1/sqrt(variance + eps), from group_norm_sums.
 #extension GL_GOOGLE_include_directive : require
 #include "tensor.glsl"
+#include "formulas.glsl"
 TENSOR(0, x)
 TENSOR(1, partial)
 TENSOR(2, stats)
@@ -21,7 +22,7 @@ void main()
         }
     }
     float size = float(rows) * float(width), away = sum / size;
-    float variance = max(squares / size - away * away, 0);
+    float raw = squares / size - away * away, variance = is_finite(raw) ? max(raw, 0) : raw;
     stats_store(2 * i, x(n * rows * channels + first) + away);
     stats_store(2 * i + 1, 1 / sqrt(variance + PF(5)));
 }
