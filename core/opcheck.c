@@ -365,7 +365,7 @@ static void compare_nan(const sid2_opcase *c, const sid2_op_info *info, const nu
     char what[120] = "memory beside a tensor, or an input, was overwritten";
     for (int o = 0; o < SID2_MAX_OUTPUTS; o++)
         for (int64_t i = 0; c->wanted[o] && !failed && i < count_of(c->out[o]); i++) {
-            failed = isnan(n->expected[o][i]) && !isnan(n->got[o][i]);
+            failed = isnan(n->expected[o][i]) && (o ? isfinite(n->got[o][i]) : !isnan(n->got[o][i]));
             if (failed)
                 sid2_text_format(what, sizeof what,
                                  "input %d has a NaN, and output %d [%lld] is %.9g, not NaN", poisoned, o,

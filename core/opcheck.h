@@ -14,7 +14,8 @@
  * and one level in a picture of bytes.
  *
  * In one case of twelve, one number of one input is NaN. Then wherever the reference has NaN, the device must, and
- * nothing else is compared: a kernel may spread NaN further, but not lose it.
+ * nothing else is compared: a kernel may spread NaN further, but not lose it. Outputs beside the first (statistics, and
+ * gradients that end in the norm) may be infinite instead: a maximum need not hand a NaN on in GLSL.
  *
  * Around every tensor lie guard bytes that must not change, inputs must not change (unless overwritten on
  * purpose), and outputs start as NaN, so that an element never written shows. */

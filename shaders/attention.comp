@@ -40,5 +40,5 @@ void main()
     }
     uint to = place(n, i, h, 1, 0);
     for (uint e = 0; e < PIECES; e++) STORE_PIECE(y, to, e, sum[e] / total)
-    if (HAS(lse)) lse_store((n * HEADS + h) * TOKENS + i, most + log(total));
+    if (HAS(lse)) lse_store((n * HEADS + h) * TOKENS + i, log_of_sum(most, total));
 }

@@ -4,6 +4,10 @@
 // neighbouring invocations read the same addresses and each piece of its own row is used four times. For GPUs:
 // attention_tiles.glsl.
 #include "quads.glsl"
+#include "formulas.glsl"
+
+// The logarithm of a sum of exponentials, `most` taken out. A driver's log may make a number of a NaN.
+float log_of_sum(float most, float total) { return is_finite(total) ? most + log(total) : total; }
 layout(constant_id = 17) const uint D4 = 16;
 // Whether the compiler sees the number of pieces, unrolls, and holds them in registers: twice as fast, but compiling
 // takes minutes where loads are from storage buffers.

@@ -37,5 +37,5 @@ void main()
     if (HAS(lse) && ME_X == 0)
         for (uint i = 0; i < 4; i++)
             if (row + MY_ROW(i) < TOKENS)
-                lse_store((n * HEADS + h) * TOKENS + row + MY_ROW(i), most[i] + log(total[i]));
+                lse_store((n * HEADS + h) * TOKENS + row + MY_ROW(i), log_of_sum(most[i], total[i]));
 }
