@@ -164,6 +164,7 @@ static bool load_state(const char *directory, state *s, sid2_error *err)
     if (ok && parse_step_path(directory, &named) && named != s->steps)
         ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: it says step %" PRIu64 ", its folder step %" PRIu64, path,
                        s->steps, named);
+    if (!ok) free_state(s);
     return ok;
 }
 
