@@ -332,23 +332,40 @@ static bool list_steps(sid2_list *list, const char *folder, sid2_error *err)
     return true;
 }
 
-bool sid2_checkpoint_newest(const char *run, uint64_t before, char *found, size_t size, sid2_error *err)
+/* Looks once. *listed: there are names, though none may be complete (any more). */
+static bool look_for_newest(const char *folder, uint64_t before, char candidate[PATH_SIZE], bool *listed,
+                            bool *complete, sid2_error *err)
 {
-    char folder[PATH_SIZE], candidate[PATH_SIZE];
     sid2_list list;
-    found[0] = 0;
-    if (!list_steps(&list, join(folder, run, "checkpoints"), err)) return false;
-    bool ok = true, complete = false;
-    for (size_t i = list.count; ok && !complete && i-- > 0;) {
+    if (!list_steps(&list, folder, err)) return false;
+    bool ok = true;
+    *listed = *complete = false;
+    for (size_t i = list.count; ok && !*complete && i-- > 0;) {
         uint64_t step = 0;
         if (!parse_step(list.name[i], &step) || step >= before) continue;
-        ok = is_complete(join(candidate, folder, list.name[i]), &complete, err);
+        *listed = true;
+        ok = is_complete(join(candidate, folder, list.name[i]), complete, err);
     }
     sid2_list_free(&list);
-    if (ok && complete && strlen(candidate) >= size)
-        return sid2_fail(err, SID2_ERR_USAGE, "%s: path is too long", run);
-    if (ok && complete) strcpy(found, candidate);
     return ok;
+}
+
+bool sid2_checkpoint_newest(const char *run, uint64_t before, char *found, size_t size, sid2_error *err)
+{
+    enum { ATTEMPTS = 40 }; /* a trainer may remove all that was listed before they are looked at */
+    const struct timespec pause = {.tv_nsec = 5000000};
+    char folder[PATH_SIZE], candidate[PATH_SIZE];
+    bool listed = true, complete = false;
+    found[0] = 0;
+    join(folder, run, "checkpoints");
+    for (int i = 0; i < ATTEMPTS && listed && !complete; i++) {
+        if (i > 0) nanosleep(&pause, NULL);
+        if (!look_for_newest(folder, before, candidate, &listed, &complete, err)) return false;
+    }
+    if (complete && strlen(candidate) >= size)
+        return sid2_fail(err, SID2_ERR_USAGE, "%s: path is too long", run);
+    if (complete) strcpy(found, candidate);
+    return true;
 }
 
 bool sid2_checkpoint_find(const char *path, char *found, size_t size, sid2_error *err)
