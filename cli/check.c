@@ -122,7 +122,8 @@ static bool check(job *j, sid2_op op, int t, sid2_error *err)
                                     &f->result, &why);
         if (ran && !f->result.failures) f->state = PASSED;
         snprintf(f->failure, sizeof f->failure, "%.299s", ran ? f->result.failure : why.message);
-        if (!ran && why.code == SID2_ERR_DEVICE && !open_again(j, err)) return false;
+        if (!ran && (why.code == SID2_ERR_DEVICE || why.code == SID2_ERR_LOST) && !open_again(j, err))
+            return false;
     }
     return true;
 }

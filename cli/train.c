@@ -97,6 +97,26 @@ static int finish(const sid2_run_progress *p, const char *out)
     return whole || !interrupted() ? 0 : EXIT_AGAIN;
 }
 
+/* A device that was lost is opened again, once: the run goes on from its last checkpoint. */
+static bool train_on(sid2_run *run, const device_choice *on, progress *bar, sid2_error *err)
+{
+    sid2_device *device = open_device(on, err);
+    bool ok = device && sid2_run_train(run, device, err);
+    if (device && !ok && err->code == SID2_ERR_LOST && !interrupted()) {
+        char id[64];
+        device_choice same = *on;
+        snprintf(id, sizeof id, "%s", sid2_device_describe(device)->id);
+        same.id = id;
+        print_line(bar, "", err->message);
+        print_line(bar, "opening it again: ", id);
+        sid2_device_close(device);
+        device = open_device(&same, err);
+        ok = device && sid2_run_train(run, device, err);
+    }
+    sid2_device_close(device);
+    return ok;
+}
+
 int command_train(int argc, char **argv)
 {
     const char *preset = NULL;
@@ -133,19 +153,16 @@ int command_train(int argc, char **argv)
     if (!options.path) return report_usage("train", "--out is missing: a folder for the run");
 
     sid2_error err = {0};
-    sid2_device *device = NULL;
     sid2_run *run = NULL;
     interrupt_install();
     progress_begin(&bar);
     options.seconds = 60 * minutes;
     sid2_config *config = choose_config(preset, options.path, &set, &err);
     options.config = config;
-    bool ok = config && (run = sid2_run_open(&options, &err)) && (device = open_device(&on, &err)) &&
-              sid2_run_train(run, device, &err);
+    bool ok = config && (run = sid2_run_open(&options, &err)) && train_on(run, &on, &bar, &err);
     progress_clear(&bar);
     code = ok ? finish(sid2_run_where(run), options.path) : report_error("train", &err);
     sid2_run_close(run);
-    sid2_device_close(device);
     sid2_config_destroy(config);
     return code;
 }

@@ -11,12 +11,33 @@ enum { OLDEST = 80 }; /* compute capability 8.0, times ten: the first with bf16 
 
 /* ---- Errors and memory ---- */
 
+/* Whether all later calls of the process fail as well. */
+static bool is_final(cudaError_t status)
+{
+    switch (status) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorHardwareStackError:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable: return true;
+    default: return false;
+    }
+}
+
 bool sid2_cuda_check(cudaError_t status, const char *what, sid2_error *err)
 {
     if (status == cudaSuccess) return true;
     cudaGetLastError(); /* an error that is not sticky must not come back from the next call */
-    return sid2_fail(err, status == cudaErrorMemoryAllocation ? SID2_ERR_MEMORY : SID2_ERR_DEVICE,
-                     "%s: %s (CUDA error %d)", what, cudaGetErrorString(status), (int)status);
+    sid2_code code = status == cudaErrorMemoryAllocation ? SID2_ERR_MEMORY
+                     : is_final(status)                  ? SID2_ERR_LOST
+                                                         : SID2_ERR_DEVICE;
+    return sid2_fail(err, code, "%s: %s (CUDA error %d)", what, cudaGetErrorString(status), (int)status);
 }
 
 void *sid2_cuda_malloc(size_t bytes, const char *what, sid2_error *err)

@@ -26,6 +26,7 @@ struct sid2_run {
     sid2_run_plan plan;
     sid2_run_progress progress;
     bool planned, stop; /* stop: the callback said so */
+    bool lost;          /* the device: another one may go on */
 
     bool resuming;
     char checkpoint[4096]; /* to go on from */
@@ -39,6 +40,7 @@ struct sid2_run {
     sid2_device *device;
     sid2_trainer *trainer;
     sid2_loader *loader;
+    double deadline;      /* 0: none */
     double began, aside;  /* of this start; seconds in samples and checkpoints rather than steps */
     sid2_stats_line line; /* what the next line of stats.jsonl gathers */
     uint64_t line_steps, line_images;
@@ -143,6 +145,15 @@ static bool prepare_data(sid2_run *r, sid2_error *err)
     return true;
 }
 
+/* What there is to go on from. */
+static bool prepare_checkpoint(sid2_run *r, sid2_error *err)
+{
+    const char *path = r->options.path;
+    if (!sid2_run_examine(path, r->checkpoint, err)) return false;
+    r->resuming = r->checkpoint[0];
+    return !r->resuming || sid2_checkpoint_config(path, r->saved, err);
+}
+
 sid2_run *sid2_run_open(const sid2_run_options *given, sid2_error *err)
 {
     sid2_run_options options;
@@ -156,10 +167,7 @@ sid2_run *sid2_run_open(const sid2_run_options *given, sid2_error *err)
     r->config = sid2_config_clone(options.config);
     r->saved = sid2_config_create();
     bool ok = (r->config && r->saved) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    ok = ok && sid2_run_examine(options.path, r->checkpoint, err);
-    r->resuming = r->checkpoint[0];
-    ok = ok && (!r->resuming || sid2_checkpoint_config(options.path, r->saved, err));
-    ok = ok && prepare_data(r, err) && sid2_config_check(r->config, err);
+    ok = ok && prepare_checkpoint(r, err) && prepare_data(r, err) && sid2_config_check(r->config, err);
     if (ok) return r;
     sid2_run_close(r);
     return NULL;
@@ -450,7 +458,7 @@ static bool due(int64_t every, uint64_t step) { return every && step % (uint64_t
 static bool train(sid2_run *r, sid2_error *err)
 {
     const sid2_config *c = r->config;
-    double limit = r->options.seconds;
+    if (!r->deadline && r->options.seconds > 0) r->deadline = sid2_clock() + r->options.seconds;
     r->began = sid2_clock();
     r->aside = 0;
     begin_line(r);
@@ -463,7 +471,7 @@ static bool train(sid2_run *r, sid2_error *err)
         gather(r, now);
         if (now->skipped) tell_skipped(r, now->step);
         tell(r, (sid2_run_event){.kind = SID2_RUN_STEP, .stats = now});
-        bool timed_out = limit > 0 && sid2_clock() - r->began > limit;
+        bool timed_out = r->deadline && sid2_clock() > r->deadline;
         last = is_complete(r) || timed_out || r->stop;
         /* A line ends with every checkpoint too: what goes on from there begins its next one there. */
         bool keep = last || due(c->train_checkpoint_every, now->step);
@@ -484,12 +492,19 @@ static bool train(sid2_run *r, sid2_error *err)
 
 bool sid2_run_train(sid2_run *r, sid2_device *device, sid2_error *err)
 {
-    if (r->device) return sid2_fail(err, SID2_ERR_USAGE, "%s: open the run again to go on", r->options.path);
+    sid2_error cause = {0};
+    if (r->device && !r->lost)
+        return sid2_fail(err, SID2_ERR_USAGE, "%s: open the run again to go on", r->options.path);
     r->device = device;
-    bool ok = prepare(r, err) && (is_complete(r) || train(r, err));
+    bool ok = (!r->lost || prepare_checkpoint(r, &cause)) && prepare(r, &cause) &&
+              (is_complete(r) || train(r, &cause));
     tell_notes(r);
     end_training(r);
-    return ok;
+    r->lost = cause.code == SID2_ERR_LOST;
+    if (r->lost)
+        return sid2_fail(err, cause.code, "after step %" PRIu64 ": %.400s; what was saved is kept",
+                         r->progress.step, cause.message);
+    return ok || sid2_fail(err, cause.code, "%s", cause.message);
 }
 
 const sid2_run_progress *sid2_run_where(const sid2_run *r) { return &r->progress; }

@@ -438,7 +438,7 @@ static void faults_name_their_node(void **state)
     must(sid2_program_run(f.program, &err));
     fake.fail_after = 1; /* the second node */
     assert_false(sid2_program_run(f.program, &err));
-    assert_int_equal(err.code, SID2_ERR_DEVICE);
+    assert_int_equal(err.code, SID2_ERR_LOST);
     assert_non_null(strstr(err.message, "node 1 (activation)"));
     assert_non_null(strstr(err.message, "illegal memory access"));
     assert_null(strchr(err.message, '\n'));

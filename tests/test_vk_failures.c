@@ -143,7 +143,7 @@ static void is_clear(sid2_code code)
     do {                                                                                                     \
         if (call) break;                                                                                     \
         assert_true(trap.happened);                                                                          \
-        is_clear(trap.result == VK_ERROR_DEVICE_LOST ? SID2_ERR_DEVICE : SID2_ERR_MEMORY);                   \
+        is_clear(trap.result == VK_ERROR_DEVICE_LOST ? SID2_ERR_LOST : SID2_ERR_MEMORY);                   \
         if (trap.result == VK_ERROR_DEVICE_LOST) goto over;                                                  \
         if (!(call)) fail_msg("again: %s", err.message);                                                     \
     } while (0)
@@ -190,7 +190,7 @@ over:
     if (device && !whole) { /* lost: it stays so */
         assert_false(program && sid2_program_run(program, &err) &&
                      sid2_buffer_download(buffer[2], 0, result, 4, &err));
-        is_clear(SID2_ERR_DEVICE);
+        is_clear(SID2_ERR_LOST);
     }
     sid2_program_destroy(program);
     for (int i = 0; i < 4; i++) sid2_buffer_destroy(buffer[i]);

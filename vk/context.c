@@ -19,9 +19,8 @@ static const char *cause(VkResult result, sid2_code *code)
     case VK_ERROR_OUT_OF_DEVICE_MEMORY: *code = SID2_ERR_MEMORY; return "the device is out of memory";
     case VK_ERROR_TOO_MANY_OBJECTS: *code = SID2_ERR_MEMORY; return "the driver allows no more allocations";
     case VK_ERROR_DEVICE_LOST:
-        return "the device was lost (a driver fault, or a reset by the system); start again to go on from "
-               "the "
-               "last checkpoint";
+        *code = SID2_ERR_LOST;
+        return "the device was lost (a driver fault, or a reset by the system)";
     case VK_ERROR_INITIALIZATION_FAILED: return "the driver could not start";
     case VK_ERROR_FEATURE_NOT_PRESENT:
         *code = SID2_ERR_UNSUPPORTED;

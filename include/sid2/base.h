@@ -45,6 +45,7 @@ typedef enum sid2_code {
     SID2_ERR_DEVICE,      /* a device failed */
     SID2_ERR_CANCELLED,   /* stopped on request */
     SID2_ERR_INTERNAL,    /* a bug in sid2 */
+    SID2_ERR_LOST,        /* a device is gone: close it with all that is on it; one opened afresh may work */
 } sid2_code;
 
 /* Written on failure only. `message` is one line without a line end, control characters or colour; it names

@@ -86,7 +86,8 @@ SID2_API bool sid2_run_examine(const char *path, char checkpoint[4096], sid2_err
  * options point to must stay until the run is closed. */
 SID2_API sid2_run *sid2_run_open(const sid2_run_options *options, sid2_error *err);
 /* Trains until train.steps, the time given, or until the callback says stop: then true too, and a checkpoint
- * is there to go on from. Once a handle. The device stays the caller's. */
+ * is there to go on from. The device stays the caller's. Once a handle; but where the device was lost (SID2_ERR_LOST),
+ * it may be closed, opened again, and given to another call, which goes on from the last checkpoint. */
 SID2_API bool sid2_run_train(sid2_run *run, sid2_device *device, sid2_error *err);
 SID2_API const sid2_run_progress *sid2_run_where(const sid2_run *run); /* how far it came */
 SID2_API void sid2_run_close(sid2_run *run);
