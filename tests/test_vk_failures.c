@@ -143,7 +143,7 @@ static void is_clear(sid2_code code)
     do {                                                                                                     \
         if (call) break;                                                                                     \
         assert_true(trap.happened);                                                                          \
-        is_clear(trap.result == VK_ERROR_DEVICE_LOST ? SID2_ERR_LOST : SID2_ERR_MEMORY);                   \
+        is_clear(trap.result == VK_ERROR_DEVICE_LOST ? SID2_ERR_LOST : SID2_ERR_MEMORY);                     \
         if (trap.result == VK_ERROR_DEVICE_LOST) goto over;                                                  \
         if (!(call)) fail_msg("again: %s", err.message);                                                     \
     } while (0)
