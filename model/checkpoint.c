@@ -136,11 +136,11 @@ static bool parse_state(const char *path, const json_t *root, state *s, sid2_err
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: expected whole numbers \"step\" and \"images\"", path);
     if (json_object_size(root) != (digests ? 3 : 2) || (digests && !json_is_object(digests)))
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: more than step, images and digests", path);
-    json_object_foreach(digests, name,
-                        digest) if (json_string_length(digest) != 32 ||
-                                    strchr(name, '/')) return sid2_fail(err, SID2_ERR_FORMAT,
-                                                                        "%s: no digest of '%.100s'", path,
-                                                                        name);
+    json_object_foreach(digests, name, digest)
+    {
+        if (json_string_length(digest) != 32 || strchr(name, '/'))
+            return sid2_fail(err, SID2_ERR_FORMAT, "%s: no digest of '%.100s'", path, name);
+    }
     s->digests = json_incref(digests);
     return true;
 }

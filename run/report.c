@@ -101,11 +101,12 @@ static bool read_stats(const char *run_path, history *h, sid2_error *err)
         if (!end) end = text + size;
         json_error_t problem;
         json_t *entry = sid2_json_read(line, (size_t)(end - line), 0, &problem);
-        bool memory = entry || !sid2_json_no_memory(&problem);
-        if (memory && (!json_is_object(entry) || !isfinite(number(entry, "step"))))
-            h->unreadable++;
-        else if (!memory || !read_line(h, entry))
+        bool starved = !entry && sid2_json_no_memory(&problem);
+        bool known = json_is_object(entry) && isfinite(number(entry, "step"));
+        if (starved || (known && !read_line(h, entry)))
             ok = sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %s", path);
+        else if (!known)
+            h->unreadable++;
         json_decref(entry);
     }
     free(text);
