@@ -79,6 +79,34 @@ static inline void make_images(uint8_t *pixels, int32_t *labels, int count, int 
     }
 }
 
+/* Steps on the images that come next; what the last came to. */
+static inline sid2_train_stats train_steps(sid2_trainer *t, int steps)
+{
+    const sid2_config *c = &t->config;
+    int batch = (int)c->train_batch;
+    int bytes = (int)(c->model_image_size * c->model_image_size * c->model_image_channels);
+    uint8_t *pixels = malloc((size_t)batch * (size_t)bytes);
+    int32_t *labels = malloc((size_t)batch * sizeof *labels);
+    must(pixels && labels);
+    for (int i = 0; i < steps; i++) {
+        make_images(pixels, labels, batch, bytes, (int)c->model_classes, sid2_trainer_images(t));
+        must(sid2_trainer_step(t, pixels, labels, &err));
+    }
+    free(pixels);
+    free(labels);
+    return *sid2_trainer_stats(t);
+}
+
+/* "FOLDER/NAME", until the fourth call after. */
+static inline const char *path_in(const char *folder, const char *name)
+{
+    static char path[4][160];
+    static int next;
+    char *text = path[next++ % 4];
+    snprintf(text, sizeof path[0], "%s/%s", folder, name);
+    return text;
+}
+
 static inline float *download(const sid2_buffers *buffers, const char *name)
 {
     sid2_buffer *buffer = sid2_buffers_find(buffers, name);

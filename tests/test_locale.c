@@ -13,13 +13,6 @@ enum { BATCH = 8, BYTES = 64, CLASSES = 3 };
 
 static char folder[] = "/tmp/sid2-locale-XXXXXX";
 
-static const char *in_folder(const char *name)
-{
-    static char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
 static void all_keys(const sid2_config *config, char text[8192])
 {
     const sid2_config_key *key;
@@ -47,8 +40,8 @@ static outcome work(void)
     sid2_config_destroy(config);
     config = TINY("train.ema=0.75", "loss.bias=-1.5", "sample.interval=-3.5,0.25", "model.dropout=0,0.125");
     all_keys(config, o.keys);
-    must(sid2_config_save(config, in_folder("config.ini"), &err));
-    must(sid2_config_load(read, in_folder("config.ini"), &err));
+    must(sid2_config_save(config, path_in(folder, "config.ini"), &err));
+    must(sid2_config_load(read, path_in(folder, "config.ini"), &err));
     all_keys(read, o.read);
     assert_false(sid2_config_set(config, "train.ema=0,5", &err));
     assert_true(sid2_config_set(config, "schedule.logsnr_min=14.5", &err));
@@ -63,21 +56,21 @@ static outcome work(void)
     int32_t labels[BATCH];
     make_images(pixels, labels, BATCH, BYTES, CLASSES, 0);
     must(sid2_trainer_step(trainer, pixels, labels, &err));
-    must(sid2_trainer_save(trainer, in_folder("checkpoint"), &err));
-    must(sid2_trainer_resume(trainer, in_folder("checkpoint"), &err));
+    must(sid2_trainer_save(trainer, path_in(folder, "checkpoint"), &err));
+    must(sid2_trainer_resume(trainer, path_in(folder, "checkpoint"), &err));
     must(sid2_trainer_step(trainer, pixels, labels, &err));
-    must(sid2_trainer_save(trainer, in_folder("checkpoint"), &err));
+    must(sid2_trainer_save(trainer, path_in(folder, "checkpoint"), &err));
     sid2_trainer_destroy(trainer);
-    must(sid2_checkpoint_digest(in_folder("checkpoint"), o.digest, &err));
+    must(sid2_checkpoint_digest(path_in(folder, "checkpoint"), o.digest, &err));
 
     sid2_sampler *sampler = sid2_sampler_create(device, read, 0, &err);
     must(sampler);
-    must(sid2_sampler_load(sampler, in_folder("checkpoint"), true, &err));
+    must(sid2_sampler_load(sampler, path_in(folder, "checkpoint"), true, &err));
     must(sid2_sampler_run(sampler, (uint64_t[]){1, 2}, (int32_t[]){-1, 2}, 2, o.pixels, NULL, NULL, &err));
     sid2_sampler_destroy(sampler);
     sid2_device_close(device);
     sid2_config_destroy(read);
-    must(sid2_remove_tree(in_folder("checkpoint"), &err));
+    must(sid2_remove_tree(path_in(folder, "checkpoint"), &err));
     return o;
 }
 
@@ -112,8 +105,9 @@ static void names_have_no_language(void **state)
         skip();
     }
     assert_true(sid2_text_equal("CIFAR.ZIP", "cifar.zip"));
-    must(sid2_synth_write(in_folder("PICTURES.ZIP"), 4, 16, 1, NULL, &err));
-    sid2_dataset *data = sid2_dataset_open(in_folder("PICTURES.ZIP"), &sid2_with(sid2_dataset_options), &err);
+    must(sid2_synth_write(path_in(folder, "PICTURES.ZIP"), 4, 16, 1, NULL, &err));
+    sid2_dataset *data =
+        sid2_dataset_open(path_in(folder, "PICTURES.ZIP"), &sid2_with(sid2_dataset_options), &err);
     must(data);
     assert_string_equal(sid2_dataset_kind(data), "zip");
     sid2_dataset_close(data);

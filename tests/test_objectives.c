@@ -94,19 +94,6 @@ static sid2_trainer *make_trainer(const sid2_config *config)
     return t;
 }
 
-static double train(sid2_trainer *t, int steps)
-{
-    uint8_t pixels[BATCH * BYTES];
-    int32_t labels[BATCH];
-    sid2_train_stats stats = {0};
-    for (int i = 0; i < steps; i++) {
-        make_images(pixels, labels, BATCH, BYTES, CLASSES, sid2_trainer_images(t));
-        must(sid2_trainer_step(t, pixels, labels, &err));
-        stats = *sid2_trainer_stats(t);
-    }
-    return stats.loss;
-}
-
 static float *weights_of(const sid2_state *state)
 {
     float *flat = malloc((size_t)state->params->elements * sizeof *flat);
@@ -127,18 +114,18 @@ static void networks_take_turns(void **state)
     sid2_config *config = TINY("train.label_drop=0");
     sid2_trainer *before = sid2_trainer_create(device, config, 0, &err), *t = make_trainer(config);
     must(before);
-    train(before, 40);
+    train_steps(before, 40);
     float *taught = weights_of(&before->states[0]), *first = weights_of(&t->states[0]);
     must(sid2_state_set(&t->states[1], taught, &err));
-    train(t, 1);
+    train_steps(t, 1);
     float *student = weights_of(&t->states[0]), *third = weights_of(&t->states[2]);
     int64_t count = t->states[0].params->elements;
     assert_true(distance(student, first, count) == 0); /* the first turn is not its */
     assert_true(distance(third, first, count) > 0);
-    double early = train(t, 1);
+    double early = train_steps(t, 1).loss;
     for (int i = 0; i < 3; i++) assert_int_equal(t->states[i].updates, i != 1);
-    train(t, 78);
-    double late = train(t, 2);
+    train_steps(t, 78);
+    double late = train_steps(t, 2).loss;
     if (!(late < 0.5 * early)) fail_msg("the student's loss went from %g to %g", early, late);
     assert_int_equal(t->states[0].updates, 41);
     assert_int_equal(t->states[2].updates, 41);
@@ -173,8 +160,8 @@ static void resume_is_bit_identical(void **state)
     sid2_config *config = TINY(NULL);
     sid2_trainer *straight = make_trainer(config), *first = make_trainer(config),
                  *second = make_trainer(config);
-    train(straight, 6);
-    train(first, 3);
+    train_steps(straight, 6);
+    train_steps(first, 3);
     must(sid2_trainer_save(first, path, &err));
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         snprintf(file, sizeof file, "%s/%s.safetensors", path, files[i]);
@@ -183,7 +170,7 @@ static void resume_is_bit_identical(void **state)
     must(sid2_trainer_resume(second, path, &err));
     assert_int_equal(second->states[0].updates, 1);
     assert_int_equal(second->states[2].updates, 2);
-    train(second, 3);
+    train_steps(second, 3);
     static const char *const names[] = {"weights",       "m",      "v", "ema", "teacher.weights",
                                         "third.weights", "third.v"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) same(straight, second, names[i]);
@@ -219,7 +206,7 @@ static void two_averages_are_tracked(void **state)
     int64_t count = two->states[0].params->elements;
     double *expected = calloc((size_t)count, sizeof *expected);
     for (int step = 1; step <= STEPS; step++) {
-        train(two, 1);
+        train_steps(two, 1);
         float *weights = weights_of(&two->states[0]);
         for (int64_t i = 0; i < count; i++)
             expected[i] += (1 - power_decay(&power, (uint64_t)step)) * (weights[i] - expected[i]);
@@ -233,11 +220,11 @@ static void two_averages_are_tracked(void **state)
         error += (average[i] - expected[i]) * (average[i] - expected[i]);
     }
     assert_true(size > 0 && sqrt(error / size) < 1e-6);
-    train(one, STEPS);
+    train_steps(one, STEPS);
     same(one, two, "ema");
     same(one, two, "weights");
     must(sid2_trainer_resume(resumed, path, &err));
-    train(resumed, STEPS - 3);
+    train_steps(resumed, STEPS - 3);
     same(two, resumed, "ema");
     same(two, resumed, "power");
     must(sid2_trainer_resume(one, path, &err)); /* which tracks one, and leaves the other's file alone */
@@ -300,12 +287,12 @@ static void the_host_is_asked_at_stops(void **state)
     sid2_trainer *straight = sid2_trainer_create(device, config, 0, &err);
     sid2_trainer *t = sid2_trainer_create_recipe(device, config, &recipe, 0, &err);
     must(straight && t);
-    train(t, 1);
+    train_steps(t, 1);
     assert_string_equal(met.names, "loss half whole loss half whole "); /* two micro-batches */
     assert_int_equal(met.lasts, 3);
     assert_true(met.half > 0);
-    train(t, 1);
-    train(straight, 2);
+    train_steps(t, 1);
+    train_steps(straight, 2);
     same(t, straight, "weights");
     same(t, straight, "ema");
     sid2_trainer_destroy(straight);

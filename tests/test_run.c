@@ -10,15 +10,6 @@
 static sid2_device *device;
 static char folder[64] = "/tmp/sid2-run-XXXXXX";
 
-static const char *in_folder(const char *name)
-{
-    static char path[4][160];
-    static int next;
-    char *text = path[next++ % 4];
-    snprintf(text, sizeof path[0], "%s/%s", folder, name);
-    return text;
-}
-
 /* What a run told. */
 typedef struct told {
     int count[SID2_RUN_WARNING + 1];
@@ -54,9 +45,10 @@ static sid2_config *small(const char *steps)
 static void train(const char *name, sid2_config *config, told *t, uint64_t step)
 {
     t->thread = pthread_self();
-    sid2_run *run = sid2_run_open(&sid2_with(sid2_run_options, .path = in_folder(name), .config = config,
-                                             .data = in_folder("pictures"), .callback = on_event, .user = t),
-                                  &err);
+    sid2_run *run =
+        sid2_run_open(&sid2_with(sid2_run_options, .path = path_in(folder, name), .config = config,
+                                 .data = path_in(folder, "pictures"), .callback = on_event, .user = t),
+                      &err);
     must(run);
     must(sid2_run_train(run, device, &err));
     assert_int_equal(sid2_run_where(run)->step, step);
@@ -69,7 +61,7 @@ static void train(const char *name, sid2_config *config, told *t, uint64_t step)
 static void digest_of(const char *name, char digest[33])
 {
     char found[4096];
-    must(sid2_checkpoint_find(in_folder(name), found, sizeof found, &err));
+    must(sid2_checkpoint_find(path_in(folder, name), found, sizeof found, &err));
     must(sid2_checkpoint_digest(found, digest, &err));
 }
 
@@ -83,7 +75,7 @@ static void trains_stops_and_goes_on(void **state)
     assert_int_equal(first.count[SID2_RUN_PLANNED], 1);
     assert_int_equal(first.count[SID2_RUN_STEP], 3);
     assert_int_equal(first.count[SID2_RUN_SAVED], 2); /* step 2, and where it stopped */
-    assert_string_equal(first.text[SID2_RUN_SAVED], in_folder("run/checkpoints/step-00000003"));
+    assert_string_equal(first.text[SID2_RUN_SAVED], path_in(folder, "run/checkpoints/step-00000003"));
     assert_int_equal(first.count[SID2_RUN_SAMPLED], 0); /* none for one who wants to leave */
     assert_true(first.count[SID2_RUN_WARNING] == 1 && strstr(first.text[SID2_RUN_WARNING], "broken.png"));
     assert_false(first.resumes);
@@ -95,10 +87,10 @@ static void trains_stops_and_goes_on(void **state)
     assert_int_equal(second.count[SID2_RUN_STEP], 3);
     assert_int_equal(second.count[SID2_RUN_CHANGED], 2);
     assert_string_equal(second.text[SID2_RUN_CHANGED], "train.keep=1, was 2");
-    assert_string_equal(second.text[SID2_RUN_SAMPLED], in_folder("run/samples/step-00000006.png"));
+    assert_string_equal(second.text[SID2_RUN_SAMPLED], path_in(folder, "run/samples/step-00000006.png"));
     assert_true(second.sampled == 1);
-    assert_int_equal(access(in_folder("run/samples/step-00000006.png"), F_OK), 0);
-    assert_int_equal(access(in_folder("run/checkpoints/step-00000004"), F_OK), -1); /* pruned */
+    assert_int_equal(access(path_in(folder, "run/samples/step-00000006.png"), F_OK), 0);
+    assert_int_equal(access(path_in(folder, "run/checkpoints/step-00000004"), F_OK), -1); /* pruned */
 
     train("straight", small("train.steps=6"), &whole, 6);
     digest_of("run", digest);
@@ -108,8 +100,8 @@ static void trains_stops_and_goes_on(void **state)
     assert_int_equal(complete.count[SID2_RUN_STEP], 0);
 
     size_t size;
-    must(sid2_run_report(in_folder("run"), in_folder("page.html"), &err));
-    char *page = (char *)sid2_file_read(in_folder("page.html"), 1 << 24, &size, &err);
+    must(sid2_run_report(path_in(folder, "run"), path_in(folder, "page.html"), &err));
+    char *page = (char *)sid2_file_read(path_in(folder, "page.html"), 1 << 24, &size, &err);
     must(page);
     assert_true(size > 8 && memcmp(page + size - 8, "</html>\n", 8) == 0);
     free(page);
@@ -126,21 +118,22 @@ static void trouble_is_named(void **state)
     (void)state;
     sid2_config *config = small("train.steps=7"), *other = small("train.batch=8"),
                 *fewer = small("model.classes=2");
-    const char *run = in_folder("run"), *pictures = in_folder("pictures");
-    refused(&sid2_with(sid2_run_options, .path = in_folder("new"), .config = config), "data is missing");
+    const char *run = path_in(folder, "run"), *pictures = path_in(folder, "pictures");
+    refused(&sid2_with(sid2_run_options, .path = path_in(folder, "new"), .config = config),
+            "data is missing");
     refused(&sid2_with(sid2_run_options, .path = pictures, .config = config, .data = pictures),
             "is no run and holds");
-    refused(&sid2_with(sid2_run_options, .path = in_folder("new"), .config = fewer, .data = pictures),
+    refused(&sid2_with(sid2_run_options, .path = path_in(folder, "new"), .config = fewer, .data = pictures),
             "3 classes, model.classes is 2");
     sid2_run *changed = sid2_run_open(&sid2_with(sid2_run_options, .path = run, .config = other), &err);
     must(changed);
     assert_false(sid2_run_train(changed, device, &err));
     assert_non_null(strstr(err.message, "train.batch=4, not 8"));
     sid2_run_close(changed);
-    assert_int_equal(access(in_folder("new"), F_OK), -1);
-    assert_false(sid2_run_report(pictures, in_folder("no.html"), &err));
+    assert_int_equal(access(path_in(folder, "new"), F_OK), -1);
+    assert_false(sid2_run_report(pictures, path_in(folder, "no.html"), &err));
     assert_non_null(strstr(err.message, "no run"));
-    assert_int_equal(access(in_folder("no.html"), F_OK), -1);
+    assert_int_equal(access(path_in(folder, "no.html"), F_OK), -1);
     sid2_config_destroy(config);
     sid2_config_destroy(other);
     sid2_config_destroy(fewer);
@@ -161,7 +154,7 @@ static int set_up(void **state)
         const sid2_image image = {.width = 8, .height = 8, .channels = 1, .pixels = pixels};
         must(sid2_png_write(path, &image, NULL, 0, &err));
     }
-    must(sid2_file_write(in_folder("pictures/0/broken.png"), "no picture", 10, &err));
+    must(sid2_file_write(path_in(folder, "pictures/0/broken.png"), "no picture", 10, &err));
     return 0;
 }
 

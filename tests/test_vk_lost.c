@@ -35,21 +35,12 @@ static sid2_device *open_gpu(void)
     return sid2_backends_open(&backend, 1, name ? name : "auto", NULL, &err);
 }
 
-static const char *in_folder(const char *name)
-{
-    static char path[2][160];
-    static int next;
-    char *text = path[next++ % 2];
-    snprintf(text, sizeof path[0], "%s/%s", folder, name);
-    return text;
-}
-
 /* Loses a device after each of `steps` (up to a 0), opens another and goes on. */
 static void train(const char *name, const uint64_t *steps, char digest[33])
 {
     char path[160], pictures[160], words[80], found[4096];
-    strcpy(path, in_folder(name));
-    strcpy(pictures, in_folder("pictures"));
+    strcpy(path, path_in(folder, name));
+    strcpy(pictures, path_in(folder, "pictures"));
     sid2_config *config =
         TINY("train.batch=4", "train.steps=6", "train.checkpoint_every=2", "train.sample_every=0");
     sid2_run *run = sid2_run_open(
