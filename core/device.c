@@ -310,7 +310,7 @@ static bool bind(const sid2_graph *g, const sid2_binding *bindings, int count, s
             sid2_tensor t = k < SID2_MAX_INPUTS ? g->nodes[i].in[k] : g->nodes[i].out[k - SID2_MAX_INPUTS];
             if (t == SID2_NONE || !g->tensors[t].external) continue;
             const sid2_tensor_info *view = &g->tensors[t];
-            sid2_tensor base = view->base == SID2_NONE ? t : view->base;
+            sid2_tensor base = sid2_graph_base(g, t);
             const char *name = g->tensors[base].name;
             if (!externals[base])
                 return sid2_fail(err, SID2_ERR_INTERNAL, "the graph's external '%s' has no buffer", name);
