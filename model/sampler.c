@@ -14,6 +14,7 @@ struct sid2_sampler {
     sid2_inference on;
     sid2_solver_stage *stages; /* one an evaluation */
     int64_t stage_count;
+    const struct job *told; /* while its callback is called */
 };
 
 sid2_program *sid2_sampler_program(sid2_sampler *s, const sid2_graph **graph)
@@ -109,6 +110,32 @@ static bool look(const sid2_inference *n, const job *j, int count, int *broken, 
     return true;
 }
 
+/* The images in work, as z makes them now. */
+static bool develop(sid2_inference *n, const job *j, uint8_t *pixels, sid2_error *err)
+{
+    if (!sid2_inference_run(n, SID2_PASS_FINISH, err) ||
+        !sid2_buffers_download(&n->buffers, "image", j->staging, err))
+        return false;
+    memcpy(pixels, j->staging, (size_t)j->progress.batch * n->image_bytes);
+    return true;
+}
+
+bool sid2_sampler_preview(sid2_sampler *s, uint8_t *pixels, sid2_error *err)
+{
+    if (!s->told) return sid2_fail(err, SID2_ERR_USAGE, "a preview is for a callback of sampling");
+    return develop(&s->on, s->told, pixels, err);
+}
+
+static bool tell(sid2_sampler *s, const job *j, sid2_error *err)
+{
+    if (!j->callback) return true;
+    if (!wait(&s->on, err)) return false;
+    s->told = j;
+    bool go_on = j->callback(j->user, &j->progress);
+    s->told = NULL;
+    return go_on || sid2_fail(err, SID2_ERR_CANCELLED, "sampling was stopped");
+}
+
 /* The x_hat of earlier evaluations, which even a share of 0 would let through. */
 static bool forget(sid2_inference *n, sid2_error *err)
 {
@@ -150,6 +177,8 @@ static bool run_batch(sid2_sampler *s, job *j, int first, sid2_error *err)
 {
     sid2_inference *n = &s->on;
     int real = j->count - first < n->plan.batch ? j->count - first : n->plan.batch, broken;
+    j->progress.first = first;
+    j->progress.batch = real;
     if (!sid2_inference_upload_images(n, j->seeds, j->labels, first, j->count, err) ||
         !sid2_inference_upload_key(n, 0, err) || !sid2_inference_run(n, SID2_PASS_START, err))
         return false;
@@ -160,16 +189,11 @@ static bool run_batch(sid2_sampler *s, job *j, int first, sid2_error *err)
         j->progress.evaluations += real * (stage->guided ? 2 : 1);
         j->progress.full_evaluations += real * (n->config.sample_guidance != 1 ? 2 : 1);
         if (i + 1 == s->stage_count) j->progress.images += real;
-        if (j->callback && !wait(n, err)) return false;
-        if (j->callback && !j->callback(j->user, &j->progress))
-            return sid2_fail(err, SID2_ERR_CANCELLED, "sampling was stopped");
+        if (!tell(s, j, err)) return false;
     }
-    if (!sid2_inference_run(n, SID2_PASS_FINISH, err) ||
-        !sid2_buffers_download(&n->buffers, "image", j->staging, err) || !look(n, j, real, &broken, err))
-        return false;
+    if (!look(n, j, real, &broken, err)) return false;
     if (broken < real) return find_broken(s, j, first, real, broken, err);
-    memcpy(j->pixels + (size_t)first * n->image_bytes, j->staging, (size_t)real * n->image_bytes);
-    return true;
+    return develop(n, j, j->pixels + (size_t)first * n->image_bytes, err);
 }
 
 /* Without classes there are no labels, whatever was asked for. */

@@ -144,6 +144,48 @@ static void labels_and_stops(void **state)
     sid2_sampler_destroy(s);
 }
 
+/* Of every step, the images as they stood. */
+typedef struct previews {
+    sid2_sampler *sampler;
+    int count;
+    uint8_t pixels[8][COUNT * BYTES];
+} previews;
+
+static bool preview(void *user, const sid2_sample_progress *progress)
+{
+    previews *p = user;
+    assert_int_equal(p->count % progress->steps, progress->step - 1);
+    p->count++;
+    must(sid2_sampler_preview(p->sampler, p->pixels[progress->step - 1] + progress->first * BYTES, &err));
+    return true;
+}
+
+static void a_preview_is_the_picture_on_its_way(void **state)
+{
+    (void)state;
+    static previews p;
+    int32_t labels[COUNT], want_labels[COUNT];
+    uint8_t want[COUNT * BYTES], got[COUNT * BYTES];
+    p.sampler = MAKE("sample.steps=8", "sample.batch=4", "sample.sampler=dpm2m");
+    assert_false(sid2_sampler_preview(p.sampler, got, &err));
+    assert_int_equal(err.code, SID2_ERR_USAGE);
+    sample(p.sampler, 0, COUNT, want_labels, want);
+    for (int i = 0; i < COUNT; i++) labels[i] = -1;
+    must(sid2_sampler_run(p.sampler, seeds, labels, COUNT, got, preview, &p, &err));
+    assert_int_equal(p.count, 3 * 8); /* 4, 4 and 1 images */
+    assert_memory_equal(got, want, sizeof want);
+    assert_memory_equal(p.pixels[7], want, sizeof want);
+    double before = INFINITY;
+    for (int step = 0; step < 8; step++) {
+        double distance = 0;
+        for (int i = 0; i < COUNT * BYTES; i++) distance += abs(p.pixels[step][i] - want[i]);
+        assert_true(distance < before || distance == 0);
+        before = distance;
+    }
+    assert_false(sid2_sampler_preview(p.sampler, got, &err));
+    sid2_sampler_destroy(p.sampler);
+}
+
 static sid2_evaluator *make_evaluator(size_t memory, const char *const settings[])
 {
     sid2_config *config = tiny_config(settings);
@@ -335,6 +377,7 @@ int main(void)
         cmocka_unit_test(guidance_costs_what_it_should),
         cmocka_unit_test(guidance_of_weight_one_is_none),
         cmocka_unit_test(labels_and_stops),
+        cmocka_unit_test(a_preview_is_the_picture_on_its_way),
         cmocka_unit_test(evaluation_is_consistent),
         cmocka_unit_test(a_model_without_classes),
         cmocka_unit_test(memory_limits_the_batch),

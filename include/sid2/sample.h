@@ -27,6 +27,7 @@ typedef struct sid2_sample_progress {
     int images, total;        /* finished, asked for */
     int64_t evaluations;      /* network passes over one image so far */
     int64_t full_evaluations; /* what guidance at every step would have cost */
+    int first, batch;         /* the images in work: first .. first + batch - 1 */
 } sid2_sample_progress;
 typedef bool (*sid2_sample_callback)(void *user, const sid2_sample_progress *progress); /* false: stop */
 
@@ -35,6 +36,10 @@ typedef bool (*sid2_sample_callback)(void *user, const sid2_sample_progress *pro
  * finite is an error (SID2_ERR_DEVICE) that names the step; images of its batch and after are not written. */
 SID2_API bool sid2_sampler_run(sid2_sampler *sampler, const uint64_t *seeds, int32_t *labels, int count,
                                uint8_t *pixels, sid2_sample_callback callback, void *user, sid2_error *err);
+
+/* From within the callback, the images in work as they stand after that step, noise and all; after the last one, as they
+ * will be. pixels: progress->batch x H x W x C. Changes nothing of what is sampled. USAGE: no callback is being called. */
+SID2_API bool sid2_sampler_preview(sid2_sampler *sampler, uint8_t *pixels, sid2_error *err);
 
 /* ---- Evaluation ---- */
 typedef struct sid2_evaluator sid2_evaluator;
