@@ -19,22 +19,41 @@ void sid2_digest_bytes(const void *bytes, size_t size, char digest[33])
     print(XXH3_128bits(bytes, size), digest);
 }
 
+sid2_digest *sid2_digest_begin(sid2_error *err)
+{
+    XXH3_state_t *state = XXH3_createState();
+    if (!state) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for a digest"), NULL;
+    XXH3_128bits_reset(state);
+    return (sid2_digest *)state;
+}
+
+void sid2_digest_add(sid2_digest *stream, const void *bytes, size_t size)
+{
+    XXH3_128bits_update((XXH3_state_t *)stream, bytes, size);
+}
+
+void sid2_digest_end(sid2_digest *stream, char digest[33])
+{
+    digest[0] = 0;
+    if (!stream) return;
+    print(XXH3_128bits_digest((XXH3_state_t *)stream), digest);
+    XXH3_freeState((XXH3_state_t *)stream);
+}
+
 bool sid2_digest_file(const char *path, char digest[33], sid2_error *err)
 {
     size_t size;
     int descriptor = sid2_file_open(path, 0, &size, err);
     if (descriptor < 0) return false;
-    XXH3_state_t *state = XXH3_createState();
-    void *chunk = malloc(CHUNK);
-    bool ok = (state && chunk) || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
-    if (ok) XXH3_128bits_reset(state);
+    sid2_digest *stream = sid2_digest_begin(err);
+    void *chunk = stream ? malloc(CHUNK) : NULL;
+    bool ok = chunk || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
     for (size_t done = 0, part; ok && done < size; done += part) {
         part = size - done < CHUNK ? size - done : CHUNK;
         ok = sid2_file_fill(descriptor, chunk, part, done, path, err);
-        if (ok) XXH3_128bits_update(state, chunk, part);
+        if (ok) sid2_digest_add(stream, chunk, part);
     }
-    if (ok) print(XXH3_128bits_digest(state), digest);
-    XXH3_freeState(state);
+    sid2_digest_end(stream, digest);
     free(chunk);
     close(descriptor);
     return ok;

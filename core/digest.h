@@ -7,4 +7,10 @@
 void sid2_digest_bytes(const void *bytes, size_t size, char digest[33]);
 bool sid2_digest_file(const char *path, char digest[33], sid2_error *err);
 
+/* Of bytes that come one part after the other: the digest is that of all together. */
+typedef struct sid2_digest sid2_digest;
+sid2_digest *sid2_digest_begin(sid2_error *err);
+void sid2_digest_add(sid2_digest *stream, const void *bytes, size_t size);
+void sid2_digest_end(sid2_digest *stream, char digest[33]); /* frees; NULL is fine: `digest` is empty then */
+
 #endif

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 /* The calling thread computes in the C locale from here to `leave`. The C locale is a constant of the C
  * library: making and freeing it allocates nothing. */
@@ -77,6 +78,15 @@ bool sid2_text_ends(const char *text, const char *end)
 {
     size_t length = strlen(text), tail = strlen(end);
     return length >= tail && sid2_text_equal(text + length - tail, end);
+}
+
+char *sid2_text_nfc(const char *text)
+{
+    utf8proc_uint8_t *composed = NULL;
+    utf8proc_ssize_t length = utf8proc_map((const utf8proc_uint8_t *)text, 0, &composed,
+                                           UTF8PROC_NULLTERM | UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    if (length >= 0) return (char *)composed;
+    return length == UTF8PROC_ERROR_NOMEM ? NULL : strdup(text);
 }
 
 bool sid2_is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }

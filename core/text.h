@@ -21,6 +21,9 @@ bool sid2_text_begins(const char *text, const char *start, size_t length);
 bool sid2_text_equal(const char *a, const char *b);
 /* In either case of ASCII letters. */
 bool sid2_text_ends(const char *text, const char *end);
+/* The text with equal letters in equal bytes (Unicode's NFC), for macOS writes names in another form than most
+ * people type them; what is no UTF-8 stays as it is. The caller frees; NULL without memory. */
+char *sid2_text_nfc(const char *text);
 /* Spaces, tabs, line ends. */
 bool sid2_is_space(char c);
 

@@ -1,5 +1,6 @@
 #include "dataset.h"
 
+#include "digest.h"
 #include "philox.h"
 #include "resize.h"
 #include "source.h"
@@ -179,6 +180,31 @@ int64_t sid2_dataset_broken(const sid2_dataset *dataset) { return atomic_load(&d
 const char *sid2_dataset_class_name(const sid2_dataset *dataset, int32_t label)
 {
     return label >= 0 && label < dataset->source.classes ? dataset->source.class_names[label] : "?";
+}
+
+static bool digest_pixels(sid2_digest *stream, sid2_source *source, int64_t picture, sid2_error *err)
+{
+    sid2_sample sample;
+    if (!source->load(source, picture, &sample, err)) return false;
+    sid2_digest_add(stream, sample.values, sid2_sample_bytes(sample.type));
+    free(sample.values);
+    return true;
+}
+
+bool sid2_dataset_digest(const sid2_dataset *dataset, char digest[33], sid2_error *err)
+{
+    sid2_source source = dataset->source;
+    sid2_digest *stream = sid2_digest_begin(err);
+    bool ok = stream;
+    for (int64_t i = 0; ok && i < source.count; i++) {
+        sid2_digest_add(stream, &source.labels[i], sizeof source.labels[i]);
+        if (source.names)
+            sid2_digest_add(stream, source.names[i], strlen(source.names[i]) + 1);
+        else
+            ok = digest_pixels(stream, &source, i, err);
+    }
+    sid2_digest_end(stream, digest);
+    return ok;
 }
 
 static int64_t picture_number(const sid2_dataset *dataset, int64_t index)

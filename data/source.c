@@ -202,6 +202,17 @@ static bool open_file(sid2_source *source, const char *path, const sid2_dataset_
     return sid2_fail(err, SID2_ERR_FORMAT, "%s: not a data set: give %s", path, sid2_dataset_formats(list));
 }
 
+static bool compose_class_names(sid2_source *source, sid2_error *err)
+{
+    for (int32_t i = 0; i < source->classes; i++) {
+        char *composed = sid2_text_nfc(source->class_names[i]);
+        if (!composed) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for class names");
+        free(source->class_names[i]);
+        source->class_names[i] = composed;
+    }
+    return true;
+}
+
 bool sid2_source_open(sid2_source *source, const char *path, const sid2_dataset_options *options,
                       sid2_error *err)
 {
@@ -211,6 +222,7 @@ bool sid2_source_open(sid2_source *source, const char *path, const sid2_dataset_
     if (kind == SID2_ABSENT) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(ENOENT));
     bool ok =
         kind == SID2_FOLDER ? open_folder(source, path, options, err) : open_file(source, path, options, err);
+    ok = ok && compose_class_names(source, err);
     if (!ok) sid2_source_close(source);
     return ok;
 }

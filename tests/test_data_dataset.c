@@ -146,6 +146,36 @@ static void test_folder(void **state)
     sid2_dataset_close(d);
 }
 
+/* Class names come in one form of Unicode, and the digest tells one set of pictures from another. */
+static void test_names_and_digest(void **state)
+{
+    (void)state;
+    static const char composed[] = "K\xc3\xa4tzchen Mia", decomposed[] = "Ka\xcc\x88tzchen Mia";
+    char digest[4][33];
+    for (int i = 0; i < 4; i++) {
+        char path[96], name[32];
+        snprintf(name, sizeof name, "names%d", i);
+        make_folder(name);
+        snprintf(path, sizeof path, "%s/%s", name, i == 1 ? composed : decomposed);
+        make_folder(path);
+        strcat(path, i == 2 ? "/2.png" : "/1.png");
+        write_png(in_folder(path), 1);
+        if (i == 3) {
+            strcat(name, "/\xe9");
+            make_folder(name);
+            write_png(in_folder(strcat(name, "/1.png")), 1);
+        }
+        snprintf(name, sizeof name, "names%d", i);
+        sid2_dataset *d = open_with(in_folder(name), (sid2_dataset_options){0});
+        assert_string_equal(sid2_dataset_class_name(d, 0), composed);
+        if (i == 3) assert_string_equal(sid2_dataset_class_name(d, 1), "\xe9");
+        assert_true(sid2_dataset_digest(d, digest[i], NULL));
+        sid2_dataset_close(d);
+        assert_int_equal(strlen(digest[i]), 32);
+        for (int k = 1; k < i; k++) assert_string_not_equal(digest[k], digest[i]);
+    }
+}
+
 static void test_broken_pictures(void **state)
 {
     (void)state;
@@ -715,7 +745,7 @@ int main(void)
         cmocka_unit_test(test_idx),           cmocka_unit_test(test_holdout),
         cmocka_unit_test(test_shuffle),       cmocka_unit_test(test_stream),
         cmocka_unit_test(test_loader_error),  cmocka_unit_test(test_sample_types),
-        cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_formats),       cmocka_unit_test(test_names_and_digest),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

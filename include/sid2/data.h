@@ -55,7 +55,11 @@ SID2_API void sid2_dataset_close(sid2_dataset *dataset);
 
 SID2_API int64_t sid2_dataset_count(const sid2_dataset *dataset); /* pictures in the part chosen */
 SID2_API int32_t sid2_dataset_classes(const sid2_dataset *dataset);
+/* In Unicode's NFC, whatever form the folder or archive has it in; "?" where there is no such class. */
 SID2_API const char *sid2_dataset_class_name(const sid2_dataset *dataset, int32_t label);
+/* What the pictures are, of all parts: their order and labels, and their names or where they have none their pixels.
+ * 32 hexadecimal digits. */
+SID2_API bool sid2_dataset_digest(const sid2_dataset *dataset, char digest[33], sid2_error *err);
 SID2_API sid2_sample_type
 sid2_dataset_type(const sid2_dataset *dataset); /* of what sid2_dataset_get writes */
 SID2_API int32_t sid2_dataset_size(const sid2_dataset *dataset);
