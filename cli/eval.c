@@ -1,6 +1,7 @@
 /* sid2 eval: held-out loss of a checkpoint by noise level. */
 #include "cli.h"
 
+#include "classes.h"
 #include "loader.h"
 
 #include <inttypes.h>
@@ -30,6 +31,22 @@ typedef struct job {
     progress bar;
 } job;
 
+/* Labels go by number; where a number is called something else in the data, the loss is of other classes. */
+static bool compare_classes(job *j, sid2_error *err)
+{
+    char difference[SID2_CLASSES_TEXT];
+    sid2_classes *model = NULL, *data = NULL;
+    bool ok = sid2_checkpoint_classes(j->directory, &model, err) && (data = sid2_dataset_names(j->data, err));
+    if (ok && sid2_classes_differ(model, data, difference)) {
+        progress_clear(&j->bar);
+        fprintf(stderr, "%s has other classes than the model, and goes by their numbers: %s\n", j->data_path,
+                difference);
+    }
+    sid2_classes_destroy(model);
+    sid2_classes_destroy(data);
+    return ok;
+}
+
 static bool load_images(job *j, sid2_error *err)
 {
     double holdout = config_real(j->config, "train.holdout");
@@ -41,7 +58,7 @@ static bool load_images(job *j, sid2_error *err)
                                            .part = part ? SID2_PART_HELDOUT : SID2_PART_ALL,
                                            .holdout = holdout, .on_skip = print_skipped, .user = &j->bar),
                                 err);
-    if (!j->data) return false;
+    if (!j->data || (classes && !compare_classes(j, err))) return false;
     int64_t available = sid2_dataset_count(j->data), wanted = config_int(j->config, "eval.images");
     if (!available)
         return sid2_fail(err, SID2_ERR_USAGE, "%s has no held-out images; --all takes every image",

@@ -19,8 +19,8 @@ int command_export(int argc, char **argv)
     const char *path = NULL, *out = NULL, *dtype_name = "f16";
     const option_row rows[] = {
         {OPTION_POSITIONAL, "CHECKPOINT", NULL, &path, "a checkpoint's folder, or a run: its newest", NULL},
-        {OPTION_TEXT, "out", "FOLDER", &out, "the new folder: config.ini and ema.safetensors; required",
-         NULL},
+        {OPTION_TEXT, "out", "FOLDER", &out,
+         "the new folder: config.ini, ema.safetensors and the names of classes; required", NULL},
         {OPTION_TEXT, "dtype", "TYPE", &dtype_name, "of the weights: f32, bf16 or f16 (f16)", NULL},
     };
     const option_table table = {"export", "A checkpoint's EMA weights alone, small enough to give away", NULL,

@@ -18,6 +18,7 @@ typedef struct job {
     char directory[4096], digest[33];
     int hold; /* on the directory */
     sid2_config *config;
+    sid2_classes *names; /* of its classes */
     sid2_model_info *info;
 } job;
 
@@ -30,7 +31,8 @@ static bool prepare(job *j, sid2_error *err)
     if (j->preset || (kind != SID2_ABSENT && kind != SID2_FOLDER)) {
         if (!sid2_config_preset(j->config, j->preset ? j->preset : j->path, err)) return false;
     } else if (!sid2_checkpoint_hold(j->path, j->directory, sizeof j->directory, &j->hold, err) ||
-               !sid2_checkpoint_config(j->directory, j->config, err)) {
+               !sid2_checkpoint_config(j->directory, j->config, err) ||
+               !sid2_checkpoint_classes(j->directory, &j->names, err)) {
         return false;
     }
     if (j->directory[0] && !sid2_checkpoint_digest(j->directory, j->digest, err)) return false;
@@ -57,6 +59,13 @@ static void print_layers(const job *j)
            sid2_text_count(j->info->multiply_adds, b));
 }
 
+static void print_classes(const job *j)
+{
+    if (j->names) printf("\nclasses\n");
+    for (int i = 0; i < sid2_classes_count(j->names); i++)
+        printf("%5d  %s\n", i, sid2_classes_name(j->names, i));
+}
+
 static void print_info(const job *j)
 {
     char a[32], b[32], c[32];
@@ -66,6 +75,7 @@ static void print_info(const job *j)
     else
         printf("preset %s\n\n", j->preset ? j->preset : j->path);
     print_layers(j);
+    print_classes(j);
     printf("\nblocks alone, one forward pass of one image: %s multiply-adds\n\n",
            sid2_text_count(info->block_multiply_adds, a));
     printf("training   %s: weights, gradients, Adam and EMA %s; activations %s, %d images at a time\n",
@@ -138,6 +148,17 @@ static json_t *layer_json(const sid2_layer *layer)
     return NULL;
 }
 
+static json_t *classes_json(const sid2_classes *names)
+{
+    json_t *list = json_array();
+    bool ok = list != NULL;
+    for (int i = 0; ok && i < sid2_classes_count(names); i++)
+        ok = !json_array_append_new(list, json_string(sid2_classes_name(names, i)));
+    if (ok) return list;
+    json_decref(list);
+    return NULL;
+}
+
 static bool print_json(const job *j, sid2_error *err)
 {
     const sid2_model_info *info = j->info;
@@ -162,8 +183,9 @@ static bool print_json(const job *j, sid2_error *err)
                   "recomputed", info->recomputed_segments, "segments", info->segments, "sample",
                   "state_bytes", (json_int_t)info->sample_state_bytes, "arena_bytes",
                   (json_int_t)info->sample_arena_bytes, "layers", layers, "config", config);
-    if (j->digest[0])
-        ok = all && !json_object_set_new(all, "checkpoint", json_string(j->directory)) &&
+    ok = all && (!j->names || !json_object_set_new(all, "classes", classes_json(j->names)));
+    if (ok && j->digest[0])
+        ok = !json_object_set_new(all, "checkpoint", json_string(j->directory)) &&
              !json_object_set_new(all, "hash", json_string(j->digest));
     ok = ok && all && json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) == 0;
     if (ok) putchar('\n');
@@ -211,6 +233,7 @@ int command_info(int argc, char **argv)
     }
     sid2_checkpoint_release(j.hold);
     sid2_model_info_destroy(j.info);
+    sid2_classes_destroy(j.names);
     sid2_config_destroy(j.config);
     return ok ? 0 : report_error("info", &err);
 }

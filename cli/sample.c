@@ -1,6 +1,7 @@
 /* sid2 sample: seeds in, pictures out. */
 #include "cli.h"
 
+#include "classes.h"
 #include "file.h"
 #include "image.h"
 #include "npz.h"
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_SEEDS = 10000000, MAX_TEXTS = 14 };
+enum { MAX_SEEDS = 10000000, MAX_TEXTS = 15 };
 
 typedef enum output_kind { OUTPUT_FOLDER, OUTPUT_GRID, OUTPUT_NPZ } output_kind;
 
@@ -29,10 +30,11 @@ typedef struct job {
     sid2_config *config;
     sid2_device *device;
     sid2_sampler *sampler;
-    uint64_t *seeds, *classes;
-    size_t count, class_count;
-    int32_t *labels;
-    uint8_t *pixels; /* of a grid: all; else of one batch */
+    sid2_classes *names; /* of its classes */
+    uint64_t *seeds;
+    size_t count, chosen_count;
+    int32_t *labels, *chosen; /* chosen: by --class */
+    uint8_t *pixels;          /* of a grid: all; else of one batch */
     size_t image_bytes;
     output_kind kind;
     sid2_npz *npz;
@@ -66,14 +68,22 @@ static void add_key(text_list *list, char *key, const sid2_config *config, const
     add_text(list, key, config_text(config, name, value));
 }
 
-static void describe(const job *j, text_list *list, const char *seeds, const char *class)
+static void describe_classes(const job *j, text_list *list, size_t first, size_t count)
+{
+    char text[SID2_CLASSES_LIST];
+    add_text(list, "Class", sid2_classes_list(NULL, j->labels + first, count, " ", text));
+    if (j->names)
+        add_text(list, "Class name", sid2_classes_list(j->names, j->labels + first, count, ", ", text));
+}
+
+static void describe(const job *j, text_list *list, const char *seeds, size_t first, size_t count)
 {
     char grid[256];
     *list = (text_list){0};
     add_text(list, "Software", "sid2 " SID2_VERSION);
     add_text(list, "Checkpoint", j->digest);
     add_text(list, "Seed", seeds);
-    add_text(list, "Class", class);
+    describe_classes(j, list, first, count);
     add_key(list, "Steps", j->config, "sample.steps");
     add_key(list, "Sampler", j->config, "sample.sampler");
     if (sid2_config_uses(j->config, "sample.gamma")) add_key(list, "Gamma", j->config, "sample.gamma");
@@ -94,16 +104,10 @@ static bool prepare_labels(job *j, sid2_error *err)
     int classes = sid2_config_classes(j->config);
     if (j->class_text) {
         if (!classes) return sid2_fail(err, SID2_ERR_USAGE, "%s has no classes: leave --class away", j->path);
-        j->classes = parse_ranges("class", j->class_text, 1000000, &j->class_count, err);
-        if (!j->classes) return false;
-        for (size_t i = 0; i < j->class_count; i++)
-            if (j->classes[i] >= (uint64_t)classes)
-                return sid2_fail(err, SID2_ERR_USAGE,
-                                 "class %" PRIu64 " is out of range: %s has classes 0 to %d", j->classes[i],
-                                 j->path, classes - 1);
+        j->chosen = sid2_classes_parse(j->names, classes, j->class_text, &j->chosen_count, err);
+        if (!j->chosen) return false;
     }
-    for (size_t i = 0; i < j->count; i++)
-        j->labels[i] = j->classes ? (int32_t)j->classes[i % j->class_count] : -1;
+    for (size_t i = 0; i < j->count; i++) j->labels[i] = j->chosen ? j->chosen[i % j->chosen_count] : -1;
     return true;
 }
 
@@ -169,7 +173,8 @@ static bool prepare(job *j, sid2_error *err)
     j->config = sid2_config_create();
     if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     if (!sid2_checkpoint_hold(j->path, j->directory, sizeof j->directory, &j->hold, err) ||
-        !sid2_checkpoint_config(j->directory, j->config, err) || !options_apply(j->config, &j->set, err) ||
+        !sid2_checkpoint_config(j->directory, j->config, err) ||
+        !sid2_checkpoint_classes(j->directory, &j->names, err) || !options_apply(j->config, &j->set, err) ||
         !sid2_config_check(j->config, err))
         return false;
     j->seeds = parse_ranges("seeds", j->seeds_text, MAX_SEEDS, &j->count, err);
@@ -221,11 +226,10 @@ static bool keep_batch(job *j, const uint8_t *pixels, size_t first, size_t count
         return sid2_npz_append(j->npz, pixels, labelled ? j->labels + first : NULL, (int64_t)count, err);
     int size = sid2_config_image_size(j->config), channels = sid2_config_image_channels(j->config);
     for (size_t i = first; i < first + count; i++, pixels += j->image_bytes) {
-        char path[4096], seed[32], class[32] = "";
+        char path[4096], seed[32];
         snprintf(seed, sizeof seed, "%" PRIu64, j->seeds[i]);
-        if (j->labels[i] >= 0) snprintf(class, sizeof class, "%d", j->labels[i]);
         text_list texts;
-        describe(j, &texts, seed, class);
+        describe(j, &texts, seed, i, 1);
         sid2_image image = {.width = size, .height = size, .channels = channels, .pixels = (uint8_t *)pixels};
         if (!sid2_path(path, err, "%s/%06" PRIu64 ".png", j->out, j->seeds[i]) ||
             !sid2_png_write(path, &image, texts.item, texts.count, err))
@@ -237,18 +241,8 @@ static bool keep_batch(job *j, const uint8_t *pixels, size_t first, size_t count
 static bool write_grid(job *j, sid2_error *err)
 {
     int size = sid2_config_image_size(j->config), channels = sid2_config_image_channels(j->config);
-    char classes[256] = "";
-    size_t length = 0;
-    for (size_t i = 0; i < j->count && length < sizeof classes - 24; i++) {
-        if (i && memcmp(j->labels, j->labels + 1, (j->count - 1) * sizeof *j->labels) == 0)
-            break; /* all one class */
-        if (j->labels[i] >= 0)
-            length += (size_t)snprintf(classes + length, sizeof classes - length, "%s%d", i ? " " : "",
-                                       j->labels[i]);
-        if (length >= sizeof classes - 24 && i + 1 < j->count) strcpy(classes + length, " ...");
-    }
     text_list texts;
-    describe(j, &texts, j->seeds_text, classes);
+    describe(j, &texts, j->seeds_text, 0, j->count);
     sid2_image grid = {0};
     bool ok = sid2_image_grid(&grid, j->pixels, (int32_t)j->count, size, size, channels, (int32_t)j->columns,
                               SID2_GRID_PADDING, 255, err) &&
@@ -299,8 +293,10 @@ int command_sample(int argc, char **argv)
         {OPTION_POSITIONAL, "CHECKPOINT", NULL, &j.path,
          "a checkpoint's folder, or a run (its newest checkpoint)", NULL},
         {OPTION_TEXT, "seeds", "LIST", &j.seeds_text, "which images: a seed is an image (0-63)", NULL},
-        {OPTION_TEXT, "class", "K", &j.class_text,
-         "the class of all images; a list is gone through in turn (drawn from each seed)", NULL},
+        {OPTION_TEXT, "class", "NAME", &j.class_text,
+         "the class of all images, by name or number; a list (dog,3,5-9) is gone through in turn (drawn from "
+         "each seed)",
+         NULL},
         {OPTION_TEXT, "out", "PATH", &j.out,
          "x.png: a grid; x.npz: arr_0 uint8 NHWC, arr_1 labels, if any; else a folder, one PNG a seed "
          "(samples.png)",
@@ -349,7 +345,8 @@ int command_sample(int argc, char **argv)
     sid2_device_close(j.device);
     sid2_config_destroy(j.config);
     free(j.seeds);
-    free(j.classes);
+    free(j.chosen);
+    sid2_classes_destroy(j.names);
     free(j.labels);
     free(j.pixels);
     return code;

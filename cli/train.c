@@ -135,6 +135,8 @@ int command_train(int argc, char **argv)
          "start from these weights, also to another patch size", NULL},
         {OPTION_FLAG, "resume-older", NULL, &options.resume_older,
          "where the newest checkpoint cannot be read, go on from the one before it", NULL},
+        {OPTION_FLAG, "accept-data", NULL, &options.accept_data,
+         "go on although classes or pictures are not those that the run was begun with", NULL},
         {OPTION_REAL, "minutes", "M", &minutes, "stop after this long; the same command goes on (no limit)",
          NULL},
         OPTIONS_DEVICE_CHOICE(on),

@@ -80,13 +80,36 @@ bool sid2_text_ends(const char *text, const char *end)
     return length >= tail && sid2_text_equal(text + length - tail, end);
 }
 
-char *sid2_text_nfc(const char *text)
+/* `text` itself where that is no UTF-8. */
+static char *unicode_map(const char *text, utf8proc_option_t how)
 {
-    utf8proc_uint8_t *composed = NULL;
-    utf8proc_ssize_t length = utf8proc_map((const utf8proc_uint8_t *)text, 0, &composed,
-                                           UTF8PROC_NULLTERM | UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    if (length >= 0) return (char *)composed;
+    utf8proc_uint8_t *result = NULL;
+    utf8proc_ssize_t length = utf8proc_map((const utf8proc_uint8_t *)text, 0, &result,
+                                           UTF8PROC_NULLTERM | UTF8PROC_STABLE | UTF8PROC_COMPOSE | how);
+    if (length >= 0) return (char *)result;
     return length == UTF8PROC_ERROR_NOMEM ? NULL : strdup(text);
+}
+
+char *sid2_text_nfc(const char *text) { return unicode_map(text, 0); }
+
+char *sid2_text_fold(const char *text) { return unicode_map(text, UTF8PROC_CASEFOLD); }
+
+char *sid2_text_utf8(const char *text)
+{
+    static const char replacement[] = "\xef\xbf\xbd";
+    size_t length = strlen(text), used = 0;
+    char *copy = malloc(3 * length + 1);
+    for (size_t i = 0; copy && i < length;) {
+        utf8proc_int32_t code;
+        utf8proc_ssize_t bytes =
+            utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(length - i), &code);
+        size_t kept = bytes > 0 ? (size_t)bytes : 3;
+        memcpy(copy + used, bytes > 0 ? text + i : replacement, kept);
+        used += kept;
+        i += bytes > 0 ? kept : 1;
+    }
+    if (copy) copy[used] = 0;
+    return copy;
 }
 
 bool sid2_is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
@@ -127,4 +150,35 @@ const char *sid2_text_rate(double rate, char text[32])
 const char *sid2_text_count(double number, char text[32])
 {
     return text_scaled(number, 1000, (const char *const[]){"", "K", "M", "G", "T"}, text);
+}
+
+/* Edits (insert, delete, replace, swap neighbours) from one word to another. */
+static int edit_distance(const char *a, const char *b)
+{
+    enum { LIMIT = 48 };
+    int rows[3][LIMIT + 1], lb = (int)strnlen(b, LIMIT);
+    int *before = rows[0], *above = rows[1], *row = rows[2];
+    for (int j = 0; j <= lb; j++) above[j] = before[j] = j;
+    for (int i = 1; a[i - 1]; i++) {
+        row[0] = i;
+        for (int j = 1; j <= lb; j++) {
+            int best = above[j - 1] + (a[i - 1] != b[j - 1]);
+            if (above[j] + 1 < best) best = above[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best)
+                best = before[j - 2] + 1;
+            row[j] = best;
+        }
+        int *spare = before;
+        before = above, above = row, row = spare;
+    }
+    return above[lb];
+}
+
+bool sid2_text_nearer(const char *word, const char *known, int *least)
+{
+    int distance = edit_distance(word, known);
+    if (distance > 2 || 3 * distance > (int)strnlen(word, 6) || distance >= *least) return false;
+    *least = distance;
+    return true;
 }

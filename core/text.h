@@ -24,8 +24,16 @@ bool sid2_text_ends(const char *text, const char *end);
 /* The text with equal letters in equal bytes (Unicode's NFC), for macOS writes names in another form than most
  * people type them; what is no UTF-8 stays as it is. The caller frees; NULL without memory. */
 char *sid2_text_nfc(const char *text);
+/* The same without case, to compare with. */
+char *sid2_text_fold(const char *text);
+/* With U+FFFD in place of each byte that is no UTF-8. */
+char *sid2_text_utf8(const char *text);
 /* Spaces, tabs, line ends. */
 bool sid2_is_space(char c);
+/* Whether `word` may be `known` mistyped, by fewer letters than *least, which is that number then; at first
+ * SID2_TEXT_FAR. */
+enum { SID2_TEXT_FAR = 1000 };
+bool sid2_text_nearer(const char *word, const char *known, int *least);
 
 /* ---- Numbers as people read them: each is written to `text`, which is returned ---- */
 /* "1:05", "2:03:09"; "-" for what is not finite */

@@ -4,6 +4,7 @@
 #include "philox.h"
 #include "resize.h"
 #include "source.h"
+#include "text.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -182,12 +183,27 @@ const char *sid2_dataset_class_name(const sid2_dataset *dataset, int32_t label)
     return label >= 0 && label < dataset->source.classes ? dataset->source.class_names[label] : "?";
 }
 
-static bool digest_pixels(sid2_digest *stream, sid2_source *source, int64_t picture, sid2_error *err)
+sid2_classes *sid2_dataset_names(const sid2_dataset *dataset, sid2_error *err)
 {
-    sid2_sample sample;
-    if (!source->load(source, picture, &sample, err)) return false;
-    sid2_digest_add(stream, sample.values, sid2_sample_bytes(sample.type));
-    free(sample.values);
+    return sid2_classes_create((const char *const *)dataset->source.class_names, dataset->source.classes,
+                               err);
+}
+
+/* Of all pictures, or where each must be decoded first, of some. One that cannot be read adds nothing. */
+static bool digest_pixels(sid2_digest *stream, sid2_source *source, sid2_error *err)
+{
+    enum { DECODED = 64 };
+    int64_t step = source->is_cheap ? 1 : (source->count + DECODED - 1) / DECODED;
+    for (int64_t i = 0; i < source->count; i += step) {
+        sid2_sample sample;
+        sid2_error cause = {0};
+        if (source->load(source, i, &sample, &cause)) {
+            sid2_digest_add(stream, sample.values, sid2_sample_bytes(sample.type));
+            free(sample.values);
+        } else if (cause.code == SID2_ERR_MEMORY) {
+            return sid2_fail(err, cause.code, "%s", cause.message);
+        }
+    }
     return true;
 }
 
@@ -196,13 +212,14 @@ bool sid2_dataset_digest(const sid2_dataset *dataset, char digest[33], sid2_erro
     sid2_source source = dataset->source;
     sid2_digest *stream = sid2_digest_begin(err);
     bool ok = stream;
-    for (int64_t i = 0; ok && i < source.count; i++) {
-        sid2_digest_add(stream, &source.labels[i], sizeof source.labels[i]);
-        if (source.names)
-            sid2_digest_add(stream, source.names[i], strlen(source.names[i]) + 1);
-        else
-            ok = digest_pixels(stream, &source, i, err);
+    if (ok) sid2_digest_add(stream, source.labels, (size_t)source.count * sizeof *source.labels);
+    for (int64_t i = 0; ok && source.names && i < source.count; i++) {
+        char *name = sid2_text_nfc(source.names[i]);
+        ok = name || sid2_fail(err, SID2_ERR_MEMORY, "no memory for a name");
+        if (ok) sid2_digest_add(stream, name, strlen(name) + 1);
+        free(name);
     }
+    ok = ok && (source.tell ? source.tell(&source, stream, err) : digest_pixels(stream, &source, err));
     sid2_digest_end(stream, digest);
     return ok;
 }

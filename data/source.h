@@ -4,6 +4,7 @@
 #define SID2_SOURCE_H
 
 #include "dataset.h"
+#include "digest.h"
 
 #define SID2_MAX_CLASSES 65536
 
@@ -28,6 +29,9 @@ typedef struct sid2_source {
 
     /* Loads sample `index` as it is, thread-safe. */
     bool (*load)(struct sid2_source *source, int64_t index, sid2_sample *sample, sid2_error *err);
+    /* Adds to a digest what tells the pictures' bytes from others, and decodes none; what cannot be read adds nothing.
+     * NULL: the pixels of some must do. */
+    bool (*tell)(const struct sid2_source *source, sid2_digest *stream, sid2_error *err);
     void (*close)(struct sid2_source *source); /* frees `state`, complete or not, even NULL */
 } sid2_source;
 

@@ -3,6 +3,7 @@
 #include "text.h"
 
 #include "archive.h"
+#include "digest.h"
 #include "file.h"
 #include "json.h"
 
@@ -76,6 +77,22 @@ static bool load(sid2_source *source, int64_t index, sid2_sample *sample, sid2_e
     free(bytes);
     if (ok) *sample = sid2_sample_of_picture(&image);
     return ok;
+}
+
+/* The checksums that the archive itself keeps. */
+static bool tell(const sid2_source *source, sid2_digest *stream, sid2_error *err)
+{
+    (void)err;
+    archive *a = source->state;
+    for (int64_t i = 0; i < source->count; i++) {
+        zip_stat_t status;
+        uint64_t known[2] = {0};
+        if (zip_stat_index(a->zip, a->entry[i], 0, &status) == 0 && status.valid & ZIP_STAT_CRC &&
+            status.valid & ZIP_STAT_SIZE)
+            known[0] = status.crc, known[1] = status.size;
+        sid2_digest_add(stream, known, sizeof known);
+    }
+    return true;
 }
 
 static void close_zip(sid2_source *source)
@@ -244,6 +261,7 @@ static bool open_zip(sid2_source *source, const sid2_location *at, const sid2_da
     source->kind = "zip";
     source->type = sid2_picture_type;
     source->load = load;
+    source->tell = tell;
     source->close = close_zip;
     source->state = a;
     size_t size;

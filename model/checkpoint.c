@@ -14,6 +14,7 @@
 
 #include <sid2/checkpoint.h>
 
+#include "classes.h"
 #include "config.h"
 #include "digest.h"
 #include "file.h"
@@ -188,9 +189,15 @@ static bool check_digests(const char *directory, const state *s, sid2_error *err
 
 static bool check_config(const char *directory, sid2_error *err)
 {
+    sid2_classes *classes = NULL;
     sid2_config *config = sid2_config_create();
-    bool ok = config ? sid2_checkpoint_config(directory, config, err)
-                     : sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", directory);
+    bool ok = config || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", directory);
+    ok = ok && sid2_checkpoint_config(directory, config, err) &&
+         sid2_checkpoint_classes(directory, &classes, err);
+    if (ok && sid2_classes_count(classes) > config->model_classes)
+        ok = sid2_fail(err, SID2_ERR_FORMAT, "%s/classes.json: %d names of %d classes", directory,
+                       sid2_classes_count(classes), (int)config->model_classes);
+    sid2_classes_destroy(classes);
     sid2_config_destroy(config);
     return ok;
 }
@@ -200,7 +207,8 @@ static bool save_files(const sid2_trainer *t, const char *directory, sid2_error 
     char path[PATH_SIZE];
     fact_list f;
     const char *const *facts = make_facts(&f, t->steps, t->images);
-    bool ok = sid2_config_save(&t->config, join(path, directory, "config.ini"), err);
+    bool ok = sid2_config_save(&t->config, join(path, directory, "config.ini"), err) &&
+              (!t->classes || sid2_classes_save(t->classes, join(path, directory, "classes.json"), err));
     for (int i = 0; ok && i < t->recipe.state_count; i++)
         ok = sid2_state_save(&t->states[i], directory, facts, err);
     return ok && save_state(t, directory, err);
@@ -262,9 +270,12 @@ bool sid2_trainer_resume(sid2_trainer *t, const char *directory, sid2_error *err
     state s;
     fact_list f;
     if (!load_state(directory, &s, err)) return false;
-    bool whole = check_digests(directory, &s, err);
+    sid2_classes *classes = NULL;
+    bool whole = check_digests(directory, &s, err) && sid2_checkpoint_classes(directory, &classes, err);
     free_state(&s);
     if (!whole) return false;
+    sid2_classes_destroy(t->classes);
+    t->classes = classes;
     const char *const *facts = make_facts(&f, s.steps, s.images);
     for (int i = 0; i < t->recipe.state_count; i++) {
         if (sid2_state_load(&t->states[i], directory, facts, err)) continue;
@@ -272,6 +283,18 @@ bool sid2_trainer_resume(sid2_trainer *t, const char *directory, sid2_error *err
         return false;
     }
     sid2_trainer_set_steps(t, s.steps, s.images);
+    return true;
+}
+
+bool sid2_trainer_name_classes(sid2_trainer *t, const sid2_classes *classes, sid2_error *err)
+{
+    if (sid2_classes_count(classes) > t->config.model_classes)
+        return sid2_fail(err, SID2_ERR_USAGE, "%d names, but model.classes is %d",
+                         sid2_classes_count(classes), (int)t->config.model_classes);
+    sid2_classes *copy = NULL;
+    if (classes && !(copy = sid2_classes_clone(classes, err))) return false;
+    sid2_classes_destroy(t->classes);
+    t->classes = copy;
     return true;
 }
 
@@ -482,6 +505,12 @@ bool sid2_checkpoint_config(const char *directory, sid2_config *config, sid2_err
            sid2_config_check(config, err);
 }
 
+bool sid2_checkpoint_classes(const char *directory, sid2_classes **classes, sid2_error *err)
+{
+    char path[PATH_SIZE];
+    return sid2_classes_load(classes, join(path, directory, "classes.json"), err);
+}
+
 /* One file of tensors, whole; `f` (or NULL): what it must tell. */
 static bool check_file(const char *directory, const char *name, const char *const *f, char digest[33],
                        sid2_error *err)
@@ -607,18 +636,22 @@ bool sid2_checkpoint_export(const char *directory, const char *to, sid2_dtype dt
     sid2_kind kind;
     if (!sid2_look(to, &kind, err)) return false;
     if (kind != SID2_ABSENT) return sid2_fail(err, SID2_ERR_USAGE, "%s exists; name a new folder", to);
+    sid2_classes *classes = NULL;
     sid2_config *config = sid2_config_create();
     bool ok = config || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", to);
-    ok = ok && sid2_checkpoint_config(directory, config, err) && sid2_atomic_directory_open(&folder, to, err);
+    ok = ok && sid2_checkpoint_config(directory, config, err) &&
+         sid2_checkpoint_classes(directory, &classes, err) && sid2_atomic_directory_open(&folder, to, err);
     if (ok) {
         join(from, directory, "ema.safetensors");
         ok = export_weights(from, join(path, folder.temporary, "ema.safetensors"), dtype, err) &&
-             sid2_config_save(config, join(path, folder.temporary, "config.ini"), err);
+             sid2_config_save(config, join(path, folder.temporary, "config.ini"), err) &&
+             (!classes || sid2_classes_save(classes, join(path, folder.temporary, "classes.json"), err));
         if (ok)
             ok = sid2_atomic_directory_commit(&folder, false, err);
         else
             sid2_atomic_directory_discard(&folder);
     }
+    sid2_classes_destroy(classes);
     sid2_config_destroy(config);
     return ok;
 }

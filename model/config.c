@@ -280,29 +280,6 @@ static void format_value(const key_row *key, const sid2_config *config, char tex
 
 /* ---- Keys ---- */
 
-/* Edits (insert, delete, replace, swap neighbours) from one word to another. */
-static int edit_distance(const char *a, const char *b)
-{
-    enum { LIMIT = 48 };
-    int rows[3][LIMIT + 1], lb = (int)strnlen(b, LIMIT);
-    int *before = rows[0], *above = rows[1], *row = rows[2];
-    for (int j = 0; j <= lb; j++) above[j] = before[j] = j;
-    for (int i = 1; a[i - 1]; i++) {
-        row[0] = i;
-        for (int j = 1; j <= lb; j++) {
-            int best = above[j - 1] + (a[i - 1] != b[j - 1]);
-            if (above[j] + 1 < best) best = above[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best)
-                best = before[j - 2] + 1;
-            row[j] = best;
-        }
-        int *spare = before;
-        before = above, above = row, row = spare;
-    }
-    return above[lb];
-}
-
 static const key_row *known_key(const char *name)
 {
     for (int i = 0; i < SID2_KEY_COUNT; i++)
@@ -314,18 +291,15 @@ static const key_row *find_key(const char *name, sid2_error *err)
 {
     const key_row *known = known_key(name);
     if (known) return known;
-    int nearest = 0, least = 1000;
-    for (int i = 0; i < SID2_KEY_COUNT; i++) {
+    const char *nearest = NULL;
+    for (int i = 0, least = SID2_TEXT_FAR; i < SID2_KEY_COUNT; i++) {
         /* Against the bare name too: people forget the section. */
-        int whole = edit_distance(name, keys[i].name),
-            bare = edit_distance(name, strchr(keys[i].name, '.') + 1);
-        int distance = whole < bare ? whole : bare;
-        if (distance < least) least = distance, nearest = i;
+        if (sid2_text_nearer(name, keys[i].name, &least) ||
+            sid2_text_nearer(name, strchr(keys[i].name, '.') + 1, &least))
+            nearest = keys[i].name;
     }
-    if (least <= 2 && 3 * least <= (int)strlen(name))
-        return sid2_fail(err, SID2_ERR_USAGE, "unknown key '%s'; did you mean '%s'?", name,
-                         keys[nearest].name),
-               NULL;
+    if (nearest)
+        return sid2_fail(err, SID2_ERR_USAGE, "unknown key '%s'; did you mean '%s'?", name, nearest), NULL;
     return sid2_fail(err, SID2_ERR_USAGE, "unknown key '%s'; `sid2 help --markdown` lists all", name), NULL;
 }
 

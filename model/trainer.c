@@ -153,6 +153,7 @@ void sid2_trainer_destroy(sid2_trainer *t)
     if (!t) return;
     for (int i = 0; i < t->recipe.objective_count; i++) t->recipe.objectives[i]->close(t->hosts[i]);
     dismantle(t);
+    sid2_classes_destroy(t->classes);
     free(t->loss);
     free(t->logsnr);
     free(t);

@@ -19,6 +19,7 @@ struct sid2_trainer {
     const char *stops[SID2_MAX_OBJECTIVES][SID2_MAX_STOPS + 1]; /* in order; NULL past the last */
     uint64_t steps, images;                                     /* done */
     int64_t bad_steps;                                          /* stepped over, the last ones in a row */
+    sid2_classes *classes;                                      /* their names, or NULL */
     bool broken;          /* a step failed half-way: the weights cannot be trusted */
     float *loss, *logsnr; /* [train.batch], of the last step */
     sid2_train_stats stats;

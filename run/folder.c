@@ -183,20 +183,20 @@ bool sid2_folder_save_config(const sid2_folder *f, const sid2_config *config, si
 
 /* ---- Facts ---- */
 
-bool sid2_folder_save_facts(const sid2_folder *f, const char *data, int64_t images, const char *device,
-                            sid2_error *err)
+bool sid2_folder_save_facts(const sid2_folder *f, const sid2_run_facts *facts, sid2_error *err)
 {
-    char file[4096], *whole = realpath(data, NULL);
-    json_t *facts = json_pack("{s:s, s:I, s:s, s:s}", "data", whole ? whole : data, "images",
-                              (json_int_t)images, "device", device, "version", "sid2 " SID2_VERSION);
-    char *text = facts ? json_dumps(facts, JSON_INDENT(2)) : NULL;
+    char file[4096], *whole = realpath(facts->data, NULL);
+    json_t *root = json_pack("{s:s, s:I, s:s, s:s, s:s}", "data", whole ? whole : facts->data, "images",
+                             (json_int_t)facts->images, "pictures", facts->pictures, "device", facts->device,
+                             "version", "sid2 " SID2_VERSION);
+    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     bool ok =
         text ? sid2_path(file, err, "%s/run.json", f->path) && sid2_file_write(file, text, strlen(text), err)
              : sid2_fail(err, SID2_ERR_IO, "cannot describe the run: no memory, or the path %s is not UTF-8",
-                         data);
+                         facts->data);
     free(text);
     free(whole);
-    json_decref(facts);
+    json_decref(root);
     return ok;
 }
 
@@ -215,11 +215,13 @@ bool sid2_folder_load_facts(const char *path, sid2_run_facts *facts, sid2_error 
     free(text);
     const char *data = json_string_value(json_object_get(read, "data"));
     const char *device = json_string_value(json_object_get(read, "device"));
+    const char *pictures = json_string_value(json_object_get(read, "pictures"));
     const json_t *images = json_object_get(read, "images");
     bool ok = data && json_is_integer(images) && strlen(data) < sizeof facts->data;
     if (ok) {
         strcpy(facts->data, data);
         snprintf(facts->device, sizeof facts->device, "%s", device ? device : "");
+        snprintf(facts->pictures, sizeof facts->pictures, "%s", pictures ? pictures : "");
         facts->images = json_integer_value(images);
     } else if (!read && sid2_json_no_memory(&where)) {
         sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", file);

@@ -33,11 +33,11 @@ bool sid2_folder_save_config(const sid2_folder *f, const sid2_config *config, si
 /* What run.json keeps. */
 typedef struct sid2_run_facts {
     char data[4096], device[160];
+    char pictures[33]; /* their digest; "" in older ones */
     int64_t images;
 } sid2_run_facts;
 
-bool sid2_folder_save_facts(const sid2_folder *f, const char *data, int64_t images, const char *device,
-                            sid2_error *err);
+bool sid2_folder_save_facts(const sid2_folder *f, const sid2_run_facts *facts, sid2_error *err);
 /* Facts of zero where there is no run.json. */
 bool sid2_folder_load_facts(const char *path, sid2_run_facts *facts, sid2_error *err);
 

@@ -211,6 +211,23 @@ static int by_step(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* What the grids show: the classes in turn. */
+static bool write_classes(FILE *page, const char *run_path, sid2_error *err)
+{
+    char checkpoint[4096];
+    sid2_classes *classes = NULL;
+    if (!sid2_checkpoint_newest(run_path, UINT64_MAX, checkpoint, sizeof checkpoint, err) ||
+        (checkpoint[0] && !sid2_checkpoint_classes(checkpoint, &classes, err)))
+        return false;
+    for (int i = 0; i < sid2_classes_count(classes); i++) {
+        fputs(i ? ", " : "<p class=sub>classes in turn: ", page);
+        write_text(page, sid2_classes_name(classes, i));
+    }
+    if (sid2_classes_count(classes)) fputs("</p>", page);
+    sid2_classes_destroy(classes);
+    return true;
+}
+
 /* All grids on top of each other, with a slider to run through the training; without scripts, one below the
  * other. */
 static bool write_samples(FILE *page, const char *run_path, sid2_error *err)
@@ -222,9 +239,10 @@ static bool write_samples(FILE *page, const char *run_path, sid2_error *err)
     if (!grids.count) return true;
     qsort(grids.name, grids.count, sizeof *grids.name, by_step);
     int count = (int)grids.count, shown = 0;
-    fputs("<h2>Samples over time</h2><figure class=samples id=samples>", page);
+    fputs("<h2>Samples over time</h2>", page);
+    bool ok = write_classes(page, run_path, err);
+    fputs("<figure class=samples id=samples>", page);
     int kept = count < MAX_GRIDS ? count : MAX_GRIDS;
-    bool ok = true;
     for (int i = 0; i < kept && ok; i++) {
         const char *name = grids.name[kept < 2 ? 0 : (int)((int64_t)i * (count - 1) / (kept - 1))];
         size_t size;

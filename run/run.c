@@ -3,6 +3,7 @@
 
 #include "folder.h"
 
+#include "classes.h"
 #include "config.h"
 #include "file.h"
 #include "image.h"
@@ -29,10 +30,11 @@ struct sid2_run {
     bool lost;          /* the device: another one may go on */
 
     bool resuming;
-    char checkpoint[4096]; /* to go on from */
-    sid2_run_facts facts;
+    char checkpoint[4096];        /* to go on from */
+    sid2_run_facts before, facts; /* of the run that goes on; now */
     sid2_config *saved, *config;
     sid2_dataset *data;
+    sid2_classes *names; /* of its classes */
     sid2_folder folder;
     pthread_mutex_t lock; /* over the notes */
     note *first_note, **last_note;
@@ -117,11 +119,54 @@ static bool prepare_classes(sid2_run *r, sid2_error *err)
     return true;
 }
 
+#define ADVICE "; undo that, take another folder, or go on all the same with --accept-data"
+
+static bool is_damage(const sid2_error *err)
+{
+    return err->code == SID2_ERR_FORMAT || err->code == SID2_ERR_IO;
+}
+
+/* The labels must mean what they meant in the checkpoint that is gone on from. */
+static bool check_classes(const sid2_run *r, sid2_error *err)
+{
+    char difference[SID2_CLASSES_TEXT];
+    sid2_classes *before = NULL;
+    if (!r->resuming || r->options.accept_data) return true;
+    if (!sid2_checkpoint_classes(r->checkpoint, &before, err)) return false;
+    bool differ = sid2_classes_differ(before, r->names, difference);
+    sid2_classes_destroy(before);
+    return !differ || sid2_fail(err, SID2_ERR_USAGE,
+                                "%s was begun with other classes than %s has now: %s; undo that, take "
+                                "another folder, or go on "
+                                "all the same with --accept-data",
+                                r->options.path, r->options.data, difference);
+}
+
+/* What would make another training of it. A checkpoint that is damaged is told of when it is read whole. */
+static bool check_data(const sid2_run *r, sid2_error *err)
+{
+    sid2_error cause = {0};
+    if (!check_classes(r, &cause) && !is_damage(&cause))
+        return sid2_fail(err, cause.code, "%s", cause.message);
+    const sid2_run_facts *was = &r->before, *is = &r->facts;
+    if (!was->data[0] || r->options.accept_data) return true;
+    if (was->images != is->images)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "%s was begun on %" PRId64 " images to train on, %s now has %" PRId64
+                         ": the pictures or train.holdout changed" ADVICE,
+                         r->options.path, was->images, is->data, is->images);
+    return !was->pictures[0] || strcmp(was->pictures, is->pictures) == 0 ||
+           sid2_fail(
+               err, SID2_ERR_USAGE,
+               "%s was begun on other pictures: %s has as many as then, but some have another name, class or "
+               "content" ADVICE,
+               r->options.path, is->data);
+}
+
 static bool prepare_data(sid2_run *r, sid2_error *err)
 {
-    if (r->resuming && !sid2_folder_load_facts(r->options.path, &r->facts, err)) return false;
-    bool known = r->facts.data[0];
-    if (!r->options.data && known) r->options.data = r->facts.data;
+    if (r->resuming && !sid2_folder_load_facts(r->options.path, &r->before, err)) return false;
+    if (!r->options.data && r->before.data[0]) r->options.data = r->before.data;
     const char *data = r->options.data, *path = r->options.path;
     char formats[256];
     if (!data)
@@ -135,14 +180,12 @@ static bool prepare_data(sid2_run *r, sid2_error *err)
                                 err);
     tell_notes(r);
     if (!r->data || !prepare_classes(r, err)) return false;
+    if (r->config->model_classes && !(r->names = sid2_dataset_names(r->data, err))) return false;
     bool folder = strcmp(sid2_dataset_kind(r->data), "folder") == 0;
     if (folder && !r->resuming && !sid2_folder_check_data(path, data, err)) return false;
-    if (known && r->facts.images != sid2_dataset_count(r->data))
-        return sid2_fail(err, SID2_ERR_USAGE,
-                         "%s was begun on %" PRId64 " images to train on, %s now has %" PRId64
-                         ": the pictures or train.holdout changed; undo that, or take another folder",
-                         path, r->facts.images, data, sid2_dataset_count(r->data));
-    return true;
+    snprintf(r->facts.data, sizeof r->facts.data, "%s", data);
+    r->facts.images = sid2_dataset_count(r->data);
+    return sid2_dataset_digest(r->data, r->facts.pictures, err) && check_data(r, err);
 }
 
 /* What there is to go on from. */
@@ -187,16 +230,12 @@ void sid2_run_close(sid2_run *r)
     if (!r) return;
     end_training(r);
     sid2_dataset_close(r->data);
+    sid2_classes_destroy(r->names);
     sid2_config_destroy(r->config);
     sid2_config_destroy(r->saved);
     tell_notes(r);
     pthread_mutex_destroy(&r->lock);
     free(r);
-}
-
-static bool is_damage(const sid2_error *err)
-{
-    return err->code == SID2_ERR_FORMAT || err->code == SID2_ERR_IO;
 }
 
 static uint64_t step_of(const char *checkpoint)
@@ -242,8 +281,9 @@ static bool prepare_state(sid2_run *r, sid2_error *err)
 {
     sid2_error cause = {0};
     if (r->resuming)
-        return sid2_trainer_resume(r->trainer, r->checkpoint, &cause) ||
-               (r->options.resume_older ? resume_older(r, &cause, err) : advise_older(r, &cause, err));
+        return (sid2_trainer_resume(r->trainer, r->checkpoint, &cause) ||
+                (r->options.resume_older ? resume_older(r, &cause, err) : advise_older(r, &cause, err))) &&
+               check_classes(r, err);
     if (!r->options.from) return true;
     int hold;
     bool ok = sid2_checkpoint_hold(r->options.from, r->checkpoint, sizeof r->checkpoint, &hold, err) &&
@@ -254,16 +294,18 @@ static bool prepare_state(sid2_run *r, sid2_error *err)
 
 static void tell_plan(sid2_run *r)
 {
+    snprintf(r->facts.device, sizeof r->facts.device, "%s", sid2_device_describe(r->device)->name);
     r->plan = (sid2_run_plan){.path = r->options.path,
                               .checkpoint = r->checkpoint[0] ? r->checkpoint : NULL,
                               .resumes = r->resuming,
                               .data = r->options.data,
                               .data_kind = sid2_dataset_kind(r->data),
-                              .images = sid2_dataset_count(r->data),
+                              .images = r->facts.images,
                               .classes = sid2_dataset_classes(r->data),
-                              .device = sid2_device_describe(r->device)->name,
+                              .device = r->facts.device,
                               .memory = sid2_trainer_memory(r->trainer),
-                              .batch = r->config->train_batch};
+                              .batch = r->config->train_batch,
+                              .names = r->names};
     r->planned = true;
     tell(r, (sid2_run_event){.kind = SID2_RUN_PLANNED});
 }
@@ -291,7 +333,8 @@ static bool prepare(sid2_run *r, sid2_error *err)
     /* A run that goes on is locked before it is read; a new one gets its folder last. */
     const char *path = r->options.path;
     if ((r->resuming && !sid2_folder_open(&r->folder, path, err)) || !prepare_state(r, err) ||
-        (!r->resuming && !sid2_folder_open(&r->folder, path, err)))
+        (!r->resuming && !sid2_folder_open(&r->folder, path, err)) ||
+        (r->names && !sid2_trainer_name_classes(r->trainer, r->names, err)))
         return false;
     tell_note(r);
     r->progress.steps = (uint64_t)c->train_steps;
@@ -306,8 +349,7 @@ static bool prepare(sid2_run *r, sid2_error *err)
     if (r->loader && r->resuming) tell_changes(r);
     if (!r->loader || !sid2_folder_open_stats(&r->folder, r->progress.step, err)) return false;
     tell_note(r);
-    return sid2_folder_save_config(&r->folder, c, err) &&
-           sid2_folder_save_facts(&r->folder, r->options.data, r->plan.images, r->plan.device, err);
+    return sid2_folder_save_config(&r->folder, c, err) && sid2_folder_save_facts(&r->folder, &r->facts, err);
 }
 
 /* ---- Numbers ---- */
@@ -392,10 +434,14 @@ static bool draw(sid2_run *r, sid2_sampler *sampler, const char *path, sid2_erro
         seeds[i] = (uint64_t)i;
         labels[i] = classes ? i % classes : -1;
     }
+    char names[SID2_CLASSES_LIST] = "";
+    size_t named = (size_t)(classes < count ? classes : count);
+    if (ok) sid2_classes_list(r->names, labels, named, ", ", names);
+    sid2_png_text text = {(char[]){"Class name"}, names};
     int columns = classes >= 4 && classes <= 16 && count >= classes ? classes : 0;
     ok = ok && sid2_sampler_run(sampler, seeds, labels, count, pixels, on_sample_step, r, err) &&
          sid2_image_grid(&grid, pixels, count, size, size, channels, columns, SID2_GRID_PADDING, 255, err) &&
-         sid2_png_write(path, &grid, NULL, 0, err);
+         sid2_png_write(path, &grid, r->names ? &text : NULL, r->names ? 1 : 0, err);
     sid2_image_free(&grid);
     free(seeds);
     free(labels);

@@ -330,6 +330,40 @@ done
 expect 0 'stopped at step' train "${small[@]}" --out stopped --set train.steps=1000000 --minutes 0.01
 expect 0 'step-' info stopped
 
+echo "== names of classes"
+cp -r pictures pets
+first=$(ls pets | head -n 1) second=$(ls pets | sed -n 2p) third=$(ls pets | sed -n 3p)
+mv "pets/$first" "pets/$(printf 'Ka\xcc\x88tzchen Mia')" # decomposed, as macOS writes it
+mv "pets/$second" pets/dog
+expect 0 'done at step 2' train "${small[@]}" --data pets --out named --set train.steps=2 --set train.sample_every=2 --set train.sample_count=10 --set train.sample_steps=2
+grep -qa 'Class name.*dog, ' named/samples/step-00000002.png || fail "a grid of samples does not name its classes"
+expect 0 '^    [01]  dog$' info named
+expect 0 '"dog",' info named --json
+expect 0 'digest' export named --out given
+for model in named given; do
+    for class in dog DOG 'Kätzchen Mia' 'kätzchen mia' "$third" 3 0-2 'dog,3,Kätzchen Mia'; do
+        rm -rf by-name
+        expect 0 '2 images' sample $model --seeds 0-1 --class "$class" --steps 2 --out by-name
+    done
+    grep -qa 'Class name.*dog' by-name/000000.png || fail "a picture does not say what its class is called"
+    grep -qa 'Class name.*house' by-name/000001.png || fail "a picture of class 3 does not say what that is called"
+    expect 2 "no class 'dgo'; did you mean 'dog'? There are 0 '" sample $model --class dgo --out no.png
+    expect 2 "no class 'zebra'; there are .*'Kätzchen Mia'" sample $model --class zebra --out no.png
+done
+expect 0 'named.html' report named --out named.html
+grep -q 'classes in turn: .*dog, ' named.html || fail "the report does not name the classes"
+mv pets/dog pets/hound
+expect 2 "other classes than pets has now: gone: 'dog'; new: 'hound'" train "${small[@]}" --data pets --out named --set train.steps=3
+expect 0 "pets has other classes than the model.*gone: 'dog'" eval named --data pets --levels 1 --images 4
+mv pets/hound pets/dog
+picture=$(find pets/dog -name '*.png' | head -n 1)
+cp "$(find "pets/$third" -name '*.png' | head -n 1)" "$picture"
+expect 2 'begun on other pictures' train "${small[@]}" --data pets --out named --set train.steps=3
+expect 0 'done at step 3' train "${small[@]}" --data pets --out named --set train.steps=3 --accept-data
+expect 0 'done at step 4' train "${small[@]}" --data pets --out named --set train.steps=4
+expect 0 '1 images' sample "$source/checkpoints/fashion-mnist" --class 'ankle BOOT' --seeds 0 --steps 1 --out by-name
+grep -qa 'Class name.*Ankle boot' by-name/000000.png || fail "the shipped checkpoint does not name its classes"
+
 echo "== sample"
 expect 0 '3 images' sample run --seeds 0-1,7 --class 2 --steps 3 --batch 2 --out pngs
 [ "$(ls pngs)" = "$(printf '000000.png\n000001.png\n000007.png')" ] || fail "one PNG a seed: $(ls pngs)"
@@ -348,7 +382,7 @@ grep -qa 'Gamma' heun/000000.png && fail "a PNG with a key that its sampler does
 expect 2 'class 10 is out of range' sample run --class 10 --out no.png
 expect 2 'seeds .*reversed' sample run --seeds 5-1 --out no.png
 expect 2 'seeds .*2^64' sample run --seeds 18446744073709551616 --out no.png
-expect 2 'class .*negative' sample run --class -1 --out no.png
+expect 2 "no class '-1'" sample run --class -1 --out no.png
 expect 2 'seeds .*numbers and ranges' sample run --seeds 1, --out no.png
 expect 2 'steps .*not empty' sample run --steps '' --out no.png
 expect 2 'names 3 twice' sample run --seeds 3,3 --out no

@@ -139,6 +139,66 @@ static void trouble_is_named(void **state)
     sid2_config_destroy(fewer);
 }
 
+/* A fresh start of the run with the same pictures, or what it is refused for. */
+static void goes_on(const char *refusal, bool accepted)
+{
+    sid2_config *config = small(accepted ? "train.steps=6" : "train.steps=4");
+    sid2_run_options options = sid2_with(sid2_run_options, .path = path_in(folder, "bound"), .config = config,
+                                         .data = path_in(folder, "bound-pictures"), .accept_data = accepted);
+    if (refusal) {
+        refused(&options, refusal);
+        assert_non_null(strstr(err.message, "--accept-data"));
+    } else {
+        sid2_run *run = sid2_run_open(&options, &err);
+        must(run);
+        must(sid2_run_train(run, device, &err));
+        sid2_run_close(run);
+    }
+    sid2_config_destroy(config);
+}
+
+static void move(const char *from, const char *to)
+{
+    assert_int_equal(rename(path_in(folder, from), path_in(folder, to)), 0);
+}
+
+static void grey_picture(const char *name, int brightness)
+{
+    uint8_t pixels[64];
+    memset(pixels, brightness, sizeof pixels);
+    const sid2_image image = {.width = 8, .height = 8, .channels = 1, .pixels = pixels};
+    must(sid2_png_write(path_in(folder, name), &image, NULL, 0, &err));
+}
+
+/* A run knows the pictures that it was begun with, and what their classes are called. */
+static void other_pictures_are_refused(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 12; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "bound-pictures/%s/%02d.png", i % 2 ? "K\xc3\xa4tzchen" : "dog", i);
+        grey_picture(name, 10 * i);
+    }
+    goes_on(NULL, false);
+    goes_on(NULL, false);
+    move("bound-pictures/K\xc3\xa4tzchen", "bound-pictures/Ka\xcc\x88tzchen"); /* as macOS would write it */
+    goes_on(NULL, false);
+    move("bound-pictures/dog", "bound-pictures/wolf");
+    goes_on("gone: 'dog'; new: 'wolf'", false);
+    move("bound-pictures/wolf", "bound-pictures/A dog");
+    goes_on("gone: 'dog'; new: 'A dog'", false);
+    move("bound-pictures/A dog", "bound-pictures/dog");
+    goes_on(NULL, false);
+    grey_picture("bound-pictures/dog/04.png", 250);
+    goes_on("has as many as then, but some have another name, class or content", false);
+    grey_picture("bound-pictures/dog/04.png", 40);
+    goes_on(NULL, false);
+    grey_picture("bound-pictures/dog/99.png", 250);
+    goes_on("images to train on", false);
+    goes_on(NULL, true);
+    goes_on(NULL, false); /* on the new ones from then on */
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -168,6 +228,7 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(trains_stops_and_goes_on),
-                                       cmocka_unit_test(trouble_is_named)};
+                                       cmocka_unit_test(trouble_is_named),
+                                       cmocka_unit_test(other_pictures_are_refused)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,8 +1,9 @@
-/* Checkpoints. One is a directory: config.ini, ema.safetensors, and for resuming weights.safetensors,
- * optimizer.safetensors, state.json. docs/model.md names every tensor. */
+/* Checkpoints. One is a directory: config.ini, ema.safetensors, classes.json where the classes have names, and for
+ * resuming weights.safetensors, optimizer.safetensors, state.json. docs/model.md names every tensor. */
 #ifndef SID2_CHECKPOINT_H
 #define SID2_CHECKPOINT_H
 
+#include <sid2/classes.h>
 #include <sid2/config.h>
 
 #ifdef __cplusplus
@@ -25,7 +26,9 @@ SID2_API bool sid2_checkpoint_is_own(const char *directory);
  * keep - 1 latest (keep 0: removes none), and none that somebody holds. */
 SID2_API bool sid2_checkpoint_prune(const char *run, uint64_t newest, int64_t keep, sid2_error *err);
 SID2_API bool sid2_checkpoint_config(const char *directory, sid2_config *config, sid2_error *err);
-/* What sampling needs, to give away: config.ini and the EMA weights, as f32, bf16 or f16. `to` must not
+/* Names of its classes, the caller's to destroy; NULL where it has none. */
+SID2_API bool sid2_checkpoint_classes(const char *directory, sid2_classes **classes, sid2_error *err);
+/* What sampling needs, to give away: config.ini, names of classes, and the EMA weights, as f32, bf16 or f16. `to` must not
  * exist; it appears whole or not at all. */
 SID2_API bool sid2_checkpoint_export(const char *directory, const char *to, sid2_dtype dtype,
                                      sid2_error *err);

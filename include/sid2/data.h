@@ -11,6 +11,7 @@
 #ifndef SID2_DATA_H
 #define SID2_DATA_H
 
+#include <sid2/classes.h>
 #include <sid2/image.h>
 
 #ifdef __cplusplus
@@ -57,8 +58,11 @@ SID2_API int64_t sid2_dataset_count(const sid2_dataset *dataset); /* pictures in
 SID2_API int32_t sid2_dataset_classes(const sid2_dataset *dataset);
 /* In Unicode's NFC, whatever form the folder or archive has it in; "?" where there is no such class. */
 SID2_API const char *sid2_dataset_class_name(const sid2_dataset *dataset, int32_t label);
-/* What the pictures are, of all parts: their order and labels, and their names or where they have none their pixels.
- * 32 hexadecimal digits. */
+/* All of them, the caller's to destroy. */
+SID2_API sid2_classes *sid2_dataset_names(const sid2_dataset *dataset, sid2_error *err);
+/* What the pictures are, of all parts: 32 hexadecimal digits of their order, labels, names and contents. Of contents it
+ * takes what costs seconds at most: the checksums in an archive; of a folder all sizes (of more than 65,536 pictures some)
+ * and as many whole files, evenly spread, as make 256 MiB; else pixels. */
 SID2_API bool sid2_dataset_digest(const sid2_dataset *dataset, char digest[33], sid2_error *err);
 SID2_API sid2_sample_type
 sid2_dataset_type(const sid2_dataset *dataset); /* of what sid2_dataset_get writes */

@@ -29,7 +29,8 @@ typedef struct sid2_run_plan {
     int classes;    /* of the data */
     const char *device;
     const sid2_memory_report *memory;
-    int64_t batch; /* images a step */
+    int64_t batch;             /* images a step */
+    const sid2_classes *names; /* of the classes; NULL: the model has none */
 } sid2_run_plan;
 
 typedef struct sid2_run_progress {
@@ -75,6 +76,7 @@ typedef struct sid2_run_options {
     bool resume_older;          /* where the newest checkpoint cannot be read, go on from one before it */
     sid2_run_callback callback; /* may be NULL */
     void *user;
+    bool accept_data; /* go on although classes or pictures are not those that the run was begun with */
 } sid2_run_options;
 
 /* What a path names: a run to go on with, or a place for a new one. A start that left no checkpoint binds

@@ -2,6 +2,7 @@
 #ifndef SID2_TRAIN_H
 #define SID2_TRAIN_H
 
+#include <sid2/classes.h>
 #include <sid2/config.h>
 
 #ifdef __cplusplus
@@ -52,6 +53,9 @@ SID2_API bool sid2_trainer_resume(sid2_trainer *trainer, const char *directory, 
 /* Fresh optimizer state around the EMA weights of a checkpoint (fine-tuning, also from /4 to /2: embed and
  * head of another patch size start fresh). */
 SID2_API bool sid2_trainer_warm_start(sid2_trainer *trainer, const char *directory, sid2_error *err);
+/* What the labels are called, for the checkpoints from now on; copied. Until then those of the checkpoint that was
+ * resumed, else none. USAGE: more names than classes. */
+SID2_API bool sid2_trainer_name_classes(sid2_trainer *trainer, const sid2_classes *classes, sid2_error *err);
 SID2_API uint64_t sid2_trainer_steps(const sid2_trainer *trainer);
 SID2_API uint64_t sid2_trainer_images(const sid2_trainer *trainer);
 /* What it holds on its device. Valid until the trainer is destroyed. */

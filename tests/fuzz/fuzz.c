@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "archive.h"
+#include "classes.h"
 #include "file.h"
 #include "folder.h"
 #include "safetensors.h"
@@ -160,6 +161,25 @@ static void read_state(const uint8_t *bytes, size_t size)
     sid2_trainer_resume(trainer, checkpoint, NULL);
 }
 
+/* classes.json, and as what --class says. */
+static void read_classes(const uint8_t *bytes, size_t size)
+{
+    sid2_classes *classes;
+    if (!sid2_classes_load(&classes, put("classes.json", bytes, size), NULL)) return;
+    char *text = malloc(size + 1);
+    size_t count;
+    memcpy(text, bytes, size);
+    text[size] = 0;
+    int32_t *labels = sid2_classes_parse(classes, 5, text, &count, NULL);
+    for (size_t i = 0; labels && i < count; i++)
+        if (labels[i] < 0 || labels[i] >= 5) abort();
+    free(labels);
+    for (int i = 0; i < sid2_classes_count(classes); i++)
+        free(sid2_classes_parse(classes, 5, sid2_classes_name(classes, i), &count, NULL));
+    sid2_classes_destroy(classes);
+    free(text);
+}
+
 /* ---- One of them ---- */
 static const struct {
     const char *name;
@@ -168,6 +188,7 @@ static const struct {
     {"safetensors", read_safetensors}, {"picture", read_picture}, {"zip", read_zip},
     {"labels", read_labels},           {"idx", read_idx},         {"cifar", read_cifar},
     {"config", read_config},           {"run", read_run},         {"state", read_state},
+    {"classes", read_classes},
 };
 static size_t chosen;
 
