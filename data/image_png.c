@@ -273,25 +273,6 @@ bool sid2_png_write(const char *path, const sid2_image *image, const sid2_png_te
     return sid2_atomic_open(&file, path, err) && sid2_png_finish(&file, image, text, text_count, err);
 }
 
-bool sid2_png_read_text(const char *path, sid2_png_text **text, size_t *count, sid2_error *err)
-{
-    *text = NULL;
-    *count = 0;
-    size_t size;
-    uint8_t *bytes = sid2_file_read(path, SID2_IMAGE_MAX_FILE, &size, err);
-    if (!bytes) return false;
-    sid2_image image;
-    bool ok = sid2_png_decode(&image, text, count, bytes, size, path, err);
-    sid2_image_free(&image);
-    free(bytes);
-    if (!ok) {
-        sid2_png_text_free(*text, *count);
-        *text = NULL;
-        *count = 0;
-    }
-    return ok;
-}
-
 void sid2_png_text_free(sid2_png_text *text, size_t count)
 {
     for (size_t i = 0; i < count; i++) {

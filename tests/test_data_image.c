@@ -1,5 +1,6 @@
 /* Decoding every kind of PNG and JPEG against tests/golden/pictures.zip (made by tests/pillow_pictures.py),
  * broken files, and the PNG writer. */
+#include "file.h"
 #include "image.h"
 
 #include <setjmp.h>
@@ -11,7 +12,9 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <webp/demux.h>
 #include <zip.h>
+#include <zlib.h>
 
 #include <cmocka.h>
 
@@ -239,7 +242,7 @@ static void test_writes_png_with_text(void **state)
         assert_memory_equal(back.pixels, image.pixels, (size_t)(19 * 7 * channels));
         sid2_png_text *found;
         size_t count;
-        assert_true(sid2_png_read_text(path, &found, &count, &err));
+        assert_true(sid2_image_read_text(path, &found, &count, &err));
         assert_int_equal(count, 3);
         for (size_t i = 0; i < 3; i++) {
             assert_string_equal(found[i].key, text[i].key);
@@ -257,6 +260,160 @@ static void test_writes_png_with_text(void **state)
     }
     unlink(path);
     assert_int_equal(rmdir(folder), 0); /* nothing else was left */
+}
+
+static void make_frames(sid2_image *frames, int count, int channels)
+{
+    uint32_t random = 7;
+    for (int i = 0; i < count; i++) {
+        assert_true(sid2_image_alloc(&frames[i], 21, 13, channels, NULL));
+        for (int k = 0; k < 21 * 13 * channels; k++)
+            frames[i].pixels[k] = (uint8_t)((random = random * 1664525u + 1013904223u) >> 24);
+    }
+}
+
+static uint32_t big_endian(const uint8_t *bytes)
+{
+    return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
+}
+
+/* Every chunk has its checksum, those of the animation count upwards, and each frame is the PNG that its rows make. */
+static void check_apng(const uint8_t *bytes, size_t size, const sid2_image *frames, int count)
+{
+    uint32_t sequence = 0;
+    int controls = 0, shown = 0;
+    size_t head = 8 + 25, png_size = head;
+    uint8_t *png = malloc(size + 12);
+    memcpy(png, bytes, head);
+    for (size_t at = 8; at < size; at += 12 + big_endian(bytes + at)) {
+        uint32_t length = big_endian(bytes + at);
+        const uint8_t *type = bytes + at + 4, *body = bytes + at + 8;
+        assert_int_equal(big_endian(body + length), crc32(0, type, length + 4));
+        bool ends_frame = !memcmp(type, "fcTL", 4) || !memcmp(type, "IEND", 4);
+        if (ends_frame && controls) {
+            sid2_image frame;
+            memcpy(png + png_size, "\0\0\0\0IEND\xae\x42\x60\x82", 12);
+            assert_true(sid2_image_decode(&frame, png, png_size + 12, "frame", NULL));
+            assert_memory_equal(frame.pixels, frames[shown].pixels, (size_t)(21 * 13 * frame.channels));
+            sid2_image_free(&frame);
+            shown++;
+            png_size = head;
+        }
+        if (!memcmp(type, "acTL", 4)) assert_int_equal(big_endian(body), count);
+        if (!memcmp(type, "fcTL", 4)) {
+            assert_int_equal(big_endian(body), sequence++);
+            assert_int_equal(body[20] << 8 | body[21], ++controls < count ? 50 : 900);
+        }
+        if (memcmp(type, "fdAT", 4) != 0) continue;
+        assert_int_equal(big_endian(body), sequence++);
+        uint8_t *to = png + png_size;
+        for (int i = 0; i < 4; i++) to[i] = (uint8_t)((length - 4) >> (24 - 8 * i));
+        memcpy(to + 4, "IDAT", 4);
+        memcpy(to + 8, body + 4, length - 4);
+        uint32_t check = (uint32_t)crc32(0, to + 4, length);
+        for (int i = 0; i < 4; i++) to[4 + length + (uint32_t)i] = (uint8_t)(check >> (24 - 8 * i));
+        png_size += length + 8;
+    }
+    assert_int_equal(controls, count);
+    assert_int_equal(shown, count);
+    free(png);
+}
+
+static void test_formats_and_their_texts(void **state)
+{
+    (void)state;
+    enum { FRAMES = 4 };
+    char folder[] = "/tmp/sid2-image-XXXXXX", path[64];
+    static const char *const ends[] = {"png", "JPG", "webp"};
+    assert_non_null(mkdtemp(folder));
+    sid2_error err = {0};
+    const sid2_png_text text[] = {{"Seed", "42"},
+                                  {"Title", "na\xc3\xafve \xe2\x9c\x93: a"},
+                                  {"parameters", "Steps: 3, \xf0\x9f\x98\xba"}};
+    for (int channels = 1; channels <= 3; channels += 2)
+        for (int format = 0; format < 3; format++)
+            for (int count = 1; count <= FRAMES; count += FRAMES - 1) {
+                sid2_image frames[FRAMES], back;
+                make_frames(frames, FRAMES, channels);
+                uint8_t *bytes;
+                size_t size, found_count;
+                sid2_encode_options options = SID2_INIT(sid2_encode_options);
+                snprintf(path, sizeof path, "%s/a.%s", folder, ends[format]);
+                assert_true(sid2_image_format_of(path, &options.format));
+                assert_int_equal(options.format, format);
+                options.text = text;
+                options.text_count = 3;
+                options.frame_ms = 50;
+                options.last_ms = 900;
+                bool ok = sid2_image_encode(frames, count, &options, &bytes, &size, &err);
+                assert_int_equal(ok, format != SID2_IMAGE_JPEG || count == 1);
+                if (!ok) assert_int_equal(err.code, SID2_ERR_USAGE);
+                if (ok) {
+                    assert_true(sid2_file_write(path, bytes, size, &err));
+                    sid2_png_text *found;
+                    assert_true(sid2_image_read_text(path, &found, &found_count, &err));
+                    assert_int_equal(found_count, format == SID2_IMAGE_PNG ? 3 : 2);
+                    for (size_t i = 0; i < found_count; i++) {
+                        assert_string_equal(found[i].key, text[i].key);
+                        assert_string_equal(found[i].value, text[i].value);
+                    }
+                    sid2_png_text_free(found, found_count);
+                    if (format != SID2_IMAGE_PNG) /* as others read it */
+                        assert_non_null(memmem(bytes, size, "UNICODE\0\0S\0t\0e\0p\0s", 18));
+                    if (format == SID2_IMAGE_PNG && count > 1) check_apng(bytes, size, frames, count);
+                }
+                if (ok && format != SID2_IMAGE_WEBP) {
+                    assert_true(sid2_image_decode(&back, bytes, size, path, &err));
+                    assert_int_equal(back.channels, channels);
+                    for (int i = 0; i < 21 * 13 * channels; i++)
+                        assert_in_range(back.pixels[i] - frames[count - 1].pixels[i] + 40, format ? 0 : 40,
+                                        format ? 80 : 40);
+                    sid2_image_free(&back);
+                }
+                if (ok && format == SID2_IMAGE_WEBP) {
+                    WebPData file = {bytes, size};
+                    WebPAnimDecoder *decoder = WebPAnimDecoderNew(&file, NULL);
+                    assert_non_null(decoder);
+                    uint8_t *rgba;
+                    int time;
+                    for (int i = 0; i < count; i++) {
+                        assert_true(WebPAnimDecoderGetNext(decoder, &rgba, &time));
+                        if (count > 1) assert_int_equal(time, i + 1 < count ? 50 * (i + 1) : 50 * i + 900);
+                        for (int k = 0; k < 21 * 13; k++)
+                            for (int c = 0; c < 3; c++)
+                                assert_int_equal(rgba[4 * k + c],
+                                                 frames[i].pixels[channels * k + c % channels]);
+                    }
+                    assert_false(WebPAnimDecoderHasMoreFrames(decoder));
+                    WebPAnimDecoderDelete(decoder);
+                }
+                free(bytes);
+                for (int i = 0; i < FRAMES; i++) sid2_image_free(&frames[i]);
+                unlink(path);
+            }
+    sid2_image frames[2];
+    uint8_t *bytes;
+    size_t size;
+    make_frames(frames, 2, 3);
+    sid2_encode_options options = SID2_INIT(sid2_encode_options);
+    frames[1].width--;
+    assert_false(sid2_image_encode(frames, 2, &options, &bytes, &size, &err));
+    frames[1].width++;
+    options.quality = 101;
+    assert_false(sid2_image_encode(frames, 1, &options, &bytes, &size, &err));
+    options = (sid2_encode_options){.struct_size = sizeof options, .format = SID2_IMAGE_WEBP, .quality = 80};
+    assert_true(sid2_image_encode(frames, 2, &options, &bytes, &size, &err));
+    free(bytes);
+    sid2_image wide;
+    assert_true(sid2_image_alloc(&wide, 16384, 1, 3, &err));
+    memset(wide.pixels, 0, 3 * 16384);
+    assert_false(sid2_image_encode(&wide, 1, &options, &bytes, &size, &err));
+    assert_non_null(strstr(err.message, "16384x1"));
+    sid2_image_free(&wide);
+    for (int i = 0; i < 2; i++) sid2_image_free(&frames[i]);
+    sid2_image_format format;
+    assert_false(sid2_image_format_of("a.gif", &format));
+    assert_int_equal(rmdir(folder), 0);
 }
 
 static void test_full_disk(void **state)
@@ -322,6 +479,7 @@ int main(void)
         cmocka_unit_test(test_refuses_bombs),
         cmocka_unit_test(test_refuses_jpegs_without_end),
         cmocka_unit_test(test_writes_png_with_text),
+        cmocka_unit_test(test_formats_and_their_texts),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_grid),
     };

@@ -1,4 +1,4 @@
-/* Pictures: PNG and JPEG in, PNG out.
+/* Pictures: PNG and JPEG in; PNG, JPEG and WebP out.
  *
  * Every format becomes 8-bit grey or RGB: 16 bits are rounded to 8, palettes expanded, transparency laid
  * on white, CMYK multiplied out. Colour profiles, gamma and EXIF rotation are ignored, as Pillow does and
@@ -46,8 +46,32 @@ SID2_API bool sid2_png_encode(const sid2_image *image, const sid2_png_text *text
 /* To a file, which appears complete or not at all. */
 SID2_API bool sid2_png_write(const char *path, const sid2_image *image, const sid2_png_text *text,
                              size_t text_count, sid2_error *err);
-/* All text chunks of a PNG file, to be freed with sid2_png_text_free. */
-SID2_API bool sid2_png_read_text(const char *path, sid2_png_text **text, size_t *count, sid2_error *err);
+
+/* ---- Other formats, animations ---- */
+typedef enum sid2_image_format { SID2_IMAGE_PNG, SID2_IMAGE_JPEG, SID2_IMAGE_WEBP } sid2_image_format;
+/* By what a name ends in, in either case: .png .apng .jpg .jpeg .webp. False: none of them. */
+SID2_API bool sid2_image_format_of(const char *name, sid2_image_format *format);
+
+typedef struct sid2_encode_options {
+    size_t struct_size;
+    sid2_image_format format;
+    int quality; /* 1 to 100; 0: JPEG 95, WebP lossless. PNG is lossless always */
+    const sid2_png_text
+        *text; /* JPEG and WebP carry them as EXIF: at most 64 KiB, values of one line; what is
+                                  called `parameters` as the user's comment */
+    size_t text_count;
+    int frame_ms,
+        last_ms; /* of an animation: how long each frame shows (0: 100), and the last (0: as the others) */
+} sid2_encode_options;
+
+/* `count` frames of one size: one is a picture, more an animation without end (APNG or WebP). The bytes are the caller's
+ * to free. USAGE: what the format cannot hold. */
+SID2_API bool sid2_image_encode(const sid2_image *frames, int count, const sid2_encode_options *options,
+                                uint8_t **bytes, size_t *size, sid2_error *err);
+
+/* The texts of a PNG, JPEG or WebP file, to be freed with sid2_png_text_free; of the latter two those that
+ * sid2_image_encode wrote, but for `parameters`. */
+SID2_API bool sid2_image_read_text(const char *path, sid2_png_text **text, size_t *count, sid2_error *err);
 SID2_API void sid2_png_text_free(sid2_png_text *text, size_t count);
 
 /* One picture of `count` equal ones, n x height x width x channels, row by row in `columns` columns (0:

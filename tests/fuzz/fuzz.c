@@ -55,7 +55,7 @@ static void read_picture(const uint8_t *bytes, size_t size)
     sid2_image_free(&image);
     sid2_png_text *text = NULL;
     size_t count = 0;
-    if (sid2_png_read_text(put("x.png", bytes, size), &text, &count, NULL)) sid2_png_text_free(text, count);
+    if (sid2_image_read_text(put("x.png", bytes, size), &text, &count, NULL)) sid2_png_text_free(text, count);
 }
 
 static void read_dataset(const char *path)

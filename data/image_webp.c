@@ -1,0 +1,137 @@
+/* WebP through libwebp, its texts and animations through libwebpmux. */
+#include "image_write.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <webp/encode.h>
+#include <webp/mux.h>
+
+static bool fail(const char *what, sid2_error *err)
+{
+    return sid2_fail(err, SID2_ERR_MEMORY, "WebP: %s: no memory", what);
+}
+
+static bool configure(WebPConfig *config, const sid2_encode_options *options, sid2_error *err)
+{
+    bool ok = WebPConfigInit(config);
+    if (ok && options->quality) config->quality = (float)options->quality;
+    if (ok && !options->quality) {
+        ok = WebPConfigLosslessPreset(config, 6);
+        config->exact = 1;
+    }
+    return ok || sid2_fail(err, SID2_ERR_INTERNAL, "WebP: libwebp is not of its header's version");
+}
+
+/* The picture is to be freed also where this fails. */
+static bool import(WebPPicture *picture, const sid2_image *image, bool lossless, sid2_error *err)
+{
+    if (!WebPPictureInit(picture))
+        return sid2_fail(err, SID2_ERR_INTERNAL, "WebP: libwebp is not of its header's version");
+    sid2_image rgb;
+    if (!sid2_image_alloc(&rgb, image->width, image->height, 3, err)) return false;
+    size_t count = (size_t)image->width * (size_t)image->height;
+    if (image->channels == 3)
+        memcpy(rgb.pixels, image->pixels, 3 * count);
+    else
+        for (size_t i = 0; i < count; i++) memset(rgb.pixels + 3 * i, image->pixels[i], 3);
+    picture->use_argb = lossless;
+    picture->width = image->width;
+    picture->height = image->height;
+    bool ok = WebPPictureImportRGB(picture, rgb.pixels, 3 * image->width);
+    sid2_image_free(&rgb);
+    return ok || fail("encoder", err);
+}
+
+static bool encode_still(WebPData *out, const sid2_image *image, const WebPConfig *config, sid2_error *err)
+{
+    WebPPicture picture;
+    WebPMemoryWriter writer;
+    WebPMemoryWriterInit(&writer);
+    bool ok = import(&picture, image, config->lossless, err);
+    if (ok) {
+        picture.writer = WebPMemoryWrite;
+        picture.custom_ptr = &writer;
+        ok = WebPEncode(config, &picture) || fail("encoder", err); /* sizes were looked at before */
+    }
+    WebPPictureFree(&picture);
+    if (!ok) {
+        WebPMemoryWriterClear(&writer);
+        return false;
+    }
+    *out = (WebPData){writer.mem, writer.size};
+    return true;
+}
+
+static bool encode_frames(WebPData *out, const sid2_image *frames, int count, const WebPConfig *config,
+                          const sid2_encode_options *options, sid2_error *err)
+{
+    WebPAnimEncoderOptions how;
+    if (!WebPAnimEncoderOptionsInit(&how))
+        return sid2_fail(err, SID2_ERR_INTERNAL, "WebP: libwebpmux is not of its header's version");
+    WebPAnimEncoder *encoder = WebPAnimEncoderNew(frames->width, frames->height, &how);
+    if (!encoder) return fail("encoder", err);
+    bool ok = true;
+    for (int i = 0; ok && i < count; i++) {
+        WebPPicture picture;
+        ok = import(&picture, &frames[i], config->lossless, err) &&
+             (WebPAnimEncoderAdd(encoder, &picture, i * options->frame_ms, config) || fail("encoder", err));
+        WebPPictureFree(&picture);
+    }
+    int end = (count - 1) * options->frame_ms + options->last_ms;
+    ok = ok && ((WebPAnimEncoderAdd(encoder, NULL, end, NULL) && WebPAnimEncoderAssemble(encoder, out)) ||
+                fail("encoder", err));
+    WebPAnimEncoderDelete(encoder);
+    return ok;
+}
+
+/* Puts texts into what was encoded. */
+static bool add_texts(WebPData *file, const sid2_encode_options *options, sid2_error *err)
+{
+    uint8_t *exif;
+    size_t size;
+    if (!options->text_count) return true;
+    if (!sid2_exif_of_text(options->text, options->text_count, &exif, &size, err)) return false;
+    WebPMux *mux = WebPMuxCreate(file, 1);
+    WebPData chunk = {exif, size}, whole = {0};
+    bool ok = mux && WebPMuxSetChunk(mux, "EXIF", &chunk, 1) == WEBP_MUX_OK &&
+              WebPMuxAssemble(mux, &whole) == WEBP_MUX_OK;
+    WebPMuxDelete(mux);
+    free(exif);
+    if (!ok) return fail("texts", err);
+    WebPDataClear(file);
+    *file = whole;
+    return true;
+}
+
+bool sid2_webp_encode(const sid2_image *frames, int count, const sid2_encode_options *options,
+                      uint8_t **bytes, size_t *size, sid2_error *err)
+{
+    if (frames->width > WEBP_MAX_DIMENSION || frames->height > WEBP_MAX_DIMENSION)
+        return sid2_fail(err, SID2_ERR_USAGE, "WebP: %dx%d pixels, a side has %d at most", frames->width,
+                         frames->height, WEBP_MAX_DIMENSION);
+    WebPConfig config;
+    WebPData file = {0};
+    bool ok = configure(&config, options, err) &&
+              (count > 1 ? encode_frames(&file, frames, count, &config, options, err)
+                         : encode_still(&file, frames, &config, err)) &&
+              add_texts(&file, options, err);
+    *bytes = ok ? malloc(file.size) : NULL; /* libwebp's memory need not be malloc's */
+    if (*bytes) memcpy(*bytes, file.bytes, file.size);
+    *size = file.size;
+    WebPDataClear(&file);
+    return *bytes || (ok && fail("file", err));
+}
+
+bool sid2_webp_read_text(const uint8_t *bytes, size_t size, const char *name, sid2_png_text **text,
+                         size_t *count, sid2_error *err)
+{
+    *text = NULL;
+    *count = 0;
+    WebPData chunk, file = {bytes, size};
+    WebPMux *mux = WebPMuxCreate(&file, 0);
+    if (!mux) return sid2_fail(err, SID2_ERR_FORMAT, "%s: a damaged WebP", name);
+    bool there = WebPMuxGetChunk(mux, "EXIF", &chunk) == WEBP_MUX_OK, ok = true;
+    if (there) ok = sid2_exif_to_text(chunk.bytes, chunk.size, name, text, count, err);
+    WebPMuxDelete(mux);
+    return ok;
+}
