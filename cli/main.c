@@ -12,6 +12,7 @@
 const command_row commands[] = {
     {"train", "train a model on images; the same command again resumes", command_train},
     {"sample", "make images with a trained model", command_sample},
+    {"status", "how runs stand, also while they are trained", command_status},
     {"info", "a model's layers, size, cost and memory", command_info},
     {"eval", "held-out loss of a checkpoint by noise level", command_eval},
     {"export", "a checkpoint's weights alone, small enough to give away", command_export},

@@ -18,7 +18,7 @@ enum { LINE_WIDTH = 96, HELP_COLUMN = 26, MAX_OPTIONS = 40 };
 
 bool is_positional(const option_row *row)
 {
-    return row->kind == OPTION_POSITIONAL || row->kind == OPTION_OPTIONAL;
+    return row->kind == OPTION_POSITIONAL || row->kind == OPTION_OPTIONAL || row->kind == OPTION_WORDS;
 }
 
 int report_usage(const char *command, const char *format, ...)
@@ -69,6 +69,8 @@ void print_usage(const option_table *table)
             printf(" %s", row->name);
         else if (row->kind == OPTION_OPTIONAL)
             printf(" [%s]", row->name);
+        else if (row->kind == OPTION_WORDS)
+            printf(" %s...", row->name);
         else
             any = true;
     }
@@ -148,6 +150,12 @@ static const char *take_value(const option_row *row, const char *value)
     case OPTION_SET:
         if (!strchr(value, '=')) return "key=value";
         return add_assignment(row->target, NULL, value) ? NULL : "fewer or shorter settings";
+    case OPTION_WORDS: {
+        word_list *words = row->target;
+        if (!*value) return "words that are not empty";
+        words->item[words->count++] = value;
+        return NULL;
+    }
     default:
         if (!*value) return "a word that is not empty";
         *(const char **)row->target = value;
@@ -169,7 +177,7 @@ int options_parse(const option_table *table, int argc, char **argv)
             .name = row->name, .has_arg = row->kind == OPTION_FLAG ? no_argument : required_argument};
     }
     rows[count] = (struct option){.name = "help", .val = 'h'};
-    const char *positional[8];
+    const char *positional[MAX_WORDS];
     int positional_count = 0, index, letter;
     optind = 1;
     opterr = 0;
@@ -177,7 +185,7 @@ int options_parse(const option_table *table, int argc, char **argv)
     while ((letter = getopt_long(argc, argv, "-:h", rows, &index)) != -1) {
         if (letter == 'h') return options_printer ? options_printer(table) : print_help(table), 0;
         if (letter == 1) {
-            if (positional_count == 8)
+            if (positional_count == MAX_WORDS)
                 return report_usage(table->command, "too many arguments: '%s'", optarg);
             positional[positional_count++] = optarg;
         } else if (letter == ':') {
@@ -191,15 +199,17 @@ int options_parse(const option_table *table, int argc, char **argv)
                 return report_usage(table->command, "--%s '%s' should be %s", row->name, optarg, wants);
         }
     }
-    while (optind < argc && positional_count < 8) positional[positional_count++] = argv[optind++];
+    while (optind < argc && positional_count < MAX_WORDS) positional[positional_count++] = argv[optind++];
     int taken = 0;
     for (int i = 0; i < table->count; i++) {
         const option_row *row = &table->rows[i];
         if (!is_positional(row)) continue;
         if (taken < positional_count) {
-            if (take_value(row, positional[taken++]))
-                return report_usage(table->command, "%s is empty", row->name);
-        } else if (row->kind == OPTION_POSITIONAL) {
+            do {
+                if (take_value(row, positional[taken++]))
+                    return report_usage(table->command, "%s is empty", row->name);
+            } while (row->kind == OPTION_WORDS && taken < positional_count);
+        } else if (row->kind != OPTION_OPTIONAL) {
             return report_usage(table->command, "%s is missing", row->name);
         }
     }

@@ -12,6 +12,12 @@ typedef struct assignments {
     int count;
 } assignments;
 
+enum { MAX_WORDS = 64 };
+typedef struct word_list {
+    const char *item[MAX_WORDS];
+    int count;
+} word_list;
+
 typedef enum option_kind {
     OPTION_FLAG,       /* bool * */
     OPTION_TEXT,       /* const char **: the word itself */
@@ -22,6 +28,7 @@ typedef enum option_kind {
     OPTION_SET,        /* assignments *: "key=value" */
     OPTION_POSITIONAL, /* const char **: required, in the table's order */
     OPTION_OPTIONAL,   /* const char **: a positional that may be absent */
+    OPTION_WORDS,      /* word_list *: one positional or more, the last of the table's */
 } option_kind;
 
 typedef struct option_row {

@@ -36,6 +36,7 @@ static void print_plan(const sid2_run_plan *plan)
     fprintf(stderr, "device   %s\n", plan->device);
     fprintf(stderr, "data     %" PRId64 " images, %d classes, %s: %s\n", plan->images, plan->classes,
             plan->data_kind, plan->data);
+    fprintf(stderr, "pictures %s\n", plan->pictures);
     fprintf(stderr, "memory   %s: weights, gradients, Adam and EMA %s; activations %s; workspace %s\n",
             sid2_text_bytes((double)(m->state + m->arena + m->workspace), a),
             sid2_text_bytes((double)m->state, b), sid2_text_bytes((double)m->arena, c),
@@ -57,7 +58,6 @@ static bool on_event(void *user, const sid2_run_event *event)
 {
     progress *bar = user;
     const sid2_run_progress *p = event->progress;
-    double fraction = p->steps ? (double)p->step / (double)p->steps : 0;
     char left[32], rate[32];
     switch (event->kind) {
     case SID2_RUN_PREPARING: progress_wait(bar, "preparing the device"); break;
@@ -68,11 +68,13 @@ static bool on_event(void *user, const sid2_run_event *event)
     case SID2_RUN_CHANGED: print_line(bar, "changed  ", event->text); break;
     case SID2_RUN_WARNING: print_line(bar, "", event->text); break;
     case SID2_RUN_STEP:
-        progress_show(bar, fraction, "step %" PRIu64 "/%" PRIu64 ", loss %.4f, %s images/s, %s left", p->step,
-                      p->steps, p->loss, sid2_text_rate(p->images_per_s, rate),
+        progress_show(bar, p->fraction, "step %" PRIu64 "/%" PRIu64 ", loss %.4f, %s images/s, %s left",
+                      p->step, p->steps, p->loss, sid2_text_rate(p->images_per_s, rate),
                       sid2_text_time(p->seconds_left, left));
         break;
-    case SID2_RUN_SAMPLING: progress_show(bar, fraction, "drawing samples: %.0f %%", 100 * p->sampled); break;
+    case SID2_RUN_SAMPLING:
+        progress_show(bar, p->fraction, "drawing samples: %.0f %%", 100 * p->sampled);
+        break;
     case SID2_RUN_SAMPLED:
     case SID2_RUN_SAVED: break;
     }
@@ -137,8 +139,8 @@ int command_train(int argc, char **argv)
          "where the newest checkpoint cannot be read, go on from the one before it", NULL},
         {OPTION_FLAG, "accept-data", NULL, &options.accept_data,
          "go on although classes or pictures are not those that the run was begun with", NULL},
-        {OPTION_REAL, "minutes", "M", &minutes, "stop after this long; the same command goes on (no limit)",
-         NULL},
+        {OPTION_REAL, "minutes", "M", &minutes,
+         "be done and saved after this long, everything counted; the same command goes on (no limit)", NULL},
         OPTIONS_DEVICE_CHOICE(on),
         OPTION_MEMORY(&options.memory),
         OPTION_SET_KEY(&set),

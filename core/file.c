@@ -448,12 +448,13 @@ bool sid2_atomic_commit(sid2_atomic_file *file, sid2_error *err)
     errno = 0;
     bool ok = !ferror(file->stream);
     ok = !fflush(file->stream) && ok;
-    ok = ok && (!file->temporary || !fsync(fileno(file->stream)));
+    ok = ok && (!file->temporary || file->passing || !fsync(fileno(file->stream)));
     int cause = errno;
     if (fclose(file->stream) && ok) cause = errno, ok = false;
     file->stream = NULL;
     bool renamed = ok && file->temporary && !rename(file->temporary, file->path);
-    if (ok && file->temporary && !(renamed && flush_folder_of(file->path))) cause = errno, ok = false;
+    bool lasting = renamed && (file->passing || flush_folder_of(file->path));
+    if (ok && file->temporary && !lasting) cause = errno, ok = false;
     if (!ok) {
         if (file->temporary && !renamed) unlink(file->temporary);
         sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", file->path,

@@ -55,7 +55,8 @@ void sid2_file_forget(const char *path);
  * what it leads to is replaced. A link that another user put where all may write is refused. A stream (a
  * device, a pipe) is written directly. */
 typedef struct sid2_atomic_file {
-    FILE *stream;           /* write here */
+    FILE *stream; /* write here */
+    bool passing; /* of passing interest: whole or not at all as ever, but not flushed to the disk */
     char *path, *temporary; /* temporary: NULL for a stream */
 } sid2_atomic_file;
 

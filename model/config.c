@@ -46,6 +46,10 @@ static const char weightings_words[] =
 #define WEIGHTING(word, help) "|" #word
 #include "weightings.def"
     ;
+static const char decays_words[] =
+#define DECAY(word, help) "|" #word
+#include "decays.def"
+    ;
 static const char samplers_words[] =
 #define SAMPLER(word, evaluations, history, noise, help) "|" #word
 #include "samplers.def"
@@ -60,6 +64,8 @@ static const sid2_config_word explained[] = {
 #include "schedules.def"
 #define WEIGHTING(word, help) {"loss.weighting", #word, help},
 #include "weightings.def"
+#define DECAY(word, help) {"train.decay", #word, help},
+#include "decays.def"
 #define SAMPLER(word, evaluations, history, noise, help) {"sample.sampler", #word, help},
 #include "samplers.def"
 #define GRID(word, help) {"sample.grid", #word, help},
@@ -356,6 +362,7 @@ bool sid2_config_is_set(const sid2_config *config, const char *key)
 bool sid2_config_uses(const sid2_config *config, const char *key)
 {
     if (strcmp(key, "sample.gamma") == 0) return sid2_solver_of(config)->noise;
+    if (strcmp(key, "train.decay_start") == 0) return config->train_decay != SID2_DECAY_constant;
     if (strcmp(key, "sample.rho") == 0) return config->sample_grid == SID2_GRID_rho;
     return known_key(key) != NULL;
 }

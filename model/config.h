@@ -68,6 +68,10 @@ enum {
 #include "weightings.def"
 };
 enum {
+#define DECAY(word, help) SID2_DECAY_##word,
+#include "decays.def"
+};
+enum {
 #define SAMPLER(word, evaluations, history, noise, help) SID2_SAMPLER_##word,
 #include "samplers.def"
 };

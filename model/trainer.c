@@ -1,6 +1,8 @@
 /* The loop: a step is micro-batches of an objective, then the update of the state that it trains. */
 #include "trainer.h"
 
+#include "rate.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -274,13 +276,6 @@ static bool check_labels(const sid2_config *config, const int32_t *labels, sid2_
     return true;
 }
 
-static double learning_rate(const sid2_config *c, uint64_t step)
-{
-    double number = (double)(step + 1), rate = c->train_learning_rate;
-    if (number < (double)c->train_warmup) rate *= number / (double)c->train_warmup;
-    return rate;
-}
-
 /* What went wrong in a step that changed nothing: a weight, which spoils all the rest; the loss of an image; or the
  * gradient of a parameter. */
 static bool fail_step(const sid2_trainer *t, const sid2_state *state, sid2_error *err)
@@ -330,7 +325,7 @@ bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *la
     bool twice = verify && (t->steps + 1) % verify == 0;
     if (!(twice ? run_twice(t, turn, state, &step, err) : run_microbatches(t, turn, &step, err)))
         return false;
-    double rate = learning_rate(&t->config, t->steps), loss = 0;
+    double rate = sid2_learning_rate(&t->config, t->steps), loss = 0;
     float norm = 0;
     /* The one wait of a step: with the norm come the losses. */
     if (!sid2_state_update(state, &t->config, rate, &norm, err)) return false;

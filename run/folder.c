@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -22,7 +23,7 @@
 static bool is_foreign(const char *name)
 {
     static const char *const own[] = {"config.ini", "run.json",    "stats.jsonl", "report.html",
-                                      "samples",    "checkpoints", "lock"};
+                                      "samples",    "checkpoints", "lock",        "status.json"};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (strcmp(name, own[i]) == 0) return false;
     return name[0] != '.';
@@ -79,6 +80,20 @@ bool sid2_folder_check_data(const char *path, const char *data, sid2_error *err)
            sid2_fail(err, SID2_ERR_USAGE, "%s lies in the data %s: take a folder elsewhere", path, data);
 }
 
+/* Takes the lock; where one who only looks has it (sid2_folder_in_use), a moment later. 0 or errno. */
+static int take_lock(int descriptor)
+{
+    enum { ATTEMPTS = 20 };
+    const struct timespec pause = {.tv_nsec = 20000000};
+    for (int i = 0; flock(descriptor, LOCK_EX | LOCK_NB);) {
+        if (errno != EINTR && (errno != EWOULDBLOCK || ++i == ATTEMPTS)) return errno;
+        if (errno == EWOULDBLOCK) nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
+static bool has_no_locks(int cause) { return cause == ENOSYS || cause == ENOLCK || cause == EOPNOTSUPP; }
+
 /* Keeps others out. Where there are no locks (some network file systems) nobody is in the way, for all that can
  * be known. */
 static bool lock_folder(sid2_folder *f, sid2_error *err)
@@ -87,19 +102,32 @@ static bool lock_folder(sid2_folder *f, sid2_error *err)
     if (!sid2_path(file, err, "%s/lock", f->path)) return false;
     f->lock = open(file, O_CREAT | O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
     if (f->lock < 0) return sid2_fail(err, SID2_ERR_IO, "cannot write %s: %s", file, strerror(errno));
-    while (flock(f->lock, LOCK_EX | LOCK_NB)) {
-        if (errno == EINTR) continue;
-        if (errno == ENOSYS || errno == ENOLCK || errno == EOPNOTSUPP) {
-            snprintf(f->note, sizeof f->note,
-                     "%.200s cannot be locked here (%s): see to it that no other training works in it",
-                     f->path, strerror(errno));
-            return true;
-        }
-        if (errno != EWOULDBLOCK)
-            return sid2_fail(err, SID2_ERR_IO, "%s cannot be locked: %s", file, strerror(errno));
+    int cause = take_lock(f->lock);
+    if (cause == EWOULDBLOCK)
         return sid2_fail(err, SID2_ERR_USAGE,
                          "%s is in use by another training: stop that one, or take another folder", f->path);
-    }
+    if (cause && !has_no_locks(cause))
+        return sid2_fail(err, SID2_ERR_IO, "%s cannot be locked: %s", file, strerror(cause));
+    if (cause)
+        snprintf(f->note, sizeof f->note,
+                 "%.200s cannot be locked here (%s): see to it that no other training works in it", f->path,
+                 strerror(cause));
+    return true;
+}
+
+bool sid2_folder_in_use(const char *path, sid2_run_life *life, sid2_error *err)
+{
+    char file[4096];
+    sid2_kind kind;
+    *life = SID2_DEAD;
+    if (!sid2_path(file, err, "%s/lock", path) || !sid2_look(file, &kind, err)) return false;
+    if (kind == SID2_ABSENT) return true;
+    int descriptor = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), cause = 0;
+    if (descriptor < 0) return sid2_fail(err, SID2_ERR_IO, "cannot read %s: %s", file, strerror(errno));
+    /* A trainer that comes just now waits that long. */
+    if (flock(descriptor, LOCK_SH | LOCK_NB)) cause = errno;
+    close(descriptor);
+    *life = !cause ? SID2_DEAD : cause == EWOULDBLOCK ? SID2_ALIVE : SID2_LIFE_UNKNOWN;
     return true;
 }
 
@@ -133,14 +161,12 @@ void sid2_folder_close(sid2_folder *f)
 /* Keys that say how long, how fast and what to show; not what a checkpoint's numbers mean. */
 static bool may_change(const char *key)
 {
-    static const char *const free_keys[] = {"train.steps",        "train.microbatch",
-                                            "train.arena",        "train.learning_rate",
-                                            "train.warmup",       "train.clip",
-                                            "train.ema",          "train.ema_rampup",
-                                            "train.label_drop",   "train.checkpoint_every",
-                                            "train.keep",         "train.sample_every",
-                                            "train.sample_count", "train.sample_steps",
-                                            "train.log_every",    "train.skip_bad_steps"};
+    static const char *const free_keys[] = {
+        "train.steps",     "train.microbatch",    "train.arena",        "train.learning_rate",
+        "train.warmup",    "train.clip",          "train.decay",        "train.decay_start",
+        "train.ema",       "train.ema_rampup",    "train.label_drop",   "train.checkpoint_every",
+        "train.keep",      "train.sample_every",  "train.sample_count", "train.sample_steps",
+        "train.log_every", "train.skip_bad_steps"};
     if (strncmp(key, "sample.", 7) == 0 || strncmp(key, "eval.", 5) == 0) return true;
     for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++)
         if (strcmp(key, free_keys[i]) == 0) return true;

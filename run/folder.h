@@ -21,6 +21,8 @@ bool sid2_folder_check_data(const char *path, const char *data, sid2_error *err)
 /* Creates the folder where needed and keeps every other trainer out of it. */
 bool sid2_folder_open(sid2_folder *f, const char *path, sid2_error *err);
 void sid2_folder_close(sid2_folder *f);
+/* Whether a trainer holds a run's folder. Looking keeps nobody out. */
+bool sid2_folder_in_use(const char *path, sid2_run_life *life, sid2_error *err);
 
 /* The next key from *index on whose values differ, with both as text; NULL past the last. */
 const sid2_config_key *sid2_next_change(const sid2_config *before, const sid2_config *now, int *index,

@@ -2,6 +2,7 @@
 #include <sid2/sample.h>
 
 #include "folder.h"
+#include "status.h"
 
 #include "classes.h"
 #include "config.h"
@@ -28,6 +29,7 @@ struct sid2_run {
     sid2_run_progress progress;
     bool planned, stop; /* stop: the callback said so */
     bool lost;          /* the device: another one may go on */
+    char pictures[160]; /* the plan's */
 
     bool resuming;
     char checkpoint[4096];        /* to go on from */
@@ -42,8 +44,12 @@ struct sid2_run {
     sid2_device *device;
     sid2_trainer *trainer;
     sid2_loader *loader;
-    double deadline;      /* 0: none */
-    double began, aside;  /* of this start; seconds in samples and checkpoints rather than steps */
+    double opened;                 /* when */
+    double began, aside;           /* of this start; seconds in samples and checkpoints rather than steps */
+    double save_costs, grid_costs; /* seconds, of the last one */
+    char state[24];                /* as it was last made public */
+    double said_at;
+    bool silent;          /* it cannot be made public, which was said */
     sid2_stats_line line; /* what the next line of stats.jsonl gathers */
     uint64_t line_steps, line_images;
     double line_began, line_aside;
@@ -80,6 +86,20 @@ static void tell(sid2_run *r, sid2_run_event event)
 static void tell_text(sid2_run *r, sid2_run_event_kind kind, const char *text)
 {
     tell(r, (sid2_run_event){.kind = kind, .text = text});
+}
+
+/* To status.json, for others: at once where the state changes, else once a second. */
+static void publish(sid2_run *r, const char *state, const char *message)
+{
+    double now = sid2_clock();
+    sid2_error err = {0};
+    bool same = strcmp(state, r->state) == 0;
+    if (r->folder.lock < 0 || r->silent || (same && now - r->said_at < 1)) return;
+    snprintf(r->state, sizeof r->state, "%s", state);
+    r->said_at = now;
+    if (sid2_status_save(r->folder.path, state, message, &r->progress, &err)) return;
+    r->silent = true;
+    tell_text(r, SID2_RUN_WARNING, err.message);
 }
 
 static void tell_note(sid2_run *r)
@@ -204,6 +224,7 @@ sid2_run *sid2_run_open(const sid2_run_options *given, sid2_error *err)
     sid2_run *r = calloc(1, sizeof *r);
     if (!r) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
     r->options = options;
+    r->opened = sid2_clock();
     r->folder.lock = -1;
     r->last_note = &r->first_note;
     pthread_mutex_init(&r->lock, NULL);
@@ -294,7 +315,12 @@ static bool prepare_state(sid2_run *r, sid2_error *err)
 
 static void tell_plan(sid2_run *r)
 {
+    const sid2_config *c = r->config;
     snprintf(r->facts.device, sizeof r->facts.device, "%s", sid2_device_describe(r->device)->name);
+    snprintf(r->pictures, sizeof r->pictures, "%dx%d in %s, cropped at the centre; %s",
+             (int)c->model_image_size, (int)c->model_image_size,
+             c->model_image_channels == 1 ? "grey" : "colour",
+             c->train_flip ? "half of them mirrored (train.flip)" : "none mirrored (train.flip)");
     r->plan = (sid2_run_plan){.path = r->options.path,
                               .checkpoint = r->checkpoint[0] ? r->checkpoint : NULL,
                               .resumes = r->resuming,
@@ -304,8 +330,9 @@ static void tell_plan(sid2_run *r)
                               .classes = sid2_dataset_classes(r->data),
                               .device = r->facts.device,
                               .memory = sid2_trainer_memory(r->trainer),
-                              .batch = r->config->train_batch,
-                              .names = r->names};
+                              .batch = c->train_batch,
+                              .names = r->names,
+                              .pictures = r->pictures};
     r->planned = true;
     tell(r, (sid2_run_event){.kind = SID2_RUN_PLANNED});
 }
@@ -337,6 +364,7 @@ static bool prepare(sid2_run *r, sid2_error *err)
         (r->names && !sid2_trainer_name_classes(r->trainer, r->names, err)))
         return false;
     tell_note(r);
+    publish(r, "preparing", "");
     r->progress.steps = (uint64_t)c->train_steps;
     r->progress.step = r->progress.first_step = sid2_trainer_steps(r->trainer);
     tell_plan(r);
@@ -350,6 +378,63 @@ static bool prepare(sid2_run *r, sid2_error *err)
     if (!r->loader || !sid2_folder_open_stats(&r->folder, r->progress.step, err)) return false;
     tell_note(r);
     return sid2_folder_save_config(&r->folder, c, err) && sid2_folder_save_facts(&r->folder, &r->facts, err);
+}
+
+/* ---- Time ---- */
+
+/* What comes at intervals comes early too, so that there is something to see. */
+static bool due(int64_t every, uint64_t step)
+{
+    uint64_t interval = (uint64_t)every;
+    return every && (step % interval == 0 || 10 * step == interval || 100 * step == interval);
+}
+
+/* How many times it comes yet, the last step being one in any case. */
+static double times_left(int64_t every, const sid2_run_progress *p)
+{
+    if (!every) return 1;
+    return (double)(p->steps / (uint64_t)every - p->step / (uint64_t)every) +
+           (p->steps % (uint64_t)every != 0);
+}
+
+/* Adds what was not spent on steps, and gives it. */
+static double count_aside(sid2_run *r, double since)
+{
+    double spent = sid2_clock() - since;
+    r->aside += spent;
+    return spent;
+}
+
+static double seconds_per_step(const sid2_run *r)
+{
+    return (sid2_clock() - r->began - r->aside) / (double)(r->progress.step - r->progress.first_step);
+}
+
+/* What comes after the last step, as far as that is known by now. */
+static double end_costs(const sid2_run *r)
+{
+    return r->save_costs + (r->config->train_sample_every ? r->grid_costs : 0);
+}
+
+/* Whether another step would end too late. */
+static bool is_time_up(const sid2_run *r)
+{
+    double spent = sid2_clock() - r->opened, limit = r->options.seconds;
+    return limit > 0 && spent + seconds_per_step(r) + end_costs(r) > limit;
+}
+
+static void estimate(sid2_run *r)
+{
+    const sid2_config *c = r->config;
+    sid2_run_progress *p = &r->progress;
+    double spent = sid2_clock() - r->opened, limit = r->options.seconds;
+    p->seconds_left = seconds_per_step(r) * (double)(p->steps - p->step) +
+                      r->save_costs * times_left(c->train_checkpoint_every, p);
+    if (c->train_sample_every) p->seconds_left += r->grid_costs * times_left(c->train_sample_every, p);
+    p->fraction = (double)p->step / (double)p->steps;
+    if (limit <= 0 || p->seconds_left <= limit - spent) return;
+    p->seconds_left = fmax(0, limit - spent);
+    p->fraction = fmin(1, spent / limit);
 }
 
 /* ---- Numbers ---- */
@@ -379,13 +464,12 @@ static void gather(sid2_run *r, const sid2_train_stats *now)
     r->line_steps++;
     r->line_images += (uint64_t)batch;
 
-    double done = (double)(now->step - p->first_step), spent = sid2_clock() - r->began;
-    double per_step = (spent - r->aside) / done;
     p->step = now->step;
+    double done = (double)(p->step - p->first_step);
     if (!now->skipped) p->loss += fmax(0.02, 1 / done) * (now->loss - p->loss);
-    p->images_per_s = batch / per_step;
-    p->seconds = r->folder.seconds + spent;
-    p->seconds_left = per_step * (double)(p->steps - p->step);
+    p->images_per_s = batch / seconds_per_step(r);
+    p->seconds = r->folder.seconds + sid2_clock() - r->began;
+    estimate(r);
 }
 
 static bool write_line(sid2_run *r, const sid2_train_stats *now, sid2_error *err)
@@ -415,6 +499,7 @@ static bool on_sample_step(void *user, const sid2_sample_progress *now)
 {
     sid2_run *r = user;
     r->progress.sampled = fmin(1, (now->images + (double)now->step / now->steps) / now->total);
+    publish(r, "sampling", "");
     tell(r, (sid2_run_event){.kind = SID2_RUN_SAMPLING});
     return !r->stop;
 }
@@ -454,6 +539,7 @@ static void sample(sid2_run *r)
 {
     sid2_error err = {0};
     char path[4096];
+    double since = sid2_clock();
     sid2_config *config = sid2_config_clone(r->config);
     const sid2_memory_report *m = sid2_trainer_memory(r->trainer);
     size_t limit = r->options.memory, held = m->state + m->arena + m->workspace;
@@ -469,6 +555,7 @@ static void sample(sid2_run *r)
               draw(r, sampler, path, &err);
     sid2_sampler_destroy(sampler);
     sid2_config_destroy(config);
+    r->grid_costs = count_aside(r, since);
     if (ok) {
         tell_text(r, SID2_RUN_SAMPLED, path);
     } else if (err.code != SID2_ERR_CANCELLED) {
@@ -481,10 +568,12 @@ static void sample(sid2_run *r)
 static bool save(sid2_run *r, sid2_error *err)
 {
     char path[4096];
+    double since = sid2_clock();
     if (!sid2_folder_checkpoint(&r->folder, r->progress.step, path, err) ||
         !sid2_folder_flush_stats(&r->folder, err) || !sid2_trainer_save(r->trainer, path, err) ||
         !sid2_checkpoint_prune(r->folder.path, r->progress.step, r->config->train_keep, err))
         return false;
+    r->save_costs = count_aside(r, since);
     tell_text(r, SID2_RUN_SAVED, path);
     return true;
 }
@@ -499,12 +588,23 @@ static void tell_skipped(sid2_run *r, uint64_t step)
     tell_text(r, SID2_RUN_WARNING, text);
 }
 
-static bool due(int64_t every, uint64_t step) { return every && step % (uint64_t)every == 0; }
+/* What a step leads to. *last: the training ends with it. */
+static bool follow_up(sid2_run *r, const sid2_train_stats *now, bool *last, sid2_error *err)
+{
+    const sid2_config *c = r->config;
+    /* A line ends with every checkpoint too: what goes on from there begins its next one there. */
+    bool keep = *last || due(c->train_checkpoint_every, now->step);
+    bool line = keep || now->step == 1 || now->step % (uint64_t)c->train_log_every == 0;
+    if ((line && !write_line(r, now, err)) || (keep && !save(r, err))) return false;
+    bool grid = c->train_sample_every && !r->stop;
+    if (grid && (*last || due(c->train_sample_every, now->step))) sample(r);
+    if (*last || !r->stop) return true;
+    *last = true; /* asked while the grid was drawn */
+    return keep || (write_line(r, now, err) && save(r, err));
+}
 
 static bool train(sid2_run *r, sid2_error *err)
 {
-    const sid2_config *c = r->config;
-    if (!r->deadline && r->options.seconds > 0) r->deadline = sid2_clock() + r->options.seconds;
     r->began = sid2_clock();
     r->aside = 0;
     begin_line(r);
@@ -516,21 +616,10 @@ static bool train(sid2_run *r, sid2_error *err)
         if (notice) tell_text(r, SID2_RUN_WARNING, notice);
         gather(r, now);
         if (now->skipped) tell_skipped(r, now->step);
+        publish(r, "training", "");
         tell(r, (sid2_run_event){.kind = SID2_RUN_STEP, .stats = now});
-        bool timed_out = r->deadline && sid2_clock() > r->deadline;
-        last = is_complete(r) || timed_out || r->stop;
-        /* A line ends with every checkpoint too: what goes on from there begins its next one there. */
-        bool keep = last || due(c->train_checkpoint_every, now->step);
-        if ((keep || due(c->train_log_every, now->step)) && !write_line(r, now, err)) return false;
-        double paused = sid2_clock();
-        if (keep && !save(r, err)) return false;
-        bool grid = c->train_sample_every && !r->stop;
-        if (grid && (last || due(c->train_sample_every, now->step))) sample(r);
-        if (!last && r->stop) { /* while the grid was drawn */
-            last = true;
-            if (!keep && (!write_line(r, now, err) || !save(r, err))) return false;
-        }
-        r->aside += sid2_clock() - paused;
+        last = is_complete(r) || is_time_up(r) || r->stop;
+        if (!follow_up(r, now, &last, err)) return false;
     }
     r->progress.seconds = r->folder.seconds + sid2_clock() - r->began;
     return true;
@@ -545,6 +634,7 @@ bool sid2_run_train(sid2_run *r, sid2_device *device, sid2_error *err)
     bool ok = (!r->lost || prepare_checkpoint(r, &cause)) && prepare(r, &cause) &&
               (is_complete(r) || train(r, &cause));
     tell_notes(r);
+    publish(r, !ok ? "failed" : is_complete(r) ? "complete" : "stopped", cause.message);
     end_training(r);
     r->lost = cause.code == SID2_ERR_LOST;
     if (r->lost)

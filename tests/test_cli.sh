@@ -33,7 +33,7 @@ small=(--device cpu --threads 2 --preset quickstart --data pictures --set model.
 echo "== help and usage"
 expect 0 'Usage: sid2 COMMAND' --help
 expect 0 '^sid2 [0-9]' --version
-for command in train sample info eval report 'data synth' 'data inspect' devices check bench; do
+for command in train sample status info eval report 'data synth' 'data inspect' devices check bench; do
     read -ra words <<<"$command"
     expect 0 "Usage: sid2 $command" "${words[@]}" --help
     expect 2 'unknown option' "${words[@]}" --no-such-option
@@ -183,11 +183,15 @@ expect 2 'model.classes' train "${small[@]}" --out run --set model.classes=3
 [ ! -e run ] || fail "a refused training left its folder behind"
 expect 0 'done at step 8' train "${small[@]}" --out run --set train.steps=8 --set train.checkpoint_every=2
 [ "$(find run/checkpoints -mindepth 1 | grep -c 'step-[0-9]*$')" -eq 2 ] || fail "two checkpoints are kept"
-[ "$(wc -l <run/stats.jsonl)" -eq 4 ] || fail "four lines of statistics"
+[ "$(wc -l <run/stats.jsonl)" -eq 5 ] || fail "a line of statistics for the first step, and for each second one"
 expect 0 'complete at step 8' train "${small[@]}" --out run --set train.steps=8
 expect 2 'train.batch=8, not 4' train "${small[@]}" --out run --set train.batch=4
-expect 0 'done at step 12' train "${small[@]}" --out run --set train.steps=12
-[ "$(wc -l <run/stats.jsonl)" -eq 6 ] || fail "six lines of statistics"
+expect 0 'done at step 12' train "${small[@]}" --out run --set train.steps=12 --set train.checkpoint_every=0
+[ "$(wc -l <run/stats.jsonl)" -eq 7 ] || fail "seven lines of statistics"
+cp -r run decayed
+expect 0 'train.decay=cosine, was constant' train "${small[@]}" --out decayed --set train.steps=13 --set train.decay=cosine
+grep -q 'in colour, cropped at the centre; none mirrored' err || fail "the plan should say what becomes of a picture: $(cat err)"
+expect 2 'train.decay = step: expected constant|cosine|linear|inverse_sqrt' train "${small[@]}" --out decayed --set train.decay=step
 
 echo "== what may change, and what --out may be"
 cp -r run/checkpoints/step-00000012 spoilt # finite weights whose sums are not
@@ -291,8 +295,11 @@ for _ in $(seq 300); do
     sleep 0.1
 done
 expect 2 'in use by another' train "${small[@]}" --out killed --set train.steps=100000
+expect 0 'killed *\(training\|saving\) *[0-9]*/100000 .* step-[0-9]*, 0:0[0-9] ago' status killed
+expect 0 '"alive": true' status killed --json
 kill -KILL "$job"
 wait "$job" 2>/dev/null
+expect 0 '^killed *killed ' status killed
 step=$("$sid2" info killed --json | sed -n 's/.*step-0*\([0-9]*\)",*/\1/p')
 expect 0 'done at step' train "${small[@]}" --out killed "${third[@]}" --set train.steps=$((step + 3))
 expect 0 'done at step' train "${small[@]}" --out straight2 "${third[@]}" --set train.steps=$((step + 3))
@@ -327,7 +334,21 @@ for signal in INT TERM HUP QUIT USR1 USR2 XCPU; do
     [ $? -eq 75 ] || fail "a training stopped by SIG$signal should end with 75: $(tail -n 2 err)"
     grep -q 'goes on from here' out || fail "SIG$signal should save"
 done
-expect 0 'stopped at step' train "${small[@]}" --out stopped --set train.steps=1000000 --minutes 0.01
+expect 0 '^stopped *stopped .*/1000000 ' status stopped
+started=$(date +%s%N)
+expect 0 'stopped at step' train "${small[@]}" --out stopped --set train.steps=1000000 --minutes 0.1
+took=$((($(date +%s%N) - started) / 1000000))
+[ "$took" -lt 12000 ] || fail "--minutes 0.1 took $took ms"
+grep -q '%  step .* 0:0[0-9] left' err || fail "the time left does not know --minutes: $(cat err)"
+expect 0 '^run *complete .*12/12 .*step-00000012' status run
+expect 1 'there is no such run' status run nowhere
+grep -q '^run *complete' out || fail "a run that is there should be shown beside one that is not"
+expect 1 'is no run of sid2 train' status pictures
+expect 2 'RUN is missing' status
+rm decayed/status.json # as versions before left runs
+expect 0 '^decayed *complete .*13/13 ' status decayed
+echo '{"state": "trai' >decayed/status.json
+expect 0 '^decayed *complete .*13/13 ' status decayed
 expect 0 'step-' info stopped
 
 echo "== names of classes"

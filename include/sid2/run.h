@@ -3,6 +3,7 @@
  *     config.ini    the effective configuration        stats.jsonl     one line a log interval
  *     run.json      data, device, version              samples/        a grid at intervals
  *     lock          held while a trainer works here    checkpoints/    the newest few
+ *     status.json   what it does just now
  *
  * Where the folder holds a run, opening and training it again goes on from its newest checkpoint. Nothing
  * here prints or exits; what happens is told to a callback, always in the thread that called. */
@@ -31,6 +32,7 @@ typedef struct sid2_run_plan {
     const sid2_memory_report *memory;
     int64_t batch;             /* images a step */
     const sid2_classes *names; /* of the classes; NULL: the model has none */
+    const char *pictures;      /* what becomes of a picture, in words */
 } sid2_run_plan;
 
 typedef struct sid2_run_progress {
@@ -38,8 +40,10 @@ typedef struct sid2_run_progress {
     double loss;                      /* smoothed, for the eye */
     double images_per_s;              /* mean of this start; samples and checkpoints not counted */
     double seconds;                   /* of training, all starts together */
-    double seconds_left;              /* of steps */
-    double sampled;                   /* 0 to 1: how much of a grid is drawn */
+    double
+        seconds_left; /* to the last step or to the end of the time given; samples and checkpoints counted */
+    double sampled;   /* 0 to 1: how much of a grid is drawn */
+    double fraction;  /* 0 to 1: of the steps, or of the time given where that ends first */
 } sid2_run_progress;
 
 typedef enum sid2_run_event_kind {
@@ -67,12 +71,13 @@ typedef bool (*sid2_run_callback)(void *user, const sid2_run_event *event);
 
 typedef struct sid2_run_options {
     size_t struct_size;
-    const char *path;           /* the run's folder */
-    const sid2_config *config;  /* copied */
-    const char *data;           /* as sid2_dataset_open takes it; NULL: what the run was begun on */
-    const char *from;           /* a checkpoint or run whose weights a new run starts from, or NULL */
-    size_t memory;              /* limit on device memory in bytes; 0: none */
-    double seconds;             /* stop after this long; 0: no limit */
+    const char *path;          /* the run's folder */
+    const sid2_config *config; /* copied */
+    const char *data;          /* as sid2_dataset_open takes it; NULL: what the run was begun on */
+    const char *from;          /* a checkpoint or run whose weights a new run starts from, or NULL */
+    size_t memory;             /* limit on device memory in bytes; 0: none */
+    double
+        seconds; /* be done by so long after sid2_run_open, samples and checkpoints included; 0: no limit */
     bool resume_older;          /* where the newest checkpoint cannot be read, go on from one before it */
     sid2_run_callback callback; /* may be NULL */
     void *user;
@@ -93,6 +98,26 @@ SID2_API sid2_run *sid2_run_open(const sid2_run_options *options, sid2_error *er
 SID2_API bool sid2_run_train(sid2_run *run, sid2_device *device, sid2_error *err);
 SID2_API const sid2_run_progress *sid2_run_where(const sid2_run *run); /* how far it came */
 SID2_API void sid2_run_close(sid2_run *run);
+
+typedef enum sid2_run_life { SID2_DEAD, SID2_ALIVE, SID2_LIFE_UNKNOWN } sid2_run_life;
+
+/* A run as it stands, also while another process trains it. Numbers that are not known are NaN. */
+typedef struct sid2_run_status {
+    sid2_run_life alive; /* whether a trainer holds it; unknown where a file system has no locks */
+    char state
+        [24]; /* preparing, training, sampling, measuring or paused; once dead complete, stopped, failed or
+                                                       * killed (without a word) */
+    char message[480];                                /* of one that failed: why */
+    uint64_t step, steps;                             /* completed, train.steps */
+    double loss, images_per_s, seconds, seconds_left; /* as of sid2_run_progress */
+    double age;                                       /* seconds since the trainer said so */
+    char checkpoint[4096];                            /* the newest one, or "" */
+    double checkpoint_age;                            /* seconds */
+} sid2_run_status;
+
+/* Disturbs nobody. IO: no run is there. */
+SID2_API sid2_run_status *sid2_run_look(const char *path, sid2_error *err);
+SID2_API void sid2_run_status_destroy(sid2_run_status *status); /* NULL is fine */
 
 /* Writes a run as one HTML page that needs nothing else, not even the run. */
 SID2_API bool sid2_run_report(const char *path, const char *page, sid2_error *err);

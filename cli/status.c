@@ -1,0 +1,103 @@
+/* sid2 status: how runs stand, also those that are being trained. */
+#include "cli.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* Wide enough for the longest run. */
+static int name_width(const word_list *runs)
+{
+    int width = 3;
+    for (int i = 0; i < runs->count; i++)
+        if ((int)strlen(runs->item[i]) > width) width = (int)strlen(runs->item[i]);
+    return width;
+}
+
+static void print_row(const char *run, int width, const sid2_run_status *s)
+{
+    char step[48], left[32] = "-", rate[32] = "-", loss[32] = "-", age[32];
+    snprintf(step, sizeof step, "%" PRIu64 "/%" PRIu64, s->step, s->steps);
+    if (isfinite(s->seconds_left)) sid2_text_time(s->seconds_left, left);
+    if (isfinite(s->images_per_s)) sid2_text_rate(s->images_per_s, rate);
+    if (isfinite(s->loss)) snprintf(loss, sizeof loss, "%.4f", s->loss);
+    printf("%-*s  %-9s %15s  %7s %9s %9s  ", width, run, s->state, step, loss, rate, left);
+    if (s->checkpoint[0])
+        printf("%s, %s ago\n", base_name(s->checkpoint), sid2_text_time(s->checkpoint_age, age));
+    else
+        puts("none");
+    if (s->message[0]) printf("    %s\n", s->message);
+    if (s->alive == SID2_LIFE_UNKNOWN)
+        printf(
+            "    no locks on this file system: whether a training is at work there is not known; it last "
+            "said so "
+            "%s ago\n",
+            sid2_text_time(s->age, age));
+}
+
+static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+static json_t *describe(const char *run, const sid2_run_status *s)
+{
+    json_t *alive = s->alive == SID2_LIFE_UNKNOWN ? json_null() : json_boolean(s->alive == SID2_ALIVE);
+    return json_pack("{s:s, s:s, s:o, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "run", run, "state",
+                     s->state, "alive", alive, "message", s->message, "step", (json_int_t)s->step, "steps",
+                     (json_int_t)s->steps, "loss", number(s->loss), "images_per_s", number(s->images_per_s),
+                     "seconds", number(s->seconds), "seconds_left", number(s->seconds_left), "seconds_since",
+                     number(s->age), "checkpoint",
+                     s->checkpoint[0] ? json_string(s->checkpoint) : json_null(), "checkpoint_age",
+                     number(s->checkpoint_age));
+}
+
+static bool print_json(json_t *all, sid2_error *err)
+{
+    bool ok = json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(8)) == 0;
+    if (ok) putchar('\n');
+    return ok || sid2_fail(err, SID2_ERR_IO, "cannot write the result as JSON");
+}
+
+/* Each run that can be looked at is shown, whatever is wrong with others. */
+int command_status(int argc, char **argv)
+{
+    word_list runs = {.count = 0};
+    bool as_json = false;
+    const option_row rows[] = {
+        {OPTION_WORDS, "RUN", NULL, &runs, "folders that sid2 train writes or wrote", NULL},
+        {OPTION_FLAG, "json", NULL, &as_json, "print JSON: a list with one entry a run", NULL},
+    };
+    const option_table table = {
+        "status", "Step, loss, speed, time left and last checkpoint of runs, also while they are trained",
+        "States: preparing, training, sampling, measuring, paused; complete, stopped, failed; killed: ended "
+        "without a word.",
+        rows, sizeof rows / sizeof *rows};
+    int code = options_parse(&table, argc, argv);
+    if (code != OPTIONS_RUN) return code;
+    sid2_error err = {0};
+    json_t *all = json_array();
+    int width = name_width(&runs);
+    code = 0;
+    if (!as_json)
+        printf("%-*s  %-9s %15s  %7s %9s %9s  %s\n", width, "run", "state", "step", "loss", "images/s",
+               "left", "last checkpoint");
+    for (int i = 0; i < runs.count; i++) {
+        sid2_run_status *s = sid2_run_look(runs.item[i], &err);
+        if (!s)
+            code = report_error("status", &err);
+        else if (!as_json)
+            print_row(runs.item[i], width, s);
+        else if (!all || json_array_append_new(all, describe(runs.item[i], s)))
+            code = report_error("status", (sid2_fail(&err, SID2_ERR_MEMORY, "out of memory"), &err));
+        sid2_run_status_destroy(s);
+    }
+    if (as_json && !print_json(all, &err)) code = report_error("status", &err);
+    json_decref(all);
+    return code;
+}
