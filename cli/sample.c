@@ -38,7 +38,7 @@ typedef struct job {
     size_t image_bytes;
     output_kind kind;
     sid2_npz *npz;
-    sid2_atomic_file grid;
+    sid2_atomic_file file; /* a grid's, an archive's until that takes it */
 
     progress bar;
     size_t done;               /* images of finished batches */
@@ -163,8 +163,10 @@ static bool prepare_output(job *j, sid2_error *err)
     j->pixels = malloc(held * j->image_bytes);
     if (!j->pixels) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu images", held);
     if (j->kind == OUTPUT_FOLDER) return sid2_make_directories(j->out, err);
-    if (j->kind == OUTPUT_GRID) return sid2_atomic_open(&j->grid, j->out, err);
-    j->npz = sid2_npz_open(j->out, size, size, channels, err);
+    if (!sid2_atomic_open(&j->file, j->out, err)) return false;
+    if (j->kind == OUTPUT_GRID) return true;
+    j->npz = sid2_npz_open(&j->file, (int64_t)j->count, size, size, channels,
+                           sid2_config_classes(j->config) > 0, err);
     return j->npz != NULL;
 }
 
@@ -221,9 +223,7 @@ static bool on_step(void *user, const sid2_sample_progress *now)
 static bool keep_batch(job *j, const uint8_t *pixels, size_t first, size_t count, sid2_error *err)
 {
     if (j->kind == OUTPUT_GRID) return true;
-    bool labelled = sid2_config_classes(j->config) > 0;
-    if (j->kind == OUTPUT_NPZ)
-        return sid2_npz_append(j->npz, pixels, labelled ? j->labels + first : NULL, (int64_t)count, err);
+    if (j->kind == OUTPUT_NPZ) return sid2_npz_append(j->npz, pixels, j->labels + first, (int64_t)count, err);
     int size = sid2_config_image_size(j->config), channels = sid2_config_image_channels(j->config);
     for (size_t i = first; i < first + count; i++, pixels += j->image_bytes) {
         char path[4096], seed[32];
@@ -246,7 +246,7 @@ static bool write_grid(job *j, sid2_error *err)
     sid2_image grid = {0};
     bool ok = sid2_image_grid(&grid, j->pixels, (int32_t)j->count, size, size, channels, (int32_t)j->columns,
                               SID2_GRID_PADDING, 255, err) &&
-              sid2_png_finish(&j->grid, &grid, texts.item, texts.count, err);
+              sid2_png_finish(&j->file, &grid, texts.item, texts.count, err);
     sid2_image_free(&grid);
     return ok;
 }
@@ -339,7 +339,7 @@ int command_sample(int argc, char **argv)
     code = ok ? 0 : err.code == SID2_ERR_CANCELLED ? 1 : report_error("sample", &err);
 
     if (j.npz) sid2_npz_discard(j.npz);
-    sid2_atomic_discard(&j.grid);
+    sid2_atomic_discard(&j.file);
     sid2_sampler_destroy(j.sampler);
     sid2_checkpoint_release(j.hold);
     sid2_device_close(j.device);

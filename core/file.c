@@ -420,6 +420,14 @@ bool sid2_atomic_open(sid2_atomic_file *file, const char *path, sid2_error *err)
     return false;
 }
 
+bool sid2_atomic_stream(sid2_atomic_file *file, FILE *stream, const char *name, sid2_error *err)
+{
+    *file = (sid2_atomic_file){.stream = stream, .path = strdup(name)};
+    if (file->path) return true;
+    sid2_atomic_discard(file);
+    return no_memory(name, err);
+}
+
 /* Names last through a power cut only once their folder is on the disk. Not every file system flushes folders,
  * nor every user may read one that he may write to; then there is nothing more to do. False: see errno. */
 static bool flush_folder(const char *folder)

@@ -62,6 +62,9 @@ typedef struct sid2_atomic_file {
 
 bool sid2_is_stream(const char *path);
 bool sid2_atomic_open(sid2_atomic_file *file, const char *path, sid2_error *err);
+/* The same for a stream that is open already, such as standard output; it is written directly, and closed at the end.
+ * `name` is for messages. */
+bool sid2_atomic_stream(sid2_atomic_file *file, FILE *stream, const char *name, sid2_error *err);
 /* Reports every write error since the opening (full disk). Frees in either case. */
 bool sid2_atomic_commit(sid2_atomic_file *file, sid2_error *err);
 void sid2_atomic_discard(sid2_atomic_file *file); /* also after a commit, where it does nothing */

@@ -1,10 +1,8 @@
-/* Pictures go to a temporary .npy beside the archive as they come, since a zip member's checksum stands
- * before its contents; at commit libzip copies it in. */
+/* A zip whose members are stored, through libarchive, which writes a member's checksum behind it. */
 #include "npz.h"
 
-#include "archive.h"
-#include "file.h"
-
+#include <archive.h>
+#include <archive_entry.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,13 +11,11 @@
 enum { NPY_HEADER = 128 };
 
 struct sid2_npz {
-    sid2_archive *archive;
-    sid2_atomic_file pictures; /* never committed under its own name */
-    int32_t height, width, channels;
-    int64_t count;
-    uint8_t *labels; /* a whole .npy: header, then int64 little-endian */
-    size_t labels_room;
-    bool has_labels;
+    struct archive *zip;
+    sid2_atomic_file file;
+    int64_t count, written;
+    size_t picture;  /* bytes */
+    uint8_t *labels; /* int64 little-endian; NULL: there are none */
 };
 
 /* Version 1.0 (numpy.lib.format): magic, header length, a Python literal padded so that data starts aligned. */
@@ -36,83 +32,105 @@ static void npy_header(char header[NPY_HEADER], const char *type, const char *sh
     header[NPY_HEADER - 1] = '\n';
 }
 
-sid2_npz *sid2_npz_open(const char *path, int32_t height, int32_t width, int32_t channels, sid2_error *err)
+static bool fail(sid2_npz *npz, sid2_error *err)
 {
-    sid2_npz *npz = calloc(1, sizeof *npz);
-    if (!npz) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path), NULL;
-    npz->height = height;
-    npz->width = width;
-    npz->channels = channels;
-    char header[NPY_HEADER] = {0};
-    npz->archive = sid2_archive_open(path, err);
-    if (npz->archive && sid2_atomic_open(&npz->pictures, path, err)) {
-        if (fwrite(header, NPY_HEADER, 1, npz->pictures.stream)) return npz;
-        sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
-    }
-    sid2_npz_discard(npz);
-    return NULL;
+    int cause = archive_errno(npz->zip);
+    return sid2_fail(err, cause == ENOMEM ? SID2_ERR_MEMORY : SID2_ERR_IO, "%s: cannot be written: %s",
+                     npz->file.path, cause == ENOMEM ? "no memory" : archive_error_string(npz->zip));
 }
 
-static bool append_labels(sid2_npz *npz, const int32_t *labels, int64_t count)
+static la_ssize_t write_to_file(struct archive *zip, void *user, const void *bytes, size_t size)
 {
-    size_t size = NPY_HEADER + 8 * (size_t)(npz->count + count);
-    if (size > npz->labels_room) {
-        uint8_t *grown = realloc(npz->labels, 2 * size);
-        if (!grown) return false;
-        npz->labels = grown;
-        npz->labels_room = 2 * size;
+    sid2_npz *npz = user;
+    if (fwrite(bytes, 1, size, npz->file.stream) == size) return (la_ssize_t)size;
+    archive_set_error(zip, errno, "%s", strerror(errno));
+    return -1;
+}
+
+static bool write_bytes(sid2_npz *npz, const void *bytes, size_t size, sid2_error *err)
+{
+    return archive_write_data(npz->zip, bytes, size) == (la_ssize_t)size || fail(npz, err);
+}
+
+/* A member's head, and that of the array in it, which has `size` bytes. */
+static bool begin_member(sid2_npz *npz, const char *name, const char *type, const char *shape, uint64_t size,
+                         sid2_error *err)
+{
+    char header[NPY_HEADER];
+    npy_header(header, type, shape);
+    struct archive_entry *entry = archive_entry_new();
+    if (!entry) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", npz->file.path);
+    archive_entry_set_pathname(entry, name);
+    archive_entry_set_filetype(entry, AE_IFREG);
+    archive_entry_set_perm(entry, 0644);
+    archive_entry_set_mtime(entry, 946728000, 0); /* one date for all: the same contents make the same file */
+    archive_entry_set_size(entry, (la_int64_t)(NPY_HEADER + size));
+    bool ok = archive_write_header(npz->zip, entry) == ARCHIVE_OK || fail(npz, err);
+    archive_entry_free(entry);
+    return ok && write_bytes(npz, header, NPY_HEADER, err);
+}
+
+static bool begin(sid2_npz *npz, int32_t height, int32_t width, int32_t channels, sid2_error *err)
+{
+    char shape[80];
+    snprintf(shape, sizeof shape, "%lld, %d, %d, %d", (long long)npz->count, height, width, channels);
+    return ((archive_write_set_format_zip(npz->zip) == ARCHIVE_OK &&
+             archive_write_zip_set_compression_store(npz->zip) == ARCHIVE_OK &&
+             archive_write_set_bytes_in_last_block(npz->zip, 1) == ARCHIVE_OK &&
+             archive_write_open(npz->zip, npz, NULL, write_to_file, NULL) == ARCHIVE_OK) ||
+            fail(npz, err)) &&
+           begin_member(npz, "arr_0.npy", "|u1", shape, (uint64_t)npz->count * npz->picture, err);
+}
+
+sid2_npz *sid2_npz_open(sid2_atomic_file *file, int64_t count, int32_t height, int32_t width,
+                        int32_t channels, bool labelled, sid2_error *err)
+{
+    sid2_npz *npz = calloc(1, sizeof *npz);
+    if (npz) {
+        npz->file = *file;
+        *file = (sid2_atomic_file){0};
+        npz->count = count;
+        npz->picture = (size_t)height * (size_t)width * (size_t)channels;
+        npz->zip = archive_write_new();
+        if (labelled) npz->labels = malloc(8 * (size_t)count + 1);
     }
-    for (int64_t i = 0; i < count; i++)
-        for (int byte = 0; byte < 8; byte++)
-            npz->labels[NPY_HEADER + 8 * (npz->count + i) + byte] = (uint8_t)((int64_t)labels[i] >> 8 * byte);
-    return true;
+    if (npz && npz->zip && (npz->labels || !labelled)) {
+        if (begin(npz, height, width, channels, err)) return npz;
+    } else
+        sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", npz ? npz->file.path : file->path);
+    sid2_npz_discard(npz);
+    sid2_atomic_discard(file);
+    return NULL;
 }
 
 bool sid2_npz_append(sid2_npz *npz, const uint8_t *pixels, const int32_t *labels, int64_t count,
                      sid2_error *err)
 {
-    const char *path = npz->pictures.path;
-    size_t picture = (size_t)npz->height * (size_t)npz->width * (size_t)npz->channels;
-    if (npz->count && npz->has_labels != !!labels)
-        return sid2_fail(err, SID2_ERR_USAGE, "%s: labels for some pictures only", path);
-    npz->has_labels = labels != NULL;
-    if (labels && !append_labels(npz, labels, count))
-        return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for labels", path);
-    if (fwrite(pixels, picture, (size_t)count, npz->pictures.stream) != (size_t)count)
-        return sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
-    npz->count += count;
-    return true;
+    if (count > npz->count - npz->written)
+        return sid2_fail(err, SID2_ERR_USAGE, "%s: more pictures than were announced", npz->file.path);
+    for (int64_t i = 0; npz->labels && i < count; i++)
+        for (int byte = 0; byte < 8; byte++)
+            npz->labels[8 * (npz->written + i) + byte] = (uint8_t)((int64_t)labels[i] >> 8 * byte);
+    npz->written += count;
+    return write_bytes(npz, pixels, (size_t)count * npz->picture, err);
 }
 
 static bool finish(sid2_npz *npz, sid2_error *err)
 {
-    const char *path = npz->pictures.path;
-    FILE *stream = npz->pictures.stream;
-    char header[NPY_HEADER], shape[80];
-    snprintf(shape, sizeof shape, "%lld, %d, %d, %d", (long long)npz->count, npz->height, npz->width,
-             npz->channels);
-    npy_header(header, "|u1", shape);
-    if (fseek(stream, 0, SEEK_SET) || !fwrite(header, NPY_HEADER, 1, stream) || fflush(stream) ||
-        ferror(stream))
-        return sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
-    if (!sid2_archive_add_file(npz->archive, "arr_0.npy", npz->pictures.temporary, err)) return false;
-    if (!npz->has_labels) return true;
+    if (npz->written != npz->count)
+        return sid2_fail(err, SID2_ERR_USAGE, "%s: fewer pictures than were announced", npz->file.path);
+    char shape[32];
     snprintf(shape, sizeof shape, "%lld,", (long long)npz->count);
-    npy_header(header, "<i8", shape);
-    memcpy(npz->labels, header, NPY_HEADER);
-    uint8_t *labels = npz->labels;
-    npz->labels = NULL; /* the archive's now */
-    return sid2_archive_add_bytes(npz->archive, "arr_1.npy", labels, NPY_HEADER + 8 * (size_t)npz->count,
-                                  err);
+    size_t size = 8 * (size_t)npz->count;
+    return (!npz->labels || (begin_member(npz, "arr_1.npy", "<i8", shape, size, err) &&
+                             write_bytes(npz, npz->labels, size, err))) &&
+           (archive_write_close(npz->zip) == ARCHIVE_OK || fail(npz, err)) &&
+           sid2_atomic_commit(&npz->file, err);
 }
 
 bool sid2_npz_commit(sid2_npz *npz, sid2_error *err)
 {
     bool ok = finish(npz, err);
-    if (ok) {
-        ok = sid2_archive_commit(npz->archive, err);
-        npz->archive = NULL;
-    }
     sid2_npz_discard(npz);
     return ok;
 }
@@ -120,8 +138,11 @@ bool sid2_npz_commit(sid2_npz *npz, sid2_error *err)
 void sid2_npz_discard(sid2_npz *npz)
 {
     if (!npz) return;
-    sid2_archive_discard(npz->archive);
-    sid2_atomic_discard(&npz->pictures);
+    if (npz->zip) {
+        archive_write_fail(npz->zip); /* else it would complete the file */
+        archive_write_free(npz->zip);
+    }
+    sid2_atomic_discard(&npz->file);
     free(npz->labels);
     free(npz);
 }

@@ -4,15 +4,19 @@
 #define SID2_NPZ_H
 
 #include "base.h"
+#include "file.h"
 
 typedef struct sid2_npz sid2_npz;
 
-/* Pictures are appended as they come and the file appears at commit, complete or not at all. */
-sid2_npz *sid2_npz_open(const char *path, int32_t height, int32_t width, int32_t channels, sid2_error *err);
-/* pixels: count x height x width x channels; labels: count, or NULL in every call: no `arr_1`. */
+/* Of `count` pictures, which go to the file as they come: its bytes are written once and in order, so that it may be a
+ * pipe. The file is the archive's from here on, also on failure. labelled: there is `arr_1`. */
+sid2_npz *sid2_npz_open(sid2_atomic_file *file, int64_t count, int32_t height, int32_t width,
+                        int32_t channels, bool labelled, sid2_error *err);
+/* pixels: count x height x width x channels; labels: count, read where they are wanted. */
 bool sid2_npz_append(sid2_npz *npz, const uint8_t *pixels, const int32_t *labels, int64_t count,
                      sid2_error *err);
-bool sid2_npz_commit(sid2_npz *npz, sid2_error *err); /* frees `npz` in either case */
-void sid2_npz_discard(sid2_npz *npz);                 /* frees; nothing is left behind. NULL is fine */
+/* USAGE: not as many pictures as were announced. Frees `npz` in either case. */
+bool sid2_npz_commit(sid2_npz *npz, sid2_error *err);
+void sid2_npz_discard(sid2_npz *npz); /* frees; nothing is left behind. NULL is fine */
 
 #endif

@@ -2,10 +2,10 @@
 #include "source.h"
 #include "text.h"
 
-#include "archive.h"
 #include "digest.h"
 #include "file.h"
 #include "json.h"
+#include "zip_write.h"
 
 #include <jansson.h>
 #include <pthread.h>

@@ -126,10 +126,17 @@ static void test_stopping(void **state)
     assert_int_equal(files_in_folder(), before);
 }
 
+/* An archive of pictures of 4 x 5 x 3. */
+static sid2_npz *open_npz(const char *path, int64_t count, bool labelled, sid2_error *err)
+{
+    sid2_atomic_file file;
+    return sid2_atomic_open(&file, path, err) ? sid2_npz_open(&file, count, 4, 5, 3, labelled, err) : NULL;
+}
+
 static void write_npz(const char *path, int64_t count, bool labelled)
 {
     sid2_error err = {0};
-    sid2_npz *npz = sid2_npz_open(path, 4, 5, 3, &err);
+    sid2_npz *npz = open_npz(path, count, labelled, &err);
     assert_non_null(npz);
     for (int64_t i = 0; i < count; i++) {
         uint8_t pixels[60];
@@ -173,11 +180,19 @@ static void test_npz(void **state)
     fclose(stream);
     assert_null(memmem(bytes, size, "arr_1.npy", 9));
     int before = files_in_folder();
-    sid2_npz *npz = sid2_npz_open(in_folder("other.npz"), 4, 5, 3, NULL);
-    sid2_npz_discard(npz);
-    assert_int_equal(files_in_folder(), before);
+    sid2_npz *npz = open_npz(in_folder("other.npz"), 3, false, NULL);
+    uint8_t one[60] = {0};
     sid2_error err;
-    assert_null(sid2_npz_open(in_folder("samples.npz/x.npz"), 4, 5, 3, &err));
+    assert_true(sid2_npz_append(npz, one, NULL, 1, &err));
+    sid2_npz_discard(npz);
+    npz = open_npz(in_folder("other.npz"), 2, false, NULL);
+    assert_true(sid2_npz_append(npz, one, NULL, 1, &err));
+    assert_false(sid2_npz_append(npz, one, NULL, 2, &err));
+    assert_int_equal(err.code, SID2_ERR_USAGE);
+    assert_false(sid2_npz_commit(npz, &err));
+    assert_int_equal(err.code, SID2_ERR_USAGE);
+    assert_int_equal(files_in_folder(), before);
+    assert_null(open_npz(in_folder("samples.npz/x.npz"), 1, false, &err));
     assert_int_equal(err.code, SID2_ERR_IO);
 }
 
@@ -196,7 +211,9 @@ static void test_full_disk(void **state)
     setrlimit(RLIMIT_FSIZE, &small);
     bool wrote_zip = sid2_synth_write(in_folder("full.zip"), 100, 32, 1, NULL, &zip);
     bool wrote_tree = sid2_synth_write(in_folder("full"), 3, 256, 1, NULL, &tree);
-    sid2_npz *archive = sid2_npz_open(in_folder("full.npz"), 64, 64, 3, NULL);
+    sid2_atomic_file file;
+    assert_true(sid2_atomic_open(&file, in_folder("full.npz"), NULL));
+    sid2_npz *archive = sid2_npz_open(&file, 16, 64, 64, 3, false, NULL);
     bool wrote_npz = sid2_npz_append(archive, pixels, NULL, 16, &npz);
     if (wrote_npz)
         wrote_npz = sid2_npz_commit(archive, &npz);

@@ -11,11 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "archive.h"
 #include "classes.h"
 #include "file.h"
 #include "folder.h"
 #include "safetensors.h"
+#include "zip_write.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);

@@ -1,6 +1,6 @@
 /* Inside data/: zip files that appear complete or not at all. */
-#ifndef SID2_ARCHIVE_H
-#define SID2_ARCHIVE_H
+#ifndef SID2_ZIP_WRITE_H
+#define SID2_ZIP_WRITE_H
 
 #include "base.h"
 
@@ -17,8 +17,6 @@ sid2_archive *sid2_archive_open(const char *path, sid2_error *err);
  * come from malloc and are the archive's from here on, also on failure. */
 bool sid2_archive_add_bytes(sid2_archive *archive, const char *name, void *bytes, size_t size,
                             sid2_error *err);
-/* The file is read at commit. */
-bool sid2_archive_add_file(sid2_archive *archive, const char *name, const char *file, sid2_error *err);
 bool sid2_archive_commit(sid2_archive *archive, sid2_error *err); /* frees in either case */
 void sid2_archive_discard(sid2_archive *archive);                 /* NULL is fine */
 

@@ -1,4 +1,4 @@
-#include "archive.h"
+#include "zip_write.h"
 
 #include "file.h"
 
@@ -72,13 +72,6 @@ bool sid2_archive_add_bytes(sid2_archive *a, const char *name, void *bytes, size
     if (source) return add(a, name, source, err);
     free(bytes);
     return sid2_fail(err, SID2_ERR_MEMORY, "%s: %s: no memory", a->file.path, name);
-}
-
-bool sid2_archive_add_file(sid2_archive *a, const char *name, const char *file, sid2_error *err)
-{
-    zip_source_t *source = zip_source_file(a->zip, file, 0, -1);
-    if (source) return add(a, name, source, err);
-    return sid2_zip_fail(a->file.path, zip_get_error(a->zip), err);
 }
 
 /* libzip renames a file of its own over file.temporary, so the stream opened on that is no longer the
