@@ -49,7 +49,7 @@ typedef struct sid2_kernel_table {
     const sid2_kernel *kernels; /* [SID2_OP_COUNT] */
 } sid2_kernel_table;
 
-enum { SID2_MAX_TABLES = 4 };
+enum { SID2_MAX_TABLES = 5 };
 
 /* What a device computes with. */
 typedef struct sid2_kernels {

@@ -1,4 +1,5 @@
 /* Both CPU devices. A program is an array of prepared calls; running it is a loop. */
+#include "choices.h"
 #include "cpu.h"
 #include "host.h"
 #include "kernel.h"
@@ -14,7 +15,10 @@ enum { FAST, REFERENCE, DEVICE_COUNT };
 enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
 
 typedef struct cpu_device {
-    sid2_kernel_table table[3];
+    const sid2_cpu_isa *isa; /* NULL: the reference */
+    sid2_cpu_choices choices;
+    sid2_kernel ahead[2][SID2_OP_COUNT]; /* own loops before oneDNN: for f32, for bf16 */
+    sid2_kernel_table table[SID2_MAX_TABLES];
     sid2_kernels kernels;      /* made of these */
     sid2_cpu_waiting *waiting; /* NULL: as OpenMP's own settings say */
 } cpu_device;
@@ -140,20 +144,35 @@ static bool cpu_describe(int index, const sid2_device_options *options, sid2_dev
     return true;
 }
 
-/* The reference alone, or what the instruction set has: loops that beat oneDNN, oneDNN, all other loops. */
-static void list_kernels(cpu_device *device, const sid2_cpu_isa *isa)
+static void list_ahead(cpu_device *device, int type)
 {
-    const unsigned fast = SID2_TYPE_BIT(SID2_F32) | SID2_TYPE_BIT(SID2_BF16),
-                   all = fast | SID2_TYPE_BIT(SID2_F16) | SID2_TYPE_BIT(SID2_F64);
-    int count = 0;
-    if (isa) {
-        device->table[count++] = (sid2_kernel_table){fast, isa->ahead};
-        device->table[count++] = (sid2_kernel_table){fast, sid2_cpu_onednn};
-        device->table[count++] = (sid2_kernel_table){fast, isa->kernels};
-    } else {
-        device->table[count++] = (sid2_kernel_table){all, sid2_cpu_reference};
+    for (int op = 0; op < SID2_OP_COUNT; op++) {
+        const sid2_kernel *own = device->isa->ahead[op].run ? device->isa->ahead : device->isa->kernels;
+        device->ahead[type][op] = device->choices.ahead[type][op] ? own[op] : (sid2_kernel){0};
     }
-    for (int i = 0; i < count; i++) device->kernels.tables[i] = &device->table[i];
+}
+
+static void list_table(cpu_device *device, int i, unsigned types, const sid2_kernel *kernels)
+{
+    device->table[i] = (sid2_kernel_table){types, kernels};
+    device->kernels.tables[i] = &device->table[i];
+}
+
+/* The reference alone; or own loops that are to go first, oneDNN, all own loops. */
+static void list_kernels(cpu_device *device)
+{
+    const unsigned f32 = SID2_TYPE_BIT(SID2_F32), fast = f32 | SID2_TYPE_BIT(SID2_BF16);
+    if (!device->isa) {
+        list_table(device, 0, fast | SID2_TYPE_BIT(SID2_F16) | SID2_TYPE_BIT(SID2_F64), sid2_cpu_reference);
+        return;
+    }
+    list_ahead(device, SID2_CPU_F32);
+    list_ahead(device, SID2_CPU_BF16);
+    list_table(device, 0, f32, device->ahead[SID2_CPU_F32]);
+    list_table(device, 1, f32, sid2_cpu_onednn);
+    list_table(device, 2, fast, device->ahead[SID2_CPU_BF16]);
+    list_table(device, 3, fast, sid2_cpu_onednn);
+    list_table(device, 4, fast, device->isa->kernels);
 }
 
 static void *cpu_open(int index, const sid2_device_options *options, sid2_error *err)
@@ -162,7 +181,9 @@ static void *cpu_open(int index, const sid2_device_options *options, sid2_error 
         return sid2_fail(err, SID2_ERR_USAGE, "cpu: no device %d", index), NULL;
     cpu_device *device = calloc(1, sizeof *device);
     if (!device) return sid2_fail(err, SID2_ERR_MEMORY, "cpu: no memory for the device"), NULL;
-    list_kernels(device, index == FAST ? best_isa() : NULL);
+    device->isa = index == FAST ? best_isa() : NULL;
+    device->choices = sid2_cpu_default_choices();
+    list_kernels(device);
     device->kernels.threads = index == FAST ? thread_count(options) : 1;
     if (options && options->share_cores) device->waiting = sid2_cpu_waiting_start(device->kernels.threads);
     return device;

@@ -44,7 +44,7 @@ size_t FAST(rope_owned)(const sid2_call *call); /* bytes of the rotary table */
 bool FAST(rope_prepare)(sid2_call *call, sid2_error *err);
 size_t FAST(sum_scratch)(const sid2_call *call); /* diffusion_loss */
 extern const sid2_kernel FAST(kernels)[SID2_OP_COUNT];
-extern const sid2_kernel FAST(ahead)[SID2_OP_COUNT]; /* tried before oneDNN; run == NULL elsewhere */
+extern const sid2_kernel FAST(ahead)[SID2_OP_COUNT]; /* Winograd; run == NULL elsewhere */
 
 /* ---- Vectors ---- */
 #if defined(__AVX512F__)

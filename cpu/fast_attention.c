@@ -45,26 +45,6 @@ static void gather(const sid2_operand *t, int64_t at, int64_t pitch, int64_t row
     }
 }
 
-/* Transposes VL x VL by riffling rows i and i + VL/2 into 2i and 2i + 1, log2 VL times. */
-INLINE void transpose_square(const float *from, int64_t pitch, float *to, int64_t to_pitch)
-{
-    vf row[VL], next[VL];
-#pragma GCC unroll 16
-    for (int i = 0; i < VL; i++) row[i] = vload(from + i * pitch);
-#pragma GCC unroll 4
-    for (int step = 1; step < VL; step *= 2) {
-#pragma GCC unroll 8
-        for (int i = 0; i < VL / 2; i++) {
-            next[2 * i] = vriffle_low(row[i], row[i + VL / 2]);
-            next[2 * i + 1] = vriffle_high(row[i], row[i + VL / 2]);
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < VL; i++) row[i] = next[i];
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < VL; i++) vstore(to + i * to_pitch, row[i]);
-}
-
 /* to[padded][BLOCK] = from[rows][padded]^T; columns beyond `rows` are zero. `from` holds BLOCK rows. */
 static void transpose(float *from, int64_t rows, const heads *h, float *to)
 {
@@ -142,7 +122,8 @@ static void attend(const sid2_call *call, const heads *h, int64_t n, int64_t hea
                                          .c = y,
                                          .ldc = h->padded,
                                          .depth = keys,
-                                         .add = true},
+                                         .start = y,
+                                         .start_pitch = h->padded},
                                  queries, h->padded);
     }
     float *lse = (float *)call->out[1].data + (n * h->heads + head) * h->tokens + query;
@@ -259,7 +240,8 @@ static void attend_grad(const backward *g, int64_t n, int64_t head, int64_t quer
                                       .c = dv + offset,
                                       .ldc = pad,
                                       .depth = queries,
-                                      .add = true},
+                                      .start = dv + offset,
+                                      .start_pitch = pad},
                               keys, pad);
                 tile_multiply(&(tile){.a = dp,
                                       .lda = BLOCK,
@@ -268,7 +250,8 @@ static void attend_grad(const backward *g, int64_t n, int64_t head, int64_t quer
                                       .c = dk + offset,
                                       .ldc = pad,
                                       .depth = queries,
-                                      .add = true},
+                                      .start = dk + offset,
+                                      .start_pitch = pad},
                               keys, pad);
             }
             if (want_queries)
@@ -279,7 +262,8 @@ static void attend_grad(const backward *g, int64_t n, int64_t head, int64_t quer
                                                  .c = dq,
                                                  .ldc = pad,
                                                  .depth = keys,
-                                                 .add = true},
+                                                 .start = dq,
+                                                 .start_pitch = pad},
                                          queries, pad);
         }
         if (want_queries)

@@ -1,17 +1,16 @@
-/* Linear layers, convolutions and their gradients as one blocked matrix product C[M,N] = A[M,K] B[K,N], for
- * builds without oneDNN.
+/* Linear layers, convolutions and their gradients as one blocked matrix product C[M,N] = A[M,K] B[K,N] in f32: for
+ * builds without oneDNN, and where f32 is faster than the bf16 products that oneDNN would take (choices.c).
  *
  * A convolution is a product whose matrix of pixels by (tap, channel) is never stored: a block of it is read
  * off the image when it is needed. So all six operators differ only in how a row of each operand is read
  * (`matrix`), and which operand is read across. Each block of C is one piece of work: it walks over K, packs
- * the two blocks to f32 and multiplies them (fast_tile.h), then adds bias and residual on the way out. */
+ * B into panels for the first-level cache, and A where it is not f32 rows already, and multiplies them
+ * (fast_tile.h). C begins as what the products are added to. */
 #include "fast_tile.h"
 
-enum {
-    ROWS = 288,
-    COLUMNS = 128,
-    DEPTH = 256
-}; /* of a block: 560 KiB together, for the second-level cache */
+enum { ROWS = 288, COLUMNS = 256, DEPTH = 128 }; /* of a block, most; all of it fits the second-level cache */
+enum { ROWS_PITCH = ROWS + 16 }; /* no power of two: its lines use the whole first-level cache */
+_Static_assert(COLUMNS % PANEL == 0 && DEPTH % VL == 0, "whole panels and vectors");
 
 /* A matrix as rows that can be read in runs. */
 typedef struct matrix {
@@ -51,6 +50,8 @@ static void read_pixels(const matrix *m, int64_t row, int64_t column, int64_t n,
     }
 }
 
+static bool is_plain_f32(const matrix *m) { return m->kind == PLAIN && m->t->dtype == SID2_F32; }
+
 static void read_row(const matrix *m, int64_t row, int64_t column, int64_t n, float *to)
 {
     switch (m->kind) {
@@ -69,77 +70,130 @@ static void pack(const matrix *m, int64_t row, int64_t rows, int64_t column, int
     for (int64_t r = 0; r < rows; r++) read_row(m, row + r, column, columns, to + r * pitch);
 }
 
-/* The same, transposed: to[columns][pitch]. */
-static void pack_transposed(const matrix *m, int64_t row, int64_t rows, int64_t column, int64_t columns,
-                            int64_t pitch, float *to)
+/* A block of B as panels [columns / PANEL][DEPTH][PANEL], each read from end to end by every six rows of A.
+ * Columns beyond are zero up to a whole vector. */
+static void pack_panels(const product *p, int64_t k, int64_t depth, int64_t column, int64_t columns,
+                        float *to)
 {
-    float line[DEPTH];
-    for (int64_t r = 0; r < rows; r++) {
-        read_row(m, row + r, column, columns, line);
-        for (int64_t c = 0; c < columns; c++) to[c * pitch + r] = line[c];
-    }
-}
-
-static void finish(const product *p, int64_t row, int64_t rows, int64_t column, int64_t columns, float *c)
-{
-    float buffer[COLUMNS];
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t at = (row + r) * p->n + column;
-        float *line = c + r * COLUMNS;
-        if (p->bias)
-            for (int64_t i = 0; i < columns; i++) line[i] += p->bias[column + i];
-        if (p->add || (p->residual && p->residual->data)) {
-            fetch(p->add ? p->y : p->residual, at, columns, buffer);
-            for (int64_t i = 0; i < columns; i++) line[i] += buffer[i];
+    float line[VL * DEPTH > COLUMNS ? VL * DEPTH : COLUMNS] __attribute__((aligned(64)));
+    int64_t width = round_up(columns, VL);
+    if (!p->b_across) {
+        for (int64_t r = 0; r < depth; r++) {
+            read_row(&p->b, k + r, column, columns, line);
+            for (int64_t c = columns; c < width; c++) line[c] = 0.0f;
+            for (int64_t c = 0; c < width; c += VL)
+                vstore(to + (c / PANEL * DEPTH + r) * PANEL + c % PANEL, vload(line + c));
         }
-        store(line, p->y, at, columns);
+        return;
+    }
+    for (int64_t c = 0; c < columns; c += VL) {
+        int64_t lanes = min64(VL, columns - c);
+        pack(&p->b, column + c, lanes, k, depth, DEPTH, line);
+        memset(line + lanes * DEPTH, 0, (size_t)((VL - lanes) * DEPTH) * sizeof(float));
+        float *panel = to + c / PANEL * DEPTH * PANEL + c % PANEL;
+        for (int64_t r = 0; r < depth; r += VL) transpose_square(line + r, DEPTH, panel + r * PANEL, PANEL);
     }
 }
 
-static void multiply_block(const product *p, int64_t row, int64_t column, float *work)
+/* Bias, and residual or what is there already, into C. */
+static void start(const product *p, int64_t row, int64_t rows, int64_t column, int64_t columns, float *c,
+                  int64_t pitch)
 {
-    int64_t rows = min64(ROWS, p->m - row), columns = min64(COLUMNS, p->n - column);
-    float *a = work, *b = a + ROWS * DEPTH, *c = b + DEPTH * COLUMNS;
-    memset(c, 0, (size_t)(rows * COLUMNS) * sizeof(float));
-    memset(b, 0, (size_t)(DEPTH * COLUMNS) * sizeof(float)); /* the padding columns */
-    for (int64_t k = 0; k < p->k; k += DEPTH) {
-        int64_t depth = min64(DEPTH, p->k - k);
-        if (p->b_across)
-            pack_transposed(&p->b, column, columns, k, depth, COLUMNS, b);
+    const sid2_operand *first = p->add ? p->y : p->residual && p->residual->data ? p->residual : NULL;
+    for (int64_t r = 0; r < rows; r++) {
+        float *line = c + r * pitch;
+        if (first)
+            fetch(first, (row + r) * p->n + column, columns, line);
         else
-            pack(&p->b, k, depth, column, columns, COLUMNS, b);
-        tile t = {.a = a, .b = b, .c = c, .ldb = COLUMNS, .ldc = COLUMNS, .depth = depth, .add = true};
-        if (p->a_across) {
-            pack(&p->a, k, depth, row, rows, t.lda = ROWS, a);
-            tile_multiply_transposed(&t, rows, round_up(columns, VL));
-        } else {
-            pack(&p->a, row, rows, k, depth, t.lda = DEPTH, a);
-            tile_multiply(&t, rows, round_up(columns, VL));
-        }
+            memset(line, 0, (size_t)columns * sizeof(float));
+        for (int64_t i = 0; p->bias && i < columns; i++) line[i] += p->bias[column + i];
     }
-    finish(p, row, rows, column, columns, c);
 }
 
-enum { WORK = ROWS * DEPTH + DEPTH * COLUMNS + ROWS * COLUMNS };
+typedef struct block {
+    int64_t rows, columns;
+} block;
+
+/* Of a tile whose columns are whole vectors: the products are added to what is in C, to the bias, or to nothing,
+ * else to what `start` puts into C. */
+static void choose_start(const product *p, bool in_place, int64_t row, int64_t rows, int64_t column,
+                         int64_t columns, tile *t)
+{
+    bool residual = p->residual && p->residual->data, whole = columns % VL == 0;
+    bool there = in_place && !p->bias && (p->add || (residual && p->residual->data == p->y->data));
+    if (!there && !residual && !p->add && whole) {
+        t->start = p->bias ? p->bias + column : NULL;
+        t->start_pitch = 0;
+        return;
+    }
+    if (!there) start(p, row, rows, column, columns, t->c, t->ldc);
+    t->start = t->c;
+    t->start_pitch = t->ldc;
+}
+
+/* C is computed where it lies if it can be. */
+static void multiply_block(const product *p, const block *size, int64_t row, int64_t column, float *work)
+{
+    int64_t rows = min64(size->rows, p->m - row), columns = min64(size->columns, p->n - column);
+    bool in_place = p->y->dtype == SID2_F32 && columns % VL == 0;
+    float *a = work, *b = a + ROWS_PITCH * DEPTH, *c = b + DEPTH * COLUMNS;
+    tile t = {.ldb = PANEL, .c = c, .ldc = COLUMNS};
+    if (in_place) t.c = (float *)p->y->data + row * p->n + column, t.ldc = p->n;
+    choose_start(p, in_place, row, rows, column, columns, &t);
+    for (int64_t k = 0; k < p->k; k += DEPTH) {
+        t.depth = min64(DEPTH, p->k - k);
+        pack_panels(p, k, t.depth, column, columns, b);
+        t.a = a;
+        if (p->a_across)
+            pack(&p->a, k, t.depth, row, rows, t.lda = ROWS_PITCH, a);
+        else if (is_plain_f32(&p->a))
+            t.a = (const float *)p->a.t->data + row * (t.lda = p->a.pitch) + k;
+        else
+            pack(&p->a, row, rows, k, t.depth, t.lda = DEPTH, a);
+        for (int64_t i = 0; i < columns; i += PANEL) {
+            tile panel = t;
+            panel.b = b + i * DEPTH, panel.c += i;
+            if (t.start) panel.start += i;
+            int64_t width = round_up(min64(PANEL, columns - i), VL);
+            if (p->a_across)
+                tile_multiply_transposed(&panel, rows, width);
+            else
+                tile_multiply(&panel, rows, width);
+        }
+        t.start = t.c, t.start_pitch = t.ldc;
+    }
+    for (int64_t r = 0; !in_place && r < rows; r++)
+        store(c + r * COLUMNS, p->y, (row + r) * p->n + column, columns);
+}
+
+enum { WORK = ROWS_PITCH * DEPTH + DEPTH * COLUMNS + ROWS * COLUMNS };
 
 size_t FAST(gemm_scratch)(const sid2_call *call) { return sizeof(float) * WORK * (size_t)call->threads; }
+
+/* Pieces of about equal size, whole steps, none larger than `most`. */
+static int64_t piece(int64_t n, int64_t most, int64_t step)
+{
+    return round_up(divide_up(n, divide_up(n, most)), step);
+}
 
 static void multiply(const sid2_call *call, const product *p)
 {
     int threads = team(call, p->m * p->n * min64(p->k, 64));
+    const block size = {piece(p->m, ROWS, TILE_ROWS), piece(p->n, COLUMNS, PANEL)};
 #pragma omp parallel num_threads(threads)
     {
         float *work = (float *)call->scratch + (int64_t)thread_index() * WORK;
 #pragma omp for schedule(dynamic) collapse(2)
-        for (int64_t row = 0; row < p->m; row += ROWS)
-            for (int64_t column = 0; column < p->n; column += COLUMNS) multiply_block(p, row, column, work);
+        for (int64_t row = 0; row < p->m; row += size.rows)
+            for (int64_t column = 0; column < p->n; column += size.columns)
+                multiply_block(p, &size, row, column, work);
     }
 }
 
-/* dbias[N] += sum of dy over its rows. */
+/* dbias[N] += sum of dy over its rows: in f32 over a few, in double over those. */
 static void add_columns(const sid2_call *call, const sid2_operand *dy, float *dbias)
 {
-    enum { BAND = 64 };
+    enum { BAND = 64, FEW = 64 };
     int64_t channels = last(dy), rows = count(dy) / max64(1, channels);
     int threads = team(call, count(dy));
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -147,9 +201,13 @@ static void add_columns(const sid2_call *call, const sid2_operand *dy, float *db
         int64_t width = min64(BAND, channels - band);
         float line[BAND];
         double sum[BAND] = {0};
-        for (int64_t r = 0; r < rows; r++) {
-            fetch(dy, r * channels + band, width, line);
-            for (int64_t i = 0; i < width; i++) sum[i] += (double)line[i];
+        for (int64_t r = 0; r < rows;) {
+            vf part[BAND / VL] = {0};
+            for (int64_t end = min64(rows, r + FEW); r < end; r++) {
+                const float *from = load(dy, r * channels + band, width, line);
+                for (int64_t i = 0; i < width; i += VL) part[i / VL] += vload(from + i);
+            }
+            for (int i = 0; i < BAND; i++) sum[i] += (double)part[i / VL][i % VL];
         }
         for (int64_t i = 0; i < width; i++) dbias[band + i] += (float)sum[i];
     }

@@ -15,23 +15,28 @@ enum { TILE_VECTORS = 4 }; /* 32 vector registers */
 #else
 enum { TILE_VECTORS = 2 }; /* 16 */
 #endif
+enum { PANEL = TILE_VECTORS * VL }; /* columns that are worked on together */
 
 typedef struct tile {
     const float *a, *b;
     float *c;
     int64_t lda, ldb, ldc;
     int64_t depth; /* K */
-    bool add;      /* to what is in C */
+    const float
+        *start; /* what is added to, rows start_pitch apart (0: each the same): C itself, or NULL: zeros */
+    int64_t start_pitch;
 } tile;
 
 INLINE void tile_block(int rows, int vectors, bool transposed, const tile *t, int64_t row, int64_t column)
 {
     vf sum[TILE_ROWS][TILE_VECTORS];
     float *c = t->c + row * t->ldc + column;
+    const float *start = t->start ? t->start + row * t->start_pitch + column : NULL;
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) sum[r][v] = t->add ? vload(c + r * t->ldc + v * VL) : (vf){0};
+        for (int v = 0; v < vectors; v++)
+            sum[r][v] = start ? vload(start + r * t->start_pitch + v * VL) : (vf){0};
     const float *a = t->a + (transposed ? row : row * t->lda), *b = t->b + column;
     int64_t across = transposed ? 1 : t->lda, along = transposed ? t->lda : 1, ldb = t->ldb;
     for (int64_t k = t->depth; k > 0; k--) {
@@ -70,6 +75,26 @@ INLINE void tile_multiply_either(bool transposed, const tile *t, int64_t rows, i
     if (TILE_VECTORS > 2)
         for (; c + 2 * VL <= columns; c += 2 * VL) tile_rows(2, transposed, t, rows, c);
     for (; c < columns; c += VL) tile_rows(1, transposed, t, rows, c);
+}
+
+/* Transposes VL x VL by riffling rows i and i + VL/2 into 2i and 2i + 1, log2 VL times. */
+INLINE void transpose_square(const float *from, int64_t pitch, float *to, int64_t to_pitch)
+{
+    vf row[VL], next[VL];
+#pragma GCC unroll 16
+    for (int i = 0; i < VL; i++) row[i] = vload(from + i * pitch);
+#pragma GCC unroll 4
+    for (int step = 1; step < VL; step *= 2) {
+#pragma GCC unroll 8
+        for (int i = 0; i < VL / 2; i++) {
+            next[2 * i] = vriffle_low(row[i], row[i + VL / 2]);
+            next[2 * i + 1] = vriffle_high(row[i], row[i + VL / 2]);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < VL; i++) row[i] = next[i];
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < VL; i++) vstore(to + i * to_pitch, row[i]);
 }
 
 /* columns: a multiple of VL. The second reads A[K,M]. */

@@ -19,10 +19,8 @@
  * the usual 0, +-1, +-2 have four times the error. These have twice that of the plain sum.
  *
  * All of it is f32, bf16 is converted at the edges: a quarter of the multiplications in f32 take less time
- * than all of them as bf16 dot products, which are twice as fast. Where the processor has matrix tiles (AMX)
- * bf16 is left to oneDNN, which uses them. */
+ * than all of them as bf16 dot products, which are twice as fast at best. */
 #include "fast_tile.h"
-#include "host.h"
 
 #include <stdlib.h>
 
@@ -355,7 +353,8 @@ static void run_wgrad(sid2_call *call)
                 for (int64_t o = 0; o < outs; o += ROWS) {
                     tile t = {.a = gradient + i * dy_pitch + o, .b = image + i * x_pitch};
                     t.c = sum + (i * outs + o) * ins;
-                    t.lda = outs, t.ldb = t.ldc = ins, t.depth = tiles, t.add = begin > 0;
+                    t.lda = outs, t.ldb = t.ldc = t.start_pitch = ins, t.depth = tiles;
+                    t.start = begin > 0 ? t.c : NULL;
                     tile_multiply_transposed(&t, min64(ROWS, outs - o), ins);
                 }
         }
@@ -373,8 +372,7 @@ static bool pays(const sid2_call *call)
     const sid2_operand *x = &call->in[0], *y = wgrad ? &call->in[1] : &call->out[0];
     const sid2_operand *w = wgrad ? &call->out[0] : &call->in[1];
     const sid2_operand *residual = &call->in[call->op == SID2_OP_conv2d ? 3 : 2];
-    bool amx = x->dtype == SID2_BF16 && sid2_cpu_host_has("amx-bf16") && sid2_cpu_onednn[call->op].run;
-    if (amx || w->shape.dim[1] != 3 || (residual->data && residual->dtype != y->dtype)) return false;
+    if (w->shape.dim[1] != 3 || (residual->data && residual->dtype != y->dtype)) return false;
     int64_t ins = last(x), outs = last(y), least = max64(VL, LEAST_CHANNELS);
     image_tiles g = tiles_of(x);
     return ins % VL == 0 && outs % VL == 0 && ins >= least && outs >= least &&

@@ -13,7 +13,7 @@ typedef struct sid2_cpu_isa {
     const char *name; /* "AVX-512 + BF16" */
     bool (*usable)(void);
     const sid2_kernel *kernels; /* [SID2_OP_COUNT] */
-    const sid2_kernel *ahead;   /* [SID2_OP_COUNT], the few that beat oneDNN; run == NULL elsewhere */
+    const sid2_kernel *ahead;   /* [SID2_OP_COUNT]: Winograd's convolutions; run == NULL elsewhere */
 } sid2_cpu_isa;
 extern const sid2_cpu_isa *const sid2_cpu_isas[]; /* best first, NULL-terminated; the last is always usable */
 

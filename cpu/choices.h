@@ -1,0 +1,18 @@
+/* Which of two ways goes first where there are both: own loops or oneDNN. */
+#ifndef SID2_CPU_CHOICES_H
+#define SID2_CPU_CHOICES_H
+
+#include "op.h"
+
+enum { SID2_CPU_F32, SID2_CPU_BF16 }; /* calls of f32 alone; calls with any bf16 */
+
+typedef struct sid2_cpu_choices {
+    bool ahead
+        [2]
+        [SID2_OP_COUNT]; /* own loops: of a 3 x 3 convolution by Winograd, of a linear layer as f32 products */
+} sid2_cpu_choices;
+
+/* What is faster by rule, from what the processor is. */
+sid2_cpu_choices sid2_cpu_default_choices(void);
+
+#endif
