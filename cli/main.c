@@ -1,6 +1,8 @@
 /* sid2: one program, one subcommand a file. This one finds it. */
 #include "cli.h"
 
+#include "file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -90,6 +92,8 @@ int main(int argc, char **argv)
     occupy_standard_streams();
     signal(SIGPIPE, SIG_IGN); /* a reader that went away, a limit on files: errors like any other */
     signal(SIGXFSZ, SIG_IGN);
+    atexit(
+        sid2_atomic_abandon); /* a library that ends the program (OpenMP, without threads) leaves nothing behind */
     setlinebuf(stdout);
     return check_output(run(argc, argv));
 }

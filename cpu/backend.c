@@ -100,9 +100,15 @@ static const sid2_cpu_isa *best_isa(void)
 
 static int cpu_count(void) { return DEVICE_COUNT; }
 
-static int thread_count(const sid2_device_options *options)
+/* *few: the system lets this process start fewer threads than all that may want one. OpenMP's runtimes end a program
+ * where a thread cannot be had; loaders of data and those who wait can do with fewer, and are left some. */
+static int thread_count(const sid2_device_options *options, bool *few)
 {
-    return options && options->threads > 0 ? options->threads : sid2_cpu_host_threads();
+    enum { OTHERS = 12 };
+    int wanted = options && options->threads > 0 ? options->threads : sid2_cpu_host_threads();
+    int own = sid2_cpu_host_startable(wanted - 1 + OTHERS) - OTHERS;
+    *few = own < wanted - 1;
+    return *few ? own > 0 ? own + 1 : 1 : wanted;
 }
 
 /* "own loops: AVX2; without adam, add" */
@@ -125,7 +131,8 @@ static bool cpu_describe(int index, const sid2_device_options *options, sid2_dev
     sid2_cpu_host_name(host, sizeof host);
     *info = (sid2_device_info){.memory = sid2_cpu_host_memory(), .bf16 = true, .f16 = index == REFERENCE};
     if (index == FAST) {
-        int threads = thread_count(options);
+        bool few;
+        int threads = thread_count(options, &few);
         snprintf(info->name, sizeof info->name, "%s, %d thread%s, %s", host, threads, threads > 1 ? "s" : "",
                  isa->name);
         snprintf(info->id, sizeof info->id, "cpu");
@@ -175,6 +182,15 @@ static void list_kernels(cpu_device *device)
     list_table(device, 4, fast, device->isa->kernels);
 }
 
+/* OpenMP keeps its threads: now is when they can be had. Returns how many run, so that no compiler drops the loop. */
+static int start_threads(int threads)
+{
+    int running = 0;
+#pragma omp parallel num_threads(threads) reduction(+ : running)
+    running++;
+    return running;
+}
+
 static void *cpu_open(int index, const sid2_device_options *options, sid2_error *err)
 {
     if (index < 0 || index >= DEVICE_COUNT)
@@ -184,8 +200,11 @@ static void *cpu_open(int index, const sid2_device_options *options, sid2_error 
     device->isa = index == FAST ? best_isa() : NULL;
     device->choices = sid2_cpu_default_choices();
     list_kernels(device);
-    device->kernels.threads = index == FAST ? thread_count(options) : 1;
-    if (options && options->share_cores) device->waiting = sid2_cpu_waiting_start(device->kernels.threads);
+    bool few = false;
+    device->kernels.threads = index == FAST ? thread_count(options, &few) : 1;
+    if (few) device->kernels.threads = start_threads(device->kernels.threads);
+    if (!few && options && options->share_cores)
+        device->waiting = sid2_cpu_waiting_start(device->kernels.threads);
     return device;
 }
 

@@ -1,8 +1,11 @@
 #include "host.h"
 
+#include "cgroup.h"
 #include "text.h"
 
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,29 +70,57 @@ int sid2_cpu_host_threads(void)
     else
         threads = get_nprocs();
 
-    /* cgroup v2, then v1. A process in a container sees its own group at the root. */
-    char line[64];
-    long long quota = 0, period = 0;
-    if (read_line("/sys/fs/cgroup/cpu.max", line, sizeof line)) {
-        if (sscanf(line, "%lld %lld", &quota, &period) != 2) quota = 0; /* "max" */
-    } else if (read_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", line, sizeof line)) {
-        quota = atoll(line);
-        period = read_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us", line, sizeof line) ? atoll(line) : 0;
-    }
-    if (quota > 0 && period > 0 && quota / period < threads) threads = (int)(quota / period);
+    double cores = sid2_cgroup_read("").cores;
+    if (cores > 0 && cores < threads) threads = (int)cores;
     return threads > 0 ? threads : 1;
+}
+
+typedef struct crowd {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool leave;
+} crowd;
+
+static void *stand_by(void *data)
+{
+    crowd *c = data;
+    pthread_mutex_lock(&c->lock);
+    while (!c->leave) pthread_cond_wait(&c->changed, &c->lock);
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+/* There is no asking but by trying. */
+int sid2_cpu_host_startable(int wanted)
+{
+    enum { SMALL_STACK = 1 << 16 };
+    crowd c = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
+    pthread_t *threads = calloc((size_t)wanted + 1, sizeof *threads);
+    pthread_attr_t attributes;
+    sigset_t all, before; /* signals are for the application's own threads */
+    int started = 0;
+    if (!threads || pthread_attr_init(&attributes)) return free(threads), wanted;
+    pthread_attr_setstacksize(&attributes, SMALL_STACK);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (started < wanted && pthread_create(&threads[started], &attributes, stand_by, &c) == 0) started++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    pthread_mutex_lock(&c.lock);
+    c.leave = true;
+    pthread_cond_broadcast(&c.changed);
+    pthread_mutex_unlock(&c.lock);
+    for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    free(threads);
+    return started;
 }
 
 size_t sid2_cpu_host_memory(void)
 {
     struct sysinfo system;
     uint64_t bytes = sysinfo(&system) == 0 ? (uint64_t)system.totalram * system.mem_unit : 0;
-    char line[64];
-    if (read_line("/sys/fs/cgroup/memory.max", line, sizeof line) ||
-        read_line("/sys/fs/cgroup/memory/memory.limit_in_bytes", line, sizeof line)) {
-        uint64_t limit = strtoull(line, NULL, 10); /* 0 for "max" */
-        if (limit > 0 && (bytes == 0 || limit < bytes)) bytes = limit;
-    }
+    uint64_t limit = sid2_cgroup_read("").memory;
+    if (limit > 0 && (bytes == 0 || limit < bytes)) bytes = limit;
     return (size_t)bytes;
 }
 

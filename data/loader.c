@@ -68,35 +68,43 @@ static bool load_sample(sid2_loader *l, uint64_t sample, uint8_t *pixels, int32_
     return sid2_dataset_get(l->dataset, index, flip, pixels, label, err);
 }
 
+/* Fills some of the next places, for which there is room. The lock is held, but while it loads. */
+static void load_chunk(sid2_loader *l)
+{
+    uint64_t batch = (uint64_t)l->options.batch, depth = (uint64_t)l->options.depth;
+    uint64_t first = l->drawn, place = first / batch % depth, left = batch - first % batch;
+    uint64_t count = left < CHUNK ? left : CHUNK;
+    l->drawn += count;
+    pthread_mutex_unlock(&l->lock);
+
+    sid2_error err;
+    bool ok = true;
+    for (uint64_t i = 0; ok && i < count; i++) {
+        size_t row = place * batch + (first + i) % batch;
+        ok = load_sample(l, l->options.first_sample + first + i, l->pixels + row * l->sample_bytes,
+                         l->labels + row, &err);
+    }
+
+    pthread_mutex_lock(&l->lock);
+    l->samples[place] += (int32_t)count;
+    if (!ok) {
+        l->error = err;
+        l->failed = l->stop = true;
+        pthread_cond_broadcast(&l->room);
+    }
+    if (!ok || l->samples[place] == l->options.batch) pthread_cond_signal(&l->progress);
+}
+
 static void *work(void *argument)
 {
     sid2_loader *l = argument;
     uint64_t batch = (uint64_t)l->options.batch, depth = (uint64_t)l->options.depth;
     pthread_mutex_lock(&l->lock);
-    for (;;) {
-        while (!l->stop && l->drawn / batch >= l->released + depth) pthread_cond_wait(&l->room, &l->lock);
-        if (l->stop) break;
-        uint64_t first = l->drawn, place = first / batch % depth, left = batch - first % batch;
-        uint64_t count = left < CHUNK ? left : CHUNK;
-        l->drawn += count;
-        pthread_mutex_unlock(&l->lock);
-
-        sid2_error err;
-        bool ok = true;
-        for (uint64_t i = 0; ok && i < count; i++) {
-            size_t row = place * batch + (first + i) % batch;
-            ok = load_sample(l, l->options.first_sample + first + i, l->pixels + row * l->sample_bytes,
-                             l->labels + row, &err);
-        }
-
-        pthread_mutex_lock(&l->lock);
-        l->samples[place] += (int32_t)count;
-        if (!ok) {
-            l->error = err;
-            l->failed = l->stop = true;
-            pthread_cond_broadcast(&l->room);
-        }
-        if (!ok || l->samples[place] == l->options.batch) pthread_cond_signal(&l->progress);
+    while (!l->stop) {
+        if (l->drawn / batch < l->released + depth)
+            load_chunk(l);
+        else
+            pthread_cond_wait(&l->room, &l->lock);
     }
     pthread_mutex_unlock(&l->lock);
     return NULL;
@@ -136,12 +144,9 @@ sid2_loader *sid2_loader_open(sid2_dataset *dataset, const sid2_loader_options *
     bool ok = (l->pixels && l->labels && l->samples) ||
               sid2_fail(err, SID2_ERR_MEMORY, "no memory for %zu pictures of %s", rows,
                         sid2_shape_text(type.shape, shape));
-    for (int32_t i = 0; ok && i < options.threads; i++) {
-        if (!pthread_create(&l->thread[l->threads], NULL, work, l))
-            l->threads++;
-        else if (l->threads == 0) /* with fewer than asked for it is only slower */
-            ok = sid2_fail(err, SID2_ERR_MEMORY, "no thread to load pictures");
-    }
+    /* With fewer than asked for it is only slower; without any, the caller's loads. */
+    while (ok && l->threads < options.threads && !pthread_create(&l->thread[l->threads], NULL, work, l))
+        l->threads++;
     if (ok) return l;
     sid2_loader_close(l);
     return NULL;
@@ -175,7 +180,11 @@ const sid2_batch *sid2_loader_next(sid2_loader *l, sid2_error *err)
     uint64_t place = l->taken % depth;
     if (l->samples[place] < l->options.batch && !l->failed) {
         double start = sid2_clock();
-        while (l->samples[place] < l->options.batch && !l->failed) pthread_cond_wait(&l->progress, &l->lock);
+        while (l->samples[place] < l->options.batch && !l->failed)
+            if (l->threads)
+                pthread_cond_wait(&l->progress, &l->lock);
+            else
+                load_chunk(l);
         l->waited += sid2_clock() - start;
     }
     bool ok = !l->failed;

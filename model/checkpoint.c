@@ -482,14 +482,14 @@ bool sid2_checkpoint_prune(const char *run, uint64_t newest, int64_t keep, sid2_
     if (!list_steps(&list, join(folder, run, "checkpoints"), err)) return false;
     bool ok = true;
     int64_t kept = 1;
-    for (size_t i = list.count; ok && i-- > 0;) {
+    for (size_t i = list.count; i-- > 0;) {
         uint64_t step = 0;
         if (!parse_step(list.name[i], &step) || step >= newest ||
             !sid2_checkpoint_is_own(join(path, folder, list.name[i])) || kept++ < keep)
             continue;
         int lock = lock_folder(path, LOCK_EX);
         if (lock < 0) continue; /* somebody reads it; it goes with the next */
-        ok = sid2_remove_whole(path, err);
+        ok = sid2_remove_whole(path, ok ? err : NULL) && ok;
         close(lock);
     }
     sid2_list_free(&list);

@@ -570,11 +570,13 @@ static bool save(sid2_run *r, sid2_error *err)
     char path[4096];
     double since = sid2_clock();
     if (!sid2_folder_checkpoint(&r->folder, r->progress.step, path, err) ||
-        !sid2_folder_flush_stats(&r->folder, err) || !sid2_trainer_save(r->trainer, path, err) ||
-        !sid2_checkpoint_prune(r->folder.path, r->progress.step, r->config->train_keep, err))
+        !sid2_folder_flush_stats(&r->folder, err) || !sid2_trainer_save(r->trainer, path, err))
         return false;
     r->save_costs = count_aside(r, since);
     tell_text(r, SID2_RUN_SAVED, path);
+    sid2_error cause; /* what stays costs room, no training */
+    if (!sid2_checkpoint_prune(r->folder.path, r->progress.step, r->config->train_keep, &cause))
+        tell_text(r, SID2_RUN_WARNING, cause.message);
     return true;
 }
 

@@ -1,11 +1,15 @@
 /* A run without the program: trains, stops when told to, goes on to the same weights, and reports. */
+#include <errno.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "file.h"
 #include "image.h"
 #include "model_support.h"
+#include "refuse_support.h"
 
 static sid2_device *device;
 static char folder[64] = "/tmp/sid2-run-XXXXXX";
@@ -16,7 +20,7 @@ typedef struct told {
     uint64_t stop_at; /* step; 0: never */
     double sampled;
     char text[SID2_RUN_WARNING + 1][480]; /* the last of each kind */
-    bool resumes;
+    bool resumes, lockless;
     pthread_t thread;
 } told;
 
@@ -26,6 +30,7 @@ static bool on_event(void *user, const sid2_run_event *event)
     assert_true(pthread_equal(pthread_self(), t->thread));
     t->count[event->kind]++;
     if (event->text) snprintf(t->text[event->kind], sizeof t->text[0], "%s", event->text);
+    if (event->text && strstr(event->text, "cannot be locked here")) t->lockless = true;
     if (event->kind == SID2_RUN_PLANNED) t->resumes = event->plan->resumes;
     if (event->kind == SID2_RUN_STEP) {
         assert_int_equal(event->stats->step, event->progress->step);
@@ -199,6 +204,84 @@ static void other_pictures_are_refused(void **state)
     goes_on(NULL, false); /* on the new ones from then on */
 }
 
+/* In a process of its own, which a filter may bind. OpenMP's threads did not come along, so on the reference device. */
+static void in_a_child(void (*trial)(void))
+{
+    pid_t child = fork();
+    if (child == 0) {
+        device = open_device("reference");
+        trial();
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) skip();
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* As on Lustre and some NFS. */
+static int no_locks;
+
+static void train_without_locks(void)
+{
+    if (!refuse_call(SYS_flock, no_locks)) _exit(77);
+    told t = {0};
+    train("lockless", small("train.steps=4"), &t, 4);
+    if (!t.lockless) _exit(1);
+}
+
+static void without_locks(void **state)
+{
+    (void)state;
+    static const int causes[] = {ENOSYS, ENOLCK, EOPNOTSUPP};
+    for (int i = 0; i < 3; i++) {
+        no_locks = causes[i];
+        in_a_child(train_without_locks);
+    }
+}
+
+/* As of a file on NFS that a reader has open. */
+static void train_without_removing(void)
+{
+    bool refused = true;
+#ifdef SYS_unlink
+    refused = refuse_call(SYS_unlink, EBUSY) && refuse_call(SYS_rmdir, EBUSY);
+#endif
+    if (!refused || !refuse_call(SYS_unlinkat, EBUSY)) _exit(77);
+    told t = {0};
+    train("kept", small("train.steps=7"), &t, 7);
+    if (t.count[SID2_RUN_SAVED] != 4 || t.count[SID2_RUN_WARNING] < 2) _exit(1);
+    if (!strstr(t.text[SID2_RUN_WARNING], "Device or resource busy")) _exit(1);
+}
+
+static void without_removing(void **state)
+{
+    (void)state;
+    in_a_child(train_without_removing);
+}
+
+/* As a user who may start no thread; the limit holds for none but users whom nobody else is. */
+static void train_alone(void)
+{
+    const struct rlimit one = {1, 1};
+    if (setgid(54321) || setuid(54321) || setrlimit(RLIMIT_NPROC, &one)) _exit(77);
+    device = open_device("cpu");
+    if (!strstr(sid2_device_describe(device)->name, ", 1 thread,")) _exit(1);
+    told t = {0};
+    train("open/alone", small("train.steps=4"), &t, 4);
+}
+
+static void without_threads(void **state)
+{
+    (void)state;
+    if (getuid() != 0) skip();
+    assert_int_equal(mkdir(path_in(folder, "open"), 0777), 0);
+    assert_int_equal(chmod(path_in(folder, "open"), 0777), 0);
+    assert_int_equal(chmod(folder, 0755), 0);
+    in_a_child(train_alone);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -227,8 +310,9 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(trains_stops_and_goes_on),
-                                       cmocka_unit_test(trouble_is_named),
-                                       cmocka_unit_test(other_pictures_are_refused)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(trains_stops_and_goes_on),   cmocka_unit_test(trouble_is_named),
+        cmocka_unit_test(other_pictures_are_refused), cmocka_unit_test(without_locks),
+        cmocka_unit_test(without_removing),           cmocka_unit_test(without_threads)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

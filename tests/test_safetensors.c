@@ -119,6 +119,26 @@ static void refuses_names_it_cannot_write(void **state)
     }
 }
 
+/* Files are read, not mapped: one that somebody cuts short meanwhile is an error with its name, no SIGBUS. */
+static void says_when_a_file_is_cut_while_open(void **state)
+{
+    (void)state;
+    static float value[1 << 16];
+    const sid2_safetensors_item item = {"a", SID2_F32, sid2_shape_of(1 << 16), value};
+    sid2_error err = {0};
+    assert_true(sid2_safetensors_write(temporary(), &item, 1, NULL, false, &err));
+    sid2_safetensors *file = sid2_safetensors_open(scratch, &err);
+    assert_non_null(file);
+    assert_int_equal(truncate(scratch, 4096), 0);
+    assert_false(sid2_safetensors_read(file, sid2_safetensors_at(file, 0), value, &err));
+    assert_int_equal(err.code, SID2_ERR_FORMAT);
+    assert_non_null(strstr(err.message, scratch));
+    char digest[33];
+    assert_false(sid2_safetensors_check(file, digest, &err));
+    sid2_safetensors_close(file);
+    unlink(scratch);
+}
+
 static bool opens(const uint8_t *bytes, size_t size, sid2_error *err)
 {
     FILE *stream = fopen(temporary(), "wb");
@@ -287,11 +307,9 @@ static void every_flipped_bit_is_seen(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_the_official_file),
-        cmocka_unit_test(writes_the_official_bytes),
-        cmocka_unit_test(refuses_names_it_cannot_write),
-        cmocka_unit_test(enforces_every_rule),
-        cmocka_unit_test(survives_damage),
+        cmocka_unit_test(reads_the_official_file),       cmocka_unit_test(writes_the_official_bytes),
+        cmocka_unit_test(refuses_names_it_cannot_write), cmocka_unit_test(says_when_a_file_is_cut_while_open),
+        cmocka_unit_test(enforces_every_rule),           cmocka_unit_test(survives_damage),
         cmocka_unit_test(every_flipped_bit_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
