@@ -2,6 +2,7 @@
 
 #include "text.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +11,14 @@ struct sid2_device {
     const sid2_backend *backend;
     void *self;
     sid2_device_info info;
-    size_t used;
+    sid2_device *whole;  /* of a part */
+    _Atomic size_t used; /* with that of its parts */
 };
+
+static void count_bytes(sid2_device *device, size_t more, size_t less)
+{
+    for (; device; device = device->whole) device->used += more - less;
+}
 
 /* Scratch that some program could not share any more lives on for those that use it. */
 typedef struct scratch {
@@ -122,7 +129,8 @@ sid2_device *sid2_backends_open(const sid2_backend *const *backends, int backend
     sid2_device *device = calloc(1, sizeof *device);
     if (!device)
         return sid2_fail(err, SID2_ERR_MEMORY, "out of memory opening device %s", chosen.info.id), NULL;
-    *device = (sid2_device){.backend = chosen.backend, .info = chosen.info};
+    device->backend = chosen.backend;
+    device->info = chosen.info;
     device->self = chosen.backend->open(chosen.index, options, err);
     if (!device->self) {
         free(device);
@@ -131,6 +139,29 @@ sid2_device *sid2_backends_open(const sid2_backend *const *backends, int backend
     chosen.backend->describe(chosen.index, options, &device->info); /* some is known only now */
     return device;
 }
+
+int sid2_device_cores(const sid2_device *device)
+{
+    return device->backend->cores ? device->backend->cores(device->self) : 1;
+}
+
+sid2_device *sid2_device_part(sid2_device *device, int cores, sid2_error *err)
+{
+    const sid2_backend *backend = device->backend;
+    if (!backend->part)
+        return sid2_fail(err, SID2_ERR_INTERNAL, "%s cannot be cut into parts", device->info.id), NULL;
+    sid2_device *part = calloc(1, sizeof *part);
+    if (!part)
+        return sid2_fail(err, SID2_ERR_MEMORY, "out of memory opening device %s", device->info.id), NULL;
+    part->backend = backend;
+    part->info = device->info;
+    part->whole = device;
+    if ((part->self = backend->part(device->self, cores, err))) return part;
+    free(part);
+    return NULL;
+}
+
+bool sid2_device_rebinds(const sid2_device *device) { return device->backend->rebinds; }
 
 void sid2_device_close(sid2_device *device)
 {
@@ -166,7 +197,7 @@ sid2_buffer *sid2_buffer_create(sid2_device *device, size_t bytes, sid2_error *e
         free(buffer);
         return NULL;
     }
-    device->used += bytes;
+    count_bytes(device, bytes, 0);
     return buffer;
 }
 
@@ -174,7 +205,7 @@ void sid2_buffer_destroy(sid2_buffer *buffer)
 {
     if (!buffer) return;
     buffer->device->backend->free(buffer->device->self, buffer->handle);
-    buffer->device->used -= buffer->bytes;
+    count_bytes(buffer->device, 0, buffer->bytes);
     free(buffer);
 }
 
@@ -185,10 +216,13 @@ static bool in_range(const sid2_buffer *buffer, size_t offset, size_t bytes, sid
                      offset + bytes, buffer->bytes);
 }
 
+/* Of several that write ranges of one buffer each counts. */
+static void count_write(sid2_buffer *buffer) { __atomic_fetch_add(&buffer->version, 1, __ATOMIC_RELAXED); }
+
 bool sid2_buffer_upload(sid2_buffer *buffer, size_t offset, const void *from, size_t bytes, sid2_error *err)
 {
     if (!in_range(buffer, offset, bytes, err)) return false;
-    buffer->version++;
+    count_write(buffer);
     const sid2_device *device = buffer->device;
     return device->backend->upload(device->self, buffer->handle, offset, from, bytes, err);
 }
@@ -234,7 +268,7 @@ static sid2_arena *create_arena(sid2_device *device, size_t bytes, sid2_error *e
         if (!handle) return sid2_arena_destroy(arena), NULL;
         arena->pieces[arena->piece_count] = handle;
         arena->bytes += piece;
-        device->used += piece;
+        count_bytes(device, piece, 0);
         left -= piece;
     }
     return arena;
@@ -264,7 +298,7 @@ bool sid2_arena_scratch(sid2_arena *arena, size_t bytes, void **handle, sid2_err
         if (!larger->handle) return free(larger), false;
         arena->scratch = larger;
         arena->bytes += bytes;
-        device->used += bytes;
+        count_bytes(device, bytes, 0);
     }
     *handle = bytes ? arena->scratch->handle : NULL;
     return true;
@@ -280,7 +314,7 @@ void sid2_arena_destroy(sid2_arena *arena)
         device->backend->free(device->self, s->handle);
         free(s);
     }
-    device->used -= arena->bytes;
+    count_bytes(device, 0, arena->bytes);
     free(arena->pieces);
     free(arena);
 }
@@ -410,7 +444,7 @@ sid2_program *sid2_program_create(sid2_device *device, const sid2_graph *g, sid2
     free(externals);
     if (!ok) return sid2_program_destroy(program), NULL;
     program->bytes = backend->workspace(device->self, program->self);
-    device->used += program->bytes;
+    count_bytes(device, program->bytes, 0);
     return program;
 }
 
@@ -420,7 +454,7 @@ static bool run_sections(sid2_program *program, int end, sid2_error *err)
     for (; ok && program->next < end; program->next++) {
         ok = program->device->backend->run(program->device->self, program->self, program->next, err);
         for (int i = 0; i < program->written_count; i++)
-            program->written[i].buffer->version += program->written[i].section == program->next;
+            if (program->written[i].section == program->next) count_write(program->written[i].buffer);
     }
     if (!ok) program->next = 0;
     return ok;
@@ -444,11 +478,21 @@ bool sid2_program_run_to(sid2_program *program, const char *name, sid2_error *er
     return sid2_fail(err, SID2_ERR_INTERNAL, "the program has no stop '%s'", name);
 }
 
+bool sid2_program_rebind(sid2_program *program, sid2_buffer *from, sid2_buffer *to, sid2_error *err)
+{
+    if (!program->device->backend->rebinds || program->next || from->bytes != to->bytes)
+        return sid2_fail(err, SID2_ERR_INTERNAL, "the program cannot be bound to another buffer");
+    sid2_steps_rebind(&program->steps, from->handle, from->bytes, to->handle, &to->version);
+    for (int i = 0; i < program->written_count; i++)
+        if (program->written[i].buffer == from) program->written[i].buffer = to;
+    return true;
+}
+
 void sid2_program_destroy(sid2_program *program)
 {
     if (!program) return;
     if (program->self) program->device->backend->destroy(program->device->self, program->self);
-    if (program->device) program->device->used -= program->bytes;
+    count_bytes(program->device, 0, program->bytes);
     sid2_steps_free(&program->steps);
     sid2_arena_destroy(program->own);
     sid2_plan_destroy(program->plan);
@@ -466,4 +510,47 @@ size_t sid2_program_workspace(const sid2_program *program)
 const sid2_node_time *sid2_program_profile(sid2_program *program)
 {
     return program->device->backend->profile(program->device->self, program->self);
+}
+
+/* ---- Sums ---- */
+
+/* Where the backend has no such call: into += from as a program, then zeros. */
+static bool fold_by_program(sid2_buffer *into, sid2_buffer *from, size_t first, size_t count, sid2_error *err)
+{
+    sid2_device *device = into->device;
+    int64_t all = (int64_t)(into->bytes / sizeof(float));
+    sid2_graph *g = sid2_graph_create(SID2_F32);
+    float *zero = calloc(count, sizeof *zero);
+    bool ok = (g && zero) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a sum");
+    if (ok) {
+        const sid2_shape shape = sid2_shape_of((int64_t)count);
+        sid2_tensor a = sid2_graph_view(g, sid2_graph_external(g, "into", SID2_F32, sid2_shape_of(all)),
+                                        (int64_t)first, shape),
+                    b = sid2_graph_view(g, sid2_graph_external(g, "from", SID2_F32, sid2_shape_of(all)),
+                                        (int64_t)first, shape);
+        sid2_graph_emit_into(g, SID2_OP_add, (sid2_attr){.scale = 1}, (sid2_tensor[]){a, b}, 2, &a, 1);
+        ok = sid2_graph_finish(g, err);
+    }
+    const sid2_binding bindings[] = {{"into", into}, {"from", from}};
+    sid2_program *program = ok ? sid2_program_create(device, g, NULL, bindings, 2, err) : NULL;
+    ok = program && sid2_program_run(program, err) &&
+         sid2_buffer_upload(from, first * sizeof *zero, zero, count * sizeof *zero, err);
+    sid2_program_destroy(program);
+    sid2_graph_destroy(g);
+    free(zero);
+    return ok;
+}
+
+bool sid2_buffer_fold(sid2_buffer *into, sid2_buffer *from, size_t first, size_t count, sid2_error *err)
+{
+    const sid2_backend *backend = into->device->backend;
+    size_t size = sizeof(float);
+    if (!in_range(into, first * size, count * size, err) || !in_range(from, first * size, count * size, err))
+        return false;
+    if (!count) return true;
+    if (!backend->fold) return fold_by_program(into, from, first, count, err);
+    backend->fold(into->handle, from->handle, first, count);
+    count_write(into);
+    count_write(from);
+    return true;
 }

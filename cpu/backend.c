@@ -90,6 +90,16 @@ static bool cpu_download(void *self, const void *handle, size_t offset, void *to
     return true;
 }
 
+static void cpu_fold(void *into, void *from, size_t first, size_t count)
+{
+    float *restrict a = (float *)into + first, *restrict b = (float *)from + first;
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) {
+        a[i] += b[i];
+        b[i] = 0;
+    }
+}
+
 /* ---- Devices ---- */
 static const sid2_cpu_isa *best_isa(void)
 {
@@ -214,6 +224,21 @@ static void cpu_close(void *self)
     free(self);
 }
 
+static int cpu_cores(void *self) { return ((const cpu_device *)self)->kernels.threads; }
+
+/* Threads of different parts never wait for each other within a loop, so how OpenMP's wait is the whole's affair. */
+static void *cpu_part(void *self, int cores, sid2_error *err)
+{
+    const cpu_device *whole = self;
+    cpu_device *part = malloc(sizeof *part);
+    if (!part) return sid2_fail(err, SID2_ERR_MEMORY, "cpu: no memory for a part of the device"), NULL;
+    *part = *whole;
+    for (int i = 0; part->kernels.tables[i]; i++) part->kernels.tables[i] = &part->table[i];
+    part->kernels.threads = cores;
+    part->waiting = NULL;
+    return part;
+}
+
 static size_t cpu_alignment(void *self)
 {
     (void)self;
@@ -298,13 +323,17 @@ const sid2_backend sid2_backend_cpu = {
     .describe = cpu_describe,
     .open = cpu_open,
     .close = cpu_close,
+    .cores = cpu_cores,
+    .part = cpu_part,
     .addresses = true,
+    .rebinds = true,
     .alignment = cpu_alignment,
     .supports = cpu_supports,
     .alloc = cpu_alloc,
     .free = cpu_free,
     .upload = cpu_upload,
     .download = cpu_download,
+    .fold = cpu_fold,
     .compile = cpu_compile,
     .run = cpu_run,
     .workspace = cpu_workspace,
