@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -66,6 +67,37 @@ void worker_stop(worker *w)
     if (w->out) fclose(w->out);
     if (w->process > 0) waitpid(w->process, NULL, 0);
     *w = (worker){0};
+}
+
+static void keep_busy(int parent)
+{
+    enum { AN_HOUR = 3600 };
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent) _exit(1);
+    signal(SIGALRM, SIG_DFL);
+    alarm(AN_HOUR);
+    for (volatile uint64_t turns = 0;; turns = turns + 1) {
+    }
+}
+
+bool worker_load_start(worker_load *load, int count, sid2_error *err)
+{
+    int parent = getpid();
+    fflush(stdout);
+    for (load->count = 0; load->count < count && load->count < WORKER_MAX_LOAD; load->count++) {
+        int process = load->process[load->count] = fork();
+        if (process == 0) keep_busy(parent);
+        if (process < 0)
+            return sid2_fail(err, SID2_ERR_IO, "cannot start a busy process: %s", strerror(errno));
+    }
+    return true;
+}
+
+void worker_load_stop(worker_load *load)
+{
+    for (; load->count > 0; load->count--) {
+        kill(load->process[load->count - 1], SIGKILL);
+        waitpid(load->process[load->count - 1], NULL, 0);
+    }
 }
 
 /* ---- The side that works ---- */

@@ -55,6 +55,10 @@ expect 2 'should be pytorch' bench --against tensorflow
 expect 2 'rows .* should be of train' bench --rows train,x
 expect 2 'dtype .* should be f32' bench --dtype f32,f8
 expect 2 'give --against' bench --compile
+expect 2 'only with --scaling' bench --threads 1,2
+expect 2 'should be 1 to 1024' bench --scaling --threads 0
+expect 2 'rows train and sample' bench --scaling --rows ops
+expect 2 'load is at most' bench --load 1000
 loader=$(ldd "$sid2" | grep -o '/[^ ]*ld-[^ ]*\.so[^ ]*' | head -n 1) # as Nix, AppImages and debuggers start programs
 "$loader" "$sid2" devices >out 2>&1 && grep -q 'used where no --device is given' out || fail "$loader sid2 devices: $(tail -n 2 out)"
 for page in markdown:options operators:operators; do
@@ -585,6 +589,9 @@ for work in '"mode": "sample", "config": {}' '"mode": "op", "op": "attention", "
     printf '{%s, %s}\nrun 4\nquit\n' "$request" "$work" | "$sid2" bench --serve >out
     [ "$(grep -c '^ready\|^[0-9]' out)" -eq 2 ] || fail "sid2 bench --serve, $work: $(cat out)"
 done
+expect 0 '8 threads, too many' bench --scaling --threads 1,8 --preset quickstart --batch 4 --rounds 1 --seconds 0.01 \
+    --dtype bf16 --load 2
+grep -q 'beside 2 busy processes' out && grep -q '^sample, bf16' out || fail "bench --scaling: $(cat out)"
 
 [ "$failures" -eq 0 ] && echo "all good"
 exit $((failures != 0))
