@@ -27,6 +27,7 @@ int command_eval(int argc, char **argv);
 int command_export(int argc, char **argv);
 int command_report(int argc, char **argv);
 int command_status(int argc, char **argv);
+int command_pause(int argc, char **argv);
 
 /* All of them; the last has no name. */
 typedef struct command_row {

@@ -1,8 +1,8 @@
-/* sid2 eval: held-out loss of a checkpoint by noise level. */
+/* sid2 eval: held-out loss of checkpoints by noise level. */
 #include "cli.h"
 
 #include "classes.h"
-#include "loader.h"
+#include "heldout.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -11,32 +11,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A checkpoint, and what was found. */
+typedef struct subject {
+    char directory[4096], digest[33];
+    int hold; /* on the directory */
+    sid2_config *config;
+    sid2_heldout heldout;
+} subject;
+
 typedef struct job {
-    const char *path, *data_path;
+    word_list paths;
+    const char *data_path;
     device_choice on;
     size_t memory;
     bool raw, all, json;
     assignments set;
 
-    char directory[4096], digest[33];
-    int hold; /* on the directory */
-    sid2_config *config;
     sid2_device *device;
-    sid2_evaluator *evaluator;
-    sid2_dataset *data;
-    int count, levels;
-    uint8_t *pixels;
-    int32_t *labels;
-    sid2_eval_point *points;
+    subject *subjects;
+    int now; /* which one is measured */
     progress bar;
 } job;
 
 /* Labels go by number; where a number is called something else in the data, the loss is of other classes. */
-static bool compare_classes(job *j, sid2_error *err)
+static bool compare_classes(job *j, const subject *s, sid2_dataset *data_set, sid2_error *err)
 {
     char difference[SID2_CLASSES_TEXT];
     sid2_classes *model = NULL, *data = NULL;
-    bool ok = sid2_checkpoint_classes(j->directory, &model, err) && (data = sid2_dataset_names(j->data, err));
+    bool ok =
+        sid2_checkpoint_classes(s->directory, &model, err) && (data = sid2_dataset_names(data_set, err));
     if (ok && sid2_classes_differ(model, data, difference)) {
         progress_clear(&j->bar);
         fprintf(stderr, "%s has other classes than the model, and goes by their numbers: %s\n", j->data_path,
@@ -47,127 +50,196 @@ static bool compare_classes(job *j, sid2_error *err)
     return ok;
 }
 
-static bool load_images(job *j, sid2_error *err)
+static bool load_images(job *j, subject *s, sid2_error *err)
 {
-    double holdout = config_real(j->config, "train.holdout");
-    int size = sid2_config_image_size(j->config), channels = sid2_config_image_channels(j->config);
-    int classes = sid2_config_classes(j->config);
+    double holdout = config_real(s->config, "train.holdout");
     bool part = !j->all && holdout > 0;
-    j->data = sid2_dataset_open(j->data_path,
-                                &sid2_with(sid2_dataset_options, .size = size, .channels = channels,
-                                           .part = part ? SID2_PART_HELDOUT : SID2_PART_ALL,
-                                           .holdout = holdout, .on_skip = print_skipped, .user = &j->bar),
-                                err);
-    if (!j->data || (classes && !compare_classes(j, err))) return false;
-    int64_t available = sid2_dataset_count(j->data), wanted = config_int(j->config, "eval.images");
-    if (!available)
-        return sid2_fail(err, SID2_ERR_USAGE, "%s has no held-out images; --all takes every image",
-                         j->data_path);
-    j->count = (int)(wanted < available ? wanted : available);
-    size_t bytes = (size_t)size * (size_t)size * (size_t)channels;
-    j->pixels = malloc((size_t)j->count * bytes);
-    j->labels = malloc((size_t)j->count * sizeof *j->labels);
-    if (!j->pixels || !j->labels)
-        return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d images", j->count);
-    for (int i = 0; i < j->count; i++) {
-        int64_t index = sid2_shuffle(0, 0, i, available); /* a folder comes class by class */
-        if (!sid2_dataset_get(j->data, index, false, j->pixels + (size_t)i * bytes, &j->labels[i], err))
-            return false;
-        if (classes && j->labels[i] >= classes)
-            return sid2_fail(err, SID2_ERR_USAGE, "%s has a class %d, the model only %d classes",
-                             j->data_path, j->labels[i], classes);
+    sid2_dataset *data =
+        sid2_dataset_open(j->data_path,
+                          &sid2_with(sid2_dataset_options, .size = sid2_config_image_size(s->config),
+                                     .channels = sid2_config_image_channels(s->config),
+                                     .part = part ? SID2_PART_HELDOUT : SID2_PART_ALL, .holdout = holdout,
+                                     .on_skip = print_skipped, .user = &j->bar),
+                          err);
+    bool ok = data && (!sid2_config_classes(s->config) || compare_classes(j, s, data, err));
+    if (ok && !sid2_dataset_count(data))
+        ok = sid2_fail(err, SID2_ERR_USAGE, "%s has no held-out images; --all takes every image",
+                       j->data_path);
+    ok = ok && sid2_heldout_read(&s->heldout, data, s->config, err);
+    sid2_dataset_close(data);
+    return ok;
+}
+
+/* All are measured as the first is: at as many levels, on as many images. */
+static bool follow_first(const job *j, subject *s, sid2_error *err)
+{
+    static const char *const keys[] = {"eval.levels", "eval.images"};
+    char value[256], text[300];
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        snprintf(text, sizeof text, "%s=%s", keys[i], config_text(j->subjects[0].config, keys[i], value));
+        if (!sid2_config_set(s->config, text, err)) return false;
     }
     return true;
 }
 
-static bool prepare(job *j, sid2_error *err)
+static bool prepare(job *j, subject *s, const char *path, sid2_error *err)
 {
-    j->config = sid2_config_create();
-    if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    if (!sid2_checkpoint_hold(j->path, j->directory, sizeof j->directory, &j->hold, err) ||
-        !sid2_checkpoint_config(j->directory, j->config, err) || !options_apply(j->config, &j->set, err) ||
-        !sid2_config_check(j->config, err) || !load_images(j, err))
-        return false;
-    j->levels = (int)config_int(j->config, "eval.levels");
-    j->points = calloc((size_t)j->levels, sizeof *j->points);
-    if (!j->points) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    j->device = open_device(&j->on, err);
-    if (!j->device) return false;
-    sid2_config_settle_sample(j->config, j->device);
+    s->config = sid2_config_create();
+    if (!s->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    return sid2_checkpoint_hold(path, s->directory, sizeof s->directory, &s->hold, err) &&
+           sid2_checkpoint_config(s->directory, s->config, err) && options_apply(s->config, &j->set, err) &&
+           follow_first(j, s, err) && sid2_config_check(s->config, err) && load_images(j, s, err) &&
+           sid2_checkpoint_digest(s->directory, s->digest, err);
+}
+
+static bool on_measured(void *user, double done)
+{
+    job *j = user;
+    progress_show(&j->bar, (j->now + done) / j->paths.count, "%.0f %% of checkpoint %d of %d", 100 * done,
+                  j->now + 1, j->paths.count);
+    return !interrupted();
+}
+
+static bool measure(job *j, subject *s, sid2_error *err)
+{
+    sid2_config_settle_sample(s->config, j->device);
     progress_begin(&j->bar);
     progress_wait(&j->bar, "preparing the device");
-    j->evaluator = sid2_evaluator_create(j->device, j->config, j->memory, err);
+    sid2_evaluator *evaluator = sid2_evaluator_create(j->device, s->config, j->memory, err);
     progress_clear(&j->bar);
-    return j->evaluator && sid2_evaluator_load(j->evaluator, j->directory, !j->raw, err) &&
-           sid2_checkpoint_digest(j->directory, j->digest, err);
+    bool ok = evaluator && sid2_evaluator_load(evaluator, s->directory, !j->raw, err) &&
+              sid2_heldout_measure(&s->heldout, evaluator, on_measured, j, err);
+    progress_clear(&j->bar);
+    sid2_evaluator_destroy(evaluator);
+    return ok;
 }
 
 static bool work(job *j, sid2_error *err)
 {
-    enum { CHUNK = 256 }; /* images between looks at Ctrl-C */
-    progress_begin(&j->bar);
-    size_t bytes = (size_t)sid2_config_image_size(j->config) * (size_t)sid2_config_image_size(j->config) *
-                   (size_t)sid2_config_image_channels(j->config);
-    bool ok = true;
-    for (int level = 0; level < j->levels && ok; level++) {
-        sid2_eval_point *sum = &j->points[level];
-        for (int first = 0; first < j->count && ok; first += CHUNK) {
-            int count = j->count - first < CHUNK ? j->count - first : CHUNK;
-            ok = interrupted()
-                     ? sid2_fail(err, SID2_ERR_CANCELLED, "stopped")
-                     : sid2_evaluator_run(j->evaluator, j->pixels + (size_t)first * bytes, j->labels + first,
-                                          count, (level + 0.5) / j->levels, (uint64_t)first, err);
-            if (!ok) break;
-            const sid2_eval_point *point = sid2_evaluator_point(j->evaluator);
-            double share = (double)count / j->count;
-            sum->logsnr = point->logsnr;
-            sum->x_mse += share * point->x_mse;
-            sum->eps_mse += share * point->eps_mse;
-            sum->v_mse += share * point->v_mse;
-            sum->weighted += share * point->weighted;
-            progress_show(&j->bar, (level + (double)(first + count) / j->count) / j->levels, "level %d of %d",
-                          level + 1, j->levels);
-        }
-    }
-    progress_clear(&j->bar);
-    return ok;
+    j->subjects = calloc((size_t)j->paths.count, sizeof *j->subjects);
+    if (!j->subjects) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (int i = 0; i < j->paths.count; i++) j->subjects[i].hold = -1;
+    for (int i = 0; i < j->paths.count; i++)
+        if (!prepare(j, &j->subjects[i], j->paths.item[i], err)) return false;
+    j->device = open_device(&j->on, err);
+    for (j->now = 0; j->device && j->now < j->paths.count; j->now++)
+        if (!measure(j, &j->subjects[j->now], err)) return false;
+    return j->device != NULL;
 }
 
-static double mean_weighted(const job *j)
+static void clean_up(job *j)
 {
-    double sum = 0;
-    for (int i = 0; i < j->levels; i++) sum += j->points[i].weighted;
-    return sum / j->levels;
+    for (int i = 0; j->subjects && i < j->paths.count; i++) {
+        sid2_checkpoint_release(j->subjects[i].hold);
+        sid2_config_destroy(j->subjects[i].config);
+        sid2_heldout_free(&j->subjects[i].heldout);
+    }
+    free(j->subjects);
+    sid2_device_close(j->device);
+}
+
+/* ---- What it prints ---- */
+
+static void print_images(const job *j)
+{
+    const subject *s = &j->subjects[0];
+    printf("images      %d of %s%s\n\n", s->heldout.count, j->data_path,
+           j->all || config_real(s->config, "train.holdout") <= 0 ? "" : ", held out");
 }
 
 static void print_table(const job *j)
 {
-    printf("checkpoint  %s (%s)\nimages      %d of %s%s\n\n", j->directory, j->digest, j->count, j->data_path,
-           j->all || config_real(j->config, "train.holdout") <= 0 ? "" : ", held out");
+    const subject *s = &j->subjects[0];
+    printf("checkpoint  %s (%s)\n", s->directory, s->digest);
+    print_images(j);
     printf("      t   logSNR      x mse    eps mse      v mse       loss\n");
-    for (int i = 0; i < j->levels; i++) {
-        const sid2_eval_point *p = &j->points[i];
-        printf("%7.3f %8.2f %10.5f %10.5f %10.5f %10.5f\n", (i + 0.5) / j->levels, p->logsnr, p->x_mse,
-               p->eps_mse, p->v_mse, p->weighted);
+    for (int i = 0; i < s->heldout.levels; i++) {
+        const sid2_eval_point *p = &s->heldout.points[i];
+        printf("%7.3f %8.2f %10.5f %10.5f %10.5f %10.5f\n", (i + 0.5) / s->heldout.levels, p->logsnr,
+               p->x_mse, p->eps_mse, p->v_mse, p->weighted);
     }
-    printf("\nloss %.5f: the mean over all levels, comparable with the training loss\n", mean_weighted(j));
+    printf("\nloss %.5f: the mean over all levels, comparable with the training loss\n",
+           sid2_heldout_loss(&s->heldout));
 }
 
-static bool print_json(const job *j, sid2_error *err)
+static void print_means(const job *j, const char *name, size_t member)
+{
+    printf("%-16s", name);
+    for (int k = 0; k < j->paths.count; k++) {
+        const sid2_heldout *h = &j->subjects[k].heldout;
+        double sum = 0;
+        for (int i = 0; i < h->levels; i++) sum += *(const double *)((const char *)&h->points[i] + member);
+        printf(" %9.5f", sum / h->levels);
+    }
+    putchar('\n');
+}
+
+/* Losses are of one kind only where schedule and weighting are the same. */
+static bool is_comparable(const subject *a, const subject *b)
+{
+    const sid2_config_key *key;
+    char x[256], y[256];
+    for (int i = 0; (key = sid2_config_key_at(i)); i++)
+        if ((strncmp(key->name, "schedule.", 9) == 0 || strncmp(key->name, "loss.", 5) == 0 ||
+             strcmp(key->name, "model.image_size") == 0) &&
+            strcmp(config_text(a->config, key->name, x), config_text(b->config, key->name, y)) != 0)
+            return false;
+    return true;
+}
+
+/* One column a checkpoint. */
+static void print_comparison(const job *j)
+{
+    for (int k = 0; k < j->paths.count; k++)
+        printf(
+            "%-11d %s (%s)%s\n", k + 1, j->subjects[k].directory, j->subjects[k].digest,
+            is_comparable(&j->subjects[0], &j->subjects[k])
+                ? ""
+                : ": other size, schedule or weighting, so its losses are of another kind than those of 1");
+    print_images(j);
+    printf("loss at t  logSNR");
+    for (int k = 0; k < j->paths.count; k++) printf(" %9d", k + 1);
+    putchar('\n');
+    for (int i = 0; i < j->subjects[0].heldout.levels; i++) {
+        const sid2_heldout *h = &j->subjects[0].heldout;
+        printf("%7.3f %8.2f", (i + 0.5) / h->levels, h->points[i].logsnr);
+        for (int k = 0; k < j->paths.count; k++) printf(" %9.5f", j->subjects[k].heldout.points[i].weighted);
+        putchar('\n');
+    }
+    puts("means over all levels");
+    print_means(j, "loss", offsetof(sid2_eval_point, weighted));
+    print_means(j, "x mse", offsetof(sid2_eval_point, x_mse));
+    print_means(j, "eps mse", offsetof(sid2_eval_point, eps_mse));
+    print_means(j, "v mse", offsetof(sid2_eval_point, v_mse));
+}
+
+static json_t *describe(const job *j, const subject *s)
 {
     json_t *levels = json_array();
     bool ok = levels != NULL;
-    for (int i = 0; ok && i < j->levels; i++) {
-        const sid2_eval_point *p = &j->points[i];
-        ok = !json_array_append_new(levels,
-                                    json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "t", (i + 0.5) / j->levels,
-                                              "logsnr", p->logsnr, "x_mse", p->x_mse, "eps_mse", p->eps_mse,
-                                              "v_mse", p->v_mse, "loss", p->weighted));
+    for (int i = 0; ok && i < s->heldout.levels; i++) {
+        const sid2_eval_point *p = &s->heldout.points[i];
+        ok = !json_array_append_new(levels, json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "t",
+                                                      (i + 0.5) / s->heldout.levels, "logsnr", p->logsnr,
+                                                      "x_mse", p->x_mse, "eps_mse", p->eps_mse, "v_mse",
+                                                      p->v_mse, "loss", p->weighted));
     }
-    json_t *all = json_pack("{s:s, s:s, s:i, s:f, s:o}", "checkpoint", j->digest, "data", j->data_path,
-                            "images", j->count, "loss", mean_weighted(j), "levels", levels);
-    ok = ok && all &&
-         json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(8)) == 0;
+    json_t *all = json_pack("{s:s, s:s, s:s, s:i, s:f, s:o}", "path", s->directory, "checkpoint", s->digest,
+                            "data", j->data_path, "images", s->heldout.count, "loss",
+                            sid2_heldout_loss(&s->heldout), "levels", levels);
+    if (ok) return all;
+    json_decref(all);
+    return NULL;
+}
+
+/* One checkpoint is an object, several are a list of them. */
+static bool print_json(const job *j, sid2_error *err)
+{
+    json_t *all = j->paths.count > 1 ? json_array() : describe(j, &j->subjects[0]);
+    bool ok = all != NULL;
+    for (int k = 0; ok && j->paths.count > 1 && k < j->paths.count; k++)
+        ok = !json_array_append_new(all, describe(j, &j->subjects[k]));
+    ok = ok && json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(8)) == 0;
     if (ok) putchar('\n');
     json_decref(all);
     return ok || sid2_fail(err, SID2_ERR_IO, "cannot write the result as JSON");
@@ -175,10 +247,10 @@ static bool print_json(const job *j, sid2_error *err)
 
 int command_eval(int argc, char **argv)
 {
-    job j = {.hold = -1};
+    job j = {0};
     const option_row rows[] = {
-        {OPTION_POSITIONAL, "CHECKPOINT", NULL, &j.path,
-         "a checkpoint's folder, or a run (its newest checkpoint)", NULL},
+        {OPTION_WORDS, "CHECKPOINT", NULL, &j.paths,
+         "a checkpoint's folder, or a run (its newest checkpoint); several become one table", NULL},
         {OPTION_TEXT, "data", "PATH", &j.data_path,
          "the data it was trained on (its held-out part is used), or with --all another set; required", NULL},
         {OPTION_FLAG, "all", NULL, &j.all,
@@ -191,27 +263,22 @@ int command_eval(int argc, char **argv)
         OPTION_MEMORY(&j.memory),
         OPTION_SET_KEY(&j.set),
     };
-    int code = options_parse(&(option_table){"eval", "Held-out loss of a checkpoint by noise level", NULL,
+    int code = options_parse(&(option_table){"eval", "Held-out loss of checkpoints by noise level", NULL,
                                              rows, sizeof rows / sizeof rows[0]},
                              argc, argv);
     if (code != OPTIONS_RUN) return code;
     if (!j.data_path) return report_usage("eval", "--data is missing");
     sid2_error err = {0};
     interrupt_install();
-    bool ok = prepare(&j, &err) && work(&j, &err);
+    bool ok = work(&j, &err);
     if (ok) print_notice(j.device);
     if (ok && j.json)
         ok = print_json(&j, &err);
+    else if (ok && j.paths.count > 1)
+        print_comparison(&j);
     else if (ok)
         print_table(&j);
     code = ok ? 0 : report_error("eval", &err);
-    sid2_evaluator_destroy(j.evaluator);
-    sid2_checkpoint_release(j.hold);
-    sid2_device_close(j.device);
-    sid2_dataset_close(j.data);
-    sid2_config_destroy(j.config);
-    free(j.pixels);
-    free(j.labels);
-    free(j.points);
+    clean_up(&j);
     return code;
 }

@@ -9,6 +9,7 @@
 typedef struct progress {
     bool terminal, shown, complete;
     double began, last; /* seconds, by sid2_clock */
+    uint64_t paused;    /* the step of the pause that was told of */
 } progress;
 
 void progress_begin(progress *p);

@@ -48,11 +48,12 @@ static json_t *number(double value) { return isfinite(value) ? json_real(value) 
 static json_t *describe(const char *run, const sid2_run_status *s)
 {
     json_t *alive = s->alive == SID2_LIFE_UNKNOWN ? json_null() : json_boolean(s->alive == SID2_ALIVE);
-    return json_pack("{s:s, s:s, s:o, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "run", run, "state",
-                     s->state, "alive", alive, "message", s->message, "step", (json_int_t)s->step, "steps",
-                     (json_int_t)s->steps, "loss", number(s->loss), "images_per_s", number(s->images_per_s),
-                     "seconds", number(s->seconds), "seconds_left", number(s->seconds_left), "seconds_since",
-                     number(s->age), "checkpoint",
+    return json_pack("{s:s, s:s, s:o, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o}",
+                     "run", run, "state", s->state, "alive", alive, "message", s->message, "step",
+                     (json_int_t)s->step, "steps", (json_int_t)s->steps, "loss", number(s->loss),
+                     "images_per_s", number(s->images_per_s), "seconds", number(s->seconds), "seconds_left",
+                     number(s->seconds_left), "heldout", number(s->heldout), "best", number(s->best),
+                     "best_step", (json_int_t)s->best_step, "seconds_since", number(s->age), "checkpoint",
                      s->checkpoint[0] ? json_string(s->checkpoint) : json_null(), "checkpoint_age",
                      number(s->checkpoint_age));
 }

@@ -54,6 +54,15 @@ static void print_line(progress *bar, const char *kind, const char *text)
     fprintf(stderr, "%s%s\n", kind, text);
 }
 
+/* Told five times a second, said once. */
+static void show_pause(progress *bar, const char *run, uint64_t step)
+{
+    if (bar->paused == step) return;
+    bar->paused = step;
+    progress_clear(bar);
+    fprintf(stderr, "paused at step %" PRIu64 ", saved; sid2 pause --continue %s goes on\n", step, run);
+}
+
 static bool on_event(void *user, const sid2_run_event *event)
 {
     progress *bar = user;
@@ -75,6 +84,16 @@ static bool on_event(void *user, const sid2_run_event *event)
     case SID2_RUN_SAMPLING:
         progress_show(bar, p->fraction, "drawing samples: %.0f %%", 100 * p->sampled);
         break;
+    case SID2_RUN_MEASURING:
+        progress_show(bar, p->fraction, "held-out loss: %.0f %%", 100 * p->measured);
+        break;
+    case SID2_RUN_MEASURED:
+        progress_clear(bar);
+        fprintf(stderr, "step %" PRIu64 ": held-out loss %.4f%s\n", p->step, p->heldout,
+                p->best_step == p->step ? ", the best so far" : "");
+        break;
+    case SID2_RUN_PAUSED: show_pause(bar, event->plan->path, p->step); break;
+    case SID2_RUN_CONTINUED: print_line(bar, "", "going on"); break;
     case SID2_RUN_SAMPLED:
     case SID2_RUN_SAVED: break;
     }

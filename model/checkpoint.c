@@ -474,17 +474,28 @@ bool sid2_checkpoint_is_own(const char *directory)
     return own;
 }
 
+/* The step that RUN/best leads to; false where it leads nowhere. */
+static bool find_best(const char *run, uint64_t *step)
+{
+    char path[PATH_SIZE], target[64];
+    ssize_t length = readlink(join(path, run, "best"), target, sizeof target - 1);
+    if (length < 0) return false;
+    target[length] = 0;
+    return parse_step_path(target, step);
+}
+
 bool sid2_checkpoint_prune(const char *run, uint64_t newest, int64_t keep, sid2_error *err)
 {
     char folder[PATH_SIZE], path[PATH_SIZE];
     sid2_list list;
     if (!keep) return true;
     if (!list_steps(&list, join(folder, run, "checkpoints"), err)) return false;
-    bool ok = true;
+    uint64_t best;
+    bool ok = true, has_best = find_best(run, &best);
     int64_t kept = 1;
     for (size_t i = list.count; i-- > 0;) {
         uint64_t step = 0;
-        if (!parse_step(list.name[i], &step) || step >= newest ||
+        if (!parse_step(list.name[i], &step) || step >= newest || (has_best && step == best) ||
             !sid2_checkpoint_is_own(join(path, folder, list.name[i])) || kept++ < keep)
             continue;
         int lock = lock_folder(path, LOCK_EX);

@@ -22,8 +22,8 @@
 /* What no run has. Hidden names are nobody's business. */
 static bool is_foreign(const char *name)
 {
-    static const char *const own[] = {"config.ini", "run.json",    "stats.jsonl", "report.html",
-                                      "samples",    "checkpoints", "lock",        "status.json"};
+    static const char *const own[] = {"config.ini",  "run.json", "stats.jsonl", "report.html", "samples",
+                                      "checkpoints", "lock",     "status.json", "best",        "pause"};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (strcmp(name, own[i]) == 0) return false;
     return name[0] != '.';
@@ -131,9 +131,52 @@ bool sid2_folder_in_use(const char *path, sid2_run_life *life, sid2_error *err)
     return true;
 }
 
+/* ---- Pausing: a file says so ---- */
+
+/* Whether RUN/pause is what sid2_run_pause makes: an empty file. */
+static bool find_pause(const char *run, char file[4096])
+{
+    struct stat status;
+    return sid2_path(file, NULL, "%s/pause", run) && !lstat(file, &status) && S_ISREG(status.st_mode) &&
+           !status.st_size;
+}
+
+/* Who starts a training wants it to run, whatever the one before was told. */
+static void clear_pause(const char *run)
+{
+    char file[4096];
+    if (find_pause(run, file)) unlink(file);
+}
+
+bool sid2_folder_is_paused(const sid2_folder *f)
+{
+    char file[4096];
+    return find_pause(f->path, file);
+}
+
+bool sid2_run_pause(const char *path, bool pause, sid2_error *err)
+{
+    char file[4096];
+    sid2_run_life life;
+    sid2_kind kind;
+    if (!sid2_look(path, &kind, err)) return false;
+    if (kind == SID2_ABSENT) return sid2_fail(err, SID2_ERR_IO, "%s: there is no such run", path);
+    if (!sid2_folder_in_use(path, &life, err) || !sid2_path(file, err, "%s/pause", path)) return false;
+    if (life == SID2_DEAD) return sid2_fail(err, SID2_ERR_USAGE, "no training is at work in %s", path);
+    bool is = find_pause(path, file);
+    if (!pause && !is) return sid2_fail(err, SID2_ERR_USAGE, "%s is not paused", path);
+    if (pause == is) return true;
+    int descriptor = pause ? open(file, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666) : -1;
+    bool ok = pause ? descriptor >= 0 : !unlink(file);
+    if (descriptor >= 0) close(descriptor);
+    return ok || sid2_fail(err, SID2_ERR_IO, "%s: %s", file, strerror(errno));
+}
+
+/* ---- Opening ---- */
+
 bool sid2_folder_open(sid2_folder *f, const char *path, sid2_error *err)
 {
-    *f = (sid2_folder){.lock = -1};
+    *f = (sid2_folder){.lock = -1, .best = INFINITY};
     char checkpoints[4096], samples[4096];
     if (!sid2_path(f->path, err, "%s", path) || !sid2_path(checkpoints, err, "%s/checkpoints", path) ||
         !sid2_make_directories(checkpoints, err) || !sid2_path(samples, err, "%s/samples", path) ||
@@ -143,6 +186,7 @@ bool sid2_folder_open(sid2_folder *f, const char *path, sid2_error *err)
         sid2_folder_close(f);
         return false;
     }
+    clear_pause(path);
     sid2_clear_leftovers(path);
     sid2_clear_leftovers(checkpoints);
     sid2_clear_leftovers(samples);
@@ -162,11 +206,11 @@ void sid2_folder_close(sid2_folder *f)
 static bool may_change(const char *key)
 {
     static const char *const free_keys[] = {
-        "train.steps",     "train.microbatch",    "train.arena",        "train.learning_rate",
-        "train.warmup",    "train.clip",          "train.decay",        "train.decay_start",
-        "train.ema",       "train.ema_rampup",    "train.label_drop",   "train.checkpoint_every",
-        "train.keep",      "train.sample_every",  "train.sample_count", "train.sample_steps",
-        "train.log_every", "train.skip_bad_steps"};
+        "train.steps",        "train.microbatch", "train.arena",         "train.learning_rate",
+        "train.warmup",       "train.clip",       "train.decay",         "train.decay_start",
+        "train.ema",          "train.ema_rampup", "train.label_drop",    "train.checkpoint_every",
+        "train.keep",         "train.eval_every", "train.sample_every",  "train.sample_count",
+        "train.sample_steps", "train.log_every",  "train.skip_bad_steps"};
     if (strncmp(key, "sample.", 7) == 0 || strncmp(key, "eval.", 5) == 0) return true;
     for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++)
         if (strcmp(key, free_keys[i]) == 0) return true;
@@ -268,7 +312,7 @@ enum { STATS_LIMIT = 1 << 30 }; /* bytes */
 typedef struct stats_entry {
     size_t begin, end; /* with the line break */
     int64_t step;
-    double seconds;
+    double seconds, heldout; /* infinity: not measured */
 } stats_entry;
 
 typedef struct history {
@@ -287,6 +331,8 @@ static bool parse_line(stats_entry *e, const char *path, const char *text, size_
         return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
     if (json_is_integer(step) && json_integer_value(step) >= 0) e->step = json_integer_value(step);
     e->seconds = json_number_value(json_object_get(line, "seconds"));
+    const json_t *heldout = json_object_get(line, "heldout");
+    e->heldout = json_is_number(heldout) ? json_number_value(heldout) : INFINITY;
     json_decref(line);
     return true;
 }
@@ -334,6 +380,9 @@ static bool drop_later(sid2_folder *f, const char *path, int64_t step, sid2_erro
         if (h.entry[i].step < 0 || h.entry[i].step > step) continue;
         first = i + 1;
         f->seconds = h.entry[i].seconds;
+        if (h.entry[i].heldout >= f->best) continue;
+        f->best = h.entry[i].heldout;
+        f->best_step = (uint64_t)h.entry[i].step;
     }
     for (size_t i = first; ok && i < h.count; i++) later += h.entry[i].step > step;
     ok = ok && (!later || write_kept(path, text, &h, first, step, err));
@@ -363,6 +412,9 @@ bool sid2_folder_open_stats(sid2_folder *f, uint64_t step, sid2_error *err)
 {
     char path[4096];
     f->note[0] = 0;
+    f->best = INFINITY;
+    if (f->stats) fclose(f->stats);
+    f->stats = NULL;
     if (!sid2_path(path, err, "%s/stats.jsonl", f->path) || !drop_later(f, path, (int64_t)step, err))
         return false;
     f->stats = open_to_append(path, err);
@@ -384,6 +436,15 @@ static void write_number(FILE *stream, const char *name, double value)
         sid2_text_print(stream, ", \"%s\": null", name);
 }
 
+static void write_heldout(FILE *stream, const sid2_heldout *h)
+{
+    write_number(stream, "heldout", sid2_heldout_loss(h));
+    fputs(", \"heldout_by_logsnr\": [", stream);
+    for (int i = 0; i < h->levels; i++)
+        sid2_text_print(stream, "%s[%.4g, %.6g]", i ? ", " : "", h->points[i].logsnr, h->points[i].weighted);
+    fputc(']', stream);
+}
+
 bool sid2_folder_write_stats(sid2_folder *f, const sid2_stats_line *line, sid2_error *err)
 {
     sid2_text_print(f->stats, "{\"step\": %" PRIu64 ", \"images\": %" PRIu64, line->step, line->images);
@@ -401,7 +462,9 @@ bool sid2_folder_write_stats(sid2_folder *f, const sid2_stats_line *line, sid2_e
                         line->bin_count[i]);
         comma = ", ";
     }
-    fputs("]}\n", f->stats);
+    fputc(']', f->stats);
+    if (line->heldout) write_heldout(f->stats, line->heldout);
+    fputs("}\n", f->stats);
     if (fflush(f->stats) == 0 && !ferror(f->stats)) return true;
     return sid2_fail(err, SID2_ERR_IO, "cannot write %s/stats.jsonl: %s", f->path, strerror(errno));
 }
@@ -411,6 +474,35 @@ bool sid2_folder_write_stats(sid2_folder *f, const sid2_stats_line *line, sid2_e
 bool sid2_folder_checkpoint(const sid2_folder *f, uint64_t step, char path[4096], sid2_error *err)
 {
     return sid2_path(path, err, "%s/checkpoints/step-%08" PRIu64, f->path, step);
+}
+
+/* Whether RUN/best is as sid2 leaves it: not there, or a link to a checkpoint. */
+static bool is_best(const char *link)
+{
+    static const char start[] = "checkpoints/step-";
+    char target[64];
+    ssize_t length = readlink(link, target, sizeof target);
+    return length < 0 ? errno == ENOENT
+                      : length > (ssize_t)sizeof start && strncmp(target, start, sizeof start - 1) == 0;
+}
+
+bool sid2_folder_point_best(const sid2_folder *f, uint64_t step, sid2_error *err)
+{
+    char link[4096], fresh[4096], target[64];
+    if (!sid2_path(link, err, "%s/best", f->path) ||
+        !sid2_path(fresh, err, "%s/.best.%ld", f->path, (long)getpid()))
+        return false;
+    if (!is_best(link))
+        return sid2_fail(err, SID2_ERR_IO,
+                         "%s is not sid2's and is left as it is: the best checkpoint is step %" PRIu64, link,
+                         step);
+    snprintf(target, sizeof target, "checkpoints/step-%08" PRIu64, step);
+    if (is_best(fresh)) unlink(fresh); /* of a process of this number that died here */
+    if (!symlink(target, fresh) && !rename(fresh, link)) return true;
+    sid2_fail(err, SID2_ERR_IO, "%s cannot be made: %s; the best checkpoint is step %" PRIu64, link,
+              strerror(errno), step);
+    unlink(fresh);
+    return false;
 }
 
 bool sid2_folder_set_aside(const char *checkpoint, char aside[4096], sid2_error *err)

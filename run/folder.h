@@ -5,6 +5,7 @@
 #include <sid2/run.h>
 
 #include "config.h"
+#include "heldout.h"
 
 #include <stdio.h>
 
@@ -13,6 +14,8 @@ typedef struct sid2_folder {
     int lock; /* file descriptor, or -1 */
     FILE *stats;
     double seconds; /* spent in training before this start */
+    double best;    /* lowest held-out loss so far, or infinity */
+    uint64_t best_step;
     char note[480]; /* what the last opening (of the folder, of stats.jsonl) has to tell; or "" */
 } sid2_folder;
 
@@ -51,7 +54,8 @@ typedef struct sid2_stats_line {
     double loss, grad_norm, learning_rate, images_per_s, seconds;
     double bin_loss[SID2_LOGSNR_BINS]; /* means; empty bins are left out */
     int bin_count[SID2_LOGSNR_BINS];
-    size_t memory; /* peak resident bytes of the process */
+    size_t memory;               /* peak resident bytes of the process */
+    const sid2_heldout *heldout; /* measured at this step; or NULL */
 } sid2_stats_line;
 
 /* Opens stats.jsonl to append, dropping the lines of later steps than `step` from its end: a killed run goes on
@@ -61,6 +65,10 @@ bool sid2_folder_flush_stats(sid2_folder *f, sid2_error *err); /* to the disk */
 bool sid2_folder_write_stats(sid2_folder *f, const sid2_stats_line *line, sid2_error *err);
 
 bool sid2_folder_checkpoint(const sid2_folder *f, uint64_t step, char path[4096], sid2_error *err);
+/* Makes RUN/best, a symbolic link, lead to that step's checkpoint. What is there otherwise is left, and an error. */
+bool sid2_folder_point_best(const sid2_folder *f, uint64_t step, sid2_error *err);
+/* Whether somebody asked the trainer to pause (sid2_run_pause). */
+bool sid2_folder_is_paused(const sid2_folder *f);
 /* Renames a checkpoint that cannot be read to "….damaged", so that nothing goes on from it. */
 bool sid2_folder_set_aside(const char *checkpoint, char aside[4096], sid2_error *err);
 

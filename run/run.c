@@ -2,6 +2,7 @@
 #include <sid2/sample.h>
 
 #include "folder.h"
+#include "heldout.h"
 #include "status.h"
 
 #include "classes.h"
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 /* What a loader's thread has to say, until the caller's thread tells it. */
 typedef struct note {
@@ -44,11 +46,14 @@ struct sid2_run {
     sid2_device *device;
     sid2_trainer *trainer;
     sid2_loader *loader;
-    double opened;                 /* when */
-    double began, aside;           /* of this start; seconds in samples and checkpoints rather than steps */
-    double save_costs, grid_costs; /* seconds, of the last one */
-    char state[24];                /* as it was last made public */
+    sid2_heldout heldout; /* what the held-out loss is measured on; no pictures: it is not */
+    double opened;        /* when */
+    double began, aside;  /* of this start; seconds in samples and checkpoints rather than steps */
+    double save_costs, grid_costs, eval_costs; /* seconds, of the last one */
+    char state[24];                            /* as it was last made public */
     double said_at;
+    bool pausing;         /* saved, and asked to wait */
+    bool muted;           /* pictures left out are named already */
     bool silent;          /* it cannot be made public, which was said */
     sid2_stats_line line; /* what the next line of stats.jsonl gathers */
     uint64_t line_steps, line_images;
@@ -112,6 +117,7 @@ static void tell_note(sid2_run *r)
 static void on_skip(void *user, const char *name, const char *reason)
 {
     sid2_run *r = user;
+    if (r->muted) return;
     note *fresh = malloc(sizeof *fresh);
     if (!fresh) return;
     fresh->next = NULL;
@@ -208,6 +214,25 @@ static bool prepare_data(sid2_run *r, sid2_error *err)
     return sid2_dataset_digest(r->data, r->facts.pictures, err) && check_data(r, err);
 }
 
+/* What is left out on the way was told of when the part to train on was opened. */
+static bool prepare_heldout(sid2_run *r, sid2_error *err)
+{
+    const sid2_config *c = r->config;
+    if (!c->train_eval_every || c->train_holdout <= 0) return true;
+    r->muted = true;
+    sid2_dataset *data =
+        sid2_dataset_open(r->options.data,
+                          &sid2_with(sid2_dataset_options, .size = (int32_t)c->model_image_size,
+                                     .channels = (int32_t)c->model_image_channels, .part = SID2_PART_HELDOUT,
+                                     .holdout = c->train_holdout, .on_skip = on_skip, .user = r),
+                          err);
+    r->muted = false;
+    bool ok = data && (!sid2_dataset_count(data) || sid2_heldout_read(&r->heldout, data, c, err));
+    sid2_dataset_close(data);
+    tell_notes(r);
+    return ok;
+}
+
 /* What there is to go on from. */
 static bool prepare_checkpoint(sid2_run *r, sid2_error *err)
 {
@@ -231,25 +256,33 @@ sid2_run *sid2_run_open(const sid2_run_options *given, sid2_error *err)
     r->config = sid2_config_clone(options.config);
     r->saved = sid2_config_create();
     bool ok = (r->config && r->saved) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    ok = ok && prepare_checkpoint(r, err) && prepare_data(r, err) && sid2_config_check(r->config, err);
+    ok = ok && prepare_checkpoint(r, err) && prepare_data(r, err) && sid2_config_check(r->config, err) &&
+         prepare_heldout(r, err);
     if (ok) return r;
     sid2_run_close(r);
     return NULL;
 }
 
-static void end_training(sid2_run *r)
+/* Lets go of the device's memory. */
+static void end_computing(sid2_run *r)
 {
     sid2_loader_close(r->loader);
     sid2_trainer_destroy(r->trainer);
-    sid2_folder_close(&r->folder);
     r->loader = NULL;
     r->trainer = NULL;
+}
+
+static void end_training(sid2_run *r)
+{
+    end_computing(r);
+    sid2_folder_close(&r->folder);
 }
 
 void sid2_run_close(sid2_run *r)
 {
     if (!r) return;
     end_training(r);
+    sid2_heldout_free(&r->heldout);
     sid2_dataset_close(r->data);
     sid2_classes_destroy(r->names);
     sid2_config_destroy(r->config);
@@ -313,7 +346,7 @@ static bool prepare_state(sid2_run *r, sid2_error *err)
     return ok;
 }
 
-static void tell_plan(sid2_run *r)
+static void make_plan(sid2_run *r)
 {
     const sid2_config *c = r->config;
     snprintf(r->facts.device, sizeof r->facts.device, "%s", sid2_device_describe(r->device)->name);
@@ -334,7 +367,6 @@ static void tell_plan(sid2_run *r)
                               .names = r->names,
                               .pictures = r->pictures};
     r->planned = true;
-    tell(r, (sid2_run_event){.kind = SID2_RUN_PLANNED});
 }
 
 static void tell_changes(sid2_run *r)
@@ -349,9 +381,11 @@ static void tell_changes(sid2_run *r)
 
 static bool is_complete(const sid2_run *r) { return r->progress.step >= r->progress.steps; }
 
+/* Begins, or begins again where it was paused. */
 static bool prepare(sid2_run *r, sid2_error *err)
 {
     sid2_config *c = r->config;
+    bool paused = r->folder.lock >= 0;
     sid2_config_settle_train(c, r->device);
     if (r->resuming && !sid2_folder_check_config(r->options.path, r->saved, c, err)) return false;
     tell(r, (sid2_run_event){.kind = SID2_RUN_PREPARING});
@@ -359,7 +393,7 @@ static bool prepare(sid2_run *r, sid2_error *err)
     if (!r->trainer) return false;
     /* A run that goes on is locked before it is read; a new one gets its folder last. */
     const char *path = r->options.path;
-    if ((r->resuming && !sid2_folder_open(&r->folder, path, err)) || !prepare_state(r, err) ||
+    if ((r->resuming && !paused && !sid2_folder_open(&r->folder, path, err)) || !prepare_state(r, err) ||
         (!r->resuming && !sid2_folder_open(&r->folder, path, err)) ||
         (r->names && !sid2_trainer_name_classes(r->trainer, r->names, err)))
         return false;
@@ -367,7 +401,8 @@ static bool prepare(sid2_run *r, sid2_error *err)
     publish(r, "preparing", "");
     r->progress.steps = (uint64_t)c->train_steps;
     r->progress.step = r->progress.first_step = sid2_trainer_steps(r->trainer);
-    tell_plan(r);
+    make_plan(r);
+    tell(r, (sid2_run_event){.kind = paused ? SID2_RUN_CONTINUED : SID2_RUN_PLANNED});
     if (is_complete(r)) return true;
     r->loader = sid2_loader_open(
         r->data,
@@ -377,6 +412,9 @@ static bool prepare(sid2_run *r, sid2_error *err)
     if (r->loader && r->resuming) tell_changes(r);
     if (!r->loader || !sid2_folder_open_stats(&r->folder, r->progress.step, err)) return false;
     tell_note(r);
+    r->progress.heldout = NAN;
+    r->progress.best = r->folder.best;
+    r->progress.best_step = r->folder.best_step;
     return sid2_folder_save_config(&r->folder, c, err) && sid2_folder_save_facts(&r->folder, &r->facts, err);
 }
 
@@ -413,7 +451,8 @@ static double seconds_per_step(const sid2_run *r)
 /* What comes after the last step, as far as that is known by now. */
 static double end_costs(const sid2_run *r)
 {
-    return r->save_costs + (r->config->train_sample_every ? r->grid_costs : 0);
+    bool whole = r->progress.step + 1 >= r->progress.steps;
+    return r->save_costs + (r->config->train_sample_every ? r->grid_costs : 0) + (whole ? r->eval_costs : 0);
 }
 
 /* Whether another step would end too late. */
@@ -431,6 +470,7 @@ static void estimate(sid2_run *r)
     p->seconds_left = seconds_per_step(r) * (double)(p->steps - p->step) +
                       r->save_costs * times_left(c->train_checkpoint_every, p);
     if (c->train_sample_every) p->seconds_left += r->grid_costs * times_left(c->train_sample_every, p);
+    if (r->heldout.count) p->seconds_left += r->eval_costs * times_left(c->train_eval_every, p);
     p->fraction = (double)p->step / (double)p->steps;
     if (limit <= 0 || p->seconds_left <= limit - spent) return;
     p->seconds_left = fmax(0, limit - spent);
@@ -534,20 +574,37 @@ static bool draw(sid2_run *r, sid2_sampler *sampler, const char *path, sid2_erro
     return ok;
 }
 
-/* A grid that cannot be drawn is worth a line, not the end of the training. */
+/* A configuration to sample or evaluate by beside the training, and the memory there is for that. */
+static sid2_config *make_beside(sid2_run *r, size_t *limit)
+{
+    sid2_config *config = sid2_config_clone(r->config);
+    const sid2_memory_report *m = sid2_trainer_memory(r->trainer);
+    size_t held = m->state + m->arena + m->workspace;
+    *limit = r->options.memory;
+    if (*limit) *limit = *limit > held ? *limit - held : 1;
+    if (config) sid2_config_settle_sample(config, r->device);
+    return config;
+}
+
+/* What cannot be shown or measured is worth a line, not the end of the training. */
+static void tell_lack(sid2_run *r, const char *of, const sid2_error *cause)
+{
+    char text[sizeof cause->message + 64];
+    if (cause->code == SID2_ERR_CANCELLED) return;
+    snprintf(text, sizeof text, "no %s at step %" PRIu64 ": %s", of, r->progress.step, cause->message);
+    tell_text(r, SID2_RUN_WARNING, text);
+}
+
 static void sample(sid2_run *r)
 {
     sid2_error err = {0};
     char path[4096];
+    size_t limit;
     double since = sid2_clock();
-    sid2_config *config = sid2_config_clone(r->config);
-    const sid2_memory_report *m = sid2_trainer_memory(r->trainer);
-    size_t limit = r->options.memory, held = m->state + m->arena + m->workspace;
+    sid2_config *config = make_beside(r, &limit);
     sid2_sampler *sampler = NULL;
     if (config) {
         config->sample_steps = config->train_sample_steps;
-        sid2_config_settle_sample(config, r->device);
-        if (limit) limit = limit > held ? limit - held : 1;
         sampler = sid2_sampler_create(r->device, config, limit, &err);
     }
     bool ok = sampler && sid2_sampler_load_trainer(sampler, r->trainer, &err) &&
@@ -556,13 +613,49 @@ static void sample(sid2_run *r)
     sid2_sampler_destroy(sampler);
     sid2_config_destroy(config);
     r->grid_costs = count_aside(r, since);
-    if (ok) {
+    if (ok)
         tell_text(r, SID2_RUN_SAMPLED, path);
-    } else if (err.code != SID2_ERR_CANCELLED) {
-        char text[sizeof err.message + 64];
-        snprintf(text, sizeof text, "no sample grid at step %" PRIu64 ": %s", r->progress.step, err.message);
-        tell_text(r, SID2_RUN_WARNING, text);
-    }
+    else
+        tell_lack(r, "sample grid", &err);
+}
+
+static bool on_measured(void *user, double done)
+{
+    sid2_run *r = user;
+    r->progress.measured = done;
+    publish(r, "measuring", "");
+    tell(r, (sid2_run_event){.kind = SID2_RUN_MEASURING});
+    return !r->stop;
+}
+
+/* The held-out loss, for the line at hand. Whether it is the lowest so far. */
+static bool measure(sid2_run *r)
+{
+    sid2_error err = {0};
+    size_t limit;
+    double since = sid2_clock();
+    sid2_run_progress *p = &r->progress;
+    sid2_config *config = make_beside(r, &limit);
+    sid2_evaluator *evaluator = config ? sid2_evaluator_create(r->device, config, limit, &err) : NULL;
+    bool ok = evaluator && sid2_evaluator_load_trainer(evaluator, r->trainer, &err) &&
+              sid2_heldout_measure(&r->heldout, evaluator, on_measured, r, &err);
+    sid2_evaluator_destroy(evaluator);
+    sid2_config_destroy(config);
+    r->eval_costs = count_aside(r, since);
+    if (!ok) return tell_lack(r, "held-out loss", &err), false;
+    r->line.heldout = &r->heldout;
+    p->heldout = sid2_heldout_loss(&r->heldout);
+    bool best = p->heldout < p->best;
+    if (best) p->best = p->heldout, p->best_step = p->step;
+    tell(r, (sid2_run_event){.kind = SID2_RUN_MEASURED});
+    return best;
+}
+
+static void point_best(sid2_run *r)
+{
+    sid2_error err = {0};
+    if (!sid2_folder_point_best(&r->folder, r->progress.step, &err))
+        tell_text(r, SID2_RUN_WARNING, err.message);
 }
 
 static bool save(sid2_run *r, sid2_error *err)
@@ -572,7 +665,9 @@ static bool save(sid2_run *r, sid2_error *err)
     if (!sid2_folder_checkpoint(&r->folder, r->progress.step, path, err) ||
         !sid2_folder_flush_stats(&r->folder, err) || !sid2_trainer_save(r->trainer, path, err))
         return false;
+    if (r->progress.best_step == r->progress.step) point_best(r);
     r->save_costs = count_aside(r, since);
+    snprintf(r->checkpoint, sizeof r->checkpoint, "%s", path);
     tell_text(r, SID2_RUN_SAVED, path);
     sid2_error cause; /* what stays costs room, no training */
     if (!sid2_checkpoint_prune(r->folder.path, r->progress.step, r->config->train_keep, &cause))
@@ -594,22 +689,49 @@ static void tell_skipped(sid2_run *r, uint64_t step)
 static bool follow_up(sid2_run *r, const sid2_train_stats *now, bool *last, sid2_error *err)
 {
     const sid2_config *c = r->config;
+    bool measured = r->heldout.count && !r->stop && (due(c->train_eval_every, now->step) || is_complete(r));
+    bool best = measured && measure(r);
     /* A line ends with every checkpoint too: what goes on from there begins its next one there. */
-    bool keep = *last || due(c->train_checkpoint_every, now->step);
-    bool line = keep || now->step == 1 || now->step % (uint64_t)c->train_log_every == 0;
+    bool keep = *last || best || due(c->train_checkpoint_every, now->step);
+    bool line = keep || measured || now->step == 1 || now->step % (uint64_t)c->train_log_every == 0;
     if ((line && !write_line(r, now, err)) || (keep && !save(r, err))) return false;
     bool grid = c->train_sample_every && !r->stop;
     if (grid && (*last || due(c->train_sample_every, now->step))) sample(r);
-    if (*last || !r->stop) return true;
-    *last = true; /* asked while the grid was drawn */
-    return keep || (write_line(r, now, err) && save(r, err));
+    *last = *last || r->stop; /* perhaps while it measured or drew */
+    r->pausing = !*last && sid2_folder_is_paused(&r->folder);
+    return keep || !(*last || r->pausing) || (write_line(r, now, err) && save(r, err));
 }
 
-static bool train(sid2_run *r, sid2_error *err)
+static void begin_steps(sid2_run *r)
 {
     r->began = sid2_clock();
     r->aside = 0;
     begin_line(r);
+}
+
+/* All is saved. What goes on begins as any start does, so with the same bits. */
+static bool pause_training(sid2_run *r, bool *last, sid2_error *err)
+{
+    const struct timespec moment = {.tv_nsec = 200000000};
+    end_computing(r);
+    r->progress.seconds_left = NAN;
+    while (!*last && sid2_folder_is_paused(&r->folder)) {
+        publish(r, "paused", "");
+        tell(r, (sid2_run_event){.kind = SID2_RUN_PAUSED});
+        nanosleep(&moment, NULL);
+        *last = r->stop || (r->options.seconds > 0 && sid2_clock() - r->opened > r->options.seconds);
+    }
+    if (*last) return true;
+    *r->saved = *r->config;
+    r->resuming = true;
+    if (!prepare(r, err)) return false;
+    begin_steps(r);
+    return true;
+}
+
+static bool train(sid2_run *r, sid2_error *err)
+{
+    begin_steps(r);
     for (bool last = false; !last;) {
         const sid2_batch *batch = sid2_loader_next(r->loader, err);
         if (!batch || !sid2_trainer_step(r->trainer, batch->pixels, batch->labels, err)) return false;
@@ -622,8 +744,9 @@ static bool train(sid2_run *r, sid2_error *err)
         tell(r, (sid2_run_event){.kind = SID2_RUN_STEP, .stats = now});
         last = is_complete(r) || is_time_up(r) || r->stop;
         if (!follow_up(r, now, &last, err)) return false;
+        r->progress.seconds = r->folder.seconds + sid2_clock() - r->began;
+        if (r->pausing && !pause_training(r, &last, err)) return false;
     }
-    r->progress.seconds = r->folder.seconds + sid2_clock() - r->began;
     return true;
 }
 

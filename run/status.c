@@ -20,10 +20,11 @@ bool sid2_status_save(const char *run, const char *state, const char *message, c
 {
     char path[4096];
     json_t *root =
-        json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:I}", "state", state, "message", message, "step",
-                  (json_int_t)p->step, "steps", (json_int_t)p->steps, "loss", number(p->loss), "images_per_s",
-                  number(p->images_per_s), "seconds", number(p->seconds), "seconds_left",
-                  number(p->seconds_left), "time", (json_int_t)time(NULL));
+        json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I}", "state", state, "message",
+                  message, "step", (json_int_t)p->step, "steps", (json_int_t)p->steps, "loss",
+                  number(p->loss), "images_per_s", number(p->images_per_s), "seconds", number(p->seconds),
+                  "seconds_left", number(p->seconds_left), "heldout", number(p->heldout), "best",
+                  number(p->best), "best_step", (json_int_t)p->best_step, "time", (json_int_t)time(NULL));
     char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(8)) : NULL;
     json_decref(root);
     if (!text) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for its status", run);
@@ -65,7 +66,7 @@ static bool read_said(const char *run, sid2_run_status *s, sid2_error *err)
     sid2_kind kind;
     size_t size;
     json_error_t problem;
-    s->loss = s->images_per_s = s->seconds = s->seconds_left = s->age = NAN;
+    s->loss = s->images_per_s = s->seconds = s->seconds_left = s->heldout = s->best = s->age = NAN;
     if (!sid2_path(path, err, "%s/status.json", run) || !sid2_look(path, &kind, err)) return false;
     if (kind == SID2_ABSENT) return true;
     uint8_t *text = sid2_file_read(path, 1 << 16, &size, err);
@@ -82,6 +83,9 @@ static bool read_said(const char *run, sid2_run_status *s, sid2_error *err)
     s->images_per_s = real(root, "images_per_s");
     s->seconds = real(root, "seconds");
     s->seconds_left = real(root, "seconds_left");
+    s->heldout = real(root, "heldout");
+    s->best = real(root, "best");
+    s->best_step = whole(root, "best_step");
     s->age = fmax(0, (double)time(NULL) - real(root, "time"));
     json_decref(root);
     return true;

@@ -28,12 +28,12 @@ expect() {
 # shellcheck disable=SC2054
 small=(--device cpu --threads 2 --preset quickstart --data pictures --set model.channels=16,16 --set model.blocks=res,res
     --set model.depth=1 --set model.mid_depth=1 --set model.emb=32 --set model.groups=4 --set model.patch=4
-    --set train.batch=8 --set train.sample_every=0 --set train.log_every=2 --set train.precision=f32)
+    --set train.batch=8 --set train.sample_every=0 --set train.eval_every=0 --set train.log_every=2 --set train.precision=f32)
 
 echo "== help and usage"
 expect 0 'Usage: sid2 COMMAND' --help
 expect 0 '^sid2 [0-9]' --version
-for command in train sample status info eval report 'data synth' 'data inspect' devices check bench; do
+for command in train sample status pause info eval report 'data synth' 'data inspect' devices check bench; do
     read -ra words <<<"$command"
     expect 0 "Usage: sid2 $command" "${words[@]}" --help
     expect 2 'unknown option' "${words[@]}" --no-such-option
@@ -301,6 +301,11 @@ done
 expect 2 'in use by another' train "${small[@]}" --out killed --set train.steps=100000
 expect 0 'killed *\(training\|saving\) *[0-9]*/100000 .* step-[0-9]*, 0:0[0-9] ago' status killed
 expect 0 '"alive": true' status killed --json
+expect 0 '^killed: paused at step [0-9]*$' pause killed
+expect 0 '^killed *paused ' status killed
+expect 0 '1 images' sample killed --seeds 0 --steps 2 --out paused.png
+expect 0 '^killed: goes on' pause killed --continue
+expect 2 'killed is not paused' pause killed --continue
 kill -KILL "$job"
 wait "$job" 2>/dev/null
 expect 0 '^killed *killed ' status killed
@@ -348,6 +353,8 @@ expect 0 '^run *complete .*12/12 .*step-00000012' status run
 expect 1 'there is no such run' status run nowhere
 grep -q '^run *complete' out || fail "a run that is there should be shown beside one that is not"
 expect 1 'is no run of sid2 train' status pictures
+expect 2 'no training is at work in run' pause run
+expect 1 'there is no such run' pause nowhere
 expect 2 'RUN is missing' status
 rm decayed/status.json # as versions before left runs
 expect 0 '^decayed *complete .*13/13 ' status decayed
@@ -576,6 +583,11 @@ fi
 echo "== eval, report"
 expect 0 'mean over all levels' eval run --data pictures --levels 3 --images 4
 expect 0 '"levels"' eval run --data pictures --levels 2 --images 2 --json
+expect 0 '^  0.750 *-1.74 *[0-9.]* *[0-9.]* *[0-9.]*$' eval run straight run/checkpoints/step-00000012 --data pictures --levels 2 --images 4
+[ "$(grep -c '^loss  ' out)" -eq 1 ] && grep -q '^3  ' out || fail "several checkpoints should be one table: $(cat out)"
+expect 0 levels eval run straight --data pictures --levels 2 --images 2 --json
+python3 -c 'import json; a, b = json.load(open("out")); assert a["loss"] == b["loss"] and a["path"] != b["path"]' ||
+    fail "two checkpoints as JSON: $(cat out)"
 expect 2 'data is missing' eval run
 expect 0 'report.html' report run
 grep -q '</html>' run/report.html || fail "the report is cut short"

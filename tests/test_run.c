@@ -16,13 +16,28 @@ static char folder[64] = "/tmp/sid2-run-XXXXXX";
 
 /* What a run told. */
 typedef struct told {
-    int count[SID2_RUN_WARNING + 1];
-    uint64_t stop_at; /* step; 0: never */
+    int count[SID2_RUN_CONTINUED + 1];
+    uint64_t stop_at;  /* step; 0: never */
+    uint64_t pause_at; /* likewise; for three looks */
     double sampled;
-    char text[SID2_RUN_WARNING + 1][480]; /* the last of each kind */
+    char text[SID2_RUN_CONTINUED + 1][480]; /* the last of each kind */
     bool resumes, lockless;
     pthread_t thread;
 } told;
+
+/* Looked at while it waits; then it goes on. */
+static void check_paused(const char *run, uint64_t step)
+{
+    sid2_run_status *s = sid2_run_look(run, &err);
+    must(s);
+    assert_string_equal(s->state, "paused");
+    assert_int_equal(s->alive, SID2_ALIVE);
+    assert_int_equal(s->step, step);
+    assert_non_null(strstr(s->checkpoint, "step-0000000"));
+    sid2_run_status_destroy(s);
+    assert_int_equal(sid2_device_used(device), 0); /* nothing is held */
+    must(sid2_run_pause(run, false, &err));
+}
 
 static bool on_event(void *user, const sid2_run_event *event)
 {
@@ -36,6 +51,10 @@ static bool on_event(void *user, const sid2_run_event *event)
         assert_int_equal(event->stats->step, event->progress->step);
         assert_true(event->progress->images_per_s > 0 && event->progress->loss > 0);
     }
+    const char *run = event->plan ? event->plan->path : NULL;
+    if (event->kind == SID2_RUN_STEP && event->progress->step == t->pause_at)
+        must(sid2_run_pause(run, true, &err));
+    if (event->kind == SID2_RUN_PAUSED && t->count[SID2_RUN_PAUSED] == 3) check_paused(run, t->pause_at);
     t->sampled = event->progress->sampled;
     return !t->stop_at || event->progress->step < t->stop_at;
 }
@@ -110,6 +129,87 @@ static void trains_stops_and_goes_on(void **state)
     must(page);
     assert_true(size > 8 && memcmp(page + size - 8, "</html>\n", 8) == 0);
     free(page);
+}
+
+/* A paused training lets go of the device and comes to the same weights; one that is told to stop meanwhile does. */
+static void pauses(void **state)
+{
+    (void)state;
+    char digest[33], straight[33];
+    told paused = {.pause_at = 3}, stopped = {.pause_at = 2, .stop_at = 2}, again = {0};
+    train("paused", small("train.steps=6"), &paused, 6);
+    assert_int_equal(paused.count[SID2_RUN_PLANNED], 1);
+    assert_int_equal(paused.count[SID2_RUN_PAUSED], 3);
+    assert_int_equal(paused.count[SID2_RUN_CONTINUED], 1);
+    assert_int_equal(paused.count[SID2_RUN_STEP], 6);
+    assert_int_equal(paused.count[SID2_RUN_CHANGED], 0);
+    digest_of("paused", digest);
+    digest_of("straight", straight);
+    assert_string_equal(digest, straight);
+    assert_int_equal(access(path_in(folder, "paused/pause"), F_OK), -1);
+    train("stopped", small("train.steps=6"), &stopped, 2);
+    assert_int_equal(stopped.count[SID2_RUN_PAUSED], 0);
+    assert_false(sid2_run_pause(path_in(folder, "stopped"), true, &err));
+    assert_non_null(strstr(err.message, "no training is at work"));
+    train("stopped", small("train.steps=6"), &again,
+          6); /* a pause that was left does not bind the next start */
+    digest_of("stopped", digest);
+    assert_string_equal(digest, straight);
+}
+
+static sid2_config *small_held_out(const char *steps)
+{
+    sid2_config *config = small(steps);
+    must(sid2_config_set(config, "train.holdout=4", &err));
+    must(sid2_config_set(config, "train.eval_every=3", &err));
+    must(sid2_config_set(config, "train.sample_every=0", &err));
+    must(sid2_config_set(config, "train.keep=1", &err));
+    return config;
+}
+
+/* The held-out loss falls while the model learns, and rises where it is made to forget: the best checkpoint stays. */
+static void keeps_the_best(void **state)
+{
+    (void)state;
+    char best[33], newest[33], link[4096];
+    told learns = {0}, forgets = {0};
+    train("best", small_held_out("train.steps=60"), &learns, 60);
+    assert_int_equal(learns.count[SID2_RUN_MEASURED], 20);
+    sid2_run_status *s = sid2_run_look(path_in(folder, "best"), &err);
+    must(s);
+    assert_true(s->best > 0 && s->heldout >= s->best && s->best_step && s->best_step % 3 == 0);
+    uint64_t step = s->best_step;
+    double loss = s->best;
+    sid2_run_status_destroy(s);
+    sid2_config *worse = small_held_out("train.steps=72");
+    must(sid2_config_set(worse, "train.learning_rate=1", &err));
+    train("best", worse, &forgets, 72);
+    s = sid2_run_look(path_in(folder, "best"), &err);
+    must(s);
+    assert_int_equal(s->best_step, step);
+    assert_true(fabs(s->best - loss) < 1e-5 * loss && s->heldout > 1.5 * s->best);
+    sid2_run_status_destroy(s);
+    ssize_t length = readlink(path_in(folder, "best/best"), link, sizeof link - 1);
+    assert_true(length > 0);
+    link[length] = 0;
+    assert_int_equal(strtoull(strrchr(link, '-') + 1, NULL, 10), step);
+    must(sid2_checkpoint_digest(path_in(folder, "best/best"), best, &err));
+    digest_of("best", newest);
+    assert_string_not_equal(best, newest);
+}
+
+/* What somebody else put in the link's place stays. */
+static void leaves_what_is_not_its_own(void **state)
+{
+    (void)state;
+    told t = {0};
+    must(sid2_file_write(path_in(folder, "mine/best"), "mine", 4, &err));
+    train("mine", small_held_out("train.steps=3"), &t, 3);
+    assert_non_null(strstr(t.text[SID2_RUN_WARNING], "is not sid2's"));
+    size_t size;
+    char *mine = (char *)sid2_file_read(path_in(folder, "mine/best"), 100, &size, &err);
+    assert_true(mine && size == 4 && memcmp(mine, "mine", 4) == 0);
+    free(mine);
 }
 
 static void refused(const sid2_run_options *options, const char *message)
@@ -310,9 +410,14 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(trains_stops_and_goes_on),   cmocka_unit_test(trouble_is_named),
-        cmocka_unit_test(other_pictures_are_refused), cmocka_unit_test(without_locks),
-        cmocka_unit_test(without_removing),           cmocka_unit_test(without_threads)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(trains_stops_and_goes_on),
+                                       cmocka_unit_test(pauses),
+                                       cmocka_unit_test(keeps_the_best),
+                                       cmocka_unit_test(leaves_what_is_not_its_own),
+                                       cmocka_unit_test(trouble_is_named),
+                                       cmocka_unit_test(other_pictures_are_refused),
+                                       cmocka_unit_test(without_locks),
+                                       cmocka_unit_test(without_removing),
+                                       cmocka_unit_test(without_threads)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -23,8 +23,8 @@ SID2_API void sid2_checkpoint_release(int hold);
  * is named by. Nothing else is ever removed. */
 SID2_API bool sid2_checkpoint_is_own(const char *directory);
 /* Removes of a run's checkpoints before step `newest`, which was just saved and read back, all but the
- * keep - 1 latest (keep 0: removes none), and none that somebody holds. One that cannot be removed keeps no other, and is
- * the error in the end. */
+ * keep - 1 latest (keep 0: removes none), and none that somebody holds or that RUN/best leads to. One that cannot be
+ * removed keeps no other, and is the error in the end. */
 SID2_API bool sid2_checkpoint_prune(const char *run, uint64_t newest, int64_t keep, sid2_error *err);
 SID2_API bool sid2_checkpoint_config(const char *directory, sid2_config *config, sid2_error *err);
 /* Names of its classes, the caller's to destroy; NULL where it has none. */

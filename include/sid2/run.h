@@ -3,7 +3,7 @@
  *     config.ini    the effective configuration        stats.jsonl     one line a log interval
  *     run.json      data, device, version              samples/        a grid at intervals
  *     lock          held while a trainer works here    checkpoints/    the newest few
- *     status.json   what it does just now
+ *     status.json   what it does just now              best            a link to the best by held-out loss
  *
  * Where the folder holds a run, opening and training it again goes on from its newest checkpoint. Nothing
  * here prints or exits; what happens is told to a callback, always in the thread that called. */
@@ -43,7 +43,10 @@ typedef struct sid2_run_progress {
     double
         seconds_left; /* to the last step or to the end of the time given; samples and checkpoints counted */
     double sampled;   /* 0 to 1: how much of a grid is drawn */
-    double fraction;  /* 0 to 1: of the steps, or of the time given where that ends first */
+    double measured;  /* 0 to 1: how much of the held-out loss is */
+    double heldout, best; /* held-out loss, NaN before the first; the lowest so far */
+    uint64_t best_step;   /* where that was */
+    double fraction;      /* 0 to 1: of the steps, or of the time given where that ends first */
 } sid2_run_progress;
 
 typedef enum sid2_run_event_kind {
@@ -55,6 +58,10 @@ typedef enum sid2_run_event_kind {
     SID2_RUN_SAMPLED,   /* text: the grid's path */
     SID2_RUN_SAVED,     /* text: the checkpoint's path */
     SID2_RUN_WARNING,   /* text: a line about what went wrong without ending the run */
+    SID2_RUN_MEASURING, /* the held-out loss; progress.measured */
+    SID2_RUN_MEASURED,  /* it is known; progress.heldout */
+    SID2_RUN_PAUSED,    /* saved, and nothing is held on the device; told again and again while that lasts */
+    SID2_RUN_CONTINUED, /* it goes on */
 } sid2_run_event_kind;
 
 /* What it points to is valid until the callback returns. */
@@ -110,13 +117,19 @@ typedef struct sid2_run_status {
     char message[480];                                /* of one that failed: why */
     uint64_t step, steps;                             /* completed, train.steps */
     double loss, images_per_s, seconds, seconds_left; /* as of sid2_run_progress */
-    double age;                                       /* seconds since the trainer said so */
-    char checkpoint[4096];                            /* the newest one, or "" */
-    double checkpoint_age;                            /* seconds */
+    double heldout, best;                             /* held-out loss: the last one, the lowest one, */
+    uint64_t best_step;    /* and where that was; RUN/best leads to its checkpoint */
+    double age;            /* seconds since the trainer said so */
+    char checkpoint[4096]; /* the newest one, or "" */
+    double checkpoint_age; /* seconds */
 } sid2_run_status;
 
 /* Disturbs nobody. IO: no run is there. */
 SID2_API sid2_run_status *sid2_run_look(const char *path, sid2_error *err);
+/* Has the process that trains a run save, let go of its device's memory and wait; or go on, to the same bits. It does
+ * once the step at hand is done: sid2_run_look tells. A stop ends it as ever. USAGE: nobody trains there, or it was not
+ * paused. */
+SID2_API bool sid2_run_pause(const char *path, bool pause, sid2_error *err);
 SID2_API void sid2_run_status_destroy(sid2_run_status *status); /* NULL is fine */
 
 /* Writes a run as one HTML page that needs nothing else, not even the run. */

@@ -1,0 +1,78 @@
+#include "heldout.h"
+
+#include "config.h"
+#include "loader.h"
+
+#include <stdlib.h>
+
+static bool read_pictures(sid2_heldout *h, sid2_dataset *data, int classes, sid2_error *err)
+{
+    int64_t available = sid2_dataset_count(data);
+    for (int i = 0; i < h->count; i++) {
+        int64_t index = sid2_shuffle(0, 0, i, available); /* a folder comes class by class */
+        if (!sid2_dataset_get(data, index, false, h->pixels + (size_t)i * h->bytes, &h->labels[i], err))
+            return false;
+        if (classes && h->labels[i] >= classes)
+            return sid2_fail(err, SID2_ERR_USAGE, "the data has a class %d, the model only %d classes",
+                             h->labels[i], classes);
+    }
+    return true;
+}
+
+bool sid2_heldout_read(sid2_heldout *h, sid2_dataset *data, const sid2_config *config, sid2_error *err)
+{
+    int64_t available = sid2_dataset_count(data), wanted = config->eval_images;
+    sid2_sample_type type = sid2_dataset_type(data);
+    *h = (sid2_heldout){.count = (int)(wanted < available ? wanted : available),
+                        .levels = (int)config->eval_levels,
+                        .bytes = (size_t)sid2_shape_count(type.shape) * sid2_dtype_size(type.dtype)};
+    h->pixels = malloc((size_t)h->count * h->bytes + 1);
+    h->labels = malloc((size_t)h->count * sizeof *h->labels + 1);
+    h->points = calloc((size_t)h->levels, sizeof *h->points);
+    bool ok = h->pixels && h->labels && h->points;
+    if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d images", h->count);
+    ok = ok && read_pictures(h, data, (int)config->model_classes, err);
+    if (!ok) sid2_heldout_free(h);
+    return ok;
+}
+
+void sid2_heldout_free(sid2_heldout *h)
+{
+    free(h->pixels);
+    free(h->labels);
+    free(h->points);
+    *h = (sid2_heldout){0};
+}
+
+bool sid2_heldout_measure(sid2_heldout *h, sid2_evaluator *evaluator, sid2_heldout_callback callback,
+                          void *user, sid2_error *err)
+{
+    enum { CHUNK = 256 }; /* images between calls back */
+    for (int level = 0; level < h->levels; level++) {
+        sid2_eval_point *sum = &h->points[level];
+        *sum = (sid2_eval_point){0};
+        for (int first = 0; first < h->count; first += CHUNK) {
+            int count = h->count - first < CHUNK ? h->count - first : CHUNK;
+            double share = (double)count / h->count;
+            if (!sid2_evaluator_run(evaluator, h->pixels + (size_t)first * h->bytes, h->labels + first, count,
+                                    (level + 0.5) / h->levels, (uint64_t)first, err))
+                return false;
+            const sid2_eval_point *point = sid2_evaluator_point(evaluator);
+            sum->logsnr = point->logsnr;
+            sum->x_mse += share * point->x_mse;
+            sum->eps_mse += share * point->eps_mse;
+            sum->v_mse += share * point->v_mse;
+            sum->weighted += share * point->weighted;
+            if (!callback(user, (level + (double)(first + count) / h->count) / h->levels))
+                return sid2_fail(err, SID2_ERR_CANCELLED, "stopped");
+        }
+    }
+    return true;
+}
+
+double sid2_heldout_loss(const sid2_heldout *h)
+{
+    double sum = 0;
+    for (int i = 0; i < h->levels; i++) sum += h->points[i].weighted;
+    return sum / h->levels;
+}

@@ -1,0 +1,27 @@
+/* Pictures that a training does not see, and the loss on them: for sid2 eval, and along a run. */
+#ifndef SID2_HELDOUT_H
+#define SID2_HELDOUT_H
+
+#include <sid2/data.h>
+#include <sid2/sample.h>
+
+typedef struct sid2_heldout {
+    int count, levels;
+    size_t bytes;    /* of a picture */
+    uint8_t *pixels; /* [count] pictures */
+    int32_t *labels;
+    sid2_eval_point *points; /* [levels], at t = (level + 0.5) / levels: what was measured last */
+} sid2_heldout;
+
+/* Reads up to eval.images pictures of a data set, always the same ones. USAGE: a label that the model does not have. */
+bool sid2_heldout_read(sid2_heldout *h, sid2_dataset *data, const sid2_config *config, sid2_error *err);
+void sid2_heldout_free(sid2_heldout *h);
+
+/* done: 0 to 1. false: stop, which is CANCELLED. */
+typedef bool (*sid2_heldout_callback)(void *user, double done);
+bool sid2_heldout_measure(sid2_heldout *h, sid2_evaluator *evaluator, sid2_heldout_callback callback,
+                          void *user, sid2_error *err);
+/* The mean over all levels, comparable with the training loss. */
+double sid2_heldout_loss(const sid2_heldout *h);
+
+#endif
