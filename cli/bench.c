@@ -55,7 +55,7 @@ json_t *bench_request(const bench_job *j, const char *mode, const char *dtype)
     for (int i = 0; (key = sid2_config_key_at(i)); i++)
         if (strncmp(key->name, "model.", 6) == 0 || strncmp(key->name, "schedule.", 9) == 0 ||
             strncmp(key->name, "loss.", 5) == 0 || strcmp(key->name, "train.arena") == 0 ||
-            strcmp(key->name, "train.microbatch") == 0)
+            strcmp(key->name, "train.lanes") == 0 || strcmp(key->name, "train.microbatch") == 0)
             json_object_set_new(config, key->name, json_string(config_text(j->config, key->name, value)));
     return request_on(
         j, dtype,

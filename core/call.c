@@ -156,7 +156,6 @@ void sid2_steps_rebind(sid2_steps *steps, const void *from, size_t bytes, void *
         for (int i = 0; i < SID2_MAX_INPUTS + SID2_MAX_OUTPUTS; i++) {
             sid2_operand *o = i < SID2_MAX_INPUTS ? &call->in[i] : &call->out[i - SID2_MAX_INPUTS];
             if (moves(&o->data, from, bytes, to)) o->version = version;
-            moves(&o->low, from, bytes, to);
         }
     }
 }

@@ -46,6 +46,7 @@ struct sid2_program {
     sid2_device *device;
     const sid2_graph *graph;
     sid2_plan *plan;
+    sid2_buffer **externals; /* by tensor; NULL of others */
     sid2_arena *arena, *own; /* own: NULL where it is shared */
     sid2_steps steps;
     int next;                 /* section to run */
@@ -140,10 +141,7 @@ sid2_device *sid2_backends_open(const sid2_backend *const *backends, int backend
     return device;
 }
 
-int sid2_device_cores(const sid2_device *device)
-{
-    return device->backend->cores ? device->backend->cores(device->self) : 1;
-}
+int sid2_device_cores(const sid2_device *device) { return device->info.cores > 1 ? device->info.cores : 1; }
 
 sid2_device *sid2_device_part(sid2_device *device, int cores, sid2_error *err)
 {
@@ -155,6 +153,7 @@ sid2_device *sid2_device_part(sid2_device *device, int cores, sid2_error *err)
         return sid2_fail(err, SID2_ERR_MEMORY, "out of memory opening device %s", device->info.id), NULL;
     part->backend = backend;
     part->info = device->info;
+    part->info.cores = cores;
     part->whole = device;
     if ((part->self = backend->part(device->self, cores, err))) return part;
     free(part);
@@ -330,6 +329,20 @@ static sid2_buffer *bound(const sid2_binding *bindings, int count, const char *n
     return NULL;
 }
 
+/* Whether a tensor, or what it looks into, has a buffer that is large enough. */
+static bool fits(const sid2_graph *g, sid2_tensor t, sid2_buffer *const *externals, sid2_error *err)
+{
+    const sid2_tensor_info *view = &g->tensors[t];
+    sid2_tensor base = sid2_graph_base(g, t);
+    const char *name = g->tensors[base].name;
+    if (!externals[base])
+        return sid2_fail(err, SID2_ERR_INTERNAL, "the graph's external '%s' has no buffer", name);
+    size_t end = (size_t)(view->offset + sid2_shape_count(view->shape)) * sid2_dtype_size(view->dtype);
+    return externals[base]->bytes >= end ||
+           sid2_fail(err, SID2_ERR_INTERNAL, "the buffer of '%s' has %zu bytes where %zu are used", name,
+                     externals[base]->bytes, end);
+}
+
 /* Fills the buffer of every external that the nodes touch; false if one is missing or too small. */
 static bool bind(const sid2_graph *g, const sid2_binding *bindings, int count, sid2_buffer **externals,
                  sid2_error *err)
@@ -343,17 +356,7 @@ static bool bind(const sid2_graph *g, const sid2_binding *bindings, int count, s
         for (int k = 0; k < SID2_MAX_INPUTS + SID2_MAX_OUTPUTS; k++) {
             sid2_tensor t = k < SID2_MAX_INPUTS ? g->nodes[i].in[k] : g->nodes[i].out[k - SID2_MAX_INPUTS];
             if (t == SID2_NONE || !g->tensors[t].external) continue;
-            const sid2_tensor_info *view = &g->tensors[t];
-            sid2_tensor base = sid2_graph_base(g, t);
-            const char *name = g->tensors[base].name;
-            if (!externals[base])
-                return sid2_fail(err, SID2_ERR_INTERNAL, "the graph's external '%s' has no buffer", name);
-            size_t end =
-                (size_t)(view->offset + sid2_shape_count(view->shape)) * sid2_dtype_size(view->dtype);
-            if (externals[base]->bytes < end)
-                return sid2_fail(err, SID2_ERR_INTERNAL,
-                                 "the buffer of '%s' has %zu bytes where %zu are used", name,
-                                 externals[base]->bytes, end);
+            if (!fits(g, t, externals, err)) return false;
         }
     return true;
 }
@@ -433,15 +436,17 @@ sid2_program *sid2_program_create(sid2_device *device, const sid2_graph *g, sid2
     const sid2_backend *backend = device->backend;
     sid2_program *program = calloc(1, sizeof *program);
     sid2_buffer **externals = calloc((size_t)g->tensor_count + 1, sizeof *externals);
-    bool ok = program && externals;
-    if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "out of memory preparing a program");
-    if (ok) program->device = device, program->graph = g;
-    ok = ok && all_supported(device, g, err) && bind(g, bindings, binding_count, externals, err) &&
-         (program->plan = sid2_plan_create(g, backend->alignment(device->self), err)) &&
-         find_arena(program, arena, err) && bind_steps(program, g, externals, err) &&
-         note_writes(program, g, externals, binding_count, err) &&
-         (program->self = backend->compile(device->self, &program->steps, program->arena, err));
-    free(externals);
+    if (!program || !externals) {
+        free(program);
+        free(externals);
+        return sid2_fail(err, SID2_ERR_MEMORY, "out of memory preparing a program"), NULL;
+    }
+    *program = (sid2_program){.device = device, .graph = g, .externals = externals};
+    bool ok = all_supported(device, g, err) && bind(g, bindings, binding_count, externals, err) &&
+              (program->plan = sid2_plan_create(g, backend->alignment(device->self), err)) &&
+              find_arena(program, arena, err) && bind_steps(program, g, externals, err) &&
+              note_writes(program, g, externals, binding_count, err) &&
+              (program->self = backend->compile(device->self, &program->steps, program->arena, err));
     if (!ok) return sid2_program_destroy(program), NULL;
     program->bytes = backend->workspace(device->self, program->self);
     count_bytes(device, program->bytes, 0);
@@ -478,13 +483,18 @@ bool sid2_program_run_to(sid2_program *program, const char *name, sid2_error *er
     return sid2_fail(err, SID2_ERR_INTERNAL, "the program has no stop '%s'", name);
 }
 
-bool sid2_program_rebind(sid2_program *program, sid2_buffer *from, sid2_buffer *to, sid2_error *err)
+bool sid2_program_rebind(sid2_program *program, const char *name, sid2_buffer *buffer, sid2_error *err)
 {
-    if (!program->device->backend->rebinds || program->next || from->bytes != to->bytes)
-        return sid2_fail(err, SID2_ERR_INTERNAL, "the program cannot be bound to another buffer");
-    sid2_steps_rebind(&program->steps, from->handle, from->bytes, to->handle, &to->version);
+    sid2_tensor t = sid2_graph_find(program->graph, name);
+    sid2_buffer *before = t == SID2_NONE ? NULL : program->externals[t];
+    if (!before || !program->device->backend->rebinds || program->next)
+        return sid2_fail(err, SID2_ERR_INTERNAL, "the program's '%s' cannot be bound anew", name);
+    if (before == buffer) return true;
+    program->externals[t] = buffer;
+    if (!fits(program->graph, t, program->externals, err)) return program->externals[t] = before, false;
+    sid2_steps_rebind(&program->steps, before->handle, before->bytes, buffer->handle, &buffer->version);
     for (int i = 0; i < program->written_count; i++)
-        if (program->written[i].buffer == from) program->written[i].buffer = to;
+        if (program->written[i].buffer == before) program->written[i].buffer = buffer;
     return true;
 }
 
@@ -497,6 +507,7 @@ void sid2_program_destroy(sid2_program *program)
     sid2_arena_destroy(program->own);
     sid2_plan_destroy(program->plan);
     free(program->written);
+    free(program->externals);
     free(program);
 }
 

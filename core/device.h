@@ -45,9 +45,8 @@ typedef struct sid2_backend {
     bool (*keep_blocks)(int index, const char *name, sid2_error *err);
     void *(*open)(int index, const sid2_device_options *options, sid2_error *err);
     void (*close)(void *self);
-    /* Cores that it may be cut into parts of, and a part of so many, which takes every handle of memory of the whole;
-     * `close` ends it. Both may be NULL: it is one piece. */
-    int (*cores)(void *self);
+    /* A part with so many of its cores, which takes every handle of memory of the whole; `close` ends it. NULL: it is
+     * one piece. */
     void *(*part)(void *self, int cores, sid2_error *err);
     bool addresses;                  /* handles of memory are addresses */
     bool rebinds;                    /* with addresses: each run looks anew where its calls' tensors lie */
@@ -134,9 +133,9 @@ bool sid2_program_run(sid2_program *program, sid2_error *err);
  * is read after it may be written, before this or sid2_program_run goes on. Stops come in the graph's order; one that
  * was passed, or that the graph does not have, is an error. */
 bool sid2_program_run_to(sid2_program *program, const char *stop, sid2_error *err);
-/* What the program had in buffer `from` it has in `to` from now on, which is as large. Between runs, and only where
+/* Binds an external, one that is no weights, to another buffer that is large enough. Between runs, and only where
  * sid2_device_rebinds. */
-bool sid2_program_rebind(sid2_program *program, sid2_buffer *from, sid2_buffer *to, sid2_error *err);
+bool sid2_program_rebind(sid2_program *program, const char *name, sid2_buffer *buffer, sid2_error *err);
 void sid2_program_destroy(sid2_program *program);
 const sid2_plan *sid2_program_plan(const sid2_program *program);
 /* Bytes beside the plan's arena: prepared primitives, packed weights, and scratch where the arena is its own. */

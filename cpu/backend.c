@@ -142,7 +142,7 @@ static bool cpu_describe(int index, const sid2_device_options *options, sid2_dev
     *info = (sid2_device_info){.memory = sid2_cpu_host_memory(), .bf16 = true, .f16 = index == REFERENCE};
     if (index == FAST) {
         bool few;
-        int threads = thread_count(options, &few);
+        int threads = info->cores = thread_count(options, &few);
         snprintf(info->name, sizeof info->name, "%s, %d thread%s, %s", host, threads, threads > 1 ? "s" : "",
                  isa->name);
         snprintf(info->id, sizeof info->id, "cpu");
@@ -152,6 +152,7 @@ static bool cpu_describe(int index, const sid2_device_options *options, sid2_dev
         info->fast = strstr(isa->name, "BF16") || !sid2_cpu_onednn[SID2_OP_linear].run ? SID2_BF16 : SID2_F32;
         info->rank = 10;
     } else {
+        info->cores = 1;
         snprintf(info->name, sizeof info->name, "%s, reference, 1 thread", host);
         snprintf(info->id, sizeof info->id, "reference");
         snprintf(info->driver, sizeof info->driver, "plain C");
@@ -223,8 +224,6 @@ static void cpu_close(void *self)
     sid2_cpu_waiting_stop(((cpu_device *)self)->waiting);
     free(self);
 }
-
-static int cpu_cores(void *self) { return ((const cpu_device *)self)->kernels.threads; }
 
 /* Threads of different parts never wait for each other within a loop, so how OpenMP's wait is the whole's affair. */
 static void *cpu_part(void *self, int cores, sid2_error *err)
@@ -323,7 +322,6 @@ const sid2_backend sid2_backend_cpu = {
     .describe = cpu_describe,
     .open = cpu_open,
     .close = cpu_close,
-    .cores = cpu_cores,
     .part = cpu_part,
     .addresses = true,
     .rebinds = true,

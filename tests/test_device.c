@@ -429,7 +429,7 @@ static void check_rebinding(sid2_device *device, const sid2_opcase *c)
     if (!program) fail_msg("%s: %s", sid2_op_name(c->op), err.message);
     assert_true(sid2_program_run(program, &err));
     for (int i = 0; i < f.count; i++) {
-        assert_true(sid2_program_rebind(program, f.binding[i].buffer, f.other[i], &err));
+        assert_true(sid2_program_rebind(program, f.binding[i].name, f.other[i], &err));
         if (i < f.inputs) memset(f.binding[i].buffer->handle, 0x7f, f.binding[i].buffer->bytes);
     }
     assert_true(sid2_program_run(program, &err));
@@ -455,7 +455,22 @@ static void programs_take_other_buffers(void **state)
         }
     }
     fixture f = make_fixture("cpu", 1);
-    assert_false(sid2_program_rebind(f.program, f.x, f.w, &err)); /* of another size */
+    sid2_buffer *larger = sid2_buffer_create(f.device, f.y->bytes + 64, &err),
+                *smaller = sid2_buffer_create(f.device, f.y->bytes - 64, &err);
+    assert_true(larger && smaller);
+    assert_true(sid2_program_rebind(f.program, "y", larger, &err));
+    assert_false(sid2_program_rebind(f.program, "y", smaller, &err));
+    assert_non_null(strstr(err.message, "'y'"));
+    assert_false(sid2_program_rebind(f.program, "unused", f.y, &err));
+    assert_true(sid2_program_rebind(f.program, "y", f.y, &err));
+    static float y[ELEMENTS], z[ELEMENTS];
+    run_into(&f, y);
+    assert_true(sid2_program_rebind(f.program, "y", larger, &err));
+    assert_true(sid2_program_run(f.program, &err));
+    assert_true(sid2_buffer_download(larger, 0, z, sizeof z, &err));
+    assert_memory_equal(y, z, sizeof y);
+    sid2_buffer_destroy(larger);
+    sid2_buffer_destroy(smaller);
     free_fixture(&f);
     sid2_device_close(device);
 }
