@@ -113,6 +113,9 @@ INLINE vf vriffle_high(vf a, vf b) { return __builtin_shufflevector(a, b, HIGH);
 
 INLINE float vsum(vf v)
 {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps((__m512)v);
+#endif
     float s[VL];
     vstore(s, v);
     for (int half = VL / 2; half > 0; half /= 2)

@@ -7,13 +7,15 @@
  * Forward: one pass takes per-channel mean and spread (about the first row's value, so that a large mean does
  * not cancel), one pass applies y = act(a x + b). Backward, with z = a x + b and dz = dy act'(z): one pass
  * takes per-channel sums of dz and dz xhat, from which all parameter gradients follow; one pass applies
- * dx = p dz + q x + r + residual. dz is computed twice rather than stored: exp is cheaper than memory.
+ * dx = p dz + q x + r + residual. Between the two dz waits in dx if that is f32 and free, or in scratch if a sample
+ * is small; else it is computed twice: for large tensors exp is cheaper than memory.
  *
  * Where there are samples enough for all threads, each takes a whole sample through both passes, so that the
  * second finds it in cache. The parts and the order of the sums are the same either way. */
 #include "fast.h"
 
 enum { FORWARD_ARRAYS = 4, BACKWARD_ARRAYS = 7 }; /* of a period each, a thread */
+enum { MOST_KEPT = 1 << 16 };                     /* elements of a sample whose dz is kept in scratch */
 
 typedef struct group_norm {
     const sid2_operand *x, *dy, *stats, *gamma, *beta, *film, *residual, *out;
@@ -36,11 +38,21 @@ static size_t partial_floats(const span *s)
     return (size_t)round_up(s->samples * (s->parts + 1) * 2 * s->channels, 16);
 }
 
+/* Of dz in scratch, a thread. Chunks must be whole vectors, so that none reaches into the next. */
+static int64_t kept_floats(const sid2_call *call, const span *s)
+{
+    bool wanted =
+        call->out[0].dtype != SID2_F32 && s->channels % VL == 0 && s->rows * s->channels <= MOST_KEPT;
+    return wanted ? s->rows * s->channels : 0;
+}
+
 size_t FAST(group_norm_scratch)(const sid2_call *call)
 {
     span s = span_for(call);
-    int arrays = call->op == SID2_OP_group_norm ? FORWARD_ARRAYS : BACKWARD_ARRAYS;
-    return sizeof(float) * (partial_floats(&s) + (size_t)(call->threads * arrays * s.period));
+    bool backward = call->op == SID2_OP_group_norm_grad;
+    int64_t floats =
+        (backward ? BACKWARD_ARRAYS : FORWARD_ARRAYS) * s.period + (backward ? kept_floats(call, &s) : 0);
+    return sizeof(float) * (partial_floats(&s) + (size_t)(call->threads * floats));
 }
 
 /* gamma (1 + scale) of channel c; film is NULL or this sample's. */
@@ -215,9 +227,10 @@ void FAST(group_norm)(sid2_call *call)
 }
 
 /* ---- Backward ---- */
+/* kept: where to leave dz, or NULL. */
 INLINE void sums_chunk(sid2_act act, const float *x, const float *dy, const float *a, const float *b,
-                       const float *rstd, const float *center, float *sum, float *product, int64_t size,
-                       int64_t period)
+                       const float *rstd, const float *center, float *sum, float *product, float *kept,
+                       int64_t size, int64_t period)
 {
     for (int64_t i = 0; i < min64(size, period); i += VL) {
         vf slope = vload(a + i), offset = vload(b + i), r = vload(rstd + i), c = vload(center + i);
@@ -226,18 +239,21 @@ INLINE void sums_chunk(sid2_act act, const float *x, const float *dy, const floa
             vf v = vload(x + q), dz = vload(dy + q) * vf_activation_slope(act, vf_affine(v, slope, offset));
             total += dz;
             total_xhat += dz * (v * r - c);
+            if (kept) vstore(kept + q, dz);
         }
         vstore(sum + i, total);
         vstore(product + i, total_xhat);
     }
 }
 
-/* Per-channel sums of dz and dz xhat over one part. work: a, b (given), rstd, center, sum, product. */
-static void sum_part(const group_norm *g, int64_t n, int64_t part, float *work)
+/* Per-channel sums of dz and dz xhat over one part. work: a, b (given), rstd, center, sum, product. kept: for the
+ * sample's dz, or NULL. */
+static void sum_part(const group_norm *g, int64_t n, int64_t part, float *work, float *kept)
 {
     const span *s = &g->span;
     int64_t row = part * s->part_rows, rows = min64(s->part_rows, s->rows - row);
     int64_t start = (n * s->rows + row) * s->channels, end = start + rows * s->channels, phase = 0;
+    int64_t first = n * s->rows * s->channels;
     const float *a = work, *b = a + s->period;
     float *rstd = work + 2 * s->period, *center = rstd + s->period, *sum = center + s->period,
           *product = sum + s->period;
@@ -255,8 +271,9 @@ static void sum_part(const group_norm *g, int64_t n, int64_t part, float *work)
     for (int64_t at = start, size; at < end; at += size) {
         size = span_piece(s, end - at, phase);
         const float *x = load(g->x, at, size, x_buffer.at), *dy = load(g->dy, at, size, dy_buffer.at);
-        WITH_ACT(g->act, sums_chunk(act, x, dy, a + phase, b + phase, rstd + phase, center + phase,
-                                    sum + phase, product + phase, size, s->period));
+        WITH_ACT(g->act,
+                 sums_chunk(act, x, dy, a + phase, b + phase, rstd + phase, center + phase, sum + phase,
+                            product + phase, kept ? kept + (at - first) : NULL, size, s->period));
         phase = (phase + size) % s->period;
     }
     float *to = g->partial + (n * s->parts + part) * 2 * s->channels;
@@ -321,23 +338,26 @@ INLINE void grad_chunk(sid2_act act, bool add, const float *x, const float *dy, 
     }
 }
 
-static void apply_grad(const group_norm *g, int64_t n, int64_t part, const float *work)
+static void apply_grad(const group_norm *g, int64_t n, int64_t part, const float *work, const float *kept)
 {
     const span *s = &g->span;
     int64_t row = part * s->part_rows, rows = min64(s->part_rows, s->rows - row);
     int64_t start = (n * s->rows + row) * s->channels, end = start + rows * s->channels, phase = 0;
+    int64_t first = n * s->rows * s->channels;
+    sid2_act slope = kept ? SID2_ACT_NONE : g->act; /* dz has it already */
     const float *c[5];
     for (int i = 0; i < 5; i++) c[i] = work + i * s->period;
     chunk x_buffer, dy_buffer, residual_buffer, result;
     for (int64_t at = start, size; at < end; at += size) {
         size = span_piece(s, end - at, phase);
-        const float *x = load(g->x, at, size, x_buffer.at), *dy = load(g->dy, at, size, dy_buffer.at);
+        const float *x = load(g->x, at, size, x_buffer.at);
+        const float *dy = kept ? kept + (at - first) : load(g->dy, at, size, dy_buffer.at);
         float *dx = target(g->out, at, size, result.at);
         if (g->residual->data) {
             const float *residual = load(g->residual, at, size, residual_buffer.at);
-            WITH_ACT(g->act, grad_chunk(act, true, x, dy, residual, dx, c, phase, size, s->period));
+            WITH_ACT(slope, grad_chunk(act, true, x, dy, residual, dx, c, phase, size, s->period));
         } else {
-            WITH_ACT(g->act, grad_chunk(act, false, x, dy, NULL, dx, c, phase, size, s->period));
+            WITH_ACT(slope, grad_chunk(act, false, x, dy, NULL, dx, c, phase, size, s->period));
         }
         store(dx, g->out, at, size);
         phase = (phase + size) % s->period;
@@ -372,6 +392,12 @@ static void parameter_grad(const group_norm *g, float *dgamma, float *dbeta, flo
     }
 }
 
+/* This sample of dx. */
+static float *dx_of(const group_norm *g, int64_t n)
+{
+    return (float *)g->out->data + n * g->span.rows * g->span.channels;
+}
+
 void FAST(group_norm_grad)(sid2_call *call)
 {
     group_norm g = {.dy = &call->in[0],
@@ -388,23 +414,27 @@ void FAST(group_norm_grad)(sid2_call *call)
                     .partial = call->scratch};
     const span *s = &g.span;
     const sid2_operand *dfilm = &call->out[3];
+    int64_t scratch = kept_floats(call, s);
+    bool in_place = g.out->dtype == SID2_F32 && g.residual->data != g.out->data && s->channels % VL == 0;
     g.sums = g.partial + s->samples * s->parts * 2 * s->channels;
     float *works = g.partial + partial_floats(s);
     int threads = team(call, count(g.x));
     bool whole = s->samples % threads == 0 || s->samples >= 4 * threads;
 #pragma omp parallel num_threads(threads)
     {
-        float *work = works + thread_index() * BACKWARD_ARRAYS * s->period;
+        float *work = works + thread_index() * (BACKWARD_ARRAYS * s->period + scratch);
         float *a = work, *b = a + s->period, *p = b + s->period, *q = p + s->period, *r = q + s->period;
+        float *own = whole && scratch ? work + BACKWARD_ARRAYS * s->period : NULL;
         float *film = r + s->period; /* two arrays; sum_part keeps its product in the first, between uses */
         if (whole) {
 #pragma omp for schedule(static)
             for (int64_t n = 0; n < s->samples; n++) {
                 coefficients(&g, n, a, b, film);
-                for (int64_t i = 0; i < s->parts; i++) sum_part(&g, n, i, work);
+                float *kept = in_place ? dx_of(&g, n) : own;
+                for (int64_t i = 0; i < s->parts; i++) sum_part(&g, n, i, work, kept);
                 for (int64_t i = 0; i < 2 * s->channels; i++) sum_sample(&g, n, i);
                 grad_coefficients(&g, n, p, q, r, film);
-                for (int64_t i = 0; i < s->parts; i++) apply_grad(&g, n, i, work);
+                for (int64_t i = 0; i < s->parts; i++) apply_grad(&g, n, i, work, kept);
                 if (dfilm->data) film_grad(&g, dfilm, n, film);
             }
         } else {
@@ -414,7 +444,7 @@ void FAST(group_norm_grad)(sid2_call *call)
                 for (int64_t i = 0; i < s->parts; i++) {
                     if (ready != n) coefficients(&g, n, a, b, film);
                     ready = n;
-                    sum_part(&g, n, i, work);
+                    sum_part(&g, n, i, work, in_place ? dx_of(&g, n) : NULL);
                 }
 #pragma omp for schedule(static) collapse(2)
             for (int64_t n = 0; n < s->samples; n++)
@@ -428,7 +458,7 @@ void FAST(group_norm_grad)(sid2_call *call)
                         grad_coefficients(&g, n, p, q, r, film);
                     }
                     ready = n;
-                    apply_grad(&g, n, i, work);
+                    apply_grad(&g, n, i, work, in_place ? dx_of(&g, n) : NULL);
                 }
             if (dfilm->data) {
 #pragma omp for schedule(static)

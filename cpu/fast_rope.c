@@ -1,9 +1,9 @@
 /* Per-head norm and rotary positions of queries and keys, forward and backward.
  *
  * Sines and cosines are the same in every step, so `prepare` makes a table of them: [tokens][2][d/2], the
- * cosines of a token's pairs, then their sines, in the order of core/rotary.h. A token's queries and keys are
- * read once as f32, worked on head by head and stored once. Backward, gradients of scale and bias are summed
- * per part of about 16 Ki elements, parts added up in order. */
+ * cosines of a token's pairs, then their sines, in the order of core/rotary.h. Each head is read once, worked on
+ * in buffers of whole vectors and stored once. Backward, gradients of scale and bias are summed per part of
+ * about 16 Ki elements, parts added up in order. */
 #include "fast.h"
 #include "rotary.h"
 
@@ -14,6 +14,7 @@ typedef struct rope {
     const sid2_operand *qkv, *dqk, *dv, *out;
     const float *gamma, *beta, *table;
     int64_t rows, tokens, channels, heads, width; /* rows of all samples; width of a head */
+    int64_t padded;                               /* width of a head in whole vectors */
     int64_t part_rows, parts;
 } rope;
 
@@ -32,6 +33,7 @@ static rope rope_of(const sid2_call *call)
     r.channels = last(r.qkv) / 3;
     r.heads = max64(1, call->attr->heads);
     r.width = r.channels / r.heads;
+    r.padded = round_up(r.width, VL);
     r.rows = count(r.qkv) / max64(1, 3 * r.channels);
     r.tokens = r.rows / max64(1, first(r.qkv));
     r.part_rows = max64(1, 16384 / max64(1, r.channels));
@@ -39,14 +41,16 @@ static rope rope_of(const sid2_call *call)
     return r;
 }
 
-/* A thread's buffers: a token's q and k, their gradients, the result. */
-static int64_t thread_floats(const rope *r) { return round_up(7 * r->channels, 16); }
-static int64_t partial_floats(const rope *r) { return round_up(r->parts * 4 * r->width, 16); }
+/* Scratch: gamma and beta, padded; the parts' sums; a thread's buffers. */
+static int64_t scale_floats(const rope *r) { return round_up(4 * r->padded, 16); }
+static int64_t partial_floats(const rope *r) { return round_up(r->parts * 4 * r->padded, 16); }
+static int64_t thread_floats(const rope *r) { return round_up(3 * r->padded, 16); }
 
 size_t FAST(rope_scratch)(const sid2_call *call)
 {
     rope r = rope_of(call);
-    return sizeof(float) * (size_t)(partial_floats(&r) + call->threads * thread_floats(&r));
+    return sizeof(float) *
+           (size_t)(scale_floats(&r) + partial_floats(&r) + call->threads * thread_floats(&r));
 }
 
 size_t FAST(rope_owned)(const sid2_call *call)
@@ -78,23 +82,39 @@ bool FAST(rope_prepare)(sid2_call *call, sid2_error *err)
     return true;
 }
 
+/* gamma and beta [2][width] as [2][padded]; ones and zeros where there are none, zeros in the padding. */
+static void pad_scales(rope *r, float *to)
+{
+    float *gamma = to, *beta = to + 2 * r->padded;
+    memset(to, 0, (size_t)(4 * r->padded) * sizeof(float));
+    for (int k = 0; k < 2; k++)
+        for (int64_t i = 0; i < r->width; i++) {
+            gamma[k * r->padded + i] = r->gamma ? r->gamma[k * r->width + i] : 1.0f;
+            beta[k * r->padded + i] = r->beta ? r->beta[k * r->width + i] : 0.0f;
+        }
+}
+
 /* Turns a head by its token's row of the table; sign -1 turns back. */
-static void rotate(const rope *r, const sid2_rotary *parts, int64_t token, float sign, float *head)
+static void rotate(const rope *r, const sid2_rotary *parts, int64_t token, float sign,
+                   const float *restrict from, float *restrict to)
 {
     const float *cosine = r->table + token * r->width, *sine = cosine + r->width / 2;
+    int64_t done = 0;
     for (int axis = 0; axis < SID2_ROTARY_AXES; axis++) {
         int64_t half = parts->width[axis] / 2;
-        float *a = head, *b = head + half;
+        const float *a = from + done, *b = a + half;
+        float *to_a = to + done, *to_b = to_a + half;
 #pragma omp simd
         for (int64_t i = 0; i < half; i++) {
-            float c = cosine[i], s = sign * sine[i], ai = a[i], bi = b[i];
-            a[i] = ai * c - bi * s;
-            b[i] = ai * s + bi * c;
+            float c = cosine[i], s = sign * sine[i];
+            to_a[i] = a[i] * c - b[i] * s;
+            to_b[i] = a[i] * s + b[i] * c;
         }
-        head += 2 * half;
+        done += 2 * half;
         cosine += half;
         sine += half;
     }
+    for (; done < r->width; done++) to[done] = from[done];
 }
 
 typedef struct moments {
@@ -103,100 +123,115 @@ typedef struct moments {
 
 static moments moments_of(const rope *r, const float *x)
 {
-    float sum = 0.0f, square = 0.0f, inverse = 1.0f / (float)r->width;
+    if (!r->gamma) return (moments){0.0f, 1.0f};
+    float inverse = 1.0f / (float)r->width, mean = 0.0f;
+    vf sum = {0}, square = {0};
     if (r->attr->center) {
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = 0; i < r->width; i++) sum += x[i];
+        for (int64_t i = 0; i < r->padded; i += VL) sum += vload(x + i);
+        mean = vsum(sum) * inverse;
     }
-    float mean = sum * inverse;
-#pragma omp simd reduction(+ : square)
-    for (int64_t i = 0; i < r->width; i++) square += (x[i] - mean) * (x[i] - mean);
-    return (moments){mean, 1.0f / sqrtf(square * inverse + r->attr->eps)};
+    for (int64_t i = 0; i < r->padded; i += VL) {
+        vf d = vload(x + i) - mean;
+        if (i + VL > r->width) d = vkeep(d, r->width - i);
+        square += d * d;
+    }
+    return (moments){mean, 1.0f / sqrtf(vsum(square) * inverse + r->attr->eps)};
 }
 
-static void forward_row(const rope *r, const sid2_rotary *parts, int64_t row, float *work)
+static void forward_row(const rope *r, const sid2_rotary *parts, int64_t row, const float *scales,
+                        float *work)
 {
-    int64_t c = r->channels, d = r->width;
-    float *x = work;
-    fetch(r->qkv, row * 3 * c, 2 * c, x);
+    float *buffer = work, *normed = buffer + r->padded, *result = normed + r->padded;
     for (int64_t h = 0; h < 2 * r->heads; h++) {
-        float *head = x + h * d;
-        if (r->gamma) {
-            const float *gamma = r->gamma + h / r->heads * d;
-            moments m = moments_of(r, head);
-#pragma omp simd
-            for (int64_t i = 0; i < d; i++) head[i] = (head[i] - m.mean) * m.rstd * gamma[i];
-        }
-        if (r->beta) {
-            const float *beta = r->beta + h / r->heads * d;
-#pragma omp simd
-            for (int64_t i = 0; i < d; i++) head[i] += beta[i];
-        }
-        rotate(r, parts, row % r->tokens, 1.0f, head);
+        int64_t at = row * 2 * r->channels + h * r->width;
+        const float *gamma = scales + h / r->heads * r->padded, *beta = gamma + 2 * r->padded;
+        const float *x = load(r->qkv, row * 3 * r->channels + h * r->width, r->width, buffer);
+        moments m = moments_of(r, x);
+        for (int64_t i = 0; i < r->padded; i += VL)
+            vstore(normed + i, vf_affine(vf_normalised(vload(x + i), vset(m.mean), vset(m.rstd)),
+                                         vload(gamma + i), vload(beta + i)));
+        float *y = target(r->out, at, r->width, result);
+        rotate(r, parts, row % r->tokens, 1.0f, normed, y);
+        store(y, r->out, at, r->width);
     }
-    store(x, r->out, row * 2 * c, 2 * c);
 }
 
 void FAST(qk_norm_rope)(sid2_call *call)
 {
     rope r = rope_of(call);
     sid2_rotary parts = sid2_rotary_split(r.width, call->attr->grid);
+    float *scales = call->scratch, *works = scales + scale_floats(&r) + partial_floats(&r);
+    pad_scales(&r, scales);
     int threads = team(call, count(r.qkv));
-#pragma omp parallel num_threads(threads)
-    {
-        float *work = (float *)call->scratch + partial_floats(&r) + thread_index() * thread_floats(&r);
-#pragma omp for schedule(static)
-        for (int64_t row = 0; row < r.rows; row++) forward_row(&r, &parts, row, work);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t row = 0; row < r.rows; row++)
+        forward_row(&r, &parts, row, scales, works + thread_index() * thread_floats(&r));
+}
+
+/* From dy, turned back, and x: dx in dy's place; adds to dgamma and dbeta. */
+static void norm_grad(const rope *r, const float *x, const float *gamma, float *dy, float *dgamma,
+                      float *dbeta)
+{
+    float inverse = 1.0f / (float)r->width;
+    moments m = moments_of(r, x);
+    vf sum = {0}, dot = {0};
+    for (int64_t i = 0; i < r->padded; i += VL) {
+        vf n = vf_normalised(vload(x + i), vset(m.mean), vset(m.rstd)), d = vload(dy + i),
+           g = d * vload(gamma + i);
+        vstore(dgamma + i, vload(dgamma + i) + d * n);
+        vstore(dbeta + i, vload(dbeta + i) + d);
+        sum += g;
+        dot += g * n;
+    }
+    float m1 = r->attr->center ? vsum(sum) * inverse : 0.0f, m2 = vsum(dot) * inverse;
+    for (int64_t i = 0; i < r->padded; i += VL) {
+        vf n = vf_normalised(vload(x + i), vset(m.mean), vset(m.rstd)), g = vload(dy + i) * vload(gamma + i);
+        vstore(dy + i, vf_normalised_slope(g, n, vset(m.rstd), vset(m1), vset(m2)));
     }
 }
 
-/* sums: dgamma then dbeta, [2][2][d], of this part. */
-static void backward_row(const rope *r, const sid2_rotary *parts, int64_t row, float *work, float *sums)
+/* sums: dgamma then dbeta, [2][2][padded], of this part. */
+static void backward_row(const rope *r, const sid2_rotary *parts, int64_t row, const float *scales,
+                         float *work, float *sums)
 {
-    int64_t c = r->channels, d = r->width;
-    float *dx = work, *x = dx + 3 * c, inverse = 1.0f / (float)d;
-    fetch(r->dqk, row * 2 * c, 2 * c, dx);
-    fetch(r->dv, row * c, c, dx + 2 * c);
-    if (r->gamma) fetch(r->qkv, row * 3 * c, 2 * c, x);
-    for (int64_t h = 0; h < 2 * r->heads; h++) {
-        float *dy = dx + h * d;
-        rotate(r, parts, row % r->tokens, -1.0f, dy);
-        if (!r->gamma) continue;
-        float *xhat = x + h * d, *dgamma = sums + h / r->heads * d, *dbeta = dgamma + 2 * d;
-        const float *gamma = r->gamma + h / r->heads * d;
-        moments m = moments_of(r, xhat);
-        float sum = 0.0f, dot = 0.0f;
-#pragma omp simd reduction(+ : sum, dot)
-        for (int64_t i = 0; i < d; i++) {
-            float n = (xhat[i] - m.mean) * m.rstd, g = dy[i] * gamma[i];
-            dgamma[i] += dy[i] * n;
-            dbeta[i] += dy[i];
-            sum += g;
-            dot += g * n;
+    float *buffer = work, *result = buffer + r->padded;
+    for (int64_t h = 0; h < 3 * r->heads; h++) {
+        int64_t part = h / r->heads, at = row * 3 * r->channels + h * r->width;
+        if (part == 2) {
+            const float *dv =
+                load(r->dv, row * r->channels + (h - 2 * r->heads) * r->width, r->width, buffer);
+            store(dv, r->out, at, r->width);
+            continue;
         }
-        float m1 = r->attr->center ? sum * inverse : 0.0f, m2 = dot * inverse;
-#pragma omp simd
-        for (int64_t i = 0; i < d; i++)
-            dy[i] = m.rstd * (dy[i] * gamma[i] - m1 - (xhat[i] - m.mean) * m.rstd * m2);
+        const float *dy = load(r->dqk, row * 2 * r->channels + h * r->width, r->width, buffer);
+        float *dx = target(r->out, at, r->width, result);
+        rotate(r, parts, row % r->tokens, -1.0f, dy, dx);
+        if (r->gamma)
+            norm_grad(r, load(r->qkv, at, r->width, buffer), scales + part * r->padded, dx,
+                      sums + part * r->padded, sums + (2 + part) * r->padded);
+        store(dx, r->out, at, r->width);
     }
-    store(dx, r->out, row * 3 * c, 3 * c);
 }
 
 void FAST(qk_norm_rope_grad)(sid2_call *call)
 {
     rope r = rope_of(call);
     sid2_rotary parts = sid2_rotary_split(r.width, call->attr->grid);
-    float *partial = call->scratch, *works = partial + partial_floats(&r);
+    float *scales = call->scratch, *partial = scales + scale_floats(&r),
+          *works = partial + partial_floats(&r);
+    pad_scales(&r, scales);
     int threads = team(call, count(r.qkv));
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t part = 0; part < r.parts; part++) {
-        float *work = works + thread_index() * thread_floats(&r), *sums = partial + part * 4 * r.width;
-        memset(sums, 0, (size_t)(4 * r.width) * sizeof(float));
+        float *work = works + thread_index() * thread_floats(&r), *sums = partial + part * 4 * r.padded;
+        memset(sums, 0, (size_t)(4 * r.padded) * sizeof(float));
+        memset(work, 0, (size_t)thread_floats(&r) * sizeof(float)); /* the padding */
         int64_t row = part * r.part_rows, end = min64(r.rows, row + r.part_rows);
-        for (; row < end; row++) backward_row(&r, &parts, row, work, sums);
+        for (; row < end; row++) backward_row(&r, &parts, row, scales, work, sums);
     }
     float *out[2] = {call->out[1].data, call->out[2].data};
     for (int k = 0; k < 2 && r.gamma; k++)
         for (int64_t part = 0; part < r.parts && out[k]; part++)
-            for (int64_t i = 0; i < 2 * r.width; i++) out[k][i] += partial[(part * 2 + k) * 2 * r.width + i];
+            for (int64_t i = 0; i < 2 * r.width; i++)
+                out[k][i] += partial[((part * 2 + k) * 2 + i / r.width) * r.padded + i % r.width];
 }
