@@ -86,13 +86,13 @@ int64_t config_int(const sid2_config *config, const char *key);
 double config_real(const sid2_config *config, const char *key);
 bool config_yes(const sid2_config *config, const char *key);
 const char *config_text(const sid2_config *config, const char *key, char text[256]);
-/* How a training goes about a step, and why: "64 images in 8 lanes on 2 cores, 8 at a time". Returns `text`. */
-const char *lanes_text(const sid2_memory_report *memory, int64_t batch, char text[320]);
 /* The help of an option for a key with words: "a, b or c (key)". */
 const char *words_of(const char *key, char text[256]);
 
 /* Whether `path` names a preset; else it should be a file or folder. */
 bool is_preset(const char *name);
+/* A word of data.upright. */
+bool upright_of(const char *word, sid2_upright *upright);
 /* For sid2_dataset_options.on_skip: names a picture that is left out. `user`: the progress bar in its way. */
 void print_skipped(void *user, const char *name, const char *reason);
 /* What the device could not do as well as it should, once it has worked. */

@@ -97,30 +97,38 @@ static void print_statistics(sid2_dataset *data, const statistics *s)
     for (int k = 0; k < classes && k < 40; k++)
         printf("  %4d %8" PRId64 "  %s\n", k, s->per_class[k], sid2_dataset_class_name(data, k));
     if (classes > 40) printf("  ... and %d more\n", classes - 40);
+    const char *turning = sid2_dataset_turning(data);
     if (s->turned)
-        printf(
-            "turned     %" PRId64
-            " carry an EXIF rotation, ignored as in published evaluations; `mogrify -auto-orient` on a copy "
-            "of the files turns them upright\n",
-            s->turned);
+        printf("EXIF       %" PRId64 " ask to be shown rotated or mirrored: %s\n", s->turned,
+               turning ? turning : "");
+    char *line;
+    for (int i = 0; (line = sid2_dataset_loss(data, i)); i++, free(line)) printf("left out   %s\n", line);
+    line = sid2_dataset_empty_classes(data);
+    if (line) printf("empty      %s\n", line);
+    free(line);
 }
 
 static int inspect(int argc, char **argv)
 {
     const char *path = NULL, *out = NULL;
+    const char *turn = "auto";
+    sid2_upright upright;
     int64_t size = 32, channels = 3, shown = 100;
-    char formats[256];
+    char formats[256], words[256];
     const option_row rows[] = {
         {OPTION_POSITIONAL, "PATH", NULL, &path, sid2_dataset_formats(formats), NULL},
         {OPTION_INT, "size", "N", &size, "side that pictures are brought to, as in training (32)", NULL},
         {OPTION_INT, "channels", "N", &channels, "1 grey, 3 colour (3)", NULL},
+        {OPTION_TEXT, "upright", "WORD", &turn, words_of("data.upright", words), "data.upright"},
         {OPTION_TEXT, "out", "x.png", &out, "also write a contact sheet", NULL},
         {OPTION_INT, "shown", "N", &shown, "pictures on the contact sheet (100)", NULL},
     };
     int code = options_parse(
-        &(option_table){"data inspect", "Count and measure a data set, and show some of it", NULL, rows, 5},
+        &(option_table){"data inspect", "Count and measure a data set, and show some of it", NULL, rows, 6},
         argc, argv);
     if (code != OPTIONS_RUN) return code;
+    if (!upright_of(turn, &upright))
+        return report_usage("data inspect", "--upright '%s' should be %s", turn, words);
     if (size < 4 || size > 4096) return report_usage("data inspect", "--size should be 4 to 4096");
     if (channels != 1 && channels != 3) return report_usage("data inspect", "--channels should be 1 or 3");
     if (shown < 1 || shown > MAX_SHOWN)
@@ -130,11 +138,11 @@ static int inspect(int argc, char **argv)
     interrupt_install();
     sid2_error err = {0};
     progress bar = {0};
-    sid2_dataset *data = sid2_dataset_open(path,
-                                           &sid2_with(sid2_dataset_options, .size = (int32_t)size,
-                                                      .channels = (int32_t)channels, .cache_bytes = 1,
-                                                      .on_skip = print_skipped, .user = &bar),
-                                           &err);
+    sid2_dataset *data = sid2_dataset_open(
+        path,
+        &sid2_with(sid2_dataset_options, .size = (int32_t)size, .channels = (int32_t)channels,
+                   .upright = upright, .cache_bytes = 1, .on_skip = print_skipped, .user = &bar),
+        &err);
     if (!data) return report_error("data inspect", &err);
     int64_t count = sid2_dataset_count(data), keep = !out ? 0 : shown < count ? shown : count;
     size_t image_bytes = (size_t)(size * size * channels);

@@ -54,12 +54,15 @@ static bool load_images(job *j, subject *s, sid2_error *err)
 {
     double holdout = config_real(s->config, "train.holdout");
     bool part = !j->all && holdout > 0;
+    char word[256];
+    sid2_upright upright = SID2_UPRIGHT_AUTO;
+    upright_of(config_text(s->config, "data.upright", word), &upright);
     sid2_dataset *data =
         sid2_dataset_open(j->data_path,
                           &sid2_with(sid2_dataset_options, .size = sid2_config_image_size(s->config),
                                      .channels = sid2_config_image_channels(s->config),
                                      .part = part ? SID2_PART_HELDOUT : SID2_PART_ALL, .holdout = holdout,
-                                     .on_skip = print_skipped, .user = &j->bar),
+                                     .upright = upright, .on_skip = print_skipped, .user = &j->bar),
                           err);
     bool ok = data && (!sid2_config_classes(s->config) || compare_classes(j, s, data, err));
     if (ok && !sid2_dataset_count(data))

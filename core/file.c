@@ -496,6 +496,38 @@ bool sid2_file_write(const char *path, const void *bytes, size_t size, sid2_erro
     return sid2_atomic_commit(&file, err);
 }
 
+/* ---- Scratch files ---- */
+
+int sid2_scratch_open(sid2_error *err)
+{
+    const char *folder = getenv("TMPDIR");
+    if (!folder || !*folder) folder = "/var/tmp";
+    int descriptor = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (descriptor >= 0) return descriptor;
+    char path[4096]; /* a file system or kernel that cannot: made and unlinked at once */
+    if (!sid2_path(path, err, "%s/sid2-XXXXXX", folder)) return -1;
+    descriptor = mkostemp(path, O_CLOEXEC);
+    if (descriptor >= 0)
+        unlink(path);
+    else
+        cannot(folder, "no place for a scratch file", errno, err);
+    return descriptor;
+}
+
+bool sid2_scratch_write(int descriptor, const void *bytes, size_t size, uint64_t offset, const char *what,
+                        sid2_error *err)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t put = pwrite(descriptor, (const char *)bytes + done, size - done, (off_t)(offset + done));
+        if (put < 0 && errno == EINTR) continue;
+        if (put <= 0)
+            return cannot(what, "no room for a scratch file; TMPDIR names another place",
+                          put ? errno : ENOSPC, err);
+        done += (size_t)put;
+    }
+    return true;
+}
+
 /* ---- Folders ---- */
 
 static bool make_directory(const char *path, sid2_error *err)

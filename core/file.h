@@ -74,6 +74,13 @@ void sid2_atomic_abandon(void);
 /* The same for bytes in memory. */
 bool sid2_file_write(const char *path, const void *bytes, size_t size, sid2_error *err);
 
+/* ---- Scratch files ----
+ * Without a name, in $TMPDIR or else /var/tmp: gone with its descriptor. -1 where there can be none. */
+int sid2_scratch_open(sid2_error *err);
+/* All bytes at `offset`; `what` is for messages. */
+bool sid2_scratch_write(int descriptor, const void *bytes, size_t size, uint64_t offset, const char *what,
+                        sid2_error *err);
+
 /* ---- Folders ---- */
 
 bool sid2_make_directories(const char *path, sid2_error *err); /* like mkdir -p, and on the disk */

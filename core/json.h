@@ -4,12 +4,15 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include <jansson.h>
 
+/* A byte order mark before the text, as some editors put it there, is none of it. */
 static inline json_t *sid2_json_read(const void *text, size_t size, size_t flags, json_error_t *problem)
 {
     errno = 0;
+    if (size >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) text = (const char *)text + 3, size -= 3;
     return json_loadb((const char *)text, size, flags, problem);
 }
 

@@ -1,5 +1,6 @@
 #include "dataset.h"
 
+#include "cache.h"
 #include "digest.h"
 #include "philox.h"
 #include "resize.h"
@@ -27,10 +28,12 @@ struct sid2_dataset {
     int64_t *chosen; /* picture numbers of the part; NULL: all */
     sid2_sample_type type;
     size_t sample_bytes;
-    uint8_t *cache; /* NULL: none */
+    bool is_upright;
+    sid2_cache *cache; /* NULL: none */
     atomic_uchar *known;
     atomic_llong broken;
-    pthread_mutex_t report;
+    pthread_mutex_t report; /* over the call of on_skip, and over: */
+    sid2_losses losses;     /* met while reading; the files' own are known from the start */
 };
 
 size_t sid2_sample_bytes(sid2_sample_type type)
@@ -58,35 +61,62 @@ static int by_key(const void *a, const void *b)
     return x->picture < y->picture ? -1 : 1;
 }
 
+/* Each class keeps one picture to train on: the one that would be held out last. */
+static bool keep_one_a_class(const sid2_source *source, bool *kept, int64_t *spared)
+{
+    draw *last = malloc(((size_t)source->classes + 1) * sizeof *last);
+    if (!last) return false;
+    for (int32_t k = 0; k < source->classes; k++) last[k] = (draw){0, -1};
+    for (int64_t i = 0; i < source->count; i++) {
+        draw own = draw_of(i), *found = &last[source->labels[i]];
+        if (found->picture < 0 || by_key(&own, found) > 0) *found = own;
+    }
+    *spared = 0;
+    for (int32_t k = 0; k < source->classes; k++) {
+        if (last[k].picture < 0) continue;
+        kept[last[k].picture] = true;
+        ++*spared;
+    }
+    free(last);
+    return true;
+}
+
 /* A fraction holds out what draws below it; a number, the lowest draws. */
 static bool choose_part(sid2_dataset *dataset, const char *path, sid2_error *err)
 {
     const sid2_dataset_options *o = &dataset->options;
-    int64_t total = dataset->source.count;
+    const sid2_source *source = &dataset->source;
+    int64_t total = source->count, spared = 0, drawn = 0;
     dataset->count = total;
     if (o->part == SID2_PART_ALL || (o->part == SID2_PART_TRAIN && o->holdout == 0)) return true;
     draw limit = {(uint64_t)ldexp(o->holdout < 1 ? o->holdout : 0, 64), 0};
     dataset->chosen = malloc((size_t)total * sizeof *dataset->chosen);
     draw *draws = malloc((size_t)total * sizeof *draws);
-    if (!dataset->chosen || !draws) {
-        free(draws);
-        return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory to choose pictures", path);
-    }
-    if (o->holdout >= 1) {
-        for (int64_t i = 0; i < total; i++) draws[i] = draw_of(i);
-        qsort(draws, (size_t)total, sizeof *draws, by_key);
-        limit = o->holdout < (double)total ? draws[(int64_t)o->holdout] : (draw){UINT64_MAX, total};
+    bool *kept = calloc((size_t)total, sizeof *kept);
+    bool ok = (dataset->chosen && draws && kept && keep_one_a_class(source, kept, &spared)) ||
+              sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory to choose pictures", path);
+    if (ok && o->holdout >= 1 && o->holdout > (double)(total - spared))
+        ok = sid2_fail(
+            err, SID2_ERR_USAGE,
+            "%s: a holdout of %g leaves not one picture of each class for training: at most %lld of its %lld",
+            path, o->holdout, (long long)(total - spared), (long long)total);
+    for (int64_t i = 0; ok && i < total; i++)
+        if (!kept[i]) draws[drawn++] = draw_of(i);
+    if (ok && o->holdout >= 1) {
+        qsort(draws, (size_t)drawn, sizeof *draws, by_key);
+        limit = o->holdout < (double)drawn ? draws[(int64_t)o->holdout] : (draw){UINT64_MAX, total};
     }
     free(draws);
     dataset->count = 0;
-    for (int64_t i = 0; i < total; i++) {
+    for (int64_t i = 0; ok && i < total; i++) {
         draw own = draw_of(i);
-        bool held_out = by_key(&own, &limit) < 0;
+        bool held_out = !kept[i] && by_key(&own, &limit) < 0;
         if (held_out == (o->part == SID2_PART_HELDOUT)) dataset->chosen[dataset->count++] = i;
     }
-    if (dataset->count) return true;
-    return sid2_fail(err, SID2_ERR_USAGE, "%s: a holdout of %g leaves no picture of its %lld for %s", path,
-                     o->holdout, (long long)total, o->part == SID2_PART_TRAIN ? "training" : "evaluation");
+    free(kept);
+    if (!ok || dataset->count) return ok;
+    return sid2_fail(err, SID2_ERR_USAGE, "%s: a holdout of %g leaves no picture of its %lld for evaluation",
+                     path, o->holdout, (long long)total);
 }
 
 /* ---- Opening ---- */
@@ -100,9 +130,9 @@ static bool prepare(sid2_dataset *dataset, const char *path, sid2_error *err)
     dataset->sample_bytes = sid2_sample_bytes(dataset->type);
     dataset->known = calloc((size_t)total, sizeof *dataset->known);
     if (!dataset->known) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its list", path);
-    /* Without memory for the cache pictures are decoded every time: slower, not wrong. */
-    if (!dataset->source.is_cheap && o->cache_bytes / dataset->sample_bytes >= (size_t)total)
-        dataset->cache = malloc((size_t)total * dataset->sample_bytes);
+    dataset->is_upright = o->upright ? o->upright == SID2_UPRIGHT_YES : dataset->source.is_photos;
+    if (!dataset->source.is_cheap && o->cache_bytes > 1)
+        dataset->cache = sid2_cache_open(total, dataset->sample_bytes, o->cache_bytes);
 
     uint8_t *pixels = malloc(dataset->sample_bytes);
     if (!pixels) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for a picture", path);
@@ -154,7 +184,7 @@ sid2_dataset *sid2_dataset_open(const char *path, const sid2_dataset_options *gi
     sid2_source source;
     sid2_dataset_options options;
     if (!sid2_take_options(&options, given, sid2_dataset_options, err) || !fill_options(&options, err) ||
-        !sid2_source_open(&source, path, &options, err))
+        !sid2_source_open(&source, path, err))
         return NULL;
     return sid2_dataset_adopt(&source, path, options, err);
 }
@@ -165,7 +195,8 @@ void sid2_dataset_close(sid2_dataset *dataset)
     sid2_source_close(&dataset->source);
     pthread_mutex_destroy(&dataset->report);
     free(dataset->chosen);
-    free(dataset->cache);
+    sid2_cache_close(dataset->cache);
+    sid2_losses_free(&dataset->losses);
     free(dataset->known);
     free(dataset);
 }
@@ -176,6 +207,13 @@ sid2_sample_type sid2_dataset_type(const sid2_dataset *dataset) { return dataset
 int32_t sid2_dataset_size(const sid2_dataset *dataset) { return dataset->options.size; }
 int32_t sid2_dataset_channels(const sid2_dataset *dataset) { return dataset->options.channels; }
 const char *sid2_dataset_kind(const sid2_dataset *dataset) { return dataset->source.kind; }
+const char *sid2_dataset_turning(const sid2_dataset *dataset)
+{
+    if (!dataset->source.entry) return NULL;
+    return dataset->is_upright ? "turned upright as their EXIF asks (data.upright)"
+                               : "not turned, whatever EXIF asks (data.upright)";
+}
+
 int64_t sid2_dataset_broken(const sid2_dataset *dataset) { return atomic_load(&dataset->broken); }
 
 const char *sid2_dataset_class_name(const sid2_dataset *dataset, int32_t label)
@@ -213,15 +251,47 @@ bool sid2_dataset_digest(const sid2_dataset *dataset, char digest[33], sid2_erro
     sid2_digest *stream = sid2_digest_begin(err);
     bool ok = stream;
     if (ok) sid2_digest_add(stream, source.labels, (size_t)source.count * sizeof *source.labels);
-    for (int64_t i = 0; ok && source.names && i < source.count; i++) {
-        char *name = sid2_text_nfc(source.names[i]);
-        ok = name || sid2_fail(err, SID2_ERR_MEMORY, "no memory for a name");
-        if (ok) sid2_digest_add(stream, name, strlen(name) + 1);
-        free(name);
-    }
     ok = ok && (source.tell ? source.tell(&source, stream, err) : digest_pixels(stream, &source, err));
     sid2_digest_end(stream, digest);
     return ok;
+}
+
+/* ---- What is left out ---- */
+
+/* Classes keep their numbers whether or not there are pictures of them. */
+char *sid2_dataset_empty_classes(const sid2_dataset *dataset)
+{
+    enum { SHOWN = 5 };
+    const sid2_source *source = &dataset->source;
+    char *has = calloc((size_t)source->classes + 1, 1), *text = NULL;
+    size_t size;
+    for (int64_t i = 0; has && i < source->count; i++) has[source->labels[i]] = 1;
+    int64_t empty = source->classes, shown = 0;
+    for (int32_t k = 0; has && k < source->classes; k++) empty -= has[k];
+    FILE *stream = has && empty ? open_memstream(&text, &size) : NULL;
+    if (stream) {
+        fprintf(stream, "%lld of %d classes have no picture and keep their number:", (long long)empty,
+                source->classes);
+        for (int32_t k = 0; k < source->classes && shown < SHOWN; k++)
+            if (!has[k]) fprintf(stream, "%s %.100s", shown++ ? "," : "", source->class_names[k]);
+        if (empty > SHOWN) fprintf(stream, ", ...");
+        if (fclose(stream)) free(text), text = NULL;
+    }
+    free(has);
+    return text ? sid2_plain_line(text) : NULL;
+}
+
+char *sid2_dataset_loss(sid2_dataset *dataset, int number)
+{
+    const sid2_losses *known = dataset->source.files ? &dataset->source.files->losses : NULL;
+    char *text = NULL;
+    for (int i = 0; known && i < SID2_REASONS; i++)
+        if (known->of[i] && number-- == 0) return sid2_losses_text(known, (sid2_reason)i);
+    pthread_mutex_lock(&dataset->report);
+    if (dataset->losses.of[SID2_LOST_BROKEN] && number-- == 0)
+        text = sid2_losses_text(&dataset->losses, SID2_LOST_BROKEN);
+    pthread_mutex_unlock(&dataset->report);
+    return text;
 }
 
 static int64_t picture_number(const sid2_dataset *dataset, int64_t index)
@@ -236,7 +306,7 @@ int32_t sid2_dataset_label(const sid2_dataset *dataset, int64_t index)
 
 static char *picture_name(const sid2_dataset *dataset, int64_t picture)
 {
-    if (dataset->source.names) return strdup(dataset->source.names[picture]);
+    if (dataset->source.entry) return strdup(dataset->source.entry[picture]->name);
     char text[32];
     snprintf(text, sizeof text, "#%lld", (long long)picture);
     return strdup(text);
@@ -285,13 +355,15 @@ static bool decode(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, bool
     int32_t size = dataset->options.size;
     sid2_sample sample;
     if (!load(source, picture, &sample, err)) return false;
-    *is_turned = sample.is_turned;
+    *is_turned = sample.orientation > 1;
     const int64_t *dim = sample.type.shape.dim;
     sid2_image image = {.height = (int32_t)dim[0],
                         .width = (int32_t)dim[1],
                         .channels = (int32_t)dim[2],
-                        .pixels = sample.values};
-    bool ok = sid2_image_convert(&image, dataset->options.channels, err);
+                        .pixels = sample.values,
+                        .orientation = sample.orientation};
+    bool ok = sid2_image_convert(&image, dataset->options.channels, err) &&
+              (!dataset->is_upright || sid2_image_upright(&image, err));
     if (ok && source->is_digits && size == DIGIT_SIDE + 2 * DIGIT_MARGIN)
         pad_digit(pixels, &image);
     else if (ok)
@@ -305,14 +377,14 @@ static void mark_broken(sid2_dataset *dataset, int64_t picture, const char *mess
 {
     if (atomic_exchange(&dataset->known[picture], BROKEN) == BROKEN) return;
     atomic_fetch_add(&dataset->broken, 1);
-    if (!dataset->options.on_skip) return;
     char *name = picture_name(dataset, picture);
     if (name) sid2_plain_line(name); /* as it stands in the message */
     size_t length = name ? strlen(name) : 0;
     const char *known = length ? strstr(message, name) : NULL; /* by itself or with its folder */
     if (known && !strncmp(known + length, ": ", 2)) message = known + length + 2;
     pthread_mutex_lock(&dataset->report);
-    dataset->options.on_skip(dataset->options.user, name ? name : "?", message);
+    sid2_losses_add(&dataset->losses, SID2_LOST_BROKEN, name ? name : "?", NULL);
+    if (dataset->options.on_skip) dataset->options.on_skip(dataset->options.user, name ? name : "?", message);
     pthread_mutex_unlock(&dataset->report);
     free(name);
 }
@@ -321,17 +393,13 @@ static bool fetch(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, sid2_
 {
     atomic_uchar *known = &dataset->known[picture];
     unsigned char state = atomic_load_explicit(known, memory_order_acquire);
-    uint8_t *place = dataset->cache ? dataset->cache + (size_t)picture * dataset->sample_bytes : NULL;
-    if (state == CACHED) {
-        memcpy(pixels, place, dataset->sample_bytes);
-        return true;
-    }
+    if (state == CACHED && sid2_cache_get(dataset->cache, picture, pixels)) return true;
     if (state == BROKEN) return sid2_fail(err, SID2_ERR_FORMAT, "broken, as reported before");
-    bool fills = place && state == UNKNOWN && atomic_compare_exchange_strong(known, &state, BUSY);
+    bool fills = dataset->cache && state == UNKNOWN && atomic_compare_exchange_strong(known, &state, BUSY);
     bool is_turned, ok = decode(dataset, picture, pixels, &is_turned, err);
-    if (fills && ok) memcpy(place, pixels, dataset->sample_bytes);
+    bool is_kept = fills && ok && sid2_cache_put(dataset->cache, picture, pixels);
     if (fills && (ok || !is_fault_of_picture(err)))
-        atomic_store_explicit(known, ok ? CACHED : UNKNOWN, memory_order_release);
+        atomic_store_explicit(known, is_kept ? CACHED : UNKNOWN, memory_order_release);
     return ok;
 }
 

@@ -9,7 +9,7 @@
 /* What looking at a data set finds of a picture. */
 typedef struct sid2_finding {
     bool is_readable; /* else reported as broken, and `pixels` mean nothing */
-    bool is_turned;   /* its EXIF rotation is ignored */
+    bool is_turned;   /* its EXIF asks to show it rotated or mirrored */
     int32_t label;
 } sid2_finding;
 

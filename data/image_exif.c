@@ -1,4 +1,5 @@
-/* Texts in EXIF, through libexif. */
+/* Texts and the orientation in EXIF, through libexif. */
+#include "image_read.h"
 #include "image_write.h"
 
 #include <libexif/exif-data.h>
@@ -126,4 +127,23 @@ bool sid2_exif_to_text(const uint8_t *bytes, size_t size, const char *name, sid2
     free(lines);
     exif_data_unref(data);
     return ok || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its texts", name);
+}
+
+int32_t sid2_exif_orientation(const uint8_t *bytes, size_t size)
+{
+    enum { HEAD = 6, MOST = 1 << 20 };
+    if (size >= HEAD && !memcmp(bytes, "Exif\0", HEAD)) bytes += HEAD, size -= HEAD;
+    uint8_t *block = size <= MOST ? malloc(HEAD + size) : NULL; /* libexif asks for the head */
+    if (!block) return 0;
+    memcpy(block, "Exif\0", HEAD);
+    memcpy(block + HEAD, bytes, size);
+    ExifData *data = exif_data_new_from_data(block, (unsigned)(HEAD + size));
+    const ExifEntry *entry =
+        data ? exif_content_get_entry(data->ifd[EXIF_IFD_0], EXIF_TAG_ORIENTATION) : NULL;
+    int32_t orientation = 0;
+    if (entry && entry->format == EXIF_FORMAT_SHORT && entry->size >= 2)
+        orientation = exif_get_short(entry->data, exif_data_get_byte_order(data));
+    if (data) exif_data_unref(data);
+    free(block);
+    return orientation >= 1 && orientation <= 8 ? orientation : 0;
 }

@@ -1,6 +1,6 @@
 /* PNG through libpng. Its errors leave by longjmp, so everything that must be freed afterwards lives in a
  * struct outside the function that calls setjmp. */
-#include "image_png.h"
+#include "image_read.h"
 
 #include "file.h"
 
@@ -90,7 +90,7 @@ static void on_write(png_struct *png, png_byte *bytes, size_t size)
 
 static void on_flush(png_struct *png) { (void)png; }
 
-/* Allocates the picture with libpng's 1 to 4 channels; `image->channels` counts alpha until flatten(). */
+/* Allocates the picture with libpng's 1 to 4 channels; `image->channels` counts alpha until sid2_lay_on_white(). */
 static bool decode_pixels(codec *c, sid2_image *image)
 {
     if (setjmp(png_jmpbuf(c->png))) return false;
@@ -124,8 +124,7 @@ static bool decode_pixels(codec *c, sid2_image *image)
     return true;
 }
 
-/* Lays a picture with alpha (2 or 4 channels) on white. */
-static void flatten(sid2_image *image)
+void sid2_lay_on_white(sid2_image *image)
 {
     int colours = image->channels - 1;
     size_t count = (size_t)image->width * (size_t)image->height;
@@ -186,7 +185,12 @@ bool sid2_png_decode(sid2_image *image, sid2_png_text **text, size_t *text_count
     if (c.png) c.info = png_create_info_struct(c.png);
     if (c.info) c.end = png_create_info_struct(c.png);
     bool ok = c.end ? decode_pixels(&c, image) : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", name);
-    if (ok && image->channels % 2 == 0) flatten(image);
+    png_byte *exif;
+    png_uint_32 exif_size;
+    if (ok &&
+        (png_get_eXIf_1(c.png, c.info, &exif_size, &exif) || png_get_eXIf_1(c.png, c.end, &exif_size, &exif)))
+        image->orientation = sid2_exif_orientation(exif, exif_size);
+    if (ok && image->channels % 2 == 0) sid2_lay_on_white(image);
     if (ok && text) ok = collect_text(&c, text, text_count);
     png_destroy_read_struct(&c.png, &c.info, &c.end);
     free(c.rows);

@@ -1,8 +1,11 @@
-/* WebP through libwebp, its texts and animations through libwebpmux. */
+/* WebP through libwebp, its texts and animations through libwebpmux and libwebpdemux. */
+#include "image_read.h"
 #include "image_write.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <webp/decode.h>
+#include <webp/demux.h>
 #include <webp/encode.h>
 #include <webp/mux.h>
 
@@ -106,6 +109,9 @@ static bool add_texts(WebPData *file, const sid2_encode_options *options, sid2_e
 bool sid2_webp_encode(const sid2_image *frames, int count, const sid2_encode_options *options,
                       uint8_t **bytes, size_t *size, sid2_error *err)
 {
+    if (frames->width > WEBP_MAX_DIMENSION || frames->height > WEBP_MAX_DIMENSION)
+        return sid2_fail(err, SID2_ERR_USAGE, "WebP: %dx%d pixels, a side has %d at most", frames->width,
+                         frames->height, WEBP_MAX_DIMENSION);
     WebPConfig config;
     WebPData file = {0};
     bool ok = configure(&config, options, err) &&
@@ -131,4 +137,57 @@ bool sid2_webp_read_text(const uint8_t *bytes, size_t size, const char *name, si
     if (there) ok = sid2_exif_to_text(chunk.bytes, chunk.size, name, text, count, err);
     WebPMuxDelete(mux);
     return ok;
+}
+
+/* ---- Decoding ---- */
+
+static bool decode_still(sid2_image *image, const uint8_t *bytes, size_t size)
+{
+    size_t room = (size_t)image->width * (size_t)image->height * (size_t)image->channels;
+    int stride = image->width * image->channels;
+    return image->channels == 4 ? WebPDecodeRGBAInto(bytes, size, image->pixels, room, stride) != NULL
+                                : WebPDecodeRGBInto(bytes, size, image->pixels, room, stride) != NULL;
+}
+
+static bool decode_first(sid2_image *image, const uint8_t *bytes, size_t size)
+{
+    WebPAnimDecoderOptions how;
+    if (!WebPAnimDecoderOptionsInit(&how)) return false;
+    WebPAnimDecoder *decoder = WebPAnimDecoderNew(&(WebPData){bytes, size}, &how);
+    uint8_t *frame;
+    int time;
+    bool ok = decoder && WebPAnimDecoderGetNext(decoder, &frame, &time);
+    if (ok) memcpy(image->pixels, frame, 4 * (size_t)image->width * (size_t)image->height);
+    WebPAnimDecoderDelete(decoder);
+    return ok;
+}
+
+static int32_t find_orientation(const uint8_t *bytes, size_t size)
+{
+    WebPDemuxer *demuxer = WebPDemux(&(WebPData){bytes, size});
+    WebPChunkIterator chunk;
+    int32_t orientation = 0;
+    if (demuxer && WebPDemuxGetChunk(demuxer, "EXIF", 1, &chunk)) {
+        orientation = sid2_exif_orientation(chunk.chunk.bytes, chunk.chunk.size);
+        WebPDemuxReleaseChunkIterator(&chunk);
+    }
+    WebPDemuxDelete(demuxer);
+    return orientation;
+}
+
+bool sid2_webp_decode(sid2_image *image, const uint8_t *bytes, size_t size, const char *name, sid2_error *err)
+{
+    WebPBitstreamFeatures features;
+    if (WebPGetFeatures(bytes, size, &features) != VP8_STATUS_OK)
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: a WebP that is cut short or damaged", name);
+    int32_t channels = features.has_alpha || features.has_animation ? 4 : 3;
+    if (!sid2_image_alloc(image, features.width, features.height, channels, err)) return false;
+    bool ok = features.has_animation ? decode_first(image, bytes, size) : decode_still(image, bytes, size);
+    if (!ok) {
+        sid2_image_free(image);
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: a WebP that is cut short or damaged", name);
+    }
+    if (channels == 4) sid2_lay_on_white(image);
+    image->orientation = find_orientation(bytes, size);
+    return true;
 }

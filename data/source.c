@@ -1,127 +1,97 @@
 #include "source.h"
 
 #include "file.h"
-
 #include "text.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-bool sid2_names_push(sid2_names *names, const char *name, sid2_error *err)
-{
-    if (names->count == names->room) {
-        int64_t room = 2 * names->room + 64;
-        char **grown = realloc(names->item, (size_t)room * sizeof *grown);
-        if (!grown) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for %lld names", (long long)room);
-        names->item = grown;
-        names->room = room;
-    }
-    char *copy = strdup(name);
-    if (!copy) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for a name");
-    names->item[names->count++] = copy;
-    return true;
-}
+/* ---- Picture files ---- */
 
-void sid2_names_free(sid2_names *names)
+static bool load(sid2_source *source, int64_t index, sid2_sample *sample, sid2_error *err)
 {
-    for (int64_t i = 0; i < names->count; i++) free(names->item[i]);
-    free(names->item);
-    *names = (sid2_names){0};
-}
-
-char *sid2_path_join(const char *folder, const char *name)
-{
-    char *path = malloc(strlen(folder) + strlen(name) + 2);
-    if (path) sprintf(path, "%s/%s", folder, name);
-    return path;
-}
-
-bool sid2_is_picture_name(const char *name)
-{
-    const char *base = strrchr(name, '/');
-    base = base ? base + 1 : name;
-    const char *dot = strrchr(base, '.');
-    return dot && dot != base && base[0] != '.' &&
-           (sid2_text_equal(dot, ".png") || sid2_text_equal(dot, ".jpg") || sid2_text_equal(dot, ".jpeg"));
-}
-
-int sid2_compare_paths(const char *a, const char *b)
-{
-    for (; *a && *a == *b; a++) b++;
-    int left = *a == '/' ? 1 : (unsigned char)*a, right = *b == '/' ? 1 : (unsigned char)*b;
-    return left - right;
-}
-
-bool sid2_source_classify(sid2_source *source, size_t first, sid2_error *err)
-{
-    sid2_names classes = {0};
-    bool has_folders = false;
-    for (int64_t i = 0; i < source->count && !has_folders; i++)
-        has_folders = strchr(source->names[i] + first, '/') != NULL;
-    source->labels = malloc((size_t)source->count * sizeof *source->labels);
-    bool ok = source->labels || sid2_fail(err, SID2_ERR_MEMORY, "no memory for labels");
-    if (ok && !has_folders) ok = sid2_names_push(&classes, "images", err);
-    for (int64_t i = 0; i < source->count && ok; i++) {
-        char *slash = strchr(source->names[i] + first, '/');
-        source->labels[i] = has_folders ? -1 : 0;
-        if (!slash) continue;
-        *slash = 0; /* paths are sorted, so a class's pictures follow one another */
-        if (!classes.count || strcmp(classes.item[classes.count - 1], source->names[i] + first))
-            ok = sid2_names_push(&classes, source->names[i] + first, err);
-        *slash = '/';
-        source->labels[i] = (int32_t)classes.count - 1;
-        if (ok && classes.count > SID2_MAX_CLASSES)
-            ok = sid2_fail(err, SID2_ERR_UNSUPPORTED, "more than %d class folders", SID2_MAX_CLASSES);
-    }
-    source->class_names = classes.item;
-    source->classes = (int32_t)classes.count;
+    sid2_files *files = source->files;
+    const sid2_entry *entry = source->entry[index];
+    sid2_image image;
+    size_t size;
+    uint8_t *bytes = files->read(files, entry, SID2_IMAGE_MAX_FILE, &size, err);
+    bool ok = bytes && sid2_image_decode(&image, bytes, size, entry->name, err);
+    free(bytes);
+    if (ok) *sample = sid2_sample_of_picture(&image);
     return ok;
 }
 
-bool sid2_source_drop_unlabelled(sid2_source *source, const sid2_dataset_options *options)
+void sid2_source_of_pictures(sid2_source *source)
 {
-    int64_t kept = 0;
-    for (int64_t i = 0; i < source->count; i++) {
-        if (source->labels[i] < 0) {
-            if (options->on_skip)
-                options->on_skip(options->user, sid2_plain_line(source->names[i]),
-                                 "outside every class folder");
-            free(source->names[i]);
-            continue;
-        }
-        source->names[kept] = source->names[i];
-        source->labels[kept++] = source->labels[i];
+    source->kind = source->files->kind;
+    source->type = sid2_picture_type;
+    source->load = load;
+    source->tell = sid2_source_tell;
+}
+
+bool sid2_source_tell(const sid2_source *source, sid2_digest *stream, sid2_error *err)
+{
+    enum { MOST_READ = 1 << 28 /* bytes */ };
+    sid2_files *files = source->files;
+    int64_t count = source->entry ? source->count : files->count;
+    uint64_t unknown = 0; /* bytes without a checksum */
+    for (int64_t i = 0; i < count; i++) {
+        const sid2_entry *e = source->entry ? source->entry[i] : &files->entry[i];
+        sid2_digest_add(stream, e->name, strlen(e->name) + 1);
+        sid2_digest_add(stream, &e->size, sizeof e->size);
+        sid2_digest_add(stream, &e->checksum, sizeof e->checksum);
+        if (!e->checksum) unknown += e->size;
     }
-    source->count = kept;
+    int64_t step = 1 + (int64_t)(unknown / MOST_READ);
+    for (int64_t i = 0; unknown && i < count; i += step) {
+        const sid2_entry *e = source->entry ? source->entry[i] : &files->entry[i];
+        size_t size;
+        sid2_error cause = {0};
+        uint8_t *bytes = e->checksum ? NULL : files->read(files, e, SID2_IMAGE_MAX_FILE, &size, &cause);
+        if (bytes) sid2_digest_add(stream, bytes, size);
+        free(bytes);
+        if (cause.code == SID2_ERR_MEMORY) return sid2_fail(err, cause.code, "%s", cause.message);
+    }
     return true;
 }
 
-bool sid2_source_number_classes(sid2_source *source, int32_t count, sid2_error *err)
+bool sid2_source_lose(sid2_source *source, sid2_reason reason, const sid2_entry *entry, sid2_error *err)
 {
-    sid2_names classes = {0};
-    bool ok = true;
-    for (int32_t i = 0; i < count && ok; i++) {
-        char text[16];
-        sprintf(text, "%d", i);
-        ok = sid2_names_push(&classes, text, err);
-    }
-    source->class_names = classes.item;
-    source->classes = (int32_t)classes.count;
-    return ok;
+    return sid2_losses_add(&source->files->losses, reason, entry->name, err);
 }
 
-void sid2_source_close(sid2_source *source)
+/* What git puts in the place of a large file that it has not fetched. */
+static bool is_pointer(sid2_source *source, const sid2_entry *entry)
 {
-    if (source->close) source->close(source);
-    for (int64_t i = 0; source->names && i < source->count; i++) free(source->names[i]);
-    for (int32_t i = 0; i < source->classes; i++) free(source->class_names[i]);
-    free(source->names);
-    free(source->class_names);
-    free(source->labels);
-    *source = (sid2_source){0};
+    enum { MOST = 512 };
+    static const char start[] = "version https://git-lfs";
+    size_t size;
+    uint8_t *bytes =
+        entry->size <= MOST ? source->files->read(source->files, entry, MOST, &size, NULL) : NULL;
+    bool is_one = bytes && size >= sizeof start && !memcmp(bytes, start, sizeof start - 1);
+    free(bytes);
+    return is_one;
+}
+
+bool sid2_source_add_picture(sid2_source *source, const sid2_entry *entry, int32_t label, sid2_error *err)
+{
+    if (entry->size == 0) return sid2_source_lose(source, SID2_LOST_EMPTY, entry, err);
+    if (is_pointer(source, entry)) return sid2_source_lose(source, SID2_LOST_POINTER, entry, err);
+    if (source->count == source->room) {
+        int64_t room = 2 * source->room + 64;
+        int32_t *labels = realloc(source->labels, (size_t)room * sizeof *labels);
+        if (labels) source->labels = labels;
+        const sid2_entry **grown = realloc(source->entry, (size_t)room * sizeof *grown);
+        if (grown) source->entry = grown;
+        if (!labels || !grown)
+            return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its list of pictures",
+                             source->files->path);
+        source->room = room;
+    }
+    source->labels[source->count] = label;
+    source->entry[source->count++] = entry;
+    return true;
 }
 
 const sid2_sample_type sid2_picture_type = {.dtype = SID2_U8, .shape = {.rank = 3}};
@@ -131,9 +101,30 @@ sid2_sample sid2_sample_of_picture(sid2_image *image)
     sid2_sample sample = {
         .type = {SID2_U8, {.rank = 3, .dim = {image->height, image->width, image->channels}}},
         .values = image->pixels,
-        .is_turned = image->is_turned};
+        .orientation = image->orientation};
     *image = (sid2_image){0};
     return sample;
+}
+
+/* ---- Classes ---- */
+
+bool sid2_source_name_classes(sid2_source *source, int64_t count, const char *const *names, int64_t known,
+                              sid2_error *err)
+{
+    if (count > SID2_MAX_CLASSES)
+        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: more than %d classes", source->files->path,
+                         SID2_MAX_CLASSES);
+    source->class_names = calloc((size_t)count + 1, sizeof *source->class_names);
+    if (!source->class_names) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for class names");
+    for (; source->classes < count; source->classes++) {
+        char number[16];
+        int32_t i = source->classes;
+        sprintf(number, "%d", i);
+        const char *name = i < known && names[i] && names[i][0] ? names[i] : number;
+        source->class_names[i] = sid2_text_nfc(name);
+        if (!source->class_names[i]) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for class names");
+    }
+    return true;
 }
 
 /* ---- The formats ---- */
@@ -158,71 +149,56 @@ const char *sid2_dataset_formats(char text[256])
     return text;
 }
 
-/* The names in the folder that each format knows, in order. */
-static bool list_members(sid2_names members[FORMAT_COUNT], const char *path, sid2_error *err)
+void sid2_source_close(sid2_source *source)
 {
-    sid2_list list;
-    if (!sid2_list_folder(&list, path, NULL, err)) return false;
-    bool ok = true;
-    for (size_t k = 0; ok && k < list.count; k++)
-        for (int i = 0; ok && i < FORMAT_COUNT; i++)
-            if (formats[i]->is_member && formats[i]->is_member(list.name[k]))
-                ok = sid2_names_push(&members[i], list.name[k], err);
-    sid2_list_free(&list);
-    return ok;
+    if (source->close) source->close(source);
+    for (int32_t i = 0; i < source->classes; i++) free(source->class_names[i]);
+    free(source->class_names);
+    free(source->labels);
+    free(source->entry);
+    sid2_files_close(source->files);
+    *source = (sid2_source){0};
 }
 
-static bool open_folder(sid2_source *source, const char *path, const sid2_dataset_options *options,
-                        sid2_error *err)
+static bool recognise(sid2_source *source, sid2_error *err)
 {
-    sid2_names members[FORMAT_COUNT] = {{0}};
-    bool ok = list_members(members, path, err);
-    int i = 0;
-    while (i < FORMAT_COUNT - 1 && !members[i].count && !formats[i]->any_folder) i++;
-    ok = ok && formats[i]->open(source, &(sid2_location){path, members[i]}, options, err);
-    for (i = 0; i < FORMAT_COUNT; i++) sid2_names_free(&members[i]);
-    return ok;
-}
-
-static bool open_file(sid2_source *source, const char *path, const sid2_dataset_options *options,
-                      sid2_error *err)
-{
-    uint8_t start[4] = {0};
-    size_t size;
-    int descriptor = sid2_file_open(path, 0, &size, err);
-    if (descriptor < 0) return false;
-    bool read = sid2_file_fill(descriptor, start, size < 4 ? size : 4, 0, path, err);
-    close(descriptor);
-    if (!read) return false;
-    if (size == 0) return sid2_fail(err, SID2_ERR_FORMAT, "%s: the file is empty", path);
-    for (int i = 0; i < FORMAT_COUNT; i++)
-        if (formats[i]->is_file && formats[i]->is_file(path, start))
-            return formats[i]->open(source, &(sid2_location){.path = path}, options, err);
-    char list[256];
-    return sid2_fail(err, SID2_ERR_FORMAT, "%s: not a data set: give %s", path, sid2_dataset_formats(list));
-}
-
-static bool compose_class_names(sid2_source *source, sid2_error *err)
-{
-    for (int32_t i = 0; i < source->classes; i++) {
-        char *composed = sid2_text_nfc(source->class_names[i]);
-        if (!composed) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for class names");
-        free(source->class_names[i]);
-        source->class_names[i] = composed;
+    for (int i = 0; i < FORMAT_COUNT; i++) {
+        if (!formats[i]->open(source, err)) return false;
+        if (source->load) return true;
     }
     return true;
 }
 
-bool sid2_source_open(sid2_source *source, const char *path, const sid2_dataset_options *options,
-                      sid2_error *err)
+/* Why nothing was found, and what there is instead. */
+static bool refuse(const sid2_files *files, sid2_error *err)
 {
-    *source = (sid2_source){0};
-    sid2_kind kind;
-    if (!sid2_look(path, &kind, err)) return false;
-    if (kind == SID2_ABSENT) return sid2_fail(err, SID2_ERR_IO, "%s: %s", path, strerror(ENOENT));
-    bool ok =
-        kind == SID2_FOLDER ? open_folder(source, path, options, err) : open_file(source, path, options, err);
-    ok = ok && compose_class_names(source, err);
+    char list[256];
+    if (files->choice)
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: not a data set: give %s", files->path,
+                         sid2_dataset_formats(list));
+    char *text = NULL;
+    for (int i = 0; i < SID2_REASONS && !text; i++) text = sid2_losses_text(&files->losses, (sid2_reason)i);
+    sid2_fail(err, SID2_ERR_FORMAT, "%s: no PNG, JPEG or WebP pictures in this %s%s%s%s", files->path,
+              strcmp(files->kind, "folder") ? "archive" : "folder or below", text ? "; it holds " : "",
+              text ? text : "", "");
+    free(text);
+    return false;
+}
+
+bool sid2_source_open(sid2_source *source, const char *path, sid2_error *err)
+{
+    *source = (sid2_source){.files = sid2_files_open(path, err)};
+    if (!source->files) return false;
+    sid2_error cause = {0};
+    bool ok = recognise(source, &cause);
+    if (ok && !source->load && sid2_files_hold_tars(source->files))
+        ok = sid2_files_open_tars(source->files, &cause) && recognise(source, &cause);
+    if (ok && (!source->load || !source->count)) ok = refuse(source->files, &cause);
+    /* Formats name the file within; the path that it is in is named here. */
+    if (!ok && strstr(cause.message, path))
+        sid2_fail(err, cause.code, "%s", cause.message);
+    else if (!ok)
+        sid2_fail(err, cause.code, "%s: %s", path, cause.message);
     if (!ok) sid2_source_close(source);
     return ok;
 }

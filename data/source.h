@@ -1,10 +1,11 @@
-/* Inside data/: where samples come from. Each format of data set fills one `source`, which describes its samples;
- * dataset.c makes of what it loads samples of one shape. */
+/* Inside data/: where samples come from. Each format of data set fills one `source` from the files there are, and
+ * describes its samples; dataset.c makes of what it loads samples of one shape. */
 #ifndef SID2_SOURCE_H
 #define SID2_SOURCE_H
 
 #include "dataset.h"
 #include "digest.h"
+#include "files.h"
 
 #define SID2_MAX_CLASSES 65536
 
@@ -12,55 +13,41 @@
 typedef struct sid2_sample {
     sid2_sample_type type; /* without zeros */
     void *values;          /* from malloc */
-    bool is_turned;        /* a picture, see sid2_image */
+    int32_t orientation;   /* of a picture, see sid2_image */
 } sid2_sample;
 
 typedef struct sid2_source {
     const char *kind;
+    sid2_files
+        *files; /* where it comes from, the source's own; it counts what is left out. NULL: elsewhere */
     sid2_sample_type type; /* of every sample; an extent of 0 differs from one to the other */
-    int64_t count;
-    int32_t *labels; /* count */
-    char **names;    /* count; NULL: samples have numbers only */
+    int64_t count, room;
+    int32_t *labels;          /* count */
+    const sid2_entry **entry; /* count, the samples' files; NULL: samples have numbers only */
     int32_t classes;
-    char **class_names; /* classes */
+    char **class_names; /* classes; NFC */
     bool is_cheap;      /* loading costs next to nothing, so decoded copies are not worth keeping */
     bool is_digits;     /* MNIST's margin convention */
+    bool is_photos;     /* people's own rather than a published set: shown upright */
     void *state;        /* the format's own */
 
     /* Loads sample `index` as it is, thread-safe. */
     bool (*load)(struct sid2_source *source, int64_t index, sid2_sample *sample, sid2_error *err);
-    /* Adds to a digest what tells the pictures' bytes from others, and decodes none; what cannot be read adds nothing.
+    /* Adds to a digest what tells the samples' bytes from others, and decodes none; what cannot be read adds nothing.
      * NULL: the pixels of some must do. */
     bool (*tell)(const struct sid2_source *source, sid2_digest *stream, sid2_error *err);
     void (*close)(struct sid2_source *source); /* frees `state`, complete or not, even NULL */
 } sid2_source;
 
 /* Recognises what lies at `path`. On failure nothing needs closing. */
-bool sid2_source_open(sid2_source *source, const char *path, const sid2_dataset_options *options,
-                      sid2_error *err);
+bool sid2_source_open(sid2_source *source, const char *path, sid2_error *err);
 void sid2_source_close(sid2_source *source);
 
-typedef struct sid2_names {
-    char **item;
-    int64_t count, room;
-} sid2_names;
-
-/* What a format is asked to open. */
-typedef struct sid2_location {
-    const char *path;
-    sid2_names members; /* of a folder: the names that the format's `is_member` knows, sorted */
-} sid2_location;
-
 typedef struct sid2_format {
-    const char *what; /* as messages and help list it: "a zip" */
-    /* Whether a file is of this format, by its path and its first bytes (zeros past its end). NULL: no file is. */
-    bool (*is_file)(const char *path, const uint8_t start[4]);
-    /* Whether a folder that holds this name is. NULL: no name makes it so. */
-    bool (*is_member)(const char *name);
-    bool any_folder; /* takes folders that are of no other format */
-    /* On failure the caller closes what has been filled in. */
-    bool (*open)(sid2_source *source, const sid2_location *at, const sid2_dataset_options *options,
-                 sid2_error *err);
+    const char *what; /* as messages and help list it */
+    /* Fills `source` from its files; where these are of another format, `load` stays NULL and all else as it was. On
+     * failure the caller closes what has been filled in. */
+    bool (*open)(sid2_source *source, sid2_error *err);
 } sid2_format;
 
 #define FORMAT(word) extern const sid2_format sid2_format_##word;
@@ -73,24 +60,18 @@ extern const sid2_sample_type sid2_picture_type;
 /* Gives the picture away: `image` is empty then. */
 sid2_sample sid2_sample_of_picture(sid2_image *image);
 
-bool sid2_names_push(sid2_names *names, const char *name, sid2_error *err); /* copies */
-void sid2_names_free(sid2_names *names);
+/* A source of picture files, to which they are added one by one. One that holds no picture for all that can be seen
+ * without decoding is counted and left out. */
+void sid2_source_of_pictures(sid2_source *source);
+bool sid2_source_add_picture(sid2_source *source, const sid2_entry *entry, int32_t label, sid2_error *err);
+bool sid2_source_lose(sid2_source *source, sid2_reason reason, const sid2_entry *entry, sid2_error *err);
 
-/* "folder/name", the caller's to free; NULL without memory. */
-char *sid2_path_join(const char *folder, const char *name);
+/* `tell` of what comes from files: their names, sizes and checksums; where no checksums are known, as many whole files,
+ * evenly spread, as are soon read. */
+bool sid2_source_tell(const sid2_source *source, sid2_digest *stream, sid2_error *err);
 
-bool sid2_is_picture_name(const char *name);          /* .png, .jpg, .jpeg; not hidden */
-int sid2_compare_paths(const char *a, const char *b); /* as if folder by folder: '/' before all others */
-
-/* Fills labels and classes from sorted paths: the class is the first folder. Paths outside every folder,
- * where others are inside one, get label -1. `first` characters at the start are a common prefix to ignore.
- */
-bool sid2_source_classify(sid2_source *source, size_t first, sid2_error *err);
-
-/* Leaves out pictures with label -1 and reports them. Always true. */
-bool sid2_source_drop_unlabelled(sid2_source *source, const sid2_dataset_options *options);
-
-/* `count` classes called by their numbers. */
-bool sid2_source_number_classes(sid2_source *source, int32_t count, sid2_error *err);
+/* Names of classes 0 to count - 1: those given as far as they reach (NULL: not given), else numbers. */
+bool sid2_source_name_classes(sid2_source *source, int64_t count, const char *const *names, int64_t known,
+                              sid2_error *err);
 
 #endif

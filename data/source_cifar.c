@@ -1,19 +1,18 @@
-/* CIFAR-10's binary batches: records of one label byte and 3 x 32 x 32 pixels, channel after channel. */
-#include "file.h"
+/* CIFAR's binary version: records of one label byte (CIFAR-100: two, of which the second is the finer) and 3 x 32 x 32
+ * pixels, channel after channel. In a folder, in the tar that it comes in, or one file. */
 #include "source.h"
 #include "text.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { SIDE = 32, PLANE = SIDE * SIDE, RECORD = 1 + 3 * PLANE, CLASSES = 10, MAX_FILES = 64 };
+enum { SIDE = 32, PLANE = SIDE * SIDE, PIXELS = 3 * PLANE, MAX_FILES = 64, MOST_BYTES = 1 << 30 };
 
 typedef struct batches {
+    int labels; /* bytes of a record before its pixels */
     int file_count;
     struct {
-        int descriptor;
+        uint8_t *bytes;
         int64_t first; /* number of its first picture */
     } file[MAX_FILES];
 } batches;
@@ -23,15 +22,11 @@ static bool load(sid2_source *source, int64_t index, sid2_sample *sample, sid2_e
     const batches *b = source->state;
     int f = b->file_count - 1;
     while (b->file[f].first > index) f--;
-    uint8_t record[RECORD];
-    uint64_t offset = (uint64_t)(index - b->file[f].first) * RECORD;
+    const uint8_t *record = b->file[f].bytes + (index - b->file[f].first) * (b->labels + PIXELS) + b->labels;
     sid2_image image;
-    char name[32];
-    snprintf(name, sizeof name, "record %lld", (long long)index);
-    if (!sid2_file_fill(b->file[f].descriptor, record, RECORD, offset, name, err)) return false;
     if (!sid2_image_alloc(&image, SIDE, SIDE, 3, err)) return false;
     for (int i = 0; i < PLANE; i++)
-        for (int c = 0; c < 3; c++) image.pixels[3 * i + c] = record[1 + c * PLANE + i];
+        for (int c = 0; c < 3; c++) image.pixels[3 * i + c] = record[c * PLANE + i];
     *sample = sid2_sample_of_picture(&image);
     return true;
 }
@@ -39,83 +34,140 @@ static bool load(sid2_source *source, int64_t index, sid2_sample *sample, sid2_e
 static void close_batches(sid2_source *source)
 {
     batches *b = source->state;
-    for (int f = 0; b && f < b->file_count; f++) close(b->file[f].descriptor);
+    for (int f = 0; b && f < b->file_count; f++) free(b->file[f].bytes);
     free(b);
 }
 
-static bool read_labels(sid2_source *source, const char *path, int descriptor, int64_t records,
-                        sid2_error *err)
+static bool add_file(sid2_source *source, const sid2_entry *entry, int classes, sid2_error *err)
 {
-    int32_t *labels = realloc(source->labels, (size_t)(source->count + records) * sizeof *labels);
+    batches *b = source->state;
+    const char *path = source->files->path, *name = entry->name;
+    int record = b->labels + PIXELS;
+    size_t size;
+    if (b->file_count == MAX_FILES)
+        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: more than %d batch files", path, MAX_FILES);
+    if (entry->size == 0 || entry->size % (uint64_t)record)
+        return sid2_fail(err, SID2_ERR_FORMAT,
+                         "%s: %s: %lld bytes are not whole records of %d: cut short, or not CIFAR-%d", path,
+                         name, (long long)entry->size, record, classes);
+    uint8_t *bytes = source->files->read(source->files, entry, MOST_BYTES, &size, err);
+    if (!bytes) return false;
+    b->file[b->file_count].bytes = bytes;
+    b->file[b->file_count++].first = source->count;
+    int64_t records = (int64_t)(size / (size_t)record);
+    int32_t *labels = realloc(source->labels, (size_t)(source->count + records + 1) * sizeof *labels);
     if (!labels) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for labels", path);
     source->labels = labels;
     for (int64_t i = 0; i < records; i++) {
-        uint8_t label;
-        if (!sid2_file_fill(descriptor, &label, 1, (uint64_t)i * RECORD, path, err)) return false;
-        if (label >= CLASSES)
-            return sid2_fail(err, SID2_ERR_FORMAT, "%s: record %lld has label %d: not a CIFAR-10 batch", path,
-                             (long long)i, label);
+        int label = bytes[i * record + b->labels - 1];
+        if (label >= classes)
+            return sid2_fail(err, SID2_ERR_FORMAT, "%s: %s: record %lld has label %d: not a CIFAR-%d batch",
+                             path, name, (long long)i, label, classes);
         labels[source->count + i] = label;
     }
     source->count += records;
     return true;
 }
 
-static bool add_file(sid2_source *source, const char *path, sid2_error *err)
+/* ---- Which of the files ---- */
+
+static bool is_ten(const char *base)
 {
-    batches *b = source->state;
+    return !strncmp(base, "data_batch_", 11) && sid2_text_ends(base, ".bin");
+}
+
+/* A file in the same folder as another one. */
+static const sid2_entry *beside(const sid2_files *files, const sid2_entry *entry, const char *base)
+{
+    char path[4608];
+    size_t first = (size_t)(sid2_base_name(entry->name) - entry->name);
+    if (first + strlen(base) >= sizeof path) return NULL;
+    memcpy(path, entry->name, first);
+    strcpy(path + first, base);
+    return sid2_files_find(files, path, entry->archive);
+}
+
+static bool is_hundred(const sid2_files *files, const sid2_entry *entry)
+{
+    return !strcmp(sid2_base_name(entry->name), "train.bin") && beside(files, entry, "fine_label_names.txt");
+}
+
+/* How many classes the file's format has; 0: it is none of these. */
+static int classes_of(const sid2_files *files, const sid2_entry *entry)
+{
+    if (!files->choice) return is_ten(sid2_base_name(entry->name)) ? 10 : is_hundred(files, entry) ? 100 : 0;
+    if (strcmp(entry->name, files->choice) != 0 || !sid2_text_ends(entry->name, ".bin")) return 0;
+    return entry->size % (1 + PIXELS) && entry->size % (2 + PIXELS) == 0 ? 100 : 10;
+}
+
+static bool is_python(const sid2_files *files, const sid2_entry *entry)
+{
+    const char *base = sid2_base_name(entry->name);
+    return (!strcmp(base, "data_batch_1") && beside(files, entry, "batches.meta")) ||
+           (!strcmp(base, "train") && beside(files, entry, "meta") && beside(files, entry, "test"));
+}
+
+/* Lines of the file beside, where there is one. */
+static bool name_classes(sid2_source *source, const sid2_entry *batch, int classes, sid2_error *err)
+{
+    static const char *const ten[] = {"airplane", "automobile", "bird",  "cat",  "deer",
+                                      "dog",      "frog",       "horse", "ship", "truck"};
+    enum { MOST_NAMES = 1 << 16 };
+    const char *names[100] = {0};
+    int64_t known = 0;
+    const sid2_entry *list =
+        beside(source->files, batch, classes == 10 ? "batches.meta.txt" : "fine_label_names.txt");
     size_t size;
-    int descriptor = sid2_file_open(path, 0, &size, err);
-    if (descriptor < 0) return false;
-    b->file[b->file_count].descriptor = descriptor;
-    b->file[b->file_count++].first = source->count;
-    if (size == 0 || size % RECORD)
-        return sid2_fail(err, SID2_ERR_FORMAT,
-                         "%s: %lld bytes are not whole records of %d: cut short, or not CIFAR-10", path,
-                         (long long)size, RECORD);
-    return read_labels(source, path, descriptor, (int64_t)(size / RECORD), err);
+    char *text = list ? (char *)source->files->read(source->files, list, MOST_NAMES, &size, err) : NULL;
+    if (list && !text) return false;
+    char *rest = NULL;
+    for (char *line = text ? strtok_r(text, "\r\n", &rest) : NULL; line && known < classes;
+         line = strtok_r(NULL, "\r\n", &rest))
+        names[known++] = line;
+    if (!known && classes == 10) memcpy(names, ten, sizeof ten), known = 10;
+    bool ok = sid2_source_name_classes(source, classes, names, known, err);
+    free(text);
+    return ok;
 }
 
-static bool is_batch(const char *path, const uint8_t start[4])
+static bool open_batches(sid2_source *source, sid2_error *err)
 {
-    return (void)start, sid2_text_ends(path, ".bin");
-}
-
-static bool is_member(const char *name)
-{
-    return !strncmp(name, "data_batch_", 11) && sid2_text_ends(name, ".bin");
-}
-
-static bool open_batches(sid2_source *source, const sid2_location *at, const sid2_dataset_options *options,
-                         sid2_error *err)
-{
-    (void)options;
-    static const char *const names[CLASSES] = {"airplane", "automobile", "bird",  "cat",  "deer",
-                                               "dog",      "frog",       "horse", "ship", "truck"};
-    source->kind = "CIFAR-10 batches";
+    const sid2_files *files = source->files;
+    const sid2_entry *first = NULL;
+    int classes = 0;
+    for (int64_t i = 0; i < files->count && !classes; i++) {
+        first = &files->entry[i];
+        if (!files->choice && is_python(files, first))
+            return sid2_fail(err, SID2_ERR_UNSUPPORTED,
+                             "%s: CIFAR's Python version, whose files are pickles; take the binary version",
+                             files->path);
+        classes = classes_of(files, first);
+    }
+    if (!classes) return true;
+    source->kind = classes == 10 ? "CIFAR-10" : "CIFAR-100";
     source->type = (sid2_sample_type){SID2_U8, {.rank = 3, .dim = {SIDE, SIDE, 3}}};
     source->is_cheap = true;
     source->load = load;
     source->close = close_batches;
-    source->state = calloc(1, sizeof(batches));
-    if (!source->state) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", at->path);
-    if (at->members.count > MAX_FILES)
-        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: more than %d batch files", at->path, MAX_FILES);
-    sid2_names classes = {0};
+    batches *b = source->state = calloc(1, sizeof *b);
+    if (!b) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", files->path);
+    b->labels = classes == 10 ? 1 : 2;
+    size_t folder = (size_t)(sid2_base_name(first->name) - first->name);
     bool ok = true;
-    for (int i = 0; ok && i < CLASSES; i++) ok = sid2_names_push(&classes, names[i], err);
-    source->class_names = classes.item;
-    source->classes = (int32_t)classes.count;
-    if (ok && !at->members.count) return add_file(source, at->path, err);
-    for (int64_t i = 0; ok && i < at->members.count; i++) {
-        char *path = sid2_path_join(at->path, at->members.item[i]);
-        ok = path ? add_file(source, path, err) : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", at->path);
-        free(path);
+    for (int64_t i = 0; ok && i < files->count; i++) {
+        const sid2_entry *e = &files->entry[i];
+        const char *base = sid2_base_name(e->name);
+        bool is_other = (size_t)(base - e->name) != folder || strncmp(e->name, first->name, folder) != 0;
+        if (classes_of(files, e) == classes && is_other)
+            ok = sid2_fail(err, SID2_ERR_USAGE,
+                           "%s: holds several data sets (%s, %s): give one of their folders", files->path,
+                           first->name, e->name);
+        else if (classes_of(files, e) == classes)
+            ok = add_file(source, e, classes, err);
+        else if (!files->choice && (!strcmp(base, "test_batch.bin") || !strcmp(base, "test.bin")))
+            ok = sid2_source_lose(source, SID2_LOST_TEST, e, err);
     }
-    return ok;
+    return ok && name_classes(source, first, classes, err);
 }
 
-const sid2_format sid2_format_cifar = {.what = "CIFAR-10 batches (data_batch_*.bin)",
-                                       .is_file = is_batch,
-                                       .is_member = is_member,
-                                       .open = open_batches};
+const sid2_format sid2_format_cifar = {.what = "CIFAR-10 or -100 (binary version)", .open = open_batches};

@@ -21,7 +21,7 @@ class TrainStats(c.Structure):
 
 class Image(c.Structure):
     _fields_ = [("width", c.c_int32), ("height", c.c_int32), ("channels", c.c_int32), ("pixels", c.c_void_p),
-                ("is_turned", c.c_bool)]
+                ("orientation", c.c_int32)]
 
 
 def load(path):

@@ -10,7 +10,6 @@
 #include "file.h"
 #include "image.h"
 #include "loader.h"
-#include "trainer.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -30,6 +29,8 @@ struct sid2_run {
     sid2_run_options options;
     sid2_run_plan plan;
     sid2_run_progress progress;
+    bool losses_told;
+    int64_t broken_told;
     bool planned, stop; /* stop: the callback said so */
     bool lost;          /* the device: another one may go on */
     char pictures[160]; /* the plan's */
@@ -129,6 +130,26 @@ static void on_skip(void *user, const char *name, const char *reason)
     pthread_mutex_unlock(&r->lock);
 }
 
+/* What is left out is counted when the data is opened, and once more at the end if some turned out broken. */
+static void tell_losses(sid2_run *r)
+{
+    char text[640];
+    int64_t broken = r->data ? sid2_dataset_broken(r->data) : 0;
+    if (!r->data || (r->losses_told && broken == r->broken_told)) return;
+    for (int i = 0;; i++) {
+        char *line = sid2_dataset_loss(r->data, i);
+        if (!line) break;
+        snprintf(text, sizeof text, "left out: %s", line);
+        tell_text(r, SID2_RUN_WARNING, text);
+        free(line);
+    }
+    char *empty = r->losses_told ? NULL : sid2_dataset_empty_classes(r->data);
+    if (empty) tell_text(r, SID2_RUN_WARNING, empty);
+    free(empty);
+    r->losses_told = true;
+    r->broken_told = broken;
+}
+
 /* ---- Preparing: everything that can be refused is refused before the run's folder is touched ---- */
 
 /* The data decides how many classes a new run has, unless the caller does. Without classes there is nothing
@@ -190,6 +211,18 @@ static bool check_data(const sid2_run *r, sid2_error *err)
                r->options.path, is->data);
 }
 
+static sid2_dataset *open_part(sid2_run *r, sid2_part part, sid2_error *err)
+{
+    const sid2_config *c = r->config;
+    size_t cache = (size_t)c->data_cache << 20;
+    return sid2_dataset_open(r->options.data,
+                             &sid2_with(sid2_dataset_options, .size = (int32_t)c->model_image_size,
+                                        .channels = (int32_t)c->model_image_channels, .part = part,
+                                        .holdout = c->train_holdout, .upright = (sid2_upright)c->data_upright,
+                                        .cache_bytes = cache ? cache : 1, .on_skip = on_skip, .user = r),
+                             err);
+}
+
 static bool prepare_data(sid2_run *r, sid2_error *err)
 {
     if (r->resuming && !sid2_folder_load_facts(r->options.path, &r->before, err)) return false;
@@ -198,18 +231,12 @@ static bool prepare_data(sid2_run *r, sid2_error *err)
     char formats[256];
     if (!data)
         return sid2_fail(err, SID2_ERR_USAGE, "the data is missing: %s", sid2_dataset_formats(formats));
-    double holdout = r->config->train_holdout;
-    r->data = sid2_dataset_open(data,
-                                &sid2_with(sid2_dataset_options, .size = (int32_t)r->config->model_image_size,
-                                           .channels = (int32_t)r->config->model_image_channels,
-                                           .part = holdout > 0 ? SID2_PART_TRAIN : SID2_PART_ALL,
-                                           .holdout = holdout, .on_skip = on_skip, .user = r),
-                                err);
+    r->data = open_part(r, r->config->train_holdout > 0 ? SID2_PART_TRAIN : SID2_PART_ALL, err);
     tell_notes(r);
+    tell_losses(r);
     if (!r->data || !prepare_classes(r, err)) return false;
     if (r->config->model_classes && !(r->names = sid2_dataset_names(r->data, err))) return false;
-    bool folder = strcmp(sid2_dataset_kind(r->data), "folder") == 0;
-    if (folder && !r->resuming && !sid2_folder_check_data(path, data, err)) return false;
+    if (!r->resuming && !sid2_folder_check_data(path, data, err)) return false;
     snprintf(r->facts.data, sizeof r->facts.data, "%s", data);
     r->facts.images = sid2_dataset_count(r->data);
     return sid2_dataset_digest(r->data, r->facts.pictures, err) && check_data(r, err);
@@ -221,12 +248,7 @@ static bool prepare_heldout(sid2_run *r, sid2_error *err)
     const sid2_config *c = r->config;
     if (!c->train_eval_every || c->train_holdout <= 0) return true;
     r->muted = true;
-    sid2_dataset *data =
-        sid2_dataset_open(r->options.data,
-                          &sid2_with(sid2_dataset_options, .size = (int32_t)c->model_image_size,
-                                     .channels = (int32_t)c->model_image_channels, .part = SID2_PART_HELDOUT,
-                                     .holdout = c->train_holdout, .on_skip = on_skip, .user = r),
-                          err);
+    sid2_dataset *data = open_part(r, SID2_PART_HELDOUT, err);
     r->muted = false;
     bool ok = data && (!sid2_dataset_count(data) || sid2_heldout_read(&r->heldout, data, c, err));
     sid2_dataset_close(data);
@@ -366,7 +388,8 @@ static void make_plan(sid2_run *r)
                               .memory = sid2_trainer_memory(r->trainer),
                               .batch = c->train_batch,
                               .names = r->names,
-                              .pictures = r->pictures};
+                              .pictures = r->pictures,
+                              .turning = sid2_dataset_turning(r->data)};
     r->planned = true;
 }
 
@@ -411,7 +434,6 @@ static bool prepare(sid2_run *r, sid2_error *err)
                    .first_sample = sid2_trainer_images(r->trainer), .flip = c->train_flip),
         err);
     if (r->loader && r->resuming) tell_changes(r);
-    if (r->loader && r->trainer->note[0]) tell_text(r, SID2_RUN_CHANGED, r->trainer->note);
     if (!r->loader || !sid2_folder_open_stats(&r->folder, r->progress.step, err)) return false;
     tell_note(r);
     r->progress.heldout = NAN;
@@ -761,6 +783,7 @@ bool sid2_run_train(sid2_run *r, sid2_device *device, sid2_error *err)
     bool ok = (!r->lost || prepare_checkpoint(r, &cause)) && prepare(r, &cause) &&
               (is_complete(r) || train(r, &cause));
     tell_notes(r);
+    tell_losses(r);
     publish(r, !ok ? "failed" : is_complete(r) ? "complete" : "stopped", cause.message);
     end_training(r);
     r->lost = cause.code == SID2_ERR_LOST;

@@ -99,6 +99,19 @@ static void on_skip(void *user, const char *name, const char *reason)
     snprintf(s->last, sizeof s->last, "%s|%s", name, reason);
 }
 
+/* Every line about what is left out, in order. */
+static void expect_losses(sid2_dataset *dataset, const char *const *lines)
+{
+    for (int i = 0;; i++) {
+        char *line = sid2_dataset_loss(dataset, i);
+        if (!lines[i]) assert_null(line);
+        if (!lines[i]) break;
+        assert_non_null(line);
+        assert_string_equal(line, lines[i]);
+        free(line);
+    }
+}
+
 static void test_folder(void **state)
 {
     (void)state;
@@ -121,10 +134,11 @@ static void test_folder(void **state)
     skips s = {0};
     sid2_dataset *d = open_with(in_folder("tree"), (sid2_dataset_options){.on_skip = on_skip, .user = &s});
     assert_int_equal(sid2_dataset_count(d), 5);
-    assert_int_equal(sid2_dataset_classes(d), 3);
+    assert_int_equal(sid2_dataset_classes(d), 4);
     assert_string_equal(sid2_dataset_class_name(d, 0), "a");
     assert_string_equal(sid2_dataset_class_name(d, 1), "a-1");
     assert_string_equal(sid2_dataset_class_name(d, 2), "b");
+    assert_string_equal(sid2_dataset_class_name(d, 3), "empty");
     static const int labels[] = {0, 0, 1, 2, 2};
     for (int i = 0; i < 5; i++) {
         int32_t label;
@@ -135,8 +149,14 @@ static void test_folder(void **state)
     char *name = sid2_dataset_name(d, 4);
     assert_string_equal(name, "b/deep/1.PNG");
     free(name);
-    assert_int_equal(s.count, 1);
-    assert_string_equal(s.last, "stray.png|outside every class folder");
+    assert_int_equal(s.count, 0);
+    expect_losses(d, (const char *const[]){"1 file of another kind: .txt 1",
+                                           "1 hidden file, or in a helper folder: .png 1 (.hidden/x.png)",
+                                           "1 picture outside every class folder: .png 1 (stray.png)",
+                                           "1 link that leads in a circle: no ending 1 (b/loop)", NULL});
+    char *empty = sid2_dataset_empty_classes(d);
+    assert_string_equal(empty, "1 of 4 classes have no picture and keep their number: empty");
+    free(empty);
     assert_int_equal(sid2_dataset_broken(d), 0);
     sid2_dataset_close(d);
 
@@ -185,7 +205,7 @@ static void test_broken_pictures(void **state)
     write_bytes(in_folder("broken/0.png"), "not a picture", 13);
     write_png(in_folder("broken/1.png"), 1);
     write_bytes(in_folder("broken/2.png"), bytes, size / 2);
-    write_bytes(in_folder("broken/3.png"), "", 0);
+    write_bytes(in_folder("broken/3.png"), "<html>", 6);
     write_png(in_folder("broken/4.png"), 4);
     write_bytes(in_folder("broken/5.jpg"), bytes, size - 1);
     for (int cached = 0; cached < 2; cached++) {
@@ -230,11 +250,11 @@ static void test_folder_errors(void **state)
     (void)state;
     expect_failure(in_folder("missing"), (sid2_dataset_options){0}, "missing: No such file or directory");
     make_folder("void");
-    expect_failure(in_folder("void"), (sid2_dataset_options){0}, "no PNG or JPEG pictures");
+    expect_failure(in_folder("void"), (sid2_dataset_options){0}, "no PNG, JPEG or WebP pictures");
     write_bytes(in_folder("void/readme.txt"), "hello", 5);
-    expect_failure(in_folder("void"), (sid2_dataset_options){0}, "no PNG or JPEG pictures");
+    expect_failure(in_folder("void"), (sid2_dataset_options){0}, "no PNG, JPEG or WebP pictures");
     expect_failure(in_folder("void/readme.txt"), (sid2_dataset_options){0},
-                   "not a data set: give a zip, CIFAR-10");
+                   "not a data set: give an npz of pictures");
     write_bytes(in_folder("nothing"), "", 0);
     expect_failure(in_folder("nothing"), (sid2_dataset_options){0}, "empty");
     expect_failure(in_folder("void"), (sid2_dataset_options){.size = -1}, "size -1");
@@ -316,7 +336,7 @@ static void test_zip_errors(void **state)
     write_bytes(path, "PK\3\4 and no more", 16);
     expect_failure(path, plain, "bad.zip: cut short, damaged or no zip archive");
     write_zip(path, pair, 0, "{\"labels\": null}", NULL);
-    expect_failure(path, plain, "no PNG or JPEG pictures in this archive");
+    expect_failure(path, plain, "no PNG, JPEG or WebP pictures in this archive");
     write_zip(path, pair, 2, "{\"labels\": [[\"00000/b.png\", 0]]}", NULL);
     expect_failure(path, plain, "no label for 00000/a.png");
     write_zip(path, pair, 1, "{\"labels\": [[\"00000/b.png\", 0], [\"00000/a.png\", 1]]}", NULL);
@@ -545,7 +565,8 @@ static void test_holdout(void **state)
         if (h == 0) assert_in_range(count[1], 160, 240);
         if (h > 0) assert_int_equal(count[1], (int)holdouts[h]);
     }
-    expect_failure(path, (sid2_dataset_options){.part = SID2_PART_TRAIN, .holdout = 2000}, "for training");
+    expect_failure(path, (sid2_dataset_options){.part = SID2_PART_TRAIN, .holdout = 2000},
+                   "for training: at most 1996 of its 2000");
     expect_failure(path, (sid2_dataset_options){.part = SID2_PART_HELDOUT}, "for evaluation");
 }
 
@@ -672,7 +693,7 @@ static sid2_source made_source(sid2_sample_type type)
     sid2_source source = {.kind = "made", .type = type, .count = 5, .load = load_made};
     source.labels = calloc(5, sizeof *source.labels);
     assert_non_null(source.labels);
-    assert_true(sid2_source_number_classes(&source, 1, NULL));
+    assert_true(sid2_source_name_classes(&source, 1, NULL, 0, NULL));
     return source;
 }
 
@@ -708,15 +729,13 @@ static void test_sample_types(void **state)
     }
 }
 
-/* Every format in the table says what it is, and takes files or folders. */
+/* Every format in the table says what it is. */
 static void test_formats(void **state)
 {
     (void)state;
     char list[256];
     sid2_dataset_formats(list);
-#define FORMAT(word)                                                                                         \
-    assert_non_null(strstr(list, sid2_format_##word.what));                                                  \
-    assert_true(sid2_format_##word.is_file || sid2_format_##word.any_folder);
+#define FORMAT(word) assert_non_null(strstr(list, sid2_format_##word.what));
 #include "formats.def"
 }
 

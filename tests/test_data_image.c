@@ -118,7 +118,8 @@ static void test_tells_of_exif_rotation(void **state)
         memcpy(copy + 2 + room, pictures[jpeg].bytes + 2, size - 2);
         sid2_image image;
         assert_true(sid2_image_decode(&image, copy, size + (size_t)room, "turned", NULL));
-        assert_int_equal(image.is_turned, room >= 32 && orientation >= 2 && orientation <= 8);
+        assert_int_equal(image.orientation,
+                         room >= 32 && orientation >= 1 && orientation <= 8 ? orientation : 0);
         sid2_image_free(&image);
     }
     free(copy);
@@ -185,7 +186,7 @@ static void test_refuses_bombs(void **state)
     assert_false(sid2_image_decode(&image, copy, pictures[0].size, "bomb", &err));
     free(copy);
     assert_false(sid2_image_decode(&image, "GIF89a", 6, "x.gif", &err));
-    assert_string_equal(err.message, "x.gif: neither PNG nor JPEG");
+    assert_string_equal(err.message, "x.gif: a GIF, neither PNG, JPEG nor WebP");
     assert_false(sid2_image_decode(&image, "", 0, "x", &err));
     assert_string_equal(err.message, "x: the file is empty");
     assert_false(sid2_image_read(&image, "/nonexistent.png", &err));

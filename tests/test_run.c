@@ -22,6 +22,7 @@ typedef struct told {
     double sampled;
     char text[SID2_RUN_CONTINUED + 1][480]; /* the last of each kind */
     bool resumes, lockless;
+    char lost[480]; /* the last count of what was left out */
     pthread_t thread;
 } told;
 
@@ -44,7 +45,8 @@ static bool on_event(void *user, const sid2_run_event *event)
     told *t = user;
     assert_true(pthread_equal(pthread_self(), t->thread));
     t->count[event->kind]++;
-    if (event->text) snprintf(t->text[event->kind], sizeof t->text[0], "%s", event->text);
+    bool is_count = event->text && strncmp(event->text, "left out: 1 ", 12) == 0;
+    if (event->text) snprintf(is_count ? t->lost : t->text[event->kind], sizeof t->lost, "%s", event->text);
     if (event->text && strstr(event->text, "cannot be locked here")) t->lockless = true;
     if (event->kind == SID2_RUN_PLANNED) t->resumes = event->plan->resumes;
     if (event->kind == SID2_RUN_STEP) {
@@ -101,7 +103,9 @@ static void trains_stops_and_goes_on(void **state)
     assert_int_equal(first.count[SID2_RUN_SAVED], 2); /* step 2, and where it stopped */
     assert_string_equal(first.text[SID2_RUN_SAVED], path_in(folder, "run/checkpoints/step-00000003"));
     assert_int_equal(first.count[SID2_RUN_SAMPLED], 0); /* none for one who wants to leave */
-    assert_true(first.count[SID2_RUN_WARNING] == 1 && strstr(first.text[SID2_RUN_WARNING], "broken.png"));
+    assert_int_equal(first.count[SID2_RUN_WARNING], 2); /* it is named and counted */
+    assert_non_null(strstr(first.text[SID2_RUN_WARNING], "broken.png"));
+    assert_string_equal(first.lost, "left out: 1 broken picture: .png 1 (0/broken.png)");
     assert_false(first.resumes);
 
     sid2_config *config = small("train.steps=6");

@@ -1,12 +1,17 @@
 /* Data sets: numbered, labelled, square pictures of one size, whatever they come from.
  *
- *   folder       PNG and JPEG at any depth; the first-level folder is the class (sorted by name)
- *   *.zip        EDM layout: dataset.json holds {"labels": [[name, class], ...]} or {"labels": null};
- *                without dataset.json the first-level folders are the classes
- *   CIFAR-10     data_batch_*.bin, or a folder of them
- *   MNIST        *-images-idx3-ubyte[.gz], or a folder with one; labels from *-labels-idx1-ubyte[.gz] beside
+ *   by class     pictures at any depth in a folder, zip or tar (also compressed): the first folder that tells them apart
+ *                is the class, sorted by name. Folders around the classes are passed through; of train, val and test
+ *                folders that hold classes the first is taken
+ *   EDM          dataset.json in any of these holds {"labels": [[name, class], ...]} or {"labels": null}
+ *   WebDataset   tars, a folder of them, or shard-{000..099}.tar: x.cls or x.json says the class of x.jpg
+ *   CIFAR        the binary version of CIFAR-10 and -100: files, their folder or the one above, the tar they come in
+ *   MNIST        *-images-idx3-ubyte[.gz], or a folder with one at any depth; labels from *-labels-idx1-ubyte[.gz] beside
+ *   npz          u8 pictures [N, height, width, channels] in arr_0, images, x_train or train_images; labels in arr_1,
+ *                labels, y_train or train_labels
  *
- * Pictures are centre-cropped to the size asked for; 28x28 MNIST at size 32 is padded with two
+ * Pictures are PNG, JPEG or WebP. What is left out is counted (sid2_dataset_loss), and a class keeps its number whether
+ * or not it has pictures. Pictures are centre-cropped to the size asked for; 28x28 MNIST at size 32 is padded with two
  * pixels of zeros instead, as usual. */
 #ifndef SID2_DATA_H
 #define SID2_DATA_H
@@ -33,17 +38,24 @@ SID2_API const char *sid2_dataset_formats(char text[256]);
 /* Held-out pictures are chosen by a hash of their number, so both parts are the same in every run. */
 typedef enum sid2_part { SID2_PART_ALL, SID2_PART_TRAIN, SID2_PART_HELDOUT } sid2_part;
 
+/* Whether pictures are turned as their EXIF asks. AUTO: photos sorted into folders are; published sets (EDM, WebDataset,
+ * ImageNet's folders) are not, as published evaluations have them. */
+typedef enum sid2_upright { SID2_UPRIGHT_AUTO, SID2_UPRIGHT_YES, SID2_UPRIGHT_NO } sid2_upright;
+
 /* Zero means the default everywhere. */
 typedef struct sid2_dataset_options {
     size_t struct_size;
     int32_t size;     /* side in pixels; 0: 32 */
     int32_t channels; /* 1 or 3, converted as needed; 0: 3 */
     sid2_part part;
-    double holdout;     /* below 1: fraction held out; else: number of pictures */
-    size_t cache_bytes; /* decoded pictures are kept when all fit into this; 0: 1 GiB; 1: never */
+    double holdout; /* below 1: fraction held out; else: number of pictures */
+    size_t
+        cache_bytes; /* decoded pictures are kept: in memory where all fit into this, else in a scratch file in
+                           $TMPDIR or else /var/tmp, where that has room; 0: 1 GiB; 1: never */
+    sid2_upright upright;
 
-    /* Told once about each picture left out: broken, or outside every class. May be called from any
-     * thread that gets pictures, one call at a time. May be NULL. */
+    /* Told once about each picture that turns out to be broken. May be called from any thread that gets pictures, one
+     * call at a time. May be NULL. */
     void (*on_skip)(void *user, const char *name, const char *reason);
     void *user;
 } sid2_dataset_options;
@@ -69,7 +81,14 @@ sid2_dataset_type(const sid2_dataset *dataset); /* of what sid2_dataset_get writ
 SID2_API int32_t sid2_dataset_size(const sid2_dataset *dataset);
 SID2_API int32_t sid2_dataset_channels(const sid2_dataset *dataset);
 SID2_API const char *sid2_dataset_kind(const sid2_dataset *dataset); /* "zip", ... for messages */
-SID2_API int64_t sid2_dataset_broken(const sid2_dataset *dataset);   /* broken pictures met so far */
+/* What becomes of the rotation that pictures' EXIF asks for, in words; NULL: these have no EXIF. */
+SID2_API const char *sid2_dataset_turning(const sid2_dataset *dataset);
+SID2_API int64_t sid2_dataset_broken(const sid2_dataset *dataset); /* broken pictures met so far */
+/* A line about what is left out of the whole set, one for each reason ("6 files of other kinds: .webp 4, .heic 2"), safe
+ * to print; NULL past the last. Broken pictures are counted as they are met. The caller frees. Thread-safe. */
+SID2_API char *sid2_dataset_loss(sid2_dataset *dataset, int number);
+/* A line about classes of which there are no pictures; NULL: of all there are, or no memory. The caller frees. */
+SID2_API char *sid2_dataset_empty_classes(const sid2_dataset *dataset);
 
 SID2_API int32_t sid2_dataset_label(const sid2_dataset *dataset, int64_t index);
 /* The picture's own name: its path in the folder or archive, or its number. The caller frees. */

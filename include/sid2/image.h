@@ -1,8 +1,8 @@
-/* Pictures: PNG and JPEG in; PNG, JPEG and WebP out.
+/* Pictures: PNG, JPEG and WebP in; PNG, JPEG and WebP out.
  *
  * Every format becomes 8-bit grey or RGB: 16 bits are rounded to 8, palettes expanded, transparency laid
- * on white, CMYK multiplied out. Colour profiles, gamma and EXIF rotation are ignored, as Pillow does and
- * as published FID references were made; `is_turned` tells of the last. */
+ * on white, CMYK multiplied out, of an animation the first frame taken. Colour profiles and gamma are ignored, as Pillow
+ * does and as published FID references were made. So is EXIF's rotation, of which `orientation` tells. */
 #ifndef SID2_IMAGE_H
 #define SID2_IMAGE_H
 
@@ -15,7 +15,8 @@ extern "C" {
 typedef struct sid2_image {
     int32_t width, height, channels; /* channels: 1 grey, 3 RGB */
     uint8_t *pixels;                 /* height x width x channels; from malloc */
-    bool is_turned;                  /* a JPEG whose EXIF asks to show it rotated or mirrored: not done */
+    int32_t
+        orientation; /* how EXIF asks to show it: 1 as it is, 2 to 8 rotated or mirrored; 0: it asks nothing */
 } sid2_image;
 
 #define SID2_IMAGE_MAX_SIDE   65500
@@ -26,7 +27,7 @@ SID2_API bool sid2_image_alloc(sid2_image *image, int32_t width, int32_t height,
                                sid2_error *err);
 SID2_API void sid2_image_free(sid2_image *image); /* an empty or freed image is fine */
 
-/* Decodes a PNG or JPEG held in memory, recognised by its first bytes. `name` is for messages. A file cut
+/* Decodes a PNG, JPEG or WebP held in memory, recognised by its first bytes. `name` is for messages. A file cut
  * short is an error. On failure `image` is empty. Safe on hostile bytes; thread-safe. */
 SID2_API bool sid2_image_decode(sid2_image *image, const void *bytes, size_t size, const char *name,
                                 sid2_error *err);
@@ -51,9 +52,6 @@ SID2_API bool sid2_png_write(const char *path, const sid2_image *image, const si
 typedef enum sid2_image_format { SID2_IMAGE_PNG, SID2_IMAGE_JPEG, SID2_IMAGE_WEBP } sid2_image_format;
 /* By what a name ends in, in either case: .png .apng .jpg .jpeg .webp. False: none of them. */
 SID2_API bool sid2_image_format_of(const char *name, sid2_image_format *format);
-
-/* By a file's first bytes. */
-SID2_API bool sid2_image_format_in(const void *bytes, size_t size, sid2_image_format *format);
 
 typedef struct sid2_encode_options {
     size_t struct_size;

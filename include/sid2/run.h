@@ -33,6 +33,7 @@ typedef struct sid2_run_plan {
     int64_t batch;             /* images a step */
     const sid2_classes *names; /* of the classes; NULL: the model has none */
     const char *pictures;      /* what becomes of a picture, in words */
+    const char *turning;       /* and of its EXIF's rotation; NULL: its files have none */
 } sid2_run_plan;
 
 typedef struct sid2_run_progress {
