@@ -1,28 +1,18 @@
-/* sid2 bench: where the time of a training step goes, or how it compares with PyTorch in the same minutes. */
-#include "worker.h"
+/* sid2 bench: where the time of a training step goes, how it compares with PyTorch in the same minutes, and what
+ * more threads give. */
+#include "bench.h"
 
 #include "file.h"
 
 #include <math.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "host.h"
 #include "op.h"
 
-enum { MAX_ROUNDS = 99, ANSWER_SIZE = 16384 };
-
-typedef struct job {
-    const char *preset, *against, *python, *dtypes, *rows;
-    int64_t batch, rounds;
-    device_choice on;
-    double seconds; /* that one measurement should last */
-    bool compile, serve;
-    assignments set;
-    sid2_config *config;
-    char program[4096], script[4096];
-} job;
+enum { ANSWER_SIZE = 16384 };
 
 /* Single operators, with their gradients. */
 static const struct {
@@ -46,7 +36,7 @@ enum { OPERATORS = sizeof operators / sizeof operators[0] };
 /* ---- Requests ---- */
 
 /* Adds what every request says: how, on what. */
-static json_t *request_on(const job *j, const char *dtype, json_t *request)
+static json_t *request_on(const bench_job *j, const char *dtype, json_t *request)
 {
     json_object_set_new(request, "dtype", json_string(dtype));
     json_object_set_new(request, "compile", json_boolean(j->compile));
@@ -57,7 +47,7 @@ static json_t *request_on(const job *j, const char *dtype, json_t *request)
     return request;
 }
 
-static json_t *request_model(const job *j, const char *mode, const char *dtype)
+json_t *bench_request(const bench_job *j, const char *mode, const char *dtype)
 {
     json_t *config = json_object();
     const sid2_config_key *key;
@@ -65,23 +55,32 @@ static json_t *request_model(const job *j, const char *mode, const char *dtype)
     for (int i = 0; (key = sid2_config_key_at(i)); i++)
         if (strncmp(key->name, "model.", 6) == 0 || strncmp(key->name, "schedule.", 9) == 0 ||
             strncmp(key->name, "loss.", 5) == 0 || strcmp(key->name, "train.arena") == 0 ||
-            strcmp(key->name, "train.microbatch") == 0)
+            strcmp(key->name, "train.lanes") == 0 || strcmp(key->name, "train.microbatch") == 0)
             json_object_set_new(config, key->name, json_string(config_text(j->config, key->name, value)));
     return request_on(
         j, dtype,
         json_pack("{s:o, s:s, s:I}", "config", config, "mode", mode, "batch", (json_int_t)j->batch));
 }
 
-static json_t *request_operator(const job *j, const char *fields, const char *dtype)
+static json_t *request_operator(const bench_job *j, const char *fields, const char *dtype)
 {
     json_t *request = json_loads(fields, 0, NULL);
     json_object_set_new(request, "mode", json_string("op"));
     return request_on(j, dtype, request);
 }
 
-static bool start_sid2(const job *j, worker *w, const json_t *request, sid2_error *err)
+bool bench_start_sid2(const bench_job *j, worker *w, const json_t *request, sid2_error *err)
 {
     return worker_start(w, (const char *const[]){j->program, "bench", "--serve", NULL}, request, err);
+}
+
+bool bench_start_pytorch(const bench_job *j, worker *w, const json_t *request, const worker *ours,
+                         sid2_error *err)
+{
+    if (!worker_start(w, (const char *const[]){j->python, j->script, NULL}, request, err)) return false;
+    if (fabs(ours->parameters - w->parameters) <= 0.01 * w->parameters) return true;
+    return sid2_fail(err, SID2_ERR_INTERNAL, "the models differ: %.0f parameters here, %.0f in PyTorch",
+                     ours->parameters, w->parameters);
 }
 
 /* ---- Measuring ---- */
@@ -109,7 +108,7 @@ static bool time_steps(worker *w, int64_t steps, double *seconds, sid2_error *er
 }
 
 /* How many steps last about as long as asked. */
-static bool calibrate(const job *j, worker *w, int64_t *steps, sid2_error *err)
+static bool calibrate(const bench_job *j, worker *w, int64_t *steps, sid2_error *err)
 {
     double seconds;
     int64_t whole = w->whole;
@@ -118,22 +117,32 @@ static bool calibrate(const job *j, worker *w, int64_t *steps, sid2_error *err)
     return true;
 }
 
-/* Both sides in turn, round by round, so that whatever else the machine does meets both. */
-static bool measure(const job *j, worker *side, int count, double *seconds, sid2_error *err)
+static bool time_rounds(const bench_job *j, worker *side, int count, int64_t *steps,
+                        double (*times)[BENCH_MAX_ROUNDS], sid2_error *err)
 {
-    int64_t steps[2];
-    double times[2][MAX_ROUNDS];
     for (int s = 0; s < count; s++)
         if (!calibrate(j, &side[s], &steps[s], err)) return false;
-    for (int64_t round = 0; round < j->rounds; round++) {
+    for (int64_t round = 0; round < j->rounds; round++)
         for (int s = 0; s < count; s++)
             if (!time_steps(&side[s], steps[s], &times[s][round], err)) return false;
-    }
-    for (int s = 0; s < count; s++) seconds[s] = median(times[s], (int)j->rounds);
     return true;
 }
 
-static bool ask_memory(worker *w, double mib[2], sid2_error *err)
+bool bench_measure(const bench_job *j, worker *side, int count, double *seconds, sid2_error *err)
+{
+    int64_t *steps = calloc((size_t)count, sizeof *steps);
+    double(*times)[BENCH_MAX_ROUNDS] = calloc((size_t)count, sizeof *times);
+    worker_load load = {0};
+    bool ok = (steps && times) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    ok = ok && worker_load_start(&load, (int)j->load, err) && time_rounds(j, side, count, steps, times, err);
+    worker_load_stop(&load);
+    for (int s = 0; ok && s < count; s++) seconds[s] = median(times[s], (int)j->rounds);
+    free(steps);
+    free(times);
+    return ok;
+}
+
+bool bench_memory(worker *w, double mib[2], sid2_error *err)
 {
     char reply[512];
     if (!worker_ask(w, "mem", reply, sizeof reply, err)) return false;
@@ -153,18 +162,15 @@ static void print_row(const char *name, const char *dtype, const char *unit, dou
 
 /* One row of speed in images (of a sampler: network evaluations of one image) a second, and two of memory;
  * or, where `unit` is NULL, one row of an operator's steps. */
-static bool compare(const job *j, const char *name, const char *dtype, const char *unit, json_t *request,
-                    sid2_error *err)
+static bool compare(const bench_job *j, const char *name, const char *dtype, const char *unit,
+                    json_t *request, sid2_error *err)
 {
     worker side[2] = {0};
     double seconds[2], mib[2][2];
-    bool ok = request && start_sid2(j, &side[0], request, err) &&
-              worker_start(&side[1], (const char *const[]){j->python, j->script, NULL}, request, err);
-    if (ok && fabs(side[0].parameters - side[1].parameters) > 0.01 * side[1].parameters)
-        ok = sid2_fail(err, SID2_ERR_INTERNAL, "the models differ: %.0f parameters here, %.0f in PyTorch",
-                       side[0].parameters, side[1].parameters);
-    ok = ok && measure(j, side, 2, seconds, err);
-    if (ok && unit) ok = ask_memory(&side[0], mib[0], err) && ask_memory(&side[1], mib[1], err);
+    bool ok = request && bench_start_sid2(j, &side[0], request, err) &&
+              bench_start_pytorch(j, &side[1], request, &side[0], err);
+    ok = ok && bench_measure(j, side, 2, seconds, err);
+    if (ok && unit) ok = bench_memory(&side[0], mib[0], err) && bench_memory(&side[1], mib[1], err);
     if (ok && unit) {
         double ours = (double)j->batch / seconds[0], theirs = (double)j->batch / seconds[1];
         print_row(name, dtype, unit, ours, theirs, ours / theirs);
@@ -180,7 +186,7 @@ static bool compare(const job *j, const char *name, const char *dtype, const cha
     return ok;
 }
 
-static bool wanted(const char *list, const char *word)
+bool bench_wants(const char *list, const char *word)
 {
     size_t length = strlen(word);
     for (const char *at = list; (at = strstr(at, word)); at += length)
@@ -195,13 +201,13 @@ static bool is_list_of(const char *list, const char *all)
         char word[16];
         size_t length = strcspn(list, ",");
         snprintf(word, sizeof word, "%.*s", (int)length, list);
-        if (!length || length >= sizeof word || !wanted(all, word)) return false;
+        if (!length || length >= sizeof word || !bench_wants(all, word)) return false;
         list += length;
         if (!*list) return true;
     }
 }
 
-static bool compare_all(const job *j, sid2_error *err)
+static bool compare_all(const bench_job *j, sid2_error *err)
 {
     static const char *const modes[] = {"train", "sample"}, *const dtypes[] = {"f32", "bf16"};
     printf("%-36s %-5s %-9s %10s %10s %8s\n", "", "", "", "sid2", "PyTorch", "ratio");
@@ -210,14 +216,14 @@ static bool compare_all(const job *j, sid2_error *err)
         for (int d = 0; d < 2 && ok; d++) {
             char name[64];
             snprintf(name, sizeof name, "%s, batch %lld", modes[m], (long long)j->batch);
-            if (wanted(j->dtypes, dtypes[d]) && wanted(j->rows, modes[m]))
+            if (bench_wants(j->dtypes, dtypes[d]) && bench_wants(j->rows, modes[m]))
                 ok = compare(j, name, dtypes[d], m ? "evals/s" : "images/s",
-                             request_model(j, modes[m], dtypes[d]), err);
+                             bench_request(j, modes[m], dtypes[d]), err);
         }
     }
-    for (size_t i = 0; i < OPERATORS && wanted(j->rows, "ops"); i++)
+    for (size_t i = 0; i < OPERATORS && bench_wants(j->rows, "ops"); i++)
         for (int d = 0; d < 2 && ok; d++)
-            if (wanted(j->dtypes, dtypes[d]))
+            if (bench_wants(j->dtypes, dtypes[d]))
                 ok = compare(j, operators[i].name, dtypes[d], NULL,
                              request_operator(j, operators[i].fields, dtypes[d]), err);
     return ok;
@@ -227,7 +233,7 @@ static bool compare_all(const job *j, sid2_error *err)
 
 /* Multiply-adds a second of a large matrix product with its gradient: what the machine gives at best. One of
  * 2048 does not fill a large GPU, and is over before the cost of its launch is small: then a larger one. */
-static bool measure_peak(const job *j, const char *dtype, int *side, double *peak, sid2_error *err)
+static bool measure_peak(const bench_job *j, const char *dtype, int *side, double *peak, sid2_error *err)
 {
     static const int sides[] = {2048, 4096};
     bool ok = true;
@@ -238,7 +244,7 @@ static bool measure_peak(const job *j, const char *dtype, int *side, double *pea
         snprintf(fields, sizeof fields, "{\"op\": \"linear\", \"shape\": [%d, %d], \"out\": %d}", sides[i],
                  sides[i], sides[i]);
         json_t *request = request_operator(j, fields, dtype);
-        ok = start_sid2(j, &w, request, err) && measure(j, &w, 1, &seconds, err);
+        ok = bench_start_sid2(j, &w, request, err) && bench_measure(j, &w, 1, &seconds, err);
         if (ok) *side = sides[i], *peak = 3 * pow(sides[i], 3) / seconds;
         worker_stop(&w);
         json_decref(request);
@@ -266,15 +272,15 @@ static int by_whole(const void *a, const void *b)
 }
 
 /* Starts a worker and asks for a profile every round; the round of median time. */
-static json_t *ask_profile(const job *j, json_t *request, double *mib, sid2_error *err)
+static json_t *ask_profile(const bench_job *j, json_t *request, double *mib, sid2_error *err)
 {
-    json_t *rounds[MAX_ROUNDS], *profile = NULL;
+    json_t *rounds[BENCH_MAX_ROUNDS], *profile = NULL;
     char *reply = malloc(ANSWER_SIZE), question[64];
     worker w = {0};
     int64_t steps;
     int count = 0;
     bool ok = (reply || sid2_fail(err, SID2_ERR_MEMORY, "out of memory")) &&
-              start_sid2(j, &w, request, err) && calibrate(j, &w, &steps, err);
+              bench_start_sid2(j, &w, request, err) && calibrate(j, &w, &steps, err);
     if (ok) snprintf(question, sizeof question, "profile %lld", (long long)steps);
     while (ok && count < j->rounds) {
         ok = worker_ask(&w, question, reply, ANSWER_SIZE, err) &&
@@ -282,7 +288,7 @@ static json_t *ask_profile(const job *j, json_t *request, double *mib, sid2_erro
               sid2_fail(err, SID2_ERR_FORMAT, "the profile cannot be read"));
         count += ok;
     }
-    ok = ok && ask_memory(&w, mib, err);
+    ok = ok && bench_memory(&w, mib, err);
     qsort(rounds, (size_t)count, sizeof rounds[0], by_whole);
     for (int i = 0; i < count; i++)
         if (ok && i == count / 2)
@@ -325,7 +331,7 @@ static void print_profile(const json_t *profile, double peak)
     putchar('\n');
 }
 
-static bool profile_dtype(const job *j, const char *dtype, sid2_error *err)
+static bool profile_dtype(const bench_job *j, const char *dtype, sid2_error *err)
 {
     static const char *const modes[] = {"train", "sample"}, *const names[] = {"training", "sampling"},
                              *const units[] = {"images", "evaluations"};
@@ -336,14 +342,14 @@ static bool profile_dtype(const job *j, const char *dtype, sid2_error *err)
     printf("%s: peak %.0f GFLOP/s (matrix product of %d and its gradients)\n\n", dtype, 2e-9 * peak, side);
     printf("%-22s %6s %9s %7s %10s %9s %9s\n", "", "calls", "ms", "share", "GFLOP/s", "of peak", "GB/s");
     for (int m = 0; m < 2; m++) {
-        if (!wanted(j->rows, modes[m])) continue;
-        if (!(profile = ask_profile(j, request_model(j, modes[m], dtype), mib, err))) return false;
+        if (!bench_wants(j->rows, modes[m])) continue;
+        if (!(profile = ask_profile(j, bench_request(j, modes[m], dtype), mib, err))) return false;
         printf("%s, %s a batch of %lld: %.4g %s/s, memory %.0f MiB\n", j->preset, names[m],
                (long long)j->batch, (double)j->batch / whole_seconds(profile), units[m], mib[0]);
         print_profile(profile, peak);
         json_decref(profile);
     }
-    for (size_t i = 0; i < OPERATORS && wanted(j->rows, "ops"); i++) {
+    for (size_t i = 0; i < OPERATORS && bench_wants(j->rows, "ops"); i++) {
         if (!(profile = ask_profile(j, request_operator(j, operators[i].fields, dtype), mib, err)))
             return false;
         printf("%s\n", operators[i].name);
@@ -358,7 +364,31 @@ static bool profile_dtype(const job *j, const char *dtype, sid2_error *err)
 
 /* ---- The command ---- */
 
-static bool prepare(job *j, sid2_error *err)
+/* How many threads: as named; else, to see what more give, 1, 2, 4, ... and all; else all. */
+static bool choose_threads(bench_job *j, sid2_error *err)
+{
+    enum { MOST = 1024 }; /* as everywhere */
+    j->cores = sid2_cpu_host_threads();
+    if (!j->threads) {
+        for (int n = 1; j->scaling && n < j->cores && j->count + 1 < BENCH_MAX_COUNTS; n *= 2)
+            j->counts[j->count++] = n;
+        j->counts[j->count++] = j->cores;
+    } else {
+        size_t count = 0;
+        uint64_t *numbers = parse_ranges("threads", j->threads, BENCH_MAX_COUNTS, &count, err);
+        if (!numbers) return false;
+        for (size_t i = 0; i < count; i++) j->counts[j->count++] = numbers[i] <= MOST ? (int)numbers[i] : 0;
+        free(numbers);
+    }
+    for (int i = 0; i < j->count; i++)
+        if (j->counts[i] < 1) return sid2_fail(err, SID2_ERR_USAGE, "--threads should be 1 to %d", MOST);
+    if (j->count > 1 && !j->scaling)
+        return sid2_fail(err, SID2_ERR_USAGE, "--threads takes several numbers only with --scaling");
+    j->on.threads = j->counts[0];
+    return true;
+}
+
+static bool prepare(bench_job *j, sid2_error *err)
 {
     ssize_t length = readlink("/proc/self/exe", j->program, sizeof j->program - 1);
     if (length <= 0) return sid2_fail(err, SID2_ERR_IO, "cannot find the program's own file under /proc");
@@ -369,10 +399,7 @@ static bool prepare(job *j, sid2_error *err)
     if (j->against && access(j->script, R_OK))
         return sid2_fail(err, SID2_ERR_IO, "%s is missing: run sid2 from its build folder in the source tree",
                          j->script);
-    if (!j->on.threads) {
-        cpu_set_t set;
-        j->on.threads = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    }
+    if (!choose_threads(j, err)) return false;
     j->config = sid2_config_create();
     if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     if (!sid2_config_preset(j->config, j->preset, err) || !options_apply(j->config, &j->set, err) ||
@@ -385,13 +412,13 @@ static bool prepare(job *j, sid2_error *err)
 int command_bench(int argc, char **argv)
 {
     static const char all_rows[] = "train,sample,ops";
-    job j = {.preset = "fashion-mnist",
-             .on.id = "auto",
-             .python = "python3",
-             .dtypes = "f32,bf16",
-             .rows = all_rows,
-             .rounds = 5,
-             .seconds = 1};
+    bench_job j = {.preset = "fashion-mnist",
+                   .on.id = "auto",
+                   .python = "python3",
+                   .dtypes = "f32,bf16",
+                   .rows = all_rows,
+                   .rounds = 5,
+                   .seconds = 1};
     const option_row rows[] = {
         {OPTION_TEXT, "against", "pytorch", &j.against,
          "compare with PyTorch: same model, batch and threads, in turn, medians", NULL},
@@ -404,34 +431,48 @@ int command_bench(int argc, char **argv)
          NULL},
         {OPTION_INT, "rounds", "N", &j.rounds, "measurements of each (5)", NULL},
         {OPTION_REAL, "seconds", "S", &j.seconds, "length of a measurement (1)", NULL},
-        OPTIONS_DEVICE_CHOICE(j.on),
+        {OPTION_FLAG, "scaling", NULL, &j.scaling,
+         "training and sampling with 1, 2, 4, ... threads, up to the cores there are; with --against beside "
+         "PyTorch, with --compile also beside torch.compile",
+         NULL},
+        {OPTION_TEXT, "threads", "LIST", &j.threads,
+         "CPU threads: one number (all the process may use), with --scaling several, such as 1,2,8", NULL},
+        {OPTION_INT, "load", "N", &j.load, "busy processes beside whatever is measured (0)", NULL},
+        OPTION_DEVICE(&j.on.id),
+        OPTION_DETERMINISTIC(&j.on.deterministic),
+        OPTION_TF32(&j.on.tf32),
         OPTION_SET_KEY(&j.set),
         {OPTION_FLAG, "serve", NULL, &j.serve, "be one side of a comparison, on standard input and output",
          NULL},
     };
-    int code = options_parse(&(option_table){"bench",
-                                             "Share of peak by operator, or speed and memory beside PyTorch",
-                                             NULL, rows, sizeof rows / sizeof rows[0]},
-                             argc, argv);
+    int code = options_parse(
+        &(option_table){"bench", "Share of peak by operator, speed and memory beside PyTorch, or by threads",
+                        NULL, rows, sizeof rows / sizeof rows[0]},
+        argc, argv);
     if (code != OPTIONS_RUN) return code;
     if (j.serve) return worker_serve();
     if (j.against && strcmp(j.against, "pytorch") != 0)
         return report_usage("bench", "--against '%s' should be pytorch", j.against);
-    if (j.rounds < 1 || j.rounds > MAX_ROUNDS)
-        return report_usage("bench", "--rounds should be 1 to %d", MAX_ROUNDS);
+    if (j.rounds < 1 || j.rounds > BENCH_MAX_ROUNDS)
+        return report_usage("bench", "--rounds should be 1 to %d", BENCH_MAX_ROUNDS);
     if (j.compile && !j.against)
         return report_usage("bench", "--compile is for PyTorch's side: give --against pytorch too");
     if (!is_list_of(j.rows, all_rows))
         return report_usage("bench", "--rows '%s' should be of %s", j.rows, all_rows);
     if (!is_list_of(j.dtypes, "f32,bf16"))
         return report_usage("bench", "--dtype '%s' should be f32, bf16 or f32,bf16", j.dtypes);
+    if (j.load > WORKER_MAX_LOAD) return report_usage("bench", "--load is at most %d", WORKER_MAX_LOAD);
+    if (j.scaling && bench_wants(j.rows, "ops") && j.rows != all_rows)
+        return report_usage("bench", "--scaling is of the rows train and sample");
     sid2_error err = {0};
     bool ok = prepare(&j, &err);
-    if (ok && j.against)
+    if (ok && j.scaling)
+        ok = bench_scaling(&j, &err);
+    else if (ok && j.against)
         ok = compare_all(&j, &err);
     else if (ok)
-        ok = (!wanted(j.dtypes, "f32") || profile_dtype(&j, "f32", &err)) &&
-             (!wanted(j.dtypes, "bf16") || profile_dtype(&j, "bf16", &err));
+        ok = (!bench_wants(j.dtypes, "f32") || profile_dtype(&j, "f32", &err)) &&
+             (!bench_wants(j.dtypes, "bf16") || profile_dtype(&j, "bf16", &err));
     sid2_config_destroy(j.config);
     return ok ? 0 : report_error("bench", &err);
 }

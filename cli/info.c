@@ -1,6 +1,7 @@
 /* sid2 info: what a model is, costs and needs, without running it. */
 #include "cli.h"
 
+#include "cpu.h"
 #include "file.h"
 #include "plan.h"
 #include "training.h"
@@ -13,12 +14,14 @@
 typedef struct job {
     const char *path, *preset;
     size_t memory;
+    int64_t threads;
     bool json, hash, plan, verify;
     assignments set;
     char directory[4096], digest[33];
     int hold; /* on the directory */
     sid2_config *config;
     sid2_classes *names; /* of its classes */
+    sid2_device_info cpu;
     sid2_model_info *info;
 } job;
 
@@ -26,6 +29,7 @@ static bool prepare(job *j, sid2_error *err)
 {
     j->config = sid2_config_create();
     if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    sid2_backend_cpu.describe(0, &sid2_with(sid2_device_options, .threads = (int)j->threads), &j->cpu);
     sid2_kind kind = SID2_ABSENT;
     if (j->path && !sid2_look(j->path, &kind, err)) return false;
     if (j->preset || (kind != SID2_ABSENT && kind != SID2_FOLDER)) {
@@ -68,7 +72,7 @@ static void print_classes(const job *j)
 
 static void print_info(const job *j)
 {
-    char a[32], b[32], c[32];
+    char a[32], b[32], c[32], lanes[320];
     const sid2_model_info *info = j->info;
     if (j->directory[0])
         printf("checkpoint %s (%s)\n\n", j->directory, j->digest);
@@ -78,10 +82,16 @@ static void print_info(const job *j)
     print_classes(j);
     printf("\nblocks alone, one forward pass of one image: %s multiply-adds\n\n",
            sid2_text_count(info->block_multiply_adds, a));
-    printf("training   %s: weights, gradients, Adam and EMA %s; activations %s, %d images at a time\n",
+    printf("training   %s: weights, gradients, Adam and EMA %s; activations %s\n",
            sid2_text_bytes((double)(info->train_state_bytes + info->train_arena_bytes), a),
            sid2_text_bytes((double)info->train_state_bytes, b),
-           sid2_text_bytes((double)info->train_arena_bytes, c), info->train_microbatch);
+           sid2_text_bytes((double)info->train_arena_bytes, c));
+    const sid2_memory_report on_cores = {.lanes = info->train_lanes,
+                                         .workers = info->train_workers,
+                                         .cores = info->train_cores,
+                                         .microbatch = info->train_microbatch,
+                                         .wish = info->train_wish_bytes};
+    printf("           %s\n", lanes_text(&on_cores, config_int(j->config, "train.batch"), lanes));
     if (info->recomputed_segments)
         printf("           %d of %d blocks are computed twice to save memory\n", info->recomputed_segments,
                info->segments);
@@ -114,14 +124,15 @@ static void print_nodes(const sid2_graph *g, const sid2_plan *plan)
 
 static bool print_plan(const job *j, sid2_error *err)
 {
-    enum { ALIGNMENT = 64 };
     sid2_training training;
     sid2_recipe recipe = sid2_recipe_of(j->config);
-    if (!sid2_training_plan(j->config, &recipe, j->memory, ALIGNMENT, &training, err)) return false;
-    const sid2_memory_report need = {
-        .state = training.state, .arena = training.arena, .microbatch = training.microbatch};
+    const sid2_training_site site = sid2_training_site_of(&j->cpu, j->memory);
+    if (!sid2_training_plan(j->config, &recipe, &site, &training, err)) return false;
+    const sid2_memory_report need = {.state = sid2_training_state(&training),
+                                     .arena = sid2_training_arena(&training),
+                                     .microbatch = training.microbatch};
     bool fits = sid2_training_fits(&need, j->memory, err);
-    sid2_plan *plan = fits ? sid2_plan_create(training.graph[0], ALIGNMENT, err) : NULL;
+    sid2_plan *plan = fits ? sid2_plan_create(training.graph[0], site.alignment, err) : NULL;
     if (plan) {
         char arena[32];
         printf("training step of %d images: %" PRId32 " nodes, one arena of %s\n\n", training.microbatch,
@@ -176,13 +187,14 @@ static bool print_json(const job *j, sid2_error *err)
         return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     }
     json_t *all =
-        json_pack("{s:I, s:f, s:f, s:{s:I, s:I, s:i, s:i, s:i}, s:{s:I, s:I}, s:o, s:o}", "parameters",
-                  (json_int_t)info->parameters, "multiply_adds", info->multiply_adds, "block_multiply_adds",
-                  info->block_multiply_adds, "train", "state_bytes", (json_int_t)info->train_state_bytes,
-                  "arena_bytes", (json_int_t)info->train_arena_bytes, "microbatch", info->train_microbatch,
-                  "recomputed", info->recomputed_segments, "segments", info->segments, "sample",
-                  "state_bytes", (json_int_t)info->sample_state_bytes, "arena_bytes",
-                  (json_int_t)info->sample_arena_bytes, "layers", layers, "config", config);
+        json_pack("{s:I, s:f, s:f, s:{s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:i}, s:{s:I, s:I}, s:o, s:o}",
+                  "parameters", (json_int_t)info->parameters, "multiply_adds", info->multiply_adds,
+                  "block_multiply_adds", info->block_multiply_adds, "train", "state_bytes",
+                  (json_int_t)info->train_state_bytes, "arena_bytes", (json_int_t)info->train_arena_bytes,
+                  "lanes", info->train_lanes, "workers", info->train_workers, "cores", info->train_cores,
+                  "microbatch", info->train_microbatch, "recomputed", info->recomputed_segments, "segments",
+                  info->segments, "sample", "state_bytes", (json_int_t)info->sample_state_bytes,
+                  "arena_bytes", (json_int_t)info->sample_arena_bytes, "layers", layers, "config", config);
     ok = all && (!j->names || !json_object_set_new(all, "classes", classes_json(j->names)));
     if (ok && j->digest[0])
         ok = !json_object_set_new(all, "checkpoint", json_string(j->directory)) &&
@@ -205,6 +217,7 @@ int command_info(int argc, char **argv)
         {OPTION_FLAG, "json", NULL, &j.json, "print JSON", NULL},
         {OPTION_FLAG, "plan", NULL, &j.plan,
          "print every node of the training step, and where its result lies in memory", NULL},
+        OPTION_THREADS(&j.threads),
         {OPTION_BYTES, "memory", "SIZE", &j.memory,
          "plan training within this limit, such as 8GiB, beside which a device has its own workspace (none)",
          NULL},
@@ -224,7 +237,7 @@ int command_info(int argc, char **argv)
     else if (ok && j.plan)
         ok = print_plan(&j, &err);
     else if (ok) {
-        j.info = sid2_model_describe(j.config, j.memory, &err);
+        j.info = sid2_model_describe(j.config, &j.cpu, j.memory, &err);
         ok = j.info != NULL;
         if (ok && j.json)
             ok = print_json(&j, &err);

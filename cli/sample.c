@@ -1,101 +1,199 @@
 /* sid2 sample: seeds in, pictures out. */
 #include "cli.h"
 
-#include "classes.h"
 #include "file.h"
 #include "image.h"
 #include "npz.h"
+#include "recipe.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
-enum { MAX_SEEDS = 10000000, MAX_TEXTS = 15 };
+enum { MAX_SEEDS = 10000000, MAX_FRAMES = 1000 };
 
-typedef enum output_kind { OUTPUT_FOLDER, OUTPUT_GRID, OUTPUT_NPZ } output_kind;
+typedef enum output_kind { OUTPUT_FOLDER, OUTPUT_PICTURE, OUTPUT_NPZ } output_kind;
 
 typedef struct job {
-    const char *path, *seeds_text, *class_text, *out;
-    int64_t columns;
+    const char *path, *seeds_text, *class_text, *out, *format_text, *like_path;
+    int64_t columns, quality, frames; /* frames: of an animation; 0: none is wanted */
     device_choice on;
     size_t memory;
-    bool raw;
+    bool raw, rgb;
     assignments set;
 
-    char directory[4096], digest[33];
+    char directory[4096];
     int hold; /* on the directory */
     sid2_config *config;
     sid2_device *device;
     sid2_sampler *sampler;
+    recipe recipe;
     sid2_classes *names; /* of its classes */
     uint64_t *seeds;
     size_t count, chosen_count;
-    int32_t *labels, *chosen; /* chosen: by --class */
-    uint8_t *pixels;          /* of a grid: all; else of one batch */
+    int32_t *labels, *chosen;    /* chosen: by --class */
+    int width, height, channels; /* of one image as it is sampled */
     size_t image_bytes;
+    uint8_t *pixels; /* of one picture: all; else of one batch */
+    uint8_t *film;   /* the same at each frame of an animation */
+    size_t held;     /* images in either */
     output_kind kind;
+    sid2_image_format format;
+    bool to_stream; /* standard output */
     sid2_npz *npz;
-    sid2_atomic_file file; /* a grid's, an archive's until that takes it */
+    sid2_atomic_file file; /* a picture's, an archive's until that takes it */
+    size_t replaced;       /* files that were there before */
+
+    recipe_found like; /* of like_path, whose picture is `original` */
+    sid2_image original;
+    sid2_image_format original_format;
+    char verdict[1400]; /* how what was made compares with it */
+    bool is_other;      /* something was asked to be other than in it */
+    bool differs;
 
     progress bar;
     size_t done;               /* images of finished batches */
     int64_t evaluations, full; /* network passes over one image, of finished batches */
     sid2_sample_progress now;  /* of the batch in work */
+    sid2_error step_error;     /* why it was stopped from within */
 } job;
 
-/* ---- What each picture says about itself ---- */
+/* ---- Preparing: the picture to make again ---- */
 
-typedef struct text_list {
-    sid2_png_text item[MAX_TEXTS];
-    size_t count;
-    char values[MAX_TEXTS][256];
-} text_list;
-
-static void add_text(text_list *list, char *key, const char *value)
+/* Of the model's checkpoints the one that the picture was made by. */
+static bool find_maker(job *j, sid2_error *err)
 {
-    if (list->count == MAX_TEXTS || !*value) return;
-    char *copy = list->values[list->count];
-    snprintf(copy, sizeof list->values[0], "%s", value);
-    list->item[list->count++] = (sid2_png_text){key, copy};
+    const char *asked = j->path ? j->path : j->like.model,
+               *named = j->path ? "" : ": name it, sid2 sample CHECKPOINT";
+    char digest[33];
+    if (!asked)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "%s does not name its checkpoint: name it, sid2 sample CHECKPOINT", j->like_path);
+    sid2_error cause;
+    if (!sid2_checkpoint_hold(asked, j->directory, sizeof j->directory, &j->hold, &cause)) {
+        if (j->path) {
+            if (err) *err = cause;
+            return false;
+        }
+        return sid2_fail(err, SID2_ERR_USAGE, "%s was made by '%s', which cannot be read here (%s)%s",
+                         j->like_path, asked, cause.message, named);
+    }
+    j->path = asked;
+    for (uint64_t before = UINT64_MAX;;) {
+        if (!sid2_checkpoint_digest(j->directory, digest, err)) return false;
+        if (strcmp(digest, j->like.digest) == 0) return true;
+        char found[4096];
+        const char *step = strstr(j->directory, "/step-");
+        if (!step ||
+            !sid2_checkpoint_newest(asked, before = strtoull(step + 6, NULL, 10), found, sizeof found,
+                                    NULL) ||
+            !found[0])
+            break;
+        sid2_checkpoint_release(j->hold);
+        j->hold = -1;
+        if (!sid2_checkpoint_hold(found, j->directory, sizeof j->directory, &j->hold, err)) return false;
+    }
+    return sid2_fail(err, SID2_ERR_USAGE,
+                     "%s was made by weights with the digest %.32s, which %s does not have%s", j->like_path,
+                     j->like.digest, asked, named);
 }
 
-static void add_key(text_list *list, char *key, const sid2_config *config, const char *name)
+static bool read_original(job *j, sid2_error *err)
 {
-    char value[256];
-    add_text(list, key, config_text(config, name, value));
+    size_t size;
+    uint8_t *bytes = sid2_file_read(j->like_path, SID2_IMAGE_MAX_FILE, &size, err);
+    if (!bytes) return false;
+    sid2_image_format_in(bytes, size, &j->original_format);
+    bool ok = sid2_image_decode(&j->original, bytes, size, j->like_path, err);
+    free(bytes);
+    return ok;
 }
 
-static void describe_classes(const job *j, text_list *list, size_t first, size_t count)
+/* What the picture says stands where the request says nothing. */
+static bool take_recipe(job *j, sid2_error *err)
 {
-    char text[SID2_CLASSES_LIST];
-    add_text(list, "Class", sid2_classes_list(NULL, j->labels + first, count, " ", text));
-    if (j->names)
-        add_text(list, "Class name", sid2_classes_list(j->names, j->labels + first, count, ", ", text));
+    j->is_other = j->set.count || j->seeds_text || j->class_text || j->columns || j->rgb || j->raw;
+    if (!recipe_read(&j->like, j->like_path, err) || !read_original(j, err) || !find_maker(j, err))
+        return false;
+    assignments all = j->like.set;
+    for (int i = 0; i < j->set.count; i++) {
+        if (all.count == (int)(sizeof all.item / sizeof all.item[0]))
+            return sid2_fail(err, SID2_ERR_USAGE, "too many --set");
+        memcpy(all.item[all.count++], j->set.item[i], sizeof all.item[0]);
+    }
+    j->set = all;
+    if (!j->class_text) j->class_text = j->like.classes;
+    if (!j->columns && !j->seeds_text) j->columns = j->like.columns;
+    if (!j->seeds_text) j->seeds_text = j->like.seeds;
+    if (!j->format_text && (j->kind == OUTPUT_FOLDER || j->to_stream)) j->format = j->original_format;
+    if (!j->quality && j->format != SID2_IMAGE_PNG) j->quality = j->like.quality;
+    if (!j->frames && j->kind != OUTPUT_NPZ && j->format != SID2_IMAGE_JPEG) j->frames = j->like.frames;
+    if (j->like.channels == 3) j->rgb = true;
+    if (j->like.raw) j->raw = true;
+    return true;
 }
 
-static void describe(const job *j, text_list *list, const char *seeds, size_t first, size_t count)
+/* ---- Preparing: what to write ---- */
+
+static bool choose_format(job *j, sid2_error *err)
 {
-    char grid[256];
-    *list = (text_list){0};
-    add_text(list, "Software", "sid2 " SID2_VERSION);
-    add_text(list, "Checkpoint", j->digest);
-    add_text(list, "Seed", seeds);
-    describe_classes(j, list, first, count);
-    add_key(list, "Steps", j->config, "sample.steps");
-    add_key(list, "Sampler", j->config, "sample.sampler");
-    if (sid2_config_uses(j->config, "sample.gamma")) add_key(list, "Gamma", j->config, "sample.gamma");
-    if (strcmp(config_text(j->config, "sample.grid", grid), "uniform") != 0) add_text(list, "Grid", grid);
-    if (sid2_config_uses(j->config, "sample.rho")) add_key(list, "Rho", j->config, "sample.rho");
-    add_key(list, "Guidance", j->config, "sample.guidance");
-    add_key(list, "Interval", j->config, "sample.interval");
-    add_key(list, "Precision", j->config, "sample.precision");
-    add_text(list, "Weights", j->raw ? "raw" : "EMA");
+    static const struct {
+        const char *word;
+        output_kind kind;
+        sid2_image_format format;
+    } known[] = {{"png", OUTPUT_PICTURE, SID2_IMAGE_PNG},
+                 {"jpeg", OUTPUT_PICTURE, SID2_IMAGE_JPEG},
+                 {"jpg", OUTPUT_PICTURE, SID2_IMAGE_JPEG},
+                 {"webp", OUTPUT_PICTURE, SID2_IMAGE_WEBP},
+                 {"npz", OUTPUT_NPZ, SID2_IMAGE_PNG}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(j->format_text, known[i].word) == 0) {
+            j->kind = known[i].kind;
+            j->format = known[i].format;
+            return true;
+        }
+    return sid2_fail(err, SID2_ERR_USAGE, "--format '%s' should be png, jpeg, webp or npz", j->format_text);
 }
 
-/* ---- Preparing ---- */
+static bool choose_output(job *j, sid2_error *err)
+{
+    static const char *const foreign[] = {".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".jxl"};
+    for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++)
+        if (sid2_text_ends(j->out, foreign[i]))
+            return sid2_fail(err, SID2_ERR_USAGE,
+                             "--out '%s' should be x.png, x.jpg, x.webp, x.npz, a folder or -", j->out);
+    sid2_image_format format = SID2_IMAGE_PNG;
+    bool npz = sid2_text_ends(j->out, ".npz"), picture = sid2_image_format_of(j->out, &format);
+    j->to_stream = strcmp(j->out, "-") == 0;
+    j->kind = npz ? OUTPUT_NPZ : picture || j->to_stream ? OUTPUT_PICTURE : OUTPUT_FOLDER;
+    j->format = format;
+    if (j->format_text) {
+        bool folder = j->kind == OUTPUT_FOLDER;
+        if (!choose_format(j, err)) return false;
+        if (folder && j->kind == OUTPUT_NPZ)
+            return sid2_fail(err, SID2_ERR_USAGE, "--format npz is one file: give --out x.npz");
+        if (npz ? j->kind != OUTPUT_NPZ : picture && (j->kind != OUTPUT_PICTURE || j->format != format))
+            return sid2_fail(err, SID2_ERR_USAGE, "--out '%s' is no %s, as --format says", j->out,
+                             j->format_text);
+        if (folder) j->kind = OUTPUT_FOLDER;
+    }
+    if (j->quality > 100) return sid2_fail(err, SID2_ERR_USAGE, "--quality should be 1 to 100");
+    if (j->quality && (j->kind == OUTPUT_NPZ || j->format == SID2_IMAGE_PNG))
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "--quality is for JPEG and WebP: what is written here loses nothing");
+    if (j->frames && (j->kind == OUTPUT_NPZ || j->format == SID2_IMAGE_JPEG))
+        return sid2_fail(err, SID2_ERR_USAGE, "--frames is for PNG and WebP, which can be animated");
+    if (j->frames > MAX_FRAMES)
+        return sid2_fail(err, SID2_ERR_USAGE, "--frames is %d at most", (int)MAX_FRAMES);
+    if (j->to_stream && isatty(STDOUT_FILENO))
+        return sid2_fail(err, SID2_ERR_USAGE, "--out -: standard output is a terminal");
+    return true;
+}
+
+/* ---- Preparing: the rest ---- */
 
 static bool prepare_labels(job *j, sid2_error *err)
 {
@@ -108,18 +206,6 @@ static bool prepare_labels(job *j, sid2_error *err)
         if (!j->chosen) return false;
     }
     for (size_t i = 0; i < j->count; i++) j->labels[i] = j->chosen ? j->chosen[i % j->chosen_count] : -1;
-    return true;
-}
-
-static bool choose_kind(job *j, sid2_error *err)
-{
-    static const char *const foreign[] = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"};
-    for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++)
-        if (sid2_text_ends(j->out, foreign[i]))
-            return sid2_fail(err, SID2_ERR_USAGE, "--out '%s' should be x.png, x.npz or a folder", j->out);
-    j->kind = sid2_text_ends(j->out, ".png")   ? OUTPUT_GRID
-              : sid2_text_ends(j->out, ".npz") ? OUTPUT_NPZ
-                                               : OUTPUT_FOLDER;
     return true;
 }
 
@@ -148,24 +234,42 @@ static bool check_repeats(const job *j, sid2_error *err)
     return ok;
 }
 
+/* One is there bare, several with lines between. */
+static int padding_of(size_t count) { return count > 1 ? SID2_GRID_PADDING : 0; }
+
 /* Everything that can be wrong with the output is found before the long work, not after. */
 static bool prepare_output(job *j, sid2_error *err)
 {
-    int size = sid2_config_image_size(j->config), channels = sid2_config_image_channels(j->config);
-    j->image_bytes = (size_t)size * (size_t)size * (size_t)channels;
-    sid2_grid_size whole;
+    sid2_grid_size whole = {.width = j->width, .height = j->height};
     if ((size_t)j->columns > j->count) j->columns = (int64_t)j->count;
-    if (j->kind == OUTPUT_GRID && !sid2_image_grid_size(&whole, (int32_t)j->count, size, size,
-                                                        (int32_t)j->columns, SID2_GRID_PADDING, err))
+    if (j->kind == OUTPUT_PICTURE && !sid2_image_grid_size(&whole, (int32_t)j->count, j->height, j->width,
+                                                           (int32_t)j->columns, padding_of(j->count), err))
         return sid2_fail(err, SID2_ERR_USAGE, "%s: change --columns, or give --out a folder or x.npz",
                          err->message);
-    size_t held = j->kind == OUTPUT_GRID ? j->count : (size_t)config_int(j->config, "sample.batch");
-    j->pixels = malloc(held * j->image_bytes);
-    if (!j->pixels) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu images", held);
+    if (j->kind != OUTPUT_NPZ && !sid2_image_format_holds(j->format, whole.width, whole.height, err))
+        return false;
+    if (j->kind == OUTPUT_PICTURE && j->count > 1) j->columns = whole.columns;
+    int64_t steps = config_int(j->config, "sample.steps");
+    if (j->frames > steps) j->frames = steps;
+    j->held = j->kind == OUTPUT_PICTURE ? j->count : (size_t)config_int(j->config, "sample.batch");
+    j->pixels = malloc(j->held * j->image_bytes);
+    if (j->frames) j->film = malloc((size_t)j->frames * j->held * j->image_bytes);
+    if (!j->pixels || (j->frames && !j->film))
+        return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu images%s", j->held,
+                         j->frames ? " at each frame: give fewer --frames" : "");
     if (j->kind == OUTPUT_FOLDER) return sid2_make_directories(j->out, err);
-    if (!sid2_atomic_open(&j->file, j->out, err)) return false;
-    if (j->kind == OUTPUT_GRID) return true;
-    j->npz = sid2_npz_open(&j->file, (int64_t)j->count, size, size, channels,
+    if (j->to_stream) {
+        int own = dup(STDOUT_FILENO);
+        FILE *stream = own < 0 ? NULL : fdopen(own, "wb");
+        if (!stream) return sid2_fail(err, SID2_ERR_IO, "standard output: %s", strerror(errno));
+        if (!sid2_atomic_stream(&j->file, stream, "standard output", err)) return false;
+    } else {
+        sid2_kind there;
+        if (sid2_look(j->out, &there, NULL) && there == SID2_REGULAR) j->replaced = 1;
+        if (!sid2_atomic_open(&j->file, j->out, err)) return false;
+    }
+    if (j->kind == OUTPUT_PICTURE) return true;
+    j->npz = sid2_npz_open(&j->file, (int64_t)j->count, j->height, j->width, j->rgb ? 3 : j->channels,
                            sid2_config_classes(j->config) > 0, err);
     return j->npz != NULL;
 }
@@ -174,13 +278,20 @@ static bool prepare(job *j, sid2_error *err)
 {
     j->config = sid2_config_create();
     if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    if (!sid2_checkpoint_hold(j->path, j->directory, sizeof j->directory, &j->hold, err) ||
-        !sid2_checkpoint_config(j->directory, j->config, err) ||
+    if (!choose_output(j, err)) return false;
+    if (j->like_path ? !take_recipe(j, err)
+                     : !sid2_checkpoint_hold(j->path, j->directory, sizeof j->directory, &j->hold, err))
+        return false;
+    if (!j->seeds_text) j->seeds_text = "0-63";
+    if (!sid2_checkpoint_config(j->directory, j->config, err) ||
         !sid2_checkpoint_classes(j->directory, &j->names, err) || !options_apply(j->config, &j->set, err) ||
         !sid2_config_check(j->config, err))
         return false;
+    j->width = j->height = sid2_config_image_size(j->config);
+    j->channels = sid2_config_image_channels(j->config);
+    j->image_bytes = (size_t)j->width * (size_t)j->height * (size_t)j->channels;
     j->seeds = parse_ranges("seeds", j->seeds_text, MAX_SEEDS, &j->count, err);
-    if (!j->seeds || !choose_kind(j, err)) return false;
+    if (!j->seeds) return false;
     if (j->kind == OUTPUT_FOLDER && !check_repeats(j, err)) return false;
     if (!prepare_labels(j, err)) return false;
     if (j->count < (size_t)config_int(j->config, "sample.batch")) {
@@ -195,8 +306,13 @@ static bool prepare(job *j, sid2_error *err)
     progress_wait(&j->bar, "preparing the device");
     j->sampler = sid2_sampler_create(j->device, j->config, j->memory, err);
     progress_clear(&j->bar);
+    j->recipe = (recipe){.model = j->path,
+                         .config = j->config,
+                         .names = j->names,
+                         .device = sid2_device_describe(j->device),
+                         .raw = j->raw};
     return j->sampler && sid2_sampler_load(j->sampler, j->directory, !j->raw, err) &&
-           sid2_checkpoint_digest(j->directory, j->digest, err) && prepare_output(j, err);
+           sid2_checkpoint_digest(j->directory, j->recipe.digest, err) && prepare_output(j, err);
 }
 
 /* ---- Working ---- */
@@ -207,10 +323,33 @@ static size_t next_batch(const job *j)
     return left < batch ? left : batch;
 }
 
+/* Where a frame of an image lies that `pixels` has at `place`. */
+static uint8_t *on_film(const job *j, int64_t frame, size_t place)
+{
+    return j->film + ((size_t)frame * j->held + place) * j->image_bytes;
+}
+
+static size_t place_of(const job *j, size_t image)
+{
+    return j->kind == OUTPUT_PICTURE ? image : image - j->done;
+}
+
+/* The frames are spread over the steps, the last being the last step's. */
+static bool shoot(job *j, const sid2_sample_progress *now)
+{
+    size_t place = place_of(j, j->done + (size_t)now->first);
+    for (int64_t frame = 0; frame < j->frames; frame++)
+        if (((frame + 1) * now->steps + j->frames - 1) / j->frames == now->step &&
+            !sid2_sampler_preview(j->sampler, on_film(j, frame, place), &j->step_error))
+            return false;
+    return true;
+}
+
 static bool on_step(void *user, const sid2_sample_progress *now)
 {
     job *j = user;
     j->now = *now;
+    if (!shoot(j, now)) return false;
     double fraction = ((double)j->done + (double)next_batch(j) * now->step / now->steps) / (double)j->count;
     double spent = sid2_clock() - j->bar.began;
     char left[32];
@@ -220,34 +359,139 @@ static bool on_step(void *user, const sid2_sample_progress *now)
     return !interrupted();
 }
 
-static bool keep_batch(job *j, const uint8_t *pixels, size_t first, size_t count, sid2_error *err)
+/* How the picture that was made compares with the one to make again, where that lost something at the same loss. */
+static bool compare(job *j, const sid2_image *made, const sid2_png_text *texts, size_t text_count,
+                    sid2_error *err)
 {
-    if (j->kind == OUTPUT_GRID) return true;
-    if (j->kind == OUTPUT_NPZ) return sid2_npz_append(j->npz, pixels, j->labels + first, (int64_t)count, err);
-    int size = sid2_config_image_size(j->config), channels = sid2_config_image_channels(j->config);
-    for (size_t i = first; i < first + count; i++, pixels += j->image_bytes) {
-        char path[4096], seed[32];
-        snprintf(seed, sizeof seed, "%" PRIu64, j->seeds[i]);
-        text_list texts;
-        describe(j, &texts, seed, i, 1);
-        sid2_image image = {.width = size, .height = size, .channels = channels, .pixels = (uint8_t *)pixels};
-        if (!sid2_path(path, err, "%s/%06" PRIu64 ".png", j->out, j->seeds[i]) ||
-            !sid2_png_write(path, &image, texts.item, texts.count, err))
-            return false;
+    if (j->original_format == SID2_IMAGE_WEBP && j->like.frames) { /* no reader of all its frames */
+        snprintf(j->verdict, sizeof j->verdict, "not compared with %s, which is an animation", j->like_path);
+        return true;
     }
+    const sid2_encode_options how =
+        sid2_with(sid2_encode_options, .format = j->original_format, .quality = (int)j->like.quality);
+    uint8_t *bytes;
+    size_t size;
+    sid2_image again;
+    if (!sid2_image_encode(made, 1, &how, &bytes, &size, err)) return false;
+    bool ok = sid2_image_decode(&again, bytes, size, j->like_path, err);
+    free(bytes);
+    if (!ok) return false;
+    const sid2_image *was = &j->original;
+    char why[1024];
+    recipe_differences(&j->like, texts, text_count, why);
+    size_t values = (size_t)again.width * (size_t)again.height * (size_t)again.channels, other = 0;
+    int most = 0;
+    j->differs = was->width != again.width || was->height != again.height || was->channels != again.channels;
+    if (j->differs)
+        snprintf(j->verdict, sizeof j->verdict, "not as %s: %dx%dx%d, which has %dx%dx%d; %s", j->like_path,
+                 again.width, again.height, again.channels, was->width, was->height, was->channels, why);
+    else {
+        for (size_t i = 0; i < values; i++) {
+            int distance = abs(again.pixels[i] - was->pixels[i]);
+            other += distance > 0;
+            if (distance > most) most = distance;
+        }
+        j->differs = other > 0;
+        if (other)
+            snprintf(j->verdict, sizeof j->verdict, "not as %s: %zu of %zu values differ, by %d at most; %s",
+                     j->like_path, other, values, most, *why ? why : "nothing that the file says is other");
+        else
+            snprintf(j->verdict, sizeof j->verdict, "as %s, to the bit", j->like_path);
+    }
+    sid2_image_free(&again);
     return true;
 }
 
-static bool write_grid(job *j, sid2_error *err)
+/* One picture of `count` images. */
+static bool draw(const job *j, sid2_image *image, const uint8_t *pixels, size_t count, sid2_error *err)
 {
-    int size = sid2_config_image_size(j->config), channels = sid2_config_image_channels(j->config);
-    text_list texts;
-    describe(j, &texts, j->seeds_text, 0, j->count);
-    sid2_image grid = {0};
-    bool ok = sid2_image_grid(&grid, j->pixels, (int32_t)j->count, size, size, channels, (int32_t)j->columns,
-                              SID2_GRID_PADDING, 255, err) &&
-              sid2_png_finish(&j->file, &grid, texts.item, texts.count, err);
-    sid2_image_free(&grid);
+    return sid2_image_grid(image, pixels, (int32_t)count, j->height, j->width, j->channels,
+                           (int32_t)j->columns, padding_of(count), 255, err) &&
+           (!j->rgb || sid2_image_convert(image, 3, err));
+}
+
+/* Writes images first .. first + count - 1 as one picture, or an animation. */
+static bool write_picture(job *j, sid2_atomic_file *file, const char *seeds, size_t first, size_t count,
+                          sid2_error *err)
+{
+    size_t place = place_of(j, first), frame_count = j->frames ? (size_t)j->frames : 1, text_count = 0, size;
+    sid2_image *frames = calloc(frame_count, sizeof *frames);
+    sid2_png_text *texts = NULL;
+    uint8_t *bytes = NULL;
+    const shown what = {.seeds = seeds,
+                        .first_seed = j->seeds[first],
+                        .labels = j->labels + first,
+                        .count = count,
+                        .width = j->width,
+                        .height = j->height,
+                        .channels = j->rgb ? 3 : j->channels,
+                        .classes = j->class_text,
+                        .columns = count > 1 ? j->columns : 0,
+                        .quality = (int)j->quality,
+                        .frames = (int)j->frames};
+    bool ok = frames != NULL || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu frames", frame_count);
+    for (size_t i = 0; ok && i < frame_count; i++)
+        ok = draw(j, &frames[i],
+                  j->frames ? on_film(j, (int64_t)i, place) : j->pixels + place * j->image_bytes, count, err);
+    ok = ok && recipe_texts(&j->recipe, &what, &texts, &text_count, err);
+    int even = j->frames ? 3000 / (int)j->frames : 0; /* about three seconds, and the end for half of that */
+    const sid2_encode_options how =
+        sid2_with(sid2_encode_options, .format = j->format, .quality = (int)j->quality, .text = texts,
+                  .text_count = text_count,
+                  .frame_ms = even < 20    ? 20
+                              : even > 150 ? 150
+                                           : even,
+                  .last_ms = 1500);
+    ok = ok && sid2_image_encode(frames, (int)frame_count, &how, &bytes, &size, err);
+    if (ok) {
+        fwrite(bytes, 1, size, file->stream);
+        ok = sid2_atomic_commit(file, err); /* which tells of all that went wrong */
+    }
+    if (ok && j->like_path && count == j->count)
+        ok = compare(j, &frames[frame_count - 1], texts, text_count, err);
+    free(bytes);
+    sid2_png_text_free(texts, text_count);
+    for (size_t i = 0; frames && i < frame_count; i++) sid2_image_free(&frames[i]);
+    free(frames);
+    return ok;
+}
+
+static bool write_file(job *j, size_t image, sid2_error *err)
+{
+    static const char *const ends[] = {"png", "jpg", "webp"};
+    char path[4096], seed[32];
+    sid2_kind there;
+    sid2_atomic_file file;
+    snprintf(seed, sizeof seed, "%" PRIu64, j->seeds[image]);
+    if (!sid2_path(path, err, "%s/%06" PRIu64 ".%s", j->out, j->seeds[image], ends[j->format])) return false;
+    bool replaces = sid2_look(path, &there, NULL) && there == SID2_REGULAR;
+    if (!sid2_atomic_open(&file, path, err)) return false;
+    bool ok = write_picture(j, &file, seed, image, 1, err);
+    sid2_atomic_discard(&file);
+    j->replaced += ok && replaces;
+    return ok;
+}
+
+static bool append(job *j, const uint8_t *pixels, size_t count, sid2_error *err)
+{
+    if (!j->rgb || j->channels == 3)
+        return sid2_npz_append(j->npz, pixels, j->labels + j->done, (int64_t)count, err);
+    sid2_image wide;
+    bool ok = sid2_image_alloc(&wide, j->width, j->height, 3, err);
+    for (size_t i = 0; ok && i < count; i++) {
+        for (size_t k = 0; k < j->image_bytes; k++)
+            memset(wide.pixels + 3 * k, pixels[i * j->image_bytes + k], 3);
+        ok = sid2_npz_append(j->npz, wide.pixels, j->labels + j->done + i, 1, err);
+    }
+    if (wide.pixels) sid2_image_free(&wide);
+    return ok;
+}
+
+static bool keep_batch(job *j, const uint8_t *pixels, size_t count, sid2_error *err)
+{
+    if (j->kind == OUTPUT_NPZ) return append(j, pixels, count, err);
+    bool ok = true;
+    for (size_t i = 0; j->kind == OUTPUT_FOLDER && ok && i < count; i++) ok = write_file(j, j->done + i, err);
     return ok;
 }
 
@@ -256,16 +500,16 @@ static bool work(job *j, sid2_error *err)
     progress_begin(&j->bar);
     while (j->done < j->count) {
         size_t count = next_batch(j);
-        uint8_t *pixels = j->pixels + (j->kind == OUTPUT_GRID ? j->done * j->image_bytes : 0);
-        if (!sid2_sampler_run(j->sampler, j->seeds + j->done, j->labels + j->done, (int)count, pixels,
-                              on_step, j, err) ||
-            !keep_batch(j, pixels, j->done, count, err))
-            return false;
+        uint8_t *pixels = j->pixels + place_of(j, j->done) * j->image_bytes;
+        bool ok = sid2_sampler_run(j->sampler, j->seeds + j->done, j->labels + j->done, (int)count, pixels,
+                                   on_step, j, err);
+        if (!ok && j->step_error.code) *err = j->step_error;
+        if (!ok || !keep_batch(j, pixels, count, err)) return false;
         j->done += count;
         j->evaluations += j->now.evaluations;
         j->full += j->now.full_evaluations;
     }
-    if (j->kind == OUTPUT_GRID) return write_grid(j, err);
+    if (j->kind == OUTPUT_PICTURE) return write_picture(j, &j->file, j->seeds_text, 0, j->count, err);
     if (j->kind == OUTPUT_FOLDER) return true;
     sid2_npz *npz = j->npz;
     j->npz = NULL;
@@ -274,12 +518,22 @@ static bool work(job *j, sid2_error *err)
 
 static void print_result(const job *j, double seconds)
 {
-    char spent[32], rate[32];
-    printf("%zu image%s in %s (%s images/s): %s%s\n", j->count, j->count == 1 ? "" : "s",
-           sid2_text_time(seconds, spent), sid2_text_rate((double)j->count / seconds, rate), j->out,
-           j->kind == OUTPUT_FOLDER && !sid2_text_ends(j->out, "/") ? "/" : "");
+    FILE *to = j->to_stream ? stderr : stdout;
+    char spent[32], rate[32], replaced[64] = "";
+    if (j->replaced)
+        snprintf(replaced, sizeof replaced,
+                 j->kind == OUTPUT_FOLDER ? " (%zu of them replaced)" : " (replaced)", j->replaced);
+    fprintf(to, "%zu image%s in %s (%s images/s): %s%s%s\n", j->count, j->count == 1 ? "" : "s",
+            sid2_text_time(seconds, spent), sid2_text_rate((double)j->count / seconds, rate),
+            j->to_stream ? "standard output" : j->out,
+            j->kind == OUTPUT_FOLDER && !sid2_text_ends(j->out, "/") ? "/" : "", replaced);
+    if (j->like_path && !j->verdict[0])
+        fprintf(to, "not compared with %s, which is one picture\n", j->like_path);
+    else if (j->like_path && (!j->differs || j->is_other))
+        fprintf(to, "%s\n", j->verdict);
     if (config_real(j->config, "sample.guidance") != 1 && j->full)
-        printf(
+        fprintf(
+            to,
             "guidance took the conditional network alone for %.0f of %.0f evaluations: %.0f %% of the cost\n",
             (double)(j->full - j->evaluations) / (double)j->count, (double)j->full / 2 / (double)j->count,
             100 * (double)j->evaluations / (double)j->full);
@@ -287,20 +541,35 @@ static void print_result(const job *j, double seconds)
 
 int command_sample(int argc, char **argv)
 {
-    job j = {.hold = -1, .seeds_text = "0-63", .out = "samples.png"};
+    job j = {.hold = -1, .out = "samples.png"};
     char samplers[256], grids[256];
     const option_row rows[] = {
-        {OPTION_POSITIONAL, "CHECKPOINT", NULL, &j.path,
-         "a checkpoint's folder, or a run (its newest checkpoint)", NULL},
+        {OPTION_OPTIONAL, "CHECKPOINT", NULL, &j.path,
+         "a checkpoint's folder, or a run (its newest checkpoint); with --like, the picture's own", NULL},
         {OPTION_TEXT, "seeds", "LIST", &j.seeds_text, "which images: a seed is an image (0-63)", NULL},
         {OPTION_TEXT, "class", "NAME", &j.class_text,
          "the class of all images, by name or number; a list (dog,3,5-9) is gone through in turn (drawn from "
          "each seed)",
          NULL},
-        {OPTION_TEXT, "out", "PATH", &j.out,
-         "x.png: a grid; x.npz: arr_0 uint8 NHWC, arr_1 labels, if any; else a folder, one PNG a seed "
-         "(samples.png)",
+        {OPTION_TEXT, "like", "PICTURE", &j.like_path,
+         "make a picture of sid2 sample again, as its file says, and compare; what else is asked for goes "
+         "before "
+         "what it says",
          NULL},
+        {OPTION_TEXT, "out", "PATH", &j.out,
+         "x.png, x.jpg or x.webp: one picture, several images as a grid; x.npz: arr_0 uint8 NHWC, arr_1 "
+         "labels, if "
+         "any; -: standard output; else a folder, one file a seed (samples.png)",
+         NULL},
+        {OPTION_TEXT, "format", "NAME", &j.format_text,
+         "png, jpeg or webp, of the files in a folder or of standard output, which takes npz too (png)",
+         NULL},
+        {OPTION_INT, "quality", "N", &j.quality, "of JPEG and WebP, 1 to 100 (JPEG 95, WebP without loss)",
+         NULL},
+        {OPTION_INT, "frames", "N", &j.frames,
+         "an animation of the denoising in so many frames, as APNG (x.png) or WebP", NULL},
+        {OPTION_FLAG, "rgb", NULL, &j.rgb,
+         "three channels also where the model is grey, as evaluators want them", NULL},
         {OPTION_INT, "columns", "N", &j.columns, "columns of a grid (nearly square)", NULL},
         {OPTION_KEY, "steps", "N", &j.set, "sampler steps (the checkpoint's sample.steps)", "sample.steps"},
         {OPTION_KEY, "sampler", "NAME", &j.set, words_of("sample.sampler", samplers), "sample.sampler"},
@@ -320,6 +589,7 @@ int command_sample(int argc, char **argv)
                                              sizeof rows / sizeof rows[0]},
                              argc, argv);
     if (code != OPTIONS_RUN) return code;
+    if (!j.path && !j.like_path) return report_usage("sample", "CHECKPOINT is missing");
 
     sid2_error err = {0};
     interrupt_install();
@@ -336,7 +606,12 @@ int command_sample(int argc, char **argv)
     else if (err.code == SID2_ERR_CANCELLED)
         fprintf(stderr, "sid2 sample: stopped; %s\n",
                 j.kind == OUTPUT_FOLDER ? "the images so far are whole" : "nothing was written");
-    code = ok ? 0 : err.code == SID2_ERR_CANCELLED ? 1 : report_error("sample", &err);
+    bool unlike = ok && j.differs && !j.is_other;
+    if (unlike) fprintf(stderr, "sid2 sample: %s\n", j.verdict);
+    code = ok && !unlike                    ? 0
+           : unlike                         ? EXIT_FAILED
+           : err.code == SID2_ERR_CANCELLED ? 1
+                                            : report_error("sample", &err);
 
     if (j.npz) sid2_npz_discard(j.npz);
     sid2_atomic_discard(&j.file);
@@ -349,5 +624,8 @@ int command_sample(int argc, char **argv)
     sid2_classes_destroy(j.names);
     free(j.labels);
     free(j.pixels);
+    free(j.film);
+    recipe_free(&j.like);
+    sid2_image_free(&j.original);
     return code;
 }

@@ -28,7 +28,7 @@ static sid2_config *choose_config(const char *preset, const char *out, const ass
 
 static void print_plan(const sid2_run_plan *plan)
 {
-    char a[32], b[32], c[32], d[32];
+    char a[32], b[32], c[32], d[32], lanes[320];
     const sid2_memory_report *m = plan->memory;
     if (plan->checkpoint)
         fprintf(stderr, "%s %s\n", plan->resumes ? "resuming" : "starting from the weights of",
@@ -42,7 +42,7 @@ static void print_plan(const sid2_run_plan *plan)
             sid2_text_bytes((double)(m->state + m->arena + m->workspace), a),
             sid2_text_bytes((double)m->state, b), sid2_text_bytes((double)m->arena, c),
             sid2_text_bytes((double)m->workspace, d));
-    fprintf(stderr, "step     %" PRId64 " images, %d at a time", plan->batch, m->microbatch);
+    fprintf(stderr, "step     %s", lanes_text(m, plan->batch, lanes));
     if (m->recomputed_segments)
         fprintf(stderr, "; %d of %d blocks computed twice to save memory", m->recomputed_segments,
                 m->segments);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -66,6 +67,37 @@ void worker_stop(worker *w)
     if (w->out) fclose(w->out);
     if (w->process > 0) waitpid(w->process, NULL, 0);
     *w = (worker){0};
+}
+
+static void keep_busy(int parent)
+{
+    enum { AN_HOUR = 3600 };
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent) _exit(1);
+    signal(SIGALRM, SIG_DFL);
+    alarm(AN_HOUR);
+    for (volatile uint64_t turns = 0;; turns = turns + 1) {
+    }
+}
+
+bool worker_load_start(worker_load *load, int count, sid2_error *err)
+{
+    int parent = getpid();
+    fflush(stdout);
+    for (load->count = 0; load->count < count && load->count < WORKER_MAX_LOAD; load->count++) {
+        int process = load->process[load->count] = fork();
+        if (process == 0) keep_busy(parent);
+        if (process < 0)
+            return sid2_fail(err, SID2_ERR_IO, "cannot start a busy process: %s", strerror(errno));
+    }
+    return true;
+}
+
+void worker_load_stop(worker_load *load)
+{
+    for (; load->count > 0; load->count--) {
+        kill(load->process[load->count - 1], SIGKILL);
+        waitpid(load->process[load->count - 1], NULL, 0);
+    }
 }
 
 /* ---- The side that works ---- */
@@ -199,7 +231,7 @@ static bool start_model(bench *b, const json_t *request, const char *mode, const
     if (!b->pixels || !b->labels || !b->seeds) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     for (size_t i = 0; i < bytes; i++) b->pixels[i] = (uint8_t)sid2_philox_word(0, i, 0, 0);
     for (int i = 0; i < b->batch; i++) b->labels[i] = classes ? i % classes : -1, b->seeds[i] = (uint64_t)i;
-    sid2_model_info *info = sid2_model_describe(b->config, 0, err);
+    sid2_model_info *info = sid2_model_describe(b->config, NULL, 0, err);
     if (!info) return false;
     b->parameters = (double)info->parameters;
     sid2_model_info_destroy(info);
@@ -339,42 +371,58 @@ static double resident_mib(void)
     return (double)pages * (double)sysconf(_SC_PAGESIZE) / (1 << 20);
 }
 
-/* Time by operator, summed over the nodes of the graph that is run. */
-static bool profile(bench *b, int64_t steps, sid2_error *err)
+typedef struct operator_sums {
+    double runs, seconds, multiply_adds, bytes;
+} operator_sums;
+
+static const sid2_graph *program_of(bench *b, int number, sid2_program **program)
 {
     const sid2_graph *g = b->graph;
-    sid2_program *program = b->trainer   ? sid2_trainer_program(b->trainer, &g)
-                            : b->sampler ? sid2_sampler_program(b->sampler, &g)
-                                         : b->program;
-    const sid2_node_time *times = sid2_program_profile(program);
-    if (!times) return sid2_fail(err, SID2_ERR_UNSUPPORTED, "this device measures no operators");
-    size_t size = (size_t)g->node_count * sizeof *times;
-    sid2_node_time *before = malloc(size + 1);
-    if (!before) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    memcpy(before, times, size);
-    double began = sid2_clock();
-    bool ok = bench_run(b, steps, err);
-    double seconds = (sid2_clock() - began) / (double)steps;
-    struct {
-        double runs, seconds, multiply_adds, bytes;
-    } sums[SID2_OP_COUNT] = {0};
-    for (int32_t n = 0; n < g->node_count && ok; n++) {
-        sid2_cost cost = sid2_graph_node_cost(g, &g->nodes[n]);
-        double runs = (double)(times[n].runs - before[n].runs) / (double)steps;
-        sid2_op op = g->nodes[n].op;
-        sums[op].runs += runs;
-        sums[op].seconds += (times[n].seconds - before[n].seconds) / (double)steps;
-        sums[op].multiply_adds += cost.multiply_adds * runs;
-        sums[op].bytes += cost.bytes * runs;
+    *program = b->trainer   ? sid2_trainer_program(b->trainer, number, &g)
+               : number > 0 ? NULL
+               : b->sampler ? sid2_sampler_program(b->sampler, &g)
+                            : b->program;
+    return g;
+}
+
+/* Adds `sign` times what was measured so far, by operator. */
+static bool add_times(bench *b, double sign, operator_sums sums[SID2_OP_COUNT], int *workers)
+{
+    sid2_program *program;
+    const sid2_graph *g;
+    for (*workers = 0; g = program_of(b, *workers, &program), program; ++*workers) {
+        const sid2_node_time *times = sid2_program_profile(program);
+        if (!times) return false;
+        for (int32_t n = 0; n < g->node_count; n++) {
+            sid2_cost cost = sid2_graph_node_cost(g, &g->nodes[n]);
+            operator_sums *sum = &sums[g->nodes[n].op];
+            double runs = sign * (double)times[n].runs;
+            sum->runs += runs;
+            sum->seconds += sign * times[n].seconds;
+            sum->multiply_adds += cost.multiply_adds * runs;
+            sum->bytes += cost.bytes * runs;
+        }
     }
-    free(before);
-    if (!ok) return false;
+    return true;
+}
+
+/* Time by operator, summed over the nodes of the graph that is run; where workers run it side by side, of their mean. */
+static bool profile(bench *b, int64_t steps, sid2_error *err)
+{
+    operator_sums sums[SID2_OP_COUNT] = {0};
+    int workers;
+    if (!add_times(b, -1, sums, &workers))
+        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "this device measures no operators");
+    double began = sid2_clock();
+    if (!bench_run(b, steps, err)) return false;
+    double seconds = (sid2_clock() - began) / (double)steps, each = (double)steps;
+    if (!add_times(b, 1, sums, &workers)) return false;
     printf("{\"seconds\": %.9g, \"nodes\": [", seconds);
     const char *comma = "";
     for (int op = 0; op < SID2_OP_COUNT; op++) {
         if (sums[op].runs == 0) continue;
-        printf("%s[\"%s\", %g, %.9g, %.9g, %.9g]", comma, sid2_op_name((sid2_op)op), sums[op].runs,
-               sums[op].seconds, sums[op].multiply_adds, sums[op].bytes);
+        printf("%s[\"%s\", %g, %.9g, %.9g, %.9g]", comma, sid2_op_name((sid2_op)op), sums[op].runs / each,
+               sums[op].seconds / each / workers, sums[op].multiply_adds / each, sums[op].bytes / each);
         comma = ", ";
     }
     puts("]}");

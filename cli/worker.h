@@ -35,4 +35,14 @@ bool worker_start(worker *w, const char *const *command, const json_t *request, 
 bool worker_ask(worker *w, const char *question, char *answer, size_t size, sid2_error *err);
 void worker_stop(worker *w);
 
+/* Processes that do nothing but keep a core busy, as long as this one lives, and no longer than an hour. */
+enum { WORKER_MAX_LOAD = 256 };
+typedef struct worker_load {
+    int process[WORKER_MAX_LOAD];
+    int count;
+} worker_load;
+
+bool worker_load_start(worker_load *load, int count, sid2_error *err);
+void worker_load_stop(worker_load *load);
+
 #endif

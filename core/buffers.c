@@ -23,7 +23,17 @@ static size_t bytes_of(const sid2_tensor_info *t)
     return (size_t)sid2_shape_count(t->shape) * sid2_dtype_size(t->dtype);
 }
 
-static bool add(sid2_buffers *buffers, const char *name, size_t bytes, sid2_error *err)
+/* Whether a tensor is a flat array of parameters, or of their gradients. */
+static bool is_params(const sid2_graph *graph, sid2_tensor tensor)
+{
+    for (int32_t s = 0; s < graph->params_count; s++) {
+        const sid2_params *p = &graph->params[s];
+        if (tensor == p->weights || tensor == p->weights_low || tensor == p->grads) return true;
+    }
+    return false;
+}
+
+static bool add(sid2_buffers *buffers, const char *name, sid2_buffer *buffer, sid2_error *err)
 {
     if (buffers->count == buffers->capacity) {
         int capacity = buffers->capacity ? 2 * buffers->capacity : 16;
@@ -32,21 +42,34 @@ static bool add(sid2_buffers *buffers, const char *name, size_t bytes, sid2_erro
         buffers->item = grown;
         buffers->capacity = capacity;
     }
-    sid2_binding binding = {strdup(name), NULL};
+    sid2_binding binding = {strdup(name), buffer};
     if (!binding.name) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    binding.buffer = sid2_buffer_create(buffers->device, bytes, err);
-    if (!binding.buffer) return free((char *)binding.name), false;
     buffers->item[buffers->count++] = binding;
     return true;
 }
 
-static bool provide(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err)
+static bool provide(sid2_buffers *buffers, const sid2_graph *graph, bool params_only, sid2_error *err)
 {
     for (sid2_tensor i = 0; i < graph->tensor_count; i++) {
         const sid2_tensor_info *t = &graph->tensors[i];
         if (!is_buffer(graph, i) || sid2_buffers_find(buffers, t->name)) continue;
-        if (!add(buffers, t->name, bytes_of(t), err)) return false;
+        if (params_only && !is_params(graph, i)) continue;
+        sid2_buffer *buffer = sid2_buffer_create(buffers->device, bytes_of(t), err);
+        if (!buffer) return false;
+        if (!add(buffers, t->name, buffer, err)) return sid2_buffer_destroy(buffer), false;
     }
+    return true;
+}
+
+bool sid2_buffers_params(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err)
+{
+    return provide(buffers, graph, true, err);
+}
+
+bool sid2_buffers_borrow(sid2_buffers *buffers, const sid2_buffers *from, sid2_error *err)
+{
+    for (int i = 0; i < from->count; i++, buffers->borrowed++)
+        if (!add(buffers, from->item[i].name, from->item[i].buffer, err)) return false;
     return true;
 }
 
@@ -60,14 +83,14 @@ sid2_buffer *sid2_buffers_find(const sid2_buffers *buffers, const char *name)
 size_t sid2_buffers_bytes(const sid2_buffers *buffers)
 {
     size_t bytes = 0;
-    for (int i = 0; i < buffers->count; i++) bytes += buffers->item[i].buffer->bytes;
+    for (int i = buffers->borrowed; i < buffers->count; i++) bytes += buffers->item[i].buffer->bytes;
     return bytes;
 }
 
 void sid2_buffers_clear(sid2_buffers *buffers)
 {
     for (int i = 0; i < buffers->count; i++) {
-        sid2_buffer_destroy(buffers->item[i].buffer);
+        if (i >= buffers->borrowed) sid2_buffer_destroy(buffers->item[i].buffer);
         free((char *)buffers->item[i].name);
     }
     free(buffers->item);
@@ -91,7 +114,7 @@ bool sid2_buffers_download(const sid2_buffers *buffers, const char *name, void *
 sid2_program *sid2_buffers_program(sid2_buffers *buffers, const sid2_graph *graph, sid2_arena *arena,
                                    sid2_error *err)
 {
-    if (!provide(buffers, graph, err)) return NULL;
+    if (!provide(buffers, graph, false, err)) return NULL;
     return sid2_program_create(buffers->device, graph, arena, buffers->item, buffers->count, err);
 }
 
@@ -104,12 +127,13 @@ static bool is_counted(const sid2_graph *const *graphs, int count, const char *n
     return false;
 }
 
-size_t sid2_externals_bytes(const sid2_graph *const *graphs, int count)
+size_t sid2_externals_bytes(const sid2_graph *const *graphs, int count, bool params)
 {
     size_t bytes = 0;
     for (int k = 0; k < count; k++)
         for (sid2_tensor i = 0; i < graphs[k]->tensor_count; i++)
-            if (is_buffer(graphs[k], i) && !is_counted(graphs, k, graphs[k]->tensors[i].name))
+            if (is_buffer(graphs[k], i) && is_params(graphs[k], i) == params &&
+                !is_counted(graphs, k, graphs[k]->tensors[i].name))
                 bytes += bytes_of(&graphs[k]->tensors[i]);
     return bytes;
 }

@@ -141,6 +141,25 @@ void sid2_steps_give_scratch(sid2_steps *steps, void *scratch)
     for (int32_t n = 0; n < steps->count; n++) steps->item[n].call.scratch = scratch;
 }
 
+static bool moves(void **address, const char *from, size_t bytes, char *to)
+{
+    const char *at = *address;
+    if (!at || at < from || at >= from + bytes) return false;
+    *address = to + (at - from);
+    return true;
+}
+
+void sid2_steps_rebind(sid2_steps *steps, const void *from, size_t bytes, void *to, const uint64_t *version)
+{
+    for (int32_t n = 0; n < steps->count; n++) {
+        sid2_call *call = &steps->item[n].call;
+        for (int i = 0; i < SID2_MAX_INPUTS + SID2_MAX_OUTPUTS; i++) {
+            sid2_operand *o = i < SID2_MAX_INPUTS ? &call->in[i] : &call->out[i - SID2_MAX_INPUTS];
+            if (moves(&o->data, from, bytes, to)) o->version = version;
+        }
+    }
+}
+
 void sid2_steps_free(sid2_steps *steps)
 {
     for (int32_t n = 0; steps->item && n < steps->count; n++) {

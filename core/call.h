@@ -97,6 +97,9 @@ bool sid2_steps_bind(sid2_steps *steps, const sid2_graph *graph, const sid2_plan
 /* Chooses and prepares a kernel for every call; the scratch is still to be given. */
 bool sid2_steps_prepare(sid2_steps *steps, const sid2_kernels *kernels, sid2_error *err);
 void sid2_steps_give_scratch(sid2_steps *steps, void *scratch);
+/* What lay in the `bytes` at `from` lies at `to` from now on, a buffer with that version. For kernels that read
+ * where their operands lie in each run. */
+void sid2_steps_rebind(sid2_steps *steps, const void *from, size_t bytes, void *to, const uint64_t *version);
 /* Releases what was prepared, and the calls; the sections stay. */
 void sid2_steps_free(sid2_steps *steps);
 

@@ -2,6 +2,7 @@
 
 #include "text.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +11,14 @@ struct sid2_device {
     const sid2_backend *backend;
     void *self;
     sid2_device_info info;
-    size_t used;
+    sid2_device *whole;  /* of a part */
+    _Atomic size_t used; /* with that of its parts */
 };
+
+static void count_bytes(sid2_device *device, size_t more, size_t less)
+{
+    for (; device; device = device->whole) device->used += more - less;
+}
 
 /* Scratch that some program could not share any more lives on for those that use it. */
 typedef struct scratch {
@@ -39,6 +46,7 @@ struct sid2_program {
     sid2_device *device;
     const sid2_graph *graph;
     sid2_plan *plan;
+    sid2_buffer **externals; /* by tensor; NULL of others */
     sid2_arena *arena, *own; /* own: NULL where it is shared */
     sid2_steps steps;
     int next;                 /* section to run */
@@ -122,7 +130,8 @@ sid2_device *sid2_backends_open(const sid2_backend *const *backends, int backend
     sid2_device *device = calloc(1, sizeof *device);
     if (!device)
         return sid2_fail(err, SID2_ERR_MEMORY, "out of memory opening device %s", chosen.info.id), NULL;
-    *device = (sid2_device){.backend = chosen.backend, .info = chosen.info};
+    device->backend = chosen.backend;
+    device->info = chosen.info;
     device->self = chosen.backend->open(chosen.index, options, err);
     if (!device->self) {
         free(device);
@@ -131,6 +140,27 @@ sid2_device *sid2_backends_open(const sid2_backend *const *backends, int backend
     chosen.backend->describe(chosen.index, options, &device->info); /* some is known only now */
     return device;
 }
+
+int sid2_device_cores(const sid2_device *device) { return device->info.cores > 1 ? device->info.cores : 1; }
+
+sid2_device *sid2_device_part(sid2_device *device, int cores, sid2_error *err)
+{
+    const sid2_backend *backend = device->backend;
+    if (!backend->part)
+        return sid2_fail(err, SID2_ERR_INTERNAL, "%s cannot be cut into parts", device->info.id), NULL;
+    sid2_device *part = calloc(1, sizeof *part);
+    if (!part)
+        return sid2_fail(err, SID2_ERR_MEMORY, "out of memory opening device %s", device->info.id), NULL;
+    part->backend = backend;
+    part->info = device->info;
+    part->info.cores = cores;
+    part->whole = device;
+    if ((part->self = backend->part(device->self, cores, err))) return part;
+    free(part);
+    return NULL;
+}
+
+bool sid2_device_rebinds(const sid2_device *device) { return device->backend->rebinds; }
 
 void sid2_device_close(sid2_device *device)
 {
@@ -166,7 +196,7 @@ sid2_buffer *sid2_buffer_create(sid2_device *device, size_t bytes, sid2_error *e
         free(buffer);
         return NULL;
     }
-    device->used += bytes;
+    count_bytes(device, bytes, 0);
     return buffer;
 }
 
@@ -174,7 +204,7 @@ void sid2_buffer_destroy(sid2_buffer *buffer)
 {
     if (!buffer) return;
     buffer->device->backend->free(buffer->device->self, buffer->handle);
-    buffer->device->used -= buffer->bytes;
+    count_bytes(buffer->device, 0, buffer->bytes);
     free(buffer);
 }
 
@@ -185,10 +215,13 @@ static bool in_range(const sid2_buffer *buffer, size_t offset, size_t bytes, sid
                      offset + bytes, buffer->bytes);
 }
 
+/* Of several that write ranges of one buffer each counts. */
+static void count_write(sid2_buffer *buffer) { __atomic_fetch_add(&buffer->version, 1, __ATOMIC_RELAXED); }
+
 bool sid2_buffer_upload(sid2_buffer *buffer, size_t offset, const void *from, size_t bytes, sid2_error *err)
 {
     if (!in_range(buffer, offset, bytes, err)) return false;
-    buffer->version++;
+    count_write(buffer);
     const sid2_device *device = buffer->device;
     return device->backend->upload(device->self, buffer->handle, offset, from, bytes, err);
 }
@@ -234,7 +267,7 @@ static sid2_arena *create_arena(sid2_device *device, size_t bytes, sid2_error *e
         if (!handle) return sid2_arena_destroy(arena), NULL;
         arena->pieces[arena->piece_count] = handle;
         arena->bytes += piece;
-        device->used += piece;
+        count_bytes(device, piece, 0);
         left -= piece;
     }
     return arena;
@@ -264,7 +297,7 @@ bool sid2_arena_scratch(sid2_arena *arena, size_t bytes, void **handle, sid2_err
         if (!larger->handle) return free(larger), false;
         arena->scratch = larger;
         arena->bytes += bytes;
-        device->used += bytes;
+        count_bytes(device, bytes, 0);
     }
     *handle = bytes ? arena->scratch->handle : NULL;
     return true;
@@ -280,7 +313,7 @@ void sid2_arena_destroy(sid2_arena *arena)
         device->backend->free(device->self, s->handle);
         free(s);
     }
-    device->used -= arena->bytes;
+    count_bytes(device, 0, arena->bytes);
     free(arena->pieces);
     free(arena);
 }
@@ -296,6 +329,20 @@ static sid2_buffer *bound(const sid2_binding *bindings, int count, const char *n
     return NULL;
 }
 
+/* Whether a tensor, or what it looks into, has a buffer that is large enough. */
+static bool fits(const sid2_graph *g, sid2_tensor t, sid2_buffer *const *externals, sid2_error *err)
+{
+    const sid2_tensor_info *view = &g->tensors[t];
+    sid2_tensor base = sid2_graph_base(g, t);
+    const char *name = g->tensors[base].name;
+    if (!externals[base])
+        return sid2_fail(err, SID2_ERR_INTERNAL, "the graph's external '%s' has no buffer", name);
+    size_t end = (size_t)(view->offset + sid2_shape_count(view->shape)) * sid2_dtype_size(view->dtype);
+    return externals[base]->bytes >= end ||
+           sid2_fail(err, SID2_ERR_INTERNAL, "the buffer of '%s' has %zu bytes where %zu are used", name,
+                     externals[base]->bytes, end);
+}
+
 /* Fills the buffer of every external that the nodes touch; false if one is missing or too small. */
 static bool bind(const sid2_graph *g, const sid2_binding *bindings, int count, sid2_buffer **externals,
                  sid2_error *err)
@@ -309,17 +356,7 @@ static bool bind(const sid2_graph *g, const sid2_binding *bindings, int count, s
         for (int k = 0; k < SID2_MAX_INPUTS + SID2_MAX_OUTPUTS; k++) {
             sid2_tensor t = k < SID2_MAX_INPUTS ? g->nodes[i].in[k] : g->nodes[i].out[k - SID2_MAX_INPUTS];
             if (t == SID2_NONE || !g->tensors[t].external) continue;
-            const sid2_tensor_info *view = &g->tensors[t];
-            sid2_tensor base = sid2_graph_base(g, t);
-            const char *name = g->tensors[base].name;
-            if (!externals[base])
-                return sid2_fail(err, SID2_ERR_INTERNAL, "the graph's external '%s' has no buffer", name);
-            size_t end =
-                (size_t)(view->offset + sid2_shape_count(view->shape)) * sid2_dtype_size(view->dtype);
-            if (externals[base]->bytes < end)
-                return sid2_fail(err, SID2_ERR_INTERNAL,
-                                 "the buffer of '%s' has %zu bytes where %zu are used", name,
-                                 externals[base]->bytes, end);
+            if (!fits(g, t, externals, err)) return false;
         }
     return true;
 }
@@ -399,18 +436,20 @@ sid2_program *sid2_program_create(sid2_device *device, const sid2_graph *g, sid2
     const sid2_backend *backend = device->backend;
     sid2_program *program = calloc(1, sizeof *program);
     sid2_buffer **externals = calloc((size_t)g->tensor_count + 1, sizeof *externals);
-    bool ok = program && externals;
-    if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "out of memory preparing a program");
-    if (ok) program->device = device, program->graph = g;
-    ok = ok && all_supported(device, g, err) && bind(g, bindings, binding_count, externals, err) &&
-         (program->plan = sid2_plan_create(g, backend->alignment(device->self), err)) &&
-         find_arena(program, arena, err) && bind_steps(program, g, externals, err) &&
-         note_writes(program, g, externals, binding_count, err) &&
-         (program->self = backend->compile(device->self, &program->steps, program->arena, err));
-    free(externals);
+    if (!program || !externals) {
+        free(program);
+        free(externals);
+        return sid2_fail(err, SID2_ERR_MEMORY, "out of memory preparing a program"), NULL;
+    }
+    *program = (sid2_program){.device = device, .graph = g, .externals = externals};
+    bool ok = all_supported(device, g, err) && bind(g, bindings, binding_count, externals, err) &&
+              (program->plan = sid2_plan_create(g, backend->alignment(device->self), err)) &&
+              find_arena(program, arena, err) && bind_steps(program, g, externals, err) &&
+              note_writes(program, g, externals, binding_count, err) &&
+              (program->self = backend->compile(device->self, &program->steps, program->arena, err));
     if (!ok) return sid2_program_destroy(program), NULL;
     program->bytes = backend->workspace(device->self, program->self);
-    device->used += program->bytes;
+    count_bytes(device, program->bytes, 0);
     return program;
 }
 
@@ -420,7 +459,7 @@ static bool run_sections(sid2_program *program, int end, sid2_error *err)
     for (; ok && program->next < end; program->next++) {
         ok = program->device->backend->run(program->device->self, program->self, program->next, err);
         for (int i = 0; i < program->written_count; i++)
-            program->written[i].buffer->version += program->written[i].section == program->next;
+            if (program->written[i].section == program->next) count_write(program->written[i].buffer);
     }
     if (!ok) program->next = 0;
     return ok;
@@ -444,15 +483,31 @@ bool sid2_program_run_to(sid2_program *program, const char *name, sid2_error *er
     return sid2_fail(err, SID2_ERR_INTERNAL, "the program has no stop '%s'", name);
 }
 
+bool sid2_program_rebind(sid2_program *program, const char *name, sid2_buffer *buffer, sid2_error *err)
+{
+    sid2_tensor t = sid2_graph_find(program->graph, name);
+    sid2_buffer *before = t == SID2_NONE ? NULL : program->externals[t];
+    if (!before || !program->device->backend->rebinds || program->next)
+        return sid2_fail(err, SID2_ERR_INTERNAL, "the program's '%s' cannot be bound anew", name);
+    if (before == buffer) return true;
+    program->externals[t] = buffer;
+    if (!fits(program->graph, t, program->externals, err)) return program->externals[t] = before, false;
+    sid2_steps_rebind(&program->steps, before->handle, before->bytes, buffer->handle, &buffer->version);
+    for (int i = 0; i < program->written_count; i++)
+        if (program->written[i].buffer == before) program->written[i].buffer = buffer;
+    return true;
+}
+
 void sid2_program_destroy(sid2_program *program)
 {
     if (!program) return;
     if (program->self) program->device->backend->destroy(program->device->self, program->self);
-    if (program->device) program->device->used -= program->bytes;
+    count_bytes(program->device, 0, program->bytes);
     sid2_steps_free(&program->steps);
     sid2_arena_destroy(program->own);
     sid2_plan_destroy(program->plan);
     free(program->written);
+    free(program->externals);
     free(program);
 }
 
@@ -466,4 +521,47 @@ size_t sid2_program_workspace(const sid2_program *program)
 const sid2_node_time *sid2_program_profile(sid2_program *program)
 {
     return program->device->backend->profile(program->device->self, program->self);
+}
+
+/* ---- Sums ---- */
+
+/* Where the backend has no such call: into += from as a program, then zeros. */
+static bool fold_by_program(sid2_buffer *into, sid2_buffer *from, size_t first, size_t count, sid2_error *err)
+{
+    sid2_device *device = into->device;
+    int64_t all = (int64_t)(into->bytes / sizeof(float));
+    sid2_graph *g = sid2_graph_create(SID2_F32);
+    float *zero = calloc(count, sizeof *zero);
+    bool ok = (g && zero) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a sum");
+    if (ok) {
+        const sid2_shape shape = sid2_shape_of((int64_t)count);
+        sid2_tensor a = sid2_graph_view(g, sid2_graph_external(g, "into", SID2_F32, sid2_shape_of(all)),
+                                        (int64_t)first, shape),
+                    b = sid2_graph_view(g, sid2_graph_external(g, "from", SID2_F32, sid2_shape_of(all)),
+                                        (int64_t)first, shape);
+        sid2_graph_emit_into(g, SID2_OP_add, (sid2_attr){.scale = 1}, (sid2_tensor[]){a, b}, 2, &a, 1);
+        ok = sid2_graph_finish(g, err);
+    }
+    const sid2_binding bindings[] = {{"into", into}, {"from", from}};
+    sid2_program *program = ok ? sid2_program_create(device, g, NULL, bindings, 2, err) : NULL;
+    ok = program && sid2_program_run(program, err) &&
+         sid2_buffer_upload(from, first * sizeof *zero, zero, count * sizeof *zero, err);
+    sid2_program_destroy(program);
+    sid2_graph_destroy(g);
+    free(zero);
+    return ok;
+}
+
+bool sid2_buffer_fold(sid2_buffer *into, sid2_buffer *from, size_t first, size_t count, sid2_error *err)
+{
+    const sid2_backend *backend = into->device->backend;
+    size_t size = sizeof(float);
+    if (!in_range(into, first * size, count * size, err) || !in_range(from, first * size, count * size, err))
+        return false;
+    if (!count) return true;
+    if (!backend->fold) return fold_by_program(into, from, first, count, err);
+    backend->fold(into->handle, from->handle, first, count);
+    count_write(into);
+    count_write(from);
+    return true;
 }

@@ -3,7 +3,7 @@
  * A backend fills a sid2_backend; nothing above core knows which. A *device* owns *buffers*; a graph and
  * its plan compile to a *program* on a device, with its externals bound to buffers and its activations in an
  * *arena*; running it is one call.
- * A device is used from one thread at a time. */
+ * A device is used from one thread at a time. One of many cores can be cut into *parts*, each for a thread. */
 #ifndef SID2_CORE_DEVICE_H
 #define SID2_CORE_DEVICE_H
 
@@ -45,7 +45,11 @@ typedef struct sid2_backend {
     bool (*keep_blocks)(int index, const char *name, sid2_error *err);
     void *(*open)(int index, const sid2_device_options *options, sid2_error *err);
     void (*close)(void *self);
+    /* A part with so many of its cores, which takes every handle of memory of the whole; `close` ends it. NULL: it is
+     * one piece. */
+    void *(*part)(void *self, int cores, sid2_error *err);
     bool addresses;                  /* handles of memory are addresses */
+    bool rebinds;                    /* with addresses: each run looks anew where its calls' tensors lie */
     size_t (*alignment)(void *self); /* of tensors in the arena, bytes */
     size_t (*largest)(void *self);   /* allocation, bytes; NULL: any */
     bool (*supports)(void *self, sid2_op op, sid2_dtype compute);
@@ -58,6 +62,8 @@ typedef struct sid2_backend {
      * costs nothing. */
     bool (*download_later)(void *self, const void *handle, size_t offset, void *to, size_t bytes,
                            sid2_error *err);
+    /* f32, `count` from element `first` on: into += from, from = 0. From any thread. NULL: by a program. */
+    void (*fold)(void *into, void *from, size_t first, size_t count);
     /* Prepares bound steps, which live as long as the program; whoever needs them no more may free them. Scratch
      * comes from the arena. */
     void *(*compile)(void *self, sid2_steps *steps, sid2_arena *arena, sid2_error *err);
@@ -77,6 +83,15 @@ sid2_device *sid2_backends_open(const sid2_backend *const *backends, int backend
 bool sid2_device_supports(const sid2_device *device, sid2_op op, sid2_dtype compute);
 size_t sid2_device_alignment(const sid2_device *device);
 
+/* A device of many cores can be cut into parts, to be used from several threads at the same time: a part is a device
+ * of its own over the same memory, with some of the cores, and used from one thread at a time. Its programs may bind
+ * buffers of the whole and of other parts; while one part writes to a buffer, no other touches it. The whole computes
+ * while no part does. Parts are closed before it. */
+int sid2_device_cores(const sid2_device *device); /* that parts may have, all together; 1: it is one piece */
+sid2_device *sid2_device_part(sid2_device *device, int cores, sid2_error *err);
+/* Whether its programs can be given other buffers: sid2_program_rebind. */
+bool sid2_device_rebinds(const sid2_device *device);
+
 sid2_buffer *sid2_buffer_create(sid2_device *device, size_t bytes, sid2_error *err); /* zero-filled */
 void sid2_buffer_destroy(sid2_buffer *buffer);
 bool sid2_buffer_upload(sid2_buffer *buffer, size_t offset, const void *from, size_t bytes, sid2_error *err);
@@ -86,6 +101,9 @@ bool sid2_buffer_download(const sid2_buffer *buffer, size_t offset, void *to, si
  * destroyed. */
 bool sid2_buffer_download_later(const sid2_buffer *buffer, size_t offset, void *to, size_t bytes,
                                 sid2_error *err);
+/* Of two buffers of f32, `count` elements from `first` on: into += from, from = 0. Where sid2_device_cores is not 1,
+ * several threads may do so at once, each with a range of its own. */
+bool sid2_buffer_fold(sid2_buffer *into, sid2_buffer *from, size_t first, size_t count, sid2_error *err);
 
 /* Memory for activations and scratch, for programs that never run at the same time: what one leaves there means
  * nothing to the next. Large enough for each of `graphs`; a program that wants more scratch than those before it
@@ -115,6 +133,9 @@ bool sid2_program_run(sid2_program *program, sid2_error *err);
  * is read after it may be written, before this or sid2_program_run goes on. Stops come in the graph's order; one that
  * was passed, or that the graph does not have, is an error. */
 bool sid2_program_run_to(sid2_program *program, const char *stop, sid2_error *err);
+/* Binds an external, one that is no weights, to another buffer that is large enough. Between runs, and only where
+ * sid2_device_rebinds. */
+bool sid2_program_rebind(sid2_program *program, const char *name, sid2_buffer *buffer, sid2_error *err);
 void sid2_program_destroy(sid2_program *program);
 const sid2_plan *sid2_program_plan(const sid2_program *program);
 /* Bytes beside the plan's arena: prepared primitives, packed weights, and scratch where the arena is its own. */

@@ -90,6 +90,16 @@ static bool cpu_download(void *self, const void *handle, size_t offset, void *to
     return true;
 }
 
+static void cpu_fold(void *into, void *from, size_t first, size_t count)
+{
+    float *restrict a = (float *)into + first, *restrict b = (float *)from + first;
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) {
+        a[i] += b[i];
+        b[i] = 0;
+    }
+}
+
 /* ---- Devices ---- */
 static const sid2_cpu_isa *best_isa(void)
 {
@@ -132,7 +142,7 @@ static bool cpu_describe(int index, const sid2_device_options *options, sid2_dev
     *info = (sid2_device_info){.memory = sid2_cpu_host_memory(), .bf16 = true, .f16 = index == REFERENCE};
     if (index == FAST) {
         bool few;
-        int threads = thread_count(options, &few);
+        int threads = info->cores = thread_count(options, &few);
         snprintf(info->name, sizeof info->name, "%s, %d thread%s, %s", host, threads, threads > 1 ? "s" : "",
                  isa->name);
         snprintf(info->id, sizeof info->id, "cpu");
@@ -142,6 +152,7 @@ static bool cpu_describe(int index, const sid2_device_options *options, sid2_dev
         info->fast = strstr(isa->name, "BF16") || !sid2_cpu_onednn[SID2_OP_linear].run ? SID2_BF16 : SID2_F32;
         info->rank = 10;
     } else {
+        info->cores = 1;
         snprintf(info->name, sizeof info->name, "%s, reference, 1 thread", host);
         snprintf(info->id, sizeof info->id, "reference");
         snprintf(info->driver, sizeof info->driver, "plain C");
@@ -212,6 +223,19 @@ static void cpu_close(void *self)
 {
     sid2_cpu_waiting_stop(((cpu_device *)self)->waiting);
     free(self);
+}
+
+/* Threads of different parts never wait for each other within a loop, so how OpenMP's wait is the whole's affair. */
+static void *cpu_part(void *self, int cores, sid2_error *err)
+{
+    const cpu_device *whole = self;
+    cpu_device *part = malloc(sizeof *part);
+    if (!part) return sid2_fail(err, SID2_ERR_MEMORY, "cpu: no memory for a part of the device"), NULL;
+    *part = *whole;
+    for (int i = 0; part->kernels.tables[i]; i++) part->kernels.tables[i] = &part->table[i];
+    part->kernels.threads = cores;
+    part->waiting = NULL;
+    return part;
 }
 
 static size_t cpu_alignment(void *self)
@@ -298,13 +322,16 @@ const sid2_backend sid2_backend_cpu = {
     .describe = cpu_describe,
     .open = cpu_open,
     .close = cpu_close,
+    .part = cpu_part,
     .addresses = true,
+    .rebinds = true,
     .alignment = cpu_alignment,
     .supports = cpu_supports,
     .alloc = cpu_alloc,
     .free = cpu_free,
     .upload = cpu_upload,
     .download = cpu_download,
+    .fold = cpu_fold,
     .compile = cpu_compile,
     .run = cpu_run,
     .workspace = cpu_workspace,

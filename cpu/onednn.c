@@ -30,6 +30,7 @@ enum { MAX_ARGS = 8, LINE = 64 };
 typedef struct primitive {
     dnnl_primitive_t handle;
     dnnl_exec_arg_t args[MAX_ARGS];
+    const sid2_operand *operand[MAX_ARGS]; /* of each argument; NULL: memory of our own */
     int count;
 } primitive;
 
@@ -135,10 +136,15 @@ static dnnl_primitive_desc_t only_fast(dnnl_primitive_desc_t pd)
     return pd;
 }
 
-static dnnl_memory_t add_arg(state *s, primitive *p, int arg, md_view desc, void *data)
+/* An operand, wherever it lies when the primitive runs, or (NULL) memory of our own. */
+static dnnl_memory_t add_arg(state *s, primitive *p, int arg, md_view desc, const sid2_operand *operand,
+                             void *own)
 {
     dnnl_memory_t memory = NULL;
-    if (!desc || p->count == MAX_ARGS || dnnl_memory_create(&memory, desc, s->engine, data)) return NULL;
+    if (!desc || p->count == MAX_ARGS ||
+        dnnl_memory_create(&memory, desc, s->engine, operand ? operand->data : own))
+        return NULL;
+    p->operand[p->count] = operand;
     p->args[p->count++] = (dnnl_exec_arg_t){arg, memory};
     return memory;
 }
@@ -194,23 +200,24 @@ static bool add_scratchpad(sid2_call *call, state *s, const_dnnl_primitive_desc_
     size_t bytes = desc ? dnnl_memory_desc_get_size(desc) : 0;
     call->scratch_bytes = aligned(bytes);
     if (bytes == 0) return true;
-    s->scratchpad = add_arg(s, &s->main, DNNL_ARG_SCRATCHPAD, desc, DNNL_MEMORY_NONE);
+    s->scratchpad = add_arg(s, &s->main, DNNL_ARG_SCRATCHPAD, desc, NULL, DNNL_MEMORY_NONE);
     return s->scratchpad != NULL;
 }
 
-/* A reorder from one layout to another, adding to the target if `sum`. */
-static bool make_reorder(state *s, md_view from, void *source, md_view to, void *target, bool sum)
+/* A reorder from one layout to another: from `source` (NULL: from scratch), into `packed` or, adding, to `target`. */
+static bool make_reorder(state *s, md_view from, const sid2_operand *source, md_view to, void *packed,
+                         const sid2_operand *target)
 {
     dnnl_primitive_attr_t attr = NULL;
     dnnl_post_ops_t ops = NULL;
     dnnl_primitive_desc_t pd = NULL;
     bool made = !dnnl_primitive_attr_create(&attr) && !dnnl_post_ops_create(&ops);
-    if (made && sum) made = append_sum(ops) && !dnnl_primitive_attr_set_post_ops(attr, ops);
+    if (made && target) made = append_sum(ops) && !dnnl_primitive_attr_set_post_ops(attr, ops);
     made = made && !dnnl_reorder_primitive_desc_create(&pd, from, s->engine, to, s->engine, attr) &&
            !dnnl_primitive_create(&s->reorder.handle, pd);
     if (made) {
-        dnnl_memory_t in = add_arg(s, &s->reorder, DNNL_ARG_FROM, from, source);
-        made = in && add_arg(s, &s->reorder, DNNL_ARG_TO, to, target);
+        dnnl_memory_t in = add_arg(s, &s->reorder, DNNL_ARG_FROM, from, source, NULL);
+        made = in && add_arg(s, &s->reorder, DNNL_ARG_TO, to, target, packed);
         if (!source) s->scratch_weights = in;
     }
     if (pd) dnnl_primitive_desc_destroy(pd);
@@ -282,7 +289,7 @@ static bool add_weights(sid2_call *call, state *s, const product *p, const_dnnl_
     md_view wanted = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
     s->flip = p->transposed && p->g.k > 1;
     if (!s->flip && dnnl_memory_desc_equal(wanted, md_get(&p->w_plain)))
-        return add_arg(s, &s->main, DNNL_ARG_WEIGHTS, wanted, p->w->data) != NULL;
+        return add_arg(s, &s->main, DNNL_ARG_WEIGHTS, wanted, p->w, NULL) != NULL;
     s->packed_bytes = aligned(dnnl_memory_desc_get_size(wanted));
     s->packed = aligned_alloc(LINE, s->packed_bytes);
     if (!s->packed)
@@ -292,8 +299,8 @@ static bool add_weights(sid2_call *call, state *s, const product *p, const_dnnl_
         s->scratch_weights_at = call->scratch_bytes;
         call->scratch_bytes += aligned((size_t)sid2_shape_count(p->w->shape) * sid2_dtype_size(p->w->dtype));
     }
-    return add_arg(s, &s->main, DNNL_ARG_WEIGHTS, wanted, s->packed) &&
-           make_reorder(s, md_get(&p->w_plain), s->flip ? NULL : p->w->data, wanted, s->packed, false);
+    return add_arg(s, &s->main, DNNL_ARG_WEIGHTS, wanted, NULL, s->packed) &&
+           make_reorder(s, md_get(&p->w_plain), s->flip ? NULL : p->w, wanted, s->packed, NULL);
 }
 
 /* The residual is added in place. Where it is not the output already it is copied there first: faster than
@@ -305,9 +312,9 @@ static bool build_product(sid2_call *call, state *s, const product *p, sid2_erro
     s->copy_residual = p->residual->data && p->residual->data != p->out->data;
     bool made = !dnnl_primitive_create(&s->main.handle, pd) && add_scratchpad(call, s, pd) &&
                 add_weights(call, s, p, pd, err) &&
-                add_arg(s, &s->main, DNNL_ARG_SRC, md_get(&p->a_md), p->a->data) &&
-                add_arg(s, &s->main, DNNL_ARG_DST, md_get(&p->out_md), p->out->data);
-    if (made && p->bias->data) made = add_arg(s, &s->main, DNNL_ARG_BIAS, md_get(&p->bias_md), p->bias->data);
+                add_arg(s, &s->main, DNNL_ARG_SRC, md_get(&p->a_md), p->a, NULL) &&
+                add_arg(s, &s->main, DNNL_ARG_DST, md_get(&p->out_md), p->out, NULL);
+    if (made && p->bias->data) made = add_arg(s, &s->main, DNNL_ARG_BIAS, md_get(&p->bias_md), p->bias, NULL);
     dnnl_primitive_desc_destroy(pd);
     return made;
 }
@@ -370,6 +377,8 @@ static void execute_one(void *user)
 static void execute(sid2_call *call, primitive *p)
 {
     execution e = {call->state, p, false};
+    for (int i = 0; i < p->count; i++)
+        if (p->operand[i]) dnnl_memory_set_data_handle(p->args[i].memory, p->operand[i]->data);
     if (!sid2_guard(execute_one, &e))
         sid2_fail(call->error, SID2_ERR_MEMORY, "no memory for oneDNN to run it");
     else if (!e.done)
@@ -437,9 +446,9 @@ static bool build_linear_wgrad(sid2_call *call, state *s, const geometry *g)
     if (attr && dy.made && x.made && dw.made)
         pd = only_fast(matmul_desc(s->engine, md_get(&dy), md_get(&x), NULL, md_get(&dw), attr));
     bool made = pd && !dnnl_primitive_create(&s->main.handle, pd) && add_scratchpad(call, s, pd) &&
-                add_arg(s, &s->main, DNNL_ARG_SRC, md_get(&dy), call->in[1].data) &&
-                add_arg(s, &s->main, DNNL_ARG_WEIGHTS, md_get(&x), call->in[0].data) &&
-                add_arg(s, &s->main, DNNL_ARG_DST, md_get(&dw), call->out[0].data);
+                add_arg(s, &s->main, DNNL_ARG_SRC, md_get(&dy), &call->in[1], NULL) &&
+                add_arg(s, &s->main, DNNL_ARG_WEIGHTS, md_get(&x), &call->in[0], NULL) &&
+                add_arg(s, &s->main, DNNL_ARG_DST, md_get(&dw), &call->out[0], NULL);
     if (pd) dnnl_primitive_desc_destroy(pd);
     if (attr) dnnl_primitive_attr_destroy(attr);
     md_free(&dy), md_free(&x), md_free(&dw);
@@ -464,10 +473,10 @@ static bool build_conv_wgrad(sid2_call *call, state *s, const geometry *g)
         md_view own = dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0);
         s->scratch_weights_at = call->scratch_bytes;
         call->scratch_bytes += aligned(dnnl_memory_desc_get_size(own));
-        made = add_arg(s, &s->main, DNNL_ARG_SRC, md_get(&x), call->in[0].data) &&
-               add_arg(s, &s->main, DNNL_ARG_DIFF_DST, md_get(&dy), call->in[1].data) &&
-               make_reorder(s, own, NULL, md_get(&plain), call->out[0].data, true) &&
-               add_arg(s, &s->main, DNNL_ARG_DIFF_WEIGHTS, own, DNNL_MEMORY_NONE);
+        made = add_arg(s, &s->main, DNNL_ARG_SRC, md_get(&x), &call->in[0], NULL) &&
+               add_arg(s, &s->main, DNNL_ARG_DIFF_DST, md_get(&dy), &call->in[1], NULL) &&
+               make_reorder(s, own, NULL, md_get(&plain), NULL, &call->out[0]) &&
+               add_arg(s, &s->main, DNNL_ARG_DIFF_WEIGHTS, own, NULL, DNNL_MEMORY_NONE);
     }
     if (pd) dnnl_primitive_desc_destroy(pd);
     if (hint) dnnl_primitive_desc_destroy(hint);

@@ -109,9 +109,6 @@ static bool add_texts(WebPData *file, const sid2_encode_options *options, sid2_e
 bool sid2_webp_encode(const sid2_image *frames, int count, const sid2_encode_options *options,
                       uint8_t **bytes, size_t *size, sid2_error *err)
 {
-    if (frames->width > WEBP_MAX_DIMENSION || frames->height > WEBP_MAX_DIMENSION)
-        return sid2_fail(err, SID2_ERR_USAGE, "WebP: %dx%d pixels, a side has %d at most", frames->width,
-                         frames->height, WEBP_MAX_DIMENSION);
     WebPConfig config;
     WebPData file = {0};
     bool ok = configure(&config, options, err) &&

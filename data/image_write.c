@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <turbojpeg.h>
+#include <webp/encode.h>
 
 bool sid2_image_format_of(const char *name, sid2_image_format *format)
 {
@@ -24,6 +25,23 @@ bool sid2_image_format_of(const char *name, sid2_image_format *format)
             return true;
         }
     return false;
+}
+
+bool sid2_image_format_in(const void *bytes, size_t size, sid2_image_format *format)
+{
+    bool png = size >= 8 && !memcmp(bytes, "\x89PNG\r\n\x1a\n", 8);
+    bool jpeg = size >= 3 && !memcmp(bytes, "\xff\xd8\xff", 3);
+    bool webp = size >= 12 && !memcmp(bytes, "RIFF", 4) && !memcmp((const char *)bytes + 8, "WEBP", 4);
+    *format = jpeg ? SID2_IMAGE_JPEG : webp ? SID2_IMAGE_WEBP : SID2_IMAGE_PNG;
+    return png || jpeg || webp;
+}
+
+bool sid2_image_format_holds(sid2_image_format format, int32_t width, int32_t height, sid2_error *err)
+{
+    int32_t most = format == SID2_IMAGE_WEBP ? WEBP_MAX_DIMENSION : SID2_IMAGE_MAX_SIDE;
+    return (width <= most && height <= most) ||
+           sid2_fail(err, SID2_ERR_USAGE, "%dx%d pixels: a side of a %s has %d at most", width, height,
+                     format == SID2_IMAGE_WEBP ? "WebP" : "picture", most);
 }
 
 /* TurboJPEG writes no texts, so its stream is cut behind the first segments and an APP1 laid between. */
@@ -89,6 +107,7 @@ bool sid2_image_encode(const sid2_image *frames, int count, const sid2_encode_op
             frames[i].channels != frames->channels || (frames->channels != 1 && frames->channels != 3))
             return sid2_fail(err, SID2_ERR_USAGE, "pictures have 1 or 3 channels, frames are of one size");
     if (count < 1) return sid2_fail(err, SID2_ERR_USAGE, "no picture");
+    if (!sid2_image_format_holds(options.format, frames->width, frames->height, err)) return false;
     switch (options.format) {
     case SID2_IMAGE_PNG:
         return count > 1 ? sid2_apng_encode(frames, count, &options, bytes, size, err)
@@ -109,13 +128,11 @@ bool sid2_image_read_text(const char *path, sid2_png_text **text, size_t *count,
     uint8_t *bytes = sid2_file_read(path, SID2_IMAGE_MAX_FILE, &size, err);
     if (!bytes) return false;
     sid2_image image = {0};
-    bool ok;
-    if (size >= 12 && !memcmp(bytes, "RIFF", 4) && !memcmp(bytes + 8, "WEBP", 4))
-        ok = sid2_webp_read_text(bytes, size, path, text, count, err);
-    else if (size >= 3 && !memcmp(bytes, "\xff\xd8\xff", 3))
-        ok = sid2_exif_to_text(bytes, size, path, text, count, err);
-    else
-        ok = sid2_png_decode(&image, text, count, bytes, size, path, err);
+    sid2_image_format format;
+    sid2_image_format_in(bytes, size, &format); /* what is none has its error from libpng */
+    bool ok = format == SID2_IMAGE_WEBP   ? sid2_webp_read_text(bytes, size, path, text, count, err)
+              : format == SID2_IMAGE_JPEG ? sid2_exif_to_text(bytes, size, path, text, count, err)
+                                          : sid2_png_decode(&image, text, count, bytes, size, path, err);
     sid2_image_free(&image);
     free(bytes);
     if (!ok) {

@@ -63,6 +63,7 @@ static bool parse_step_path(const char *path, uint64_t *step)
 
 typedef struct state {
     uint64_t steps, images;
+    sid2_cut cut;
     json_t *digests; /* name of a file: 32 hexadecimal digits; NULL in older ones */
 } state;
 
@@ -112,8 +113,9 @@ static bool save_state(const sid2_trainer *t, const char *directory, sid2_error 
     char path[PATH_SIZE];
     json_t *digests = make_digests(directory, err);
     if (!digests) return false;
-    json_t *root = json_pack("{s:I, s:I, s:o}", "step", (json_int_t)t->steps, "images", (json_int_t)t->images,
-                             "xxh3_128", digests);
+    json_t *root =
+        json_pack("{s:I, s:I, s:i, s:i, s:o}", "step", (json_int_t)t->steps, "images", (json_int_t)t->images,
+                  "lanes", t->training.lanes, "microbatch", t->training.microbatch, "xxh3_128", digests);
     char *text = root ? json_dumps(root, 0) : NULL;
     bool ok = text ? sid2_file_write(join(path, directory, "state.json"), text, strlen(text), err)
                    : sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", directory);
@@ -130,13 +132,21 @@ static bool whole_number(const json_t *value, uint64_t *number)
 
 static bool parse_state(const char *path, const json_t *root, state *s, sid2_error *err)
 {
-    json_t *digests = json_object_get(root, "xxh3_128"), *digest;
+    json_t *digests = json_object_get(root, "xxh3_128"), *lanes = json_object_get(root, "lanes"), *digest;
     const char *name;
+    uint64_t cut[2] = {0};
     if (!whole_number(json_object_get(root, "step"), &s->steps) ||
         !whole_number(json_object_get(root, "images"), &s->images))
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: expected whole numbers \"step\" and \"images\"", path);
-    if (json_object_size(root) != (digests ? 3 : 2) || (digests && !json_is_object(digests)))
-        return sid2_fail(err, SID2_ERR_FORMAT, "%s: more than step, images and digests", path);
+    if (lanes &&
+        (!whole_number(lanes, &cut[0]) || !whole_number(json_object_get(root, "microbatch"), &cut[1]) ||
+         !cut[0] || !cut[1] || cut[0] > INT32_MAX || cut[1] > INT32_MAX || cut[0] & (cut[0] - 1)))
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: no cut of a batch: \"lanes\" and \"microbatch\"", path);
+    if (json_object_size(root) != 2 + (lanes ? 2u : 0) + (digests ? 1u : 0) ||
+        (digests && !json_is_object(digests)))
+        return sid2_fail(err, SID2_ERR_FORMAT, "%s: more than step, images, lanes, microbatch and digests",
+                         path);
+    s->cut = (sid2_cut){(int64_t)cut[0], (int64_t)cut[1]};
     json_object_foreach(digests, name, digest)
     {
         if (json_string_length(digest) != 32 || strchr(name, '/'))
@@ -273,7 +283,10 @@ bool sid2_trainer_resume(sid2_trainer *t, const char *directory, sid2_error *err
     sid2_classes *classes = NULL;
     bool whole = check_digests(directory, &s, err) && sid2_checkpoint_classes(directory, &classes, err);
     free_state(&s);
-    if (!whole) return false;
+    if (!whole || !sid2_trainer_keep_cut(t, s.cut, err)) {
+        sid2_classes_destroy(classes);
+        return false;
+    }
     sid2_classes_destroy(t->classes);
     t->classes = classes;
     const char *const *facts = make_facts(&f, s.steps, s.images);

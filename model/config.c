@@ -654,9 +654,14 @@ bool sid2_config_check(const sid2_config *c, sid2_error *err)
         return sid2_fail(err, SID2_ERR_USAGE,
                          "schedule.low = %d: too far above schedule.high = %d, logSNR would rise with time",
                          (int)c->schedule_low, (int)c->schedule_high);
-    if (c->train_microbatch > c->train_batch || (c->train_microbatch && c->train_batch % c->train_microbatch))
-        return sid2_fail(err, SID2_ERR_USAGE, "train.microbatch = %d: must divide train.batch = %d",
-                         (int)c->train_microbatch, (int)c->train_batch);
+    int64_t lanes = c->train_lanes ? c->train_lanes : 1, lane = c->train_batch / lanes;
+    if (lanes & (lanes - 1) || c->train_batch % lanes)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "train.lanes = %d: must be a power of two that divides train.batch = %d", (int)lanes,
+                         (int)c->train_batch);
+    if (c->train_microbatch && lane % c->train_microbatch)
+        return sid2_fail(err, SID2_ERR_USAGE, "train.microbatch = %d: must divide %s of %d images",
+                         (int)c->train_microbatch, lanes > 1 ? "a lane" : "train.batch", (int)lane);
     if (c->model_classes == 0 && c->sample_guidance != 1)
         return sid2_fail(err, SID2_ERR_USAGE,
                          "sample.guidance = %g: a model without classes cannot be guided; set it to 1",

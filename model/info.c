@@ -88,17 +88,19 @@ static bool plan_sampling(const sid2_config *config, size_t memory, sid2_samplin
                                         sampling, err);
 }
 
-sid2_model_info *sid2_model_describe(const sid2_config *config, size_t memory, sid2_error *err)
+sid2_model_info *sid2_model_describe(const sid2_config *config, const sid2_device_info *device, size_t memory,
+                                     sid2_error *err)
 {
+    const sid2_training_site site = sid2_training_site_of(device, memory);
     sid2_training training = {0};
     sid2_recipe recipe = sid2_recipe_of(config);
     sid2_sampling sampling = {0};
     description *d = calloc(1, sizeof *d);
     if (!d) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
     if (!sid2_config_check(config, err) || !describe_network(config, d, err) ||
-        !sid2_training_plan(config, &recipe, memory, PLANNED_ALIGNMENT, &training, err) ||
-        !sid2_training_fits(&(sid2_memory_report){.state = training.state,
-                                                  .arena = training.arena,
+        !sid2_training_plan(config, &recipe, &site, &training, err) ||
+        !sid2_training_fits(&(sid2_memory_report){.state = sid2_training_state(&training),
+                                                  .arena = sid2_training_arena(&training),
                                                   .microbatch = training.microbatch},
                             memory, err) ||
         !plan_sampling(config, memory, &sampling, err)) {
@@ -107,9 +109,13 @@ sid2_model_info *sid2_model_describe(const sid2_config *config, size_t memory, s
         return NULL;
     }
     sid2_model_info *info = &d->info;
-    info->train_state_bytes = training.state;
-    info->train_arena_bytes = training.arena;
+    info->train_state_bytes = sid2_training_state(&training);
+    info->train_arena_bytes = sid2_training_arena(&training);
     info->train_microbatch = training.microbatch;
+    info->train_lanes = training.lanes;
+    info->train_workers = training.workers;
+    info->train_cores = training.cores;
+    info->train_wish_bytes = training.wish;
     info->recomputed_segments = training.recomputed;
     info->segments = training.segments;
     info->sample_state_bytes = sampling.state;

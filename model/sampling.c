@@ -159,7 +159,7 @@ static bool plan(const sid2_config *config, const bool runs[SID2_PASS_COUNT], si
         sid2_plan_destroy(own);
         used[count++] = g;
     }
-    out->state = sid2_externals_bytes(used, count);
+    out->state = sid2_externals_bytes(used, count, true) + sid2_externals_bytes(used, count, false);
     return true;
 }
 

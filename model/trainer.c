@@ -30,92 +30,91 @@ static sid2_state *state_of(sid2_trainer *t, const char *name)
     return NULL;
 }
 
-/* The names of a graph's stops, in the order in which they come. */
-static void order_stops(const sid2_graph *g, const char *stops[SID2_MAX_STOPS + 1])
-{
-    int count = 0;
-    for (; count < g->stop_count; count++) {
-        int at = count;
-        int32_t place = sid2_graph_stop_at(g, g->stops[count].name);
-        for (; at > 0 && sid2_graph_stop_at(g, stops[at - 1]) > place; at--) stops[at] = stops[at - 1];
-        stops[at] = g->stops[count].name;
-    }
-    stops[count] = NULL;
-}
-
 static bool compile(sid2_trainer *t, sid2_error *err)
 {
-    const sid2_graph *graphs[SID2_MAX_OBJECTIVES + SID2_MAX_STATES];
+    const sid2_graph *updates[SID2_MAX_STATES];
     int count = 0;
-    for (int i = 0; i < t->recipe.objective_count; i++) {
-        graphs[count++] = t->training.graph[i];
-        order_stops(t->training.graph[i], t->stops[i]);
-    }
+    for (int i = 0; i < t->training.graph_count; i++)
+        if (!sid2_buffers_params(&t->buffers, t->training.graph[i], err)) return false;
     for (int i = 0; i < t->recipe.state_count; i++) {
         const sid2_state_rule *rule = &t->recipe.states[i];
         if (!sid2_state_open(&t->states[i], rule, &t->buffers, graph_of(t, rule->name), err)) return false;
-        if (t->states[i].update_graph) graphs[count++] = t->states[i].update_graph;
+        if (t->states[i].update_graph) updates[count++] = t->states[i].update_graph;
     }
-    if (!(t->arena = sid2_arena_create(t->buffers.device, graphs, count, err))) return false;
-    for (int i = 0; i < t->recipe.objective_count; i++)
-        if (!(t->programs[i] = sid2_buffers_program(&t->buffers, t->training.graph[i], t->arena, err)))
-            return false;
-    for (int i = 0; i < t->recipe.state_count; i++)
-        if (!sid2_state_compile(&t->states[i], t->arena, err)) return false;
+    if (!sid2_lanes_open(&t->lanes, &t->recipe, &t->training, &t->buffers, t->config.train_batch, updates,
+                         count, err))
+        return false;
+    for (int i = 0; i < t->recipe.state_count; i++) /* between steps, so in a worker's arena */
+        if (!sid2_state_compile(&t->states[i], t->lanes.worker[0].arena, err)) return false;
     return true;
 }
 
 static void dismantle(sid2_trainer *t)
 {
-    for (int i = 0; i < t->recipe.objective_count; i++) {
-        sid2_program_destroy(t->programs[i]);
-        t->programs[i] = NULL;
-    }
     for (int i = 0; i < t->recipe.state_count; i++) sid2_state_close(&t->states[i]);
-    sid2_arena_destroy(t->arena);
-    t->arena = NULL;
+    sid2_lanes_close(&t->lanes);
     sid2_buffers_clear(&t->buffers);
     sid2_training_clear(&t->training);
 }
 
 /* Plans and compiles. What the backend needs beside the plan is known only then, so a limit may take further
- * rounds, the last with the least that there is. A GPU's memory is there to be filled with images, four
- * fifths of it, which leaves room to sample beside the training; train.arena is about the caches of a CPU. */
-static bool build(sid2_trainer *t, sid2_device *device, size_t memory, sid2_error *err)
+ * rounds, the last with the least that there is. */
+static bool build_as(sid2_trainer *t, const sid2_config *config, sid2_error *err)
 {
-    const sid2_device_info *info = sid2_device_describe(device);
-    sid2_config config = t->config;
-    if (info->own_memory) {
-        config.train_arena = 0;
-        if (!memory) memory = info->memory / 5 * 4;
-    }
-    t->buffers.device = device;
-    for (size_t round = 0, room = memory;; round++) {
+    const sid2_device_info *info = sid2_device_describe(t->device);
+    const sid2_training_site whole = sid2_training_site_of(info, t->memory);
+    sid2_training_site site = whole;
+    site.alignment = sid2_device_alignment(t->device);
+    site.rebinds = sid2_device_rebinds(t->device);
+    t->buffers.device = t->device;
+    for (size_t round = 0;; round++) {
         sid2_training *plan = &t->training;
-        if (!sid2_training_plan(&config, &t->recipe, room, sid2_device_alignment(device), plan, err))
-            return false;
-        bool least = memory && plan->state + plan->arena > room;
-        sid2_memory_report need = {
-            .state = plan->state, .arena = plan->arena, .microbatch = plan->microbatch};
+        if (!sid2_training_plan(config, &t->recipe, &site, plan, err)) return false;
+        sid2_memory_report need = {.state = sid2_training_state(plan),
+                                   .arena = sid2_training_arena(plan),
+                                   .microbatch = plan->microbatch};
+        bool least = site.memory && need.state + need.arena > site.memory;
         if (least && info->memory && !sid2_training_fits(&need, info->memory, NULL))
-            return sid2_training_fits(&need, memory, err); /* not even to be compiled */
+            return sid2_training_fits(&need, whole.memory, err); /* not even to be compiled */
         if (!compile(t, err)) return false;
         need = *sid2_trainer_memory(t);
-        if (sid2_training_fits(&need, memory, least ? err : NULL)) return true;
+        if (sid2_training_fits(&need, whole.memory, least ? err : NULL)) return true;
         if (least) return false;
         dismantle(t);
-        room = round < 2 && need.workspace < memory ? memory - need.workspace : 1;
+        site.memory = round < 2 && need.workspace < whole.memory ? whole.memory - need.workspace : 1;
+        site.room = site.memory;
     }
+}
+
+/* As the checkpoint was made that this goes on from, where the configuration leaves it open. */
+static sid2_config keep_cut(const sid2_trainer *t)
+{
+    sid2_config config = t->config;
+    int64_t lanes = t->kept.lanes, images = lanes ? config.train_batch / lanes : 0, size = t->kept.microbatch;
+    bool whole = images && config.train_batch % lanes == 0;
+    if (!config.train_lanes && whole && (!config.train_microbatch || images % config.train_microbatch == 0))
+        config.train_lanes = lanes;
+    if (!config.train_microbatch && whole && size && config.train_lanes == lanes && images % size == 0)
+        config.train_microbatch = size;
+    return config;
+}
+
+static bool build(sid2_trainer *t, sid2_error *err)
+{
+    sid2_config config = keep_cut(t), lanes = config;
+    sid2_error cause = {0};
+    lanes.train_microbatch = t->config.train_microbatch;
+    if (build_as(t, &config, &cause)) return true;
+    dismantle(t);
+    if (cause.code != SID2_ERR_MEMORY || config.train_microbatch == lanes.train_microbatch)
+        return sid2_fail(err, cause.code, "%s", cause.message);
+    return build_as(t, &lanes, err) || (dismantle(t), false);
 }
 
 /* Fresh weights; the states of one recipe are one network's, and begin alike. */
 static bool start(sid2_trainer *t, sid2_error *err)
 {
-    bool ok = true;
-    for (int i = 0; ok && i < t->recipe.objective_count; i++) {
-        t->hosts[i] = t->recipe.objectives[i]->open(&t->config, t->training.microbatch, &t->buffers, err);
-        ok = t->hosts[i] != NULL;
-    }
+    bool ok = sid2_lanes_start(&t->lanes, &t->config, err);
     for (int i = 0; ok && i < t->recipe.state_count; i++) {
         float *weights = sid2_params_initial(t->states[i].params, (uint64_t)t->config.train_seed, err);
         ok = weights && sid2_state_set(&t->states[i], weights, err);
@@ -124,20 +123,33 @@ static bool start(sid2_trainer *t, sid2_error *err)
     return ok;
 }
 
+/* Only an objective that nobody stops for can be cut. */
+static bool check_recipe(const sid2_config *config, const sid2_recipe *recipe, sid2_error *err)
+{
+    for (int i = 0; i < recipe->objective_count; i++)
+        if (recipe->objectives[i]->at_stop && config->train_lanes > 1)
+            return sid2_fail(err, SID2_ERR_USAGE,
+                             "train.lanes = %d: the objective %s wants to see whole gradients, so 1",
+                             (int)config->train_lanes, recipe->objectives[i]->name);
+    return true;
+}
+
 sid2_trainer *sid2_trainer_create_recipe(sid2_device *device, const sid2_config *config,
                                          const sid2_recipe *recipe, size_t memory, sid2_error *err)
 {
-    if (!sid2_config_check(config, err)) return NULL;
+    if (!sid2_config_check(config, err) || !check_recipe(config, recipe, err)) return NULL;
     sid2_trainer *t = calloc(1, sizeof *t);
     if (!t) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
+    t->device = device;
     t->config = *config;
     t->recipe = *recipe;
+    t->memory = memory;
     size_t batch = (size_t)config->train_batch;
     t->loss = calloc(batch, sizeof(float));
     t->logsnr = calloc(batch, sizeof(float));
     if (!t->loss || !t->logsnr)
         sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    else if (build(t, device, memory, err) && start(t, err))
+    else if (build(t, err) && start(t, err))
         return t;
     sid2_trainer_destroy(t);
     return NULL;
@@ -153,12 +165,44 @@ sid2_trainer *sid2_trainer_create(sid2_device *device, const sid2_config *config
 void sid2_trainer_destroy(sid2_trainer *t)
 {
     if (!t) return;
-    for (int i = 0; i < t->recipe.objective_count; i++) t->recipe.objectives[i]->close(t->hosts[i]);
     dismantle(t);
     sid2_classes_destroy(t->classes);
     free(t->loss);
     free(t->logsnr);
     free(t);
+}
+
+/* What differs from the checkpoint's, since somebody said so or memory does not hold it. */
+static void note_cut(sid2_trainer *t)
+{
+    const sid2_training *now = &t->training;
+    const sid2_cut *kept = &t->kept;
+    t->note[0] = 0;
+    if (kept->lanes && kept->lanes != now->lanes)
+        snprintf(t->note, sizeof t->note,
+                 "%d lanes, of %d images at a time; until now %" PRId64 " of %" PRId64
+                 ", so the last bits go another way from here",
+                 now->lanes, now->microbatch, kept->lanes, kept->microbatch);
+    else if (kept->microbatch && kept->microbatch != now->microbatch)
+        snprintf(t->note, sizeof t->note,
+                 "%d images at a time, until now %" PRId64 "%s, so the last bits go another way from here",
+                 now->microbatch, kept->microbatch,
+                 t->config.train_microbatch ? "" : ", which the limit on memory does not hold");
+}
+
+bool sid2_trainer_keep_cut(sid2_trainer *t, sid2_cut cut, sid2_error *err)
+{
+    t->kept = cut;
+    sid2_config config = keep_cut(t);
+    bool same = (!config.train_lanes || config.train_lanes == t->training.lanes) &&
+                (!config.train_microbatch || config.train_microbatch == t->training.microbatch);
+    if (!same) {
+        t->broken = true;
+        dismantle(t);
+        if (!build(t, err) || !start(t, err)) return false;
+    }
+    note_cut(t);
+    return true;
 }
 
 /* The turns of an objective among the first `steps`. */
@@ -184,46 +228,39 @@ uint64_t sid2_trainer_images(const sid2_trainer *t) { return t->images; }
 
 const sid2_memory_report *sid2_trainer_memory(sid2_trainer *t)
 {
-    sid2_memory_report report = {.state = sid2_buffers_bytes(&t->buffers),
-                                 .arena = t->training.arena,
-                                 .microbatch = t->training.microbatch,
-                                 .recomputed_segments = t->training.recomputed,
-                                 .segments = t->training.segments};
-    report.workspace = sid2_arena_bytes(t->arena) - report.arena; /* scratch */
-    for (int i = 0; i < t->recipe.objective_count; i++)
-        report.workspace += sid2_program_workspace(t->programs[i]);
+    const sid2_training *plan = &t->training;
+    sid2_memory_report report = {.state = sid2_buffers_bytes(&t->buffers) + sid2_lanes_buffers(&t->lanes),
+                                 .arena = sid2_training_arena(plan),
+                                 .microbatch = plan->microbatch,
+                                 .recomputed_segments = plan->recomputed,
+                                 .segments = plan->segments,
+                                 .lanes = plan->lanes,
+                                 .workers = plan->workers,
+                                 .cores = plan->cores,
+                                 .wish = plan->wish};
+    report.workspace = sid2_lanes_arenas(&t->lanes) - report.arena; /* scratch */
+    report.workspace += sid2_lanes_workspace(&t->lanes);
     for (int i = 0; i < t->recipe.state_count; i++)
         if (t->states[i].update) report.workspace += sid2_program_workspace(t->states[i].update);
-    t->memory = report;
-    return &t->memory;
+    t->memory_report = report;
+    return &t->memory_report;
 }
 
-sid2_program *sid2_trainer_program(sid2_trainer *t, const sid2_graph **graph)
+sid2_program *sid2_trainer_program(sid2_trainer *t, int worker, const sid2_graph **graph)
 {
     *graph = t->training.graph[0];
-    return t->programs[0];
+    return worker < t->training.workers ? t->lanes.worker[worker].program[0] : NULL;
 }
 
 /* ---- One step ---- */
 
-static bool run_microbatch(sid2_trainer *t, int turn, const sid2_step_input *step, int first, sid2_error *err)
+/* Its losses and gradients. */
+static bool run_lanes(sid2_trainer *t, int turn, sid2_state *state, const sid2_step_input *step,
+                      sid2_error *err)
 {
-    const sid2_objective *objective = t->recipe.objectives[turn];
-    const sid2_buffer *loss = sid2_buffers_find(&t->buffers, "loss");
-    bool last = first + t->training.microbatch >= t->config.train_batch;
-    bool ok = objective->tell(t->hosts[turn], &t->buffers, step, first, t->logsnr + first, err);
-    for (int i = 0; ok && objective->at_stop && t->stops[turn][i]; i++)
-        ok = sid2_program_run_to(t->programs[turn], t->stops[turn][i], err) &&
-             objective->at_stop(t->hosts[turn], &t->buffers, t->stops[turn][i], last, err);
-    return ok && sid2_program_run(t->programs[turn], err) &&
-           sid2_buffer_download_later(loss, 0, t->loss + first, loss->bytes, err);
-}
-
-static bool run_microbatches(sid2_trainer *t, int turn, const sid2_step_input *step, sid2_error *err)
-{
-    for (int first = 0; first < t->config.train_batch; first += t->training.microbatch)
-        if (!run_microbatch(t, turn, step, first, err)) return false;
-    return true;
+    char grads[96];
+    return sid2_lanes_run(&t->lanes, turn, step, sid2_state_buffer(state, "grads", grads), t->loss, t->logsnr,
+                          err);
 }
 
 /* Two computations of a step, compared by their bits; the trainer has the losses of the second. */
@@ -258,9 +295,9 @@ static bool run_twice(sid2_trainer *t, int turn, sid2_state *state, const sid2_s
     float *flat = malloc((2 * elements + batch) * sizeof *flat);
     if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory to verify a step");
     float *grads = flat, *grads_again = flat + elements, *loss = flat + 2 * elements;
-    bool ok = run_microbatches(t, turn, step, err) && sid2_state_download(state, "grads", grads, err);
+    bool ok = run_lanes(t, turn, state, step, err) && sid2_state_download(state, "grads", grads, err);
     if (ok) memcpy(loss, t->loss, batch * sizeof *loss);
-    ok = ok && sid2_state_zero(state, "grads", err) && run_microbatches(t, turn, step, err) &&
+    ok = ok && sid2_state_zero(state, "grads", err) && run_lanes(t, turn, state, step, err) &&
          sid2_state_download(state, "grads", grads_again, err) &&
          agree(t, state, loss, grads, grads_again, err);
     free(flat);
@@ -323,7 +360,7 @@ bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *la
     sid2_state *state = state_of(t, t->recipe.objectives[turn]->trains);
     uint64_t verify = (uint64_t)t->config.train_verify_every;
     bool twice = verify && (t->steps + 1) % verify == 0;
-    if (!(twice ? run_twice(t, turn, state, &step, err) : run_microbatches(t, turn, &step, err)))
+    if (!(twice ? run_twice(t, turn, state, &step, err) : run_lanes(t, turn, state, &step, err)))
         return false;
     double rate = sid2_learning_rate(&t->config, t->steps), loss = 0;
     float norm = 0;

@@ -49,18 +49,102 @@ static bool try_microbatch(const sid2_config *config, const sid2_recipe *recipe,
         t->graph[t->graph_count++] = g;
         t->segments += g->segment_count;
     }
-    t->state = sid2_externals_bytes((const sid2_graph *const *)t->graph, t->graph_count);
-    for (int i = 0; i < recipe->state_count; i++)
-        t->state += sid2_state_extra(&recipe->states[i], elements_of(t, recipe->states[i].name));
+    const sid2_graph *const *graphs = (const sid2_graph *const *)t->graph;
+    t->params = sid2_externals_bytes(graphs, t->graph_count, true);
+    t->told = sid2_externals_bytes(graphs, t->graph_count, false);
+    for (int i = 0; i < recipe->state_count; i++) {
+        const sid2_state_rule *rule = &recipe->states[i];
+        int64_t elements = elements_of(t, rule->name);
+        t->params += sid2_state_extra(rule, elements);
+        if (rule->trained && (size_t)elements * sizeof(float) > t->sum)
+            t->sum = (size_t)elements * sizeof(float);
+    }
     return measure(t, alignment, err) || drop(t);
 }
 
-/* Recomputes blocks until the graphs fit, or as many as make them smallest. */
-static bool squeeze(const sid2_config *config, const sid2_recipe *recipe, sid2_training *t, size_t memory,
-                    size_t alignment, sid2_error *err)
+size_t sid2_training_state(const sid2_training *t)
 {
-    if (!memory || t->state + t->arena <= memory) return true;
-    size_t room = memory > t->state ? memory - t->state : 0, least[SID2_MAX_OBJECTIVES] = {0};
+    return t->params + (size_t)t->sums * t->sum + (size_t)t->workers * t->told;
+}
+
+size_t sid2_training_arena(const sid2_training *t) { return (size_t)t->workers * t->arena; }
+
+/* ---- Lanes ---- */
+
+sid2_training_site sid2_training_site_of(const sid2_device_info *device, size_t memory)
+{
+    enum { CPU_ALIGNMENT = 64 };
+    sid2_training_site site = {
+        .alignment = CPU_ALIGNMENT, .cores = 1, .rebinds = true, .memory = memory, .room = memory};
+    if (!device) return site;
+    site.gpu = !device->cores;
+    if (!site.gpu) site.cores = device->cores;
+    /* Of a GPU's memory a fifth is left to sample beside the training; of the host's to all else that runs there. */
+    size_t most = device->memory / 5 * 4;
+    site.fill = device->own_memory;
+    if (!memory) site.room = most;
+    if (!memory && site.fill) site.memory = most;
+    return site;
+}
+
+/* The lanes that `auto` means: eight, or more of at least eight images each while the sums that wait for each other, one
+ * at each height of the tree, stay small. From the configuration alone, never from the machine, so that a run repeats
+ * anywhere; but on a GPU a lane more is a launch more, and its bits are its own anyway. Who stops for the host to look
+ * wants to see gradients that are whole. */
+static int64_t lanes_of(const sid2_config *c, const sid2_recipe *recipe, bool gpu, size_t sum)
+{
+    enum { USUAL = 8, MOST = 64, IMAGES = 8, SMALL = 1 << 30 };
+    int64_t batch = c->train_batch, least = c->train_microbatch ? c->train_microbatch : 1, lanes = 1;
+    if (c->train_lanes) return c->train_lanes;
+    for (int i = 0; i < recipe->objective_count; i++)
+        if (gpu || recipe->objectives[i]->at_stop) return 1;
+    for (int height = 1; lanes < MOST; height++, lanes *= 2) {
+        bool more = 2 * lanes * IMAGES <= batch && (size_t)height * sum <= SMALL;
+        if (batch % (2 * lanes * least) || (lanes >= USUAL && !more)) break;
+    }
+    return lanes;
+}
+
+/* Gradients of lanes that are not in the states' own buffer: of those that are computed, and, as they are taken in
+ * order, of at most one at each height of the tree. */
+static int sums_of(int lanes, int workers, bool rebinds)
+{
+    int height = 0;
+    while (1 << height < lanes) height++;
+    int held = workers + height < lanes ? workers + height : lanes;
+    return lanes == 1 ? 0 : rebinds ? held - 1 : held;
+}
+
+static void lay_out(sid2_training *t, const sid2_training_site *site, int workers)
+{
+    t->workers = workers;
+    t->cores = site->cores / workers;
+    t->sums = sums_of(t->lanes, workers, site->rebinds);
+}
+
+static size_t all_bytes(const sid2_training *t) { return sid2_training_state(t) + sid2_training_arena(t); }
+
+static bool within(const sid2_training *t, size_t limit) { return !limit || all_bytes(t) <= limit; }
+
+/* As many lanes at once as the room holds: one at least. */
+static void choose_workers(sid2_training *t, const sid2_training_site *site)
+{
+    int workers = site->cores < t->lanes ? site->cores : t->lanes;
+    lay_out(t, site, workers);
+    size_t wish = all_bytes(t);
+    while (workers > 1 && !within(t, site->room)) lay_out(t, site, --workers);
+    t->wish = all_bytes(t) < wish ? wish : 0;
+}
+
+/* ---- Memory ---- */
+
+/* Recomputes blocks until the graphs fit, or as many as make them smallest. */
+static bool squeeze(const sid2_config *config, const sid2_recipe *recipe, const sid2_training_site *site,
+                    sid2_training *t, sid2_error *err)
+{
+    size_t memory = site->memory, state = sid2_training_state(t);
+    if (within(t, memory)) return true;
+    size_t room = memory > state ? memory - state : 0, least[SID2_MAX_OBJECTIVES] = {0};
     bool fits = true;
     for (int i = 0; i < t->graph_count; i++) {
         int chosen = sid2_graph_fit(t->graph[i], room, &least[i]);
@@ -68,16 +152,60 @@ static bool squeeze(const sid2_config *config, const sid2_recipe *recipe, sid2_t
         t->recomputed += chosen;
     }
     if (!fits) { /* the tries have changed the graphs */
-        int n = t->microbatch;
+        int n = t->microbatch, lanes = t->lanes;
         drop(t);
-        if (!try_microbatch(config, recipe, n, alignment, t, err)) return false;
+        if (!try_microbatch(config, recipe, n, site->alignment, t, err)) return false;
+        t->lanes = lanes;
+        lay_out(t, site, 1);
         for (int i = 0; i < t->graph_count; i++) {
             int chosen = sid2_graph_fit(t->graph[i], least[i] > room ? least[i] : room, &least[i]);
             if (chosen < 0) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory planning the training");
             t->recomputed += chosen;
         }
     }
-    return measure(t, alignment, err);
+    return measure(t, site->alignment, err);
+}
+
+/* The micro-batch that is asked for; or the largest divisor of a lane that stays within the aim and, with one worker,
+ * within `memory`. Every micro-batch reads all weights and adds to all gradients anew, so the aim is never less than
+ * those. */
+static bool choose_microbatch(const sid2_config *config, const sid2_recipe *recipe,
+                              const sid2_training_site *site, size_t memory, sid2_training *best,
+                              sid2_error *err)
+{
+    int64_t fixed = config->train_microbatch;
+    if (!try_microbatch(config, recipe, fixed ? fixed : 1, site->alignment, best, err)) return false;
+    int64_t lanes = lanes_of(config, recipe, site->gpu, best->sum), images = config->train_batch / lanes;
+    best->lanes = (int)lanes;
+    lay_out(best, site, 1);
+    size_t aim = site->fill ? 0 : (size_t)config->train_arena << 20,
+           least = (size_t)elements_of(best, recipe->states[0].name) * 8;
+    if (aim && aim < least) aim = least;
+    for (int64_t n = 2; !fixed && n <= images; n++) {
+        sid2_training next;
+        if (images % n) continue;
+        if (!try_microbatch(config, recipe, n, site->alignment, &next, err)) return drop(best);
+        next.lanes = (int)lanes;
+        lay_out(&next, site, 1);
+        bool ok = (!aim || next.arena <= aim) && within(&next, memory);
+        sid2_training_clear(ok ? best : &next);
+        if (!ok) break;
+        *best = next;
+    }
+    return true;
+}
+
+bool sid2_training_plan(const sid2_config *config, const sid2_recipe *recipe, const sid2_training_site *site,
+                        sid2_training *best, sid2_error *err)
+{
+    if (!sid2_config_check(config, err)) return false;
+    /* A GPU's memory says how many images go in; elsewhere the limit is looked at only where it must be. */
+    if (!choose_microbatch(config, recipe, site, site->fill ? site->memory : 0, best, err)) return false;
+    choose_workers(best, site);
+    if (within(best, site->memory)) return true;
+    sid2_training_clear(best);
+    if (!choose_microbatch(config, recipe, site, site->memory, best, err)) return false;
+    return squeeze(config, recipe, site, best, err) || drop(best);
 }
 
 static size_t mib_up(size_t bytes) { return (bytes + (1 << 20) - 1) >> 20; }
@@ -93,27 +221,4 @@ bool sid2_training_fits(const sid2_memory_report *m, size_t memory, sid2_error *
         "smaller",
         mib_up(all), mib_up(m->state), mib_up(m->arena), m->microbatch, m->microbatch == 1 ? "" : "s",
         mib_up(m->workspace), (double)memory / (1 << 20));
-}
-
-bool sid2_training_plan(const sid2_config *config, const sid2_recipe *recipe, size_t memory, size_t alignment,
-                        sid2_training *best, sid2_error *err)
-{
-    if (!sid2_config_check(config, err)) return false;
-    int64_t batch = config->train_batch, fixed = config->train_microbatch;
-    if (!try_microbatch(config, recipe, fixed ? fixed : 1, alignment, best, err)) return false;
-    /* Automatic: the largest divisor of the batch that stays within the aim, and within memory. Every
-     * micro-batch reads all weights and adds to all gradients anew, so the aim is never less than those. */
-    size_t aim = (size_t)config->train_arena << 20,
-           least = (size_t)elements_of(best, recipe->states[0].name) * 8;
-    if (aim && aim < least) aim = least;
-    for (int64_t n = 2; !fixed && n <= batch; n++) {
-        sid2_training next;
-        if (batch % n) continue;
-        if (!try_microbatch(config, recipe, n, alignment, &next, err)) return drop(best);
-        bool ok = (!aim || next.arena <= aim) && (!memory || next.state + next.arena <= memory);
-        sid2_training_clear(ok ? best : &next);
-        if (!ok) break;
-        *best = next;
-    }
-    return squeeze(config, recipe, best, memory, alignment, err) || drop(best);
 }

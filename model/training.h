@@ -1,4 +1,5 @@
-/* The plan of a training: graphs of its objectives, micro-batch, and what to compute twice, within a limit. */
+/* The plan of a training: graphs of its objectives, lanes, micro-batch, how many cores work on what, and what is computed
+ * twice, within a limit. */
 #ifndef SID2_TRAINING_H
 #define SID2_TRAINING_H
 
@@ -6,17 +7,44 @@
 
 #include "objective.h"
 
+/* Where a training is to run. */
+typedef struct sid2_training_site {
+    size_t alignment; /* of tensors, the device's */
+    int cores;        /* that lanes can be laid on, at least 1 */
+    bool gpu;         /* one piece, on which a lane more is a launch more */
+    bool rebinds;     /* programs can be given other buffers */
+    bool fill;        /* memory of its own, there to be filled with images: a GPU's */
+    size_t memory;    /* limit in bytes on all that the training holds; 0: none */
+    size_t room;      /* bytes beyond which fewer lanes are computed at once; 0: none */
+} sid2_training_site;
+
+/* Of a device (or, NULL, of one core), with the limit that is asked for; the alignment is the CPU's. */
+sid2_training_site sid2_training_site_of(const sid2_device_info *device, size_t memory);
+
+/* A step is so many lanes of images, and a lane so many micro-batches. Lanes are computed at the same time by workers;
+ * each has some of the cores, and an arena of its own. */
 typedef struct sid2_training {
-    sid2_graph *graph[SID2_MAX_OBJECTIVES];
+    sid2_graph *graph[SID2_MAX_OBJECTIVES]; /* of a micro-batch */
     int graph_count;
-    int microbatch, recomputed, segments;
-    size_t arena; /* bytes of activations, of the graph that needs most */
-    size_t state; /* bytes of weights, gradients, moments, averages, and what goes in and out */
+    int lanes, microbatch, recomputed, segments;
+    int workers, cores; /* of each worker */
+    int sums;           /* buffers of gradients beside the states' own: lanes' that have not met yet */
+    size_t sum;         /* bytes of one */
+    size_t arena;       /* bytes of activations of a worker, of the graph that needs most */
+    size_t told;        /* bytes of a worker for what goes in and out */
+    size_t params;      /* bytes of weights, gradients, moments, averages */
+    size_t
+        wish; /* bytes that a lane on every core would take, where there are fewer for want of memory; else 0 */
 } sid2_training;
 
-/* Chooses the micro-batch, and which blocks to recompute, so that state + arena <= memory (0: no limit);
- * where nothing fits, what needs least. `alignment` is the device's. To be cleared after use. */
-bool sid2_training_plan(const sid2_config *config, const sid2_recipe *recipe, size_t memory, size_t alignment,
+/* Bytes, as planned: what belongs to the weights, gradients of lanes among it, and what goes in and out; activations. */
+size_t sid2_training_state(const sid2_training *training);
+size_t sid2_training_arena(const sid2_training *training);
+
+/* Lanes and micro-batch follow from the configuration, and so do a training's bits. Then as many lanes are computed at
+ * once as memory holds. Where the limit does not even hold one, the micro-batch shrinks and blocks are recomputed
+ * until it does; where nothing fits, the plan is what needs least. To be cleared after use. */
+bool sid2_training_plan(const sid2_config *config, const sid2_recipe *recipe, const sid2_training_site *site,
                         sid2_training *training, sid2_error *err);
 void sid2_training_clear(sid2_training *training);
 

@@ -205,12 +205,27 @@ void sid2_folder_close(sid2_folder *f)
 /* Keys that say how long, how fast and what to show; not what a checkpoint's numbers mean. */
 static bool may_change(const char *key)
 {
-    static const char *const free_keys[] = {
-        "train.steps",        "train.microbatch", "train.arena",          "train.learning_rate",
-        "train.warmup",       "train.clip",       "train.decay",          "train.decay_start",
-        "train.ema",          "train.ema_rampup", "train.label_drop",     "train.checkpoint_every",
-        "train.keep",         "train.eval_every", "train.sample_every",   "train.sample_count",
-        "train.sample_steps", "train.log_every",  "train.skip_bad_steps", "data.cache"};
+    static const char *const free_keys[] = {"train.steps",
+                                            "train.lanes",
+                                            "train.microbatch",
+                                            "train.arena",
+                                            "train.learning_rate",
+                                            "train.warmup",
+                                            "train.clip",
+                                            "train.decay",
+                                            "train.decay_start",
+                                            "train.ema",
+                                            "train.ema_rampup",
+                                            "train.label_drop",
+                                            "train.checkpoint_every",
+                                            "train.keep",
+                                            "train.eval_every",
+                                            "train.sample_every",
+                                            "train.sample_count",
+                                            "train.sample_steps",
+                                            "train.log_every",
+                                            "train.skip_bad_steps",
+                                            "data.cache"};
     if (strncmp(key, "sample.", 7) == 0 || strncmp(key, "eval.", 5) == 0) return true;
     for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++)
         if (strcmp(key, free_keys[i]) == 0) return true;

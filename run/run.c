@@ -10,6 +10,7 @@
 #include "file.h"
 #include "image.h"
 #include "loader.h"
+#include "trainer.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -434,6 +435,7 @@ static bool prepare(sid2_run *r, sid2_error *err)
                    .first_sample = sid2_trainer_images(r->trainer), .flip = c->train_flip),
         err);
     if (r->loader && r->resuming) tell_changes(r);
+    if (r->loader && r->trainer->note[0]) tell_text(r, SID2_RUN_CHANGED, r->trainer->note);
     if (!r->loader || !sid2_folder_open_stats(&r->folder, r->progress.step, err)) return false;
     tell_note(r);
     r->progress.heldout = NAN;

@@ -55,6 +55,10 @@ expect 2 'should be pytorch' bench --against tensorflow
 expect 2 'rows .* should be of train' bench --rows train,x
 expect 2 'dtype .* should be f32' bench --dtype f32,f8
 expect 2 'give --against' bench --compile
+expect 2 'only with --scaling' bench --threads 1,2
+expect 2 'should be 1 to 1024' bench --scaling --threads 0
+expect 2 'rows train and sample' bench --scaling --rows ops
+expect 2 'load is at most' bench --load 1000
 loader=$(ldd "$sid2" | grep -o '/[^ ]*ld-[^ ]*\.so[^ ]*' | head -n 1) # as Nix, AppImages and debuggers start programs
 "$loader" "$sid2" devices >out 2>&1 && grep -q 'used where no --device is given' out || fail "$loader sid2 devices: $(tail -n 2 out)"
 for page in markdown:options operators:operators; do
@@ -414,7 +418,13 @@ expect 2 "no class '-1'" sample run --class -1 --out no.png
 expect 2 'seeds .*numbers and ranges' sample run --seeds 1, --out no.png
 expect 2 'steps .*not empty' sample run --steps '' --out no.png
 expect 2 'names 3 twice' sample run --seeds 3,3 --out no
-expect 2 'should be x.png, x.npz or a folder' sample run --seeds 3 --out no.JPG
+expect 2 'should be x.png, x.jpg' sample run --seeds 3 --out no.GIF
+expect 2 'no webp, as --format says' sample run --out no.png --format webp
+expect 2 'format .*should be png' sample run --out no --format tiff
+expect 2 'quality is for JPEG and WebP' sample run --out no.png --quality 9
+expect 2 'quality should be 1 to 100' sample run --out no.jpg --quality 101
+expect 2 'frames is for PNG and WebP' sample run --out no.jpg --frames 3
+expect 2 'a side of a WebP has 16383' sample run --seeds 0-999 --columns 1000 --out no.webp
 expect 0 'grid.PNG' sample run --seeds 3,3 --steps 2 --class 0,1 --out grid.PNG
 [ -f grid.PNG ] || fail "grid.PNG is a file"
 expect 2 'sample.steps' sample run --steps 0 --out no.png
@@ -425,6 +435,84 @@ mkdir folder.png
 expect 1 'folder.png: cannot be written: Is a directory' sample run --steps 100000 --out folder.png
 expect 2 'change --columns' sample run --seeds 0-65535 --steps 100000 --columns 65536 --out no.png
 expect 1 'no-folder\|cannot' sample run --seeds 0 --steps 2 --out /proc/no-folder/x.png
+# One image is there bare; formats by name; standard output; what was there before.
+rm -f one.png
+expect 0 'one.png$' sample run --seeds 7 --class 2 --steps 3 --out one.png
+cmp one.png pngs/000007.png || fail "one seed is not the bare picture"
+expect 0 'one.png (replaced)' sample run --seeds 7 --class 2 --steps 3 --out one.png
+expect 0 'pngs/ (1 of them replaced)' sample run --seeds 7-8 --steps 3 --out pngs
+expect 0 '2 images' sample run --seeds 1-2 --steps 2 --format jpeg --out jpegs
+[ "$(ls jpegs)" = "$(printf '000001.jpg\n000002.jpg')" ] || fail "one JPEG a seed: $(ls jpegs)"
+for kind in png jpeg webp npz; do
+    "$sid2" sample run --seeds 7 --class 2 --steps 3 --out - --format $kind >stream.$kind 2>err || fail "--out -: $(cat err)"
+    grep -q '1 image in .*standard output' err || fail "--out - says what it did on standard error: $(cat err)"
+done
+cmp stream.png one.png || fail "--out - is another picture"
+[ "$(head -c 3 stream.jpeg | od -An -tx1 | tr -d ' ')" = ffd8ff ] || fail "--format jpeg"
+[ "$(tail -c +9 stream.webp | head -c 4)" = WEBP ] || fail "--format webp"
+set -o pipefail
+"$sid2" sample run --seeds 7 --class 2 --steps 3 --out - 2>err | cmp - one.png || fail "--out - into a pipe: $(cat err)"
+"$sid2" sample run --seeds 0 --steps 2 --out - >/dev/full 2>err && fail "--out - to a full disk"
+grep -q '^sid2 sample: standard output: .*No space' err || fail "--out - to a full disk: $(cat err)"
+set +o pipefail
+expect 0 'x.npz' sample run --seeds 0-4 --steps 2 --batch 2 --out x.npz --rgb
+expect 0 'y.npz' sample run --seeds 0-4 --steps 2 --batch 2 --out y.npz
+python3 - <<'END' || fail "an npz is not as it should be"
+import struct, zipfile
+def array(name, member):
+    with zipfile.ZipFile(name) as z:
+        assert z.testzip() is None
+        data = z.read(member)
+    length = struct.unpack('<H', data[8:10])[0]
+    return eval(data[10:10 + length]), data[10 + length:]
+(colour, pixels), (grey, own) = array('x.npz', 'arr_0.npy'), array('y.npz', 'arr_0.npy')
+assert colour['shape'] == (5, 32, 32, 3) and grey['shape'] in ((5, 32, 32, 1), (5, 32, 32, 3)), (colour, grey)
+step = 3 // grey['shape'][3]
+assert all(pixels[c::3] == own[c // step::3 // step] for c in range(3))
+assert array('x.npz', 'arr_1.npy')[0]['shape'] == (5,)
+END
+
+echo "== a picture again"
+expect 0 'as one.png, to the bit' sample --like one.png --out two.png
+cmp one.png two.png || fail "--like makes other bytes"
+expect 0 'as grid.PNG, to the bit' sample run --like grid.PNG --out two.png
+expect 0 'film.png' sample run --seeds 0-4 --steps 6 --sampler heun --guidance 2 --interval always --frames 4 --columns 3 \
+    --set sample.precision=f32 --set schedule.low=16 --out film.png
+[ "$(grep -ao fcTL film.png | wc -l)" -eq 4 ] || fail "an animation of four frames"
+expect 0 'as film.png, to the bit' sample --like film.png --out film2.png
+cmp film.png film2.png || fail "--like makes another animation"
+expect 0 'as jpegs/000002.jpg, to the bit' sample --like jpegs/000002.jpg --out jpegs2
+cmp jpegs/000002.jpg jpegs2/000002.jpg || fail "--like makes another JPEG"
+expect 0 'q.jpg' sample run --seeds 3 --steps 2 --raw --quality 40 --out q.jpg
+expect 0 'as q.jpg, to the bit' sample --like q.jpg
+expect 0 'not as one.png: .* values differ, .*Steps was 3 and is 4' sample --like one.png --steps 4 --out two.png
+expect 0 'not as one.png: .*Seed was 7 and is 8' sample --like one.png --seeds 8 --out two.png
+expect 0 'not compared with one.png' sample --like one.png --out two.npz
+# A picture whose pixels are not what its texts say.
+python3 - <<'END'
+import struct, zlib
+data, out, at = open('one.png', 'rb').read(), b'', 8
+out = data[:8]
+while at < len(data):
+    size, kind = struct.unpack('>I4s', data[at:at + 8])
+    body = data[at + 8:at + 8 + size]
+    if kind == b'IDAT':
+        raw = bytearray(zlib.decompress(body))
+        raw[-1] ^= 1
+        body = zlib.compress(bytes(raw))
+    out += struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+    at += 12 + size
+open('forged.png', 'wb').write(out)
+END
+expect 1 'not as forged.png: .* values differ' sample --like forged.png --out two.png
+expect 1 'does not say how it was made' sample --like sheet.png
+expect 1 'nowhere' sample --like nowhere.png
+expect 2 'CHECKPOINT is missing' sample --out no.png
+expect 2 "was made by weights with the digest" sample "$source/checkpoints/fashion-mnist" --like one.png --out no.png
+(cd deep && expect 2 "was made by 'run', which cannot be read here" sample --like ../one.png --out no.png)
+cp -r run older && expect 0 '' train "${small[@]}" --out older --set train.steps=14
+expect 0 'as one.png, to the bit' sample older --like one.png --out two.png # by the checkpoint before the newest
+rm -r older
 cp -r run/checkpoints/step-00000012 cut
 truncate -s -100 cut/ema.safetensors
 expect 1 'ema.safetensors' sample cut --out no.png
@@ -513,6 +601,9 @@ for work in '"mode": "sample", "config": {}' '"mode": "op", "op": "attention", "
     printf '{%s, %s}\nrun 4\nquit\n' "$request" "$work" | "$sid2" bench --serve >out
     [ "$(grep -c '^ready\|^[0-9]' out)" -eq 2 ] || fail "sid2 bench --serve, $work: $(cat out)"
 done
+expect 0 '8 threads, too many' bench --scaling --threads 1,8 --preset quickstart --batch 4 --rounds 1 --seconds 0.01 \
+    --dtype bf16 --load 2
+grep -q 'beside 2 busy processes' out && grep -q '^sample, bf16' out || fail "bench --scaling: $(cat out)"
 
 [ "$failures" -eq 0 ] && echo "all good"
 exit $((failures != 0))

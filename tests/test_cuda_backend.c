@@ -460,6 +460,14 @@ static void programs_share_an_arena(void **state)
     }
 }
 
+static void buffers_are_folded(void **state)
+{
+    (void)state;
+    sid2_device *device = open_cuda();
+    check_folds(device);
+    sid2_device_close(device);
+}
+
 static void programs_stop_where_they_are_told(void **state)
 {
     (void)state;

@@ -125,6 +125,7 @@ static bool collect_preset(const char *preset)
 {
     sid2_config *c = sid2_config_create();
     sid2_training training = {0};
+    sid2_training_site site = {.alignment = 256, .cores = 1, .gpu = true, .fill = true};
     sid2_recipe recipe;
     sid2_graph *sample = NULL;
     bool ok = c && sid2_config_preset(c, preset, &err);
@@ -134,7 +135,7 @@ static bool collect_preset(const char *preset)
         snprintf(count, sizeof count, "%d", (int)images);
         ok = set(c, "train.batch", count) && set(c, "train.microbatch", count) &&
              set(c, "train.precision", "bf16") && set(c, "sample.precision", "bf16") &&
-             (recipe = sid2_recipe_of(c), true) && sid2_training_plan(c, &recipe, 0, 256, &training, &err) &&
+             (recipe = sid2_recipe_of(c), true) && sid2_training_plan(c, &recipe, &site, &training, &err) &&
              (sample = sid2_pass_graph(c, SID2_PASS_GUIDED, images, &err));
     }
     if (ok) {

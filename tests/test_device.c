@@ -11,6 +11,7 @@
 
 #include "cpu.h"
 #include "program_support.h"
+#include "team.h"
 
 static sid2_error err;
 
@@ -361,6 +362,175 @@ static void what_is_not_there_is_refused_by_name(void **state)
     }
 }
 
+static void buffers_are_folded(void **state)
+{
+    (void)state;
+    for (int d = 0; d < 2; d++) {
+        sid2_device *device = open_device(d ? "reference" : "cpu", 1);
+        check_folds(device);
+        sid2_device_close(device);
+    }
+}
+
+/* ---- Other buffers ---- */
+
+/* A call with every tensor in a buffer, twice over: the second set is what the program is rebound to. */
+typedef struct call_fixture {
+    sid2_graph *graph;
+    sid2_binding binding[SID2_MAX_INPUTS + SID2_MAX_OUTPUTS];
+    sid2_buffer *other[SID2_MAX_INPUTS + SID2_MAX_OUTPUTS];
+    int count, inputs;
+} call_fixture;
+
+static sid2_tensor add_tensor(call_fixture *f, sid2_device *device, const char *name, sid2_type type)
+{
+    if (type.shape.rank < 0) return SID2_NONE;
+    size_t count = (size_t)sid2_shape_count(type.shape), bytes = count * sid2_dtype_size(type.dtype);
+    float *values = calloc(count, sizeof *values);
+    for (size_t i = 0; i < count && type.dtype == SID2_F32; i++) values[i] = wave((int)i + f->count, 1);
+    sid2_buffer *one = sid2_buffer_create(device, bytes, &err),
+                *two = sid2_buffer_create(device, bytes, &err);
+    assert_true(one && two && sid2_buffer_upload(one, 0, values, bytes, &err) &&
+                sid2_buffer_upload(two, 0, values, bytes, &err));
+    free(values);
+    f->binding[f->count] = (sid2_binding){name, one};
+    f->other[f->count++] = two;
+    return sid2_graph_external(f->graph, name, type.dtype, type.shape);
+}
+
+static call_fixture make_call(sid2_device *device, const sid2_opcase *c)
+{
+    static const char *const names[] = {"i0", "i1", "i2", "i3", "i4", "i5", "i6", "i7", "i8", "i9"};
+    call_fixture f = {.graph = sid2_graph_create(SID2_F32)};
+    sid2_tensor in[SID2_MAX_INPUTS], out[SID2_MAX_OUTPUTS];
+    for (int i = 0; i < SID2_MAX_INPUTS; i++) in[i] = add_tensor(&f, device, names[i], c->in[i].type);
+    f.inputs = f.count;
+    static const char *const outs[] = {"o0", "o1", "o2", "o3", "o4", "o5"};
+    for (int i = 0; i < SID2_MAX_OUTPUTS; i++)
+        out[i] = c->wanted[i] ? add_tensor(&f, device, outs[i], c->out[i]) : SID2_NONE;
+    sid2_graph_emit_into(f.graph, c->op, c->attr, in, SID2_MAX_INPUTS, out, SID2_MAX_OUTPUTS);
+    if (!sid2_graph_finish(f.graph, &err)) fail_msg("%s: %s", sid2_op_name(c->op), err.message);
+    return f;
+}
+
+static void free_call(call_fixture *f)
+{
+    for (int i = 0; i < f->count; i++) {
+        sid2_buffer_destroy(f->binding[i].buffer);
+        sid2_buffer_destroy(f->other[i]);
+    }
+    sid2_graph_destroy(f->graph);
+}
+
+static void check_rebinding(sid2_device *device, const sid2_opcase *c)
+{
+    call_fixture f = make_call(device, c);
+    sid2_program *program = sid2_program_create(device, f.graph, NULL, f.binding, f.count, &err);
+    if (!program) fail_msg("%s: %s", sid2_op_name(c->op), err.message);
+    assert_true(sid2_program_run(program, &err));
+    for (int i = 0; i < f.count; i++) {
+        assert_true(sid2_program_rebind(program, f.binding[i].name, f.other[i], &err));
+        if (i < f.inputs) memset(f.binding[i].buffer->handle, 0x7f, f.binding[i].buffer->bytes);
+    }
+    assert_true(sid2_program_run(program, &err));
+    for (int i = f.inputs; i < f.count; i++)
+        if (memcmp(f.binding[i].buffer->handle, f.other[i]->handle, f.other[i]->bytes) != 0)
+            fail_msg("%s: output %d is another in another buffer", sid2_op_name(c->op), i - f.inputs);
+    sid2_program_destroy(program);
+    free_call(&f);
+}
+
+/* Every operator finds its tensors anew in each run, wherever they were when it was prepared. */
+static void programs_take_other_buffers(void **state)
+{
+    (void)state;
+    sid2_device *device = open_device("cpu", 1);
+    assert_true(sid2_device_rebinds(device));
+    for (int op = 0; op < SID2_OP_COUNT; op++) {
+        sid2_draw draw = {.seed = 3, .sample = (uint64_t)op};
+        for (int i = 0; i < 20; i++) {
+            sid2_opcase c;
+            assert_true(sid2_opcase_draw((sid2_op)op, SID2_F32, &draw, &c, &err));
+            check_rebinding(device, &c);
+        }
+    }
+    fixture f = make_fixture("cpu", 1);
+    sid2_buffer *larger = sid2_buffer_create(f.device, f.y->bytes + 64, &err),
+                *smaller = sid2_buffer_create(f.device, f.y->bytes - 64, &err);
+    assert_true(larger && smaller);
+    assert_true(sid2_program_rebind(f.program, "y", larger, &err));
+    assert_false(sid2_program_rebind(f.program, "y", smaller, &err));
+    assert_non_null(strstr(err.message, "'y'"));
+    assert_false(sid2_program_rebind(f.program, "unused", f.y, &err));
+    assert_true(sid2_program_rebind(f.program, "y", f.y, &err));
+    static float y[ELEMENTS], z[ELEMENTS];
+    run_into(&f, y);
+    assert_true(sid2_program_rebind(f.program, "y", larger, &err));
+    assert_true(sid2_program_run(f.program, &err));
+    assert_true(sid2_buffer_download(larger, 0, z, sizeof z, &err));
+    assert_memory_equal(y, z, sizeof y);
+    sid2_buffer_destroy(larger);
+    sid2_buffer_destroy(smaller);
+    free_fixture(&f);
+    sid2_device_close(device);
+}
+
+/* ---- Parts ---- */
+
+enum { PARTS = 3 };
+
+typedef struct parts {
+    sid2_team *team;
+    sid2_program *program[PARTS];
+} parts;
+
+static bool run_part(void *data, int member, sid2_error *error)
+{
+    parts *p = data;
+    bool ok = true;
+    for (int run = 0; ok && run < 20; run++) ok = sid2_program_run(p->program[member], error);
+    return ok;
+}
+
+/* Parts read one buffer of weights at once, and each computes what the whole does with one thread. */
+static void parts_compute_at_the_same_time(void **state)
+{
+    (void)state;
+    static float one[ELEMENTS], y[ELEMENTS];
+    fixture whole = make_fixture("cpu", PARTS), alone = make_fixture("cpu", 1);
+    run_into(&alone, one);
+    assert_int_equal(sid2_device_cores(whole.device), PARTS);
+    assert_int_equal(sid2_device_cores(alone.device), 1);
+    size_t before = sid2_device_used(whole.device);
+    sid2_device *part[PARTS];
+    sid2_buffer *out[PARTS];
+    parts p = {.team = sid2_team_create(PARTS, &err)};
+    for (int i = 0; i < PARTS; i++) {
+        assert_non_null(part[i] = sid2_device_part(whole.device, 1, &err));
+        assert_int_equal(sid2_device_cores(part[i]), 1);
+        assert_non_null(out[i] = sid2_buffer_create(part[i], ELEMENTS * sizeof(float), &err));
+        const sid2_binding bindings[] = {{"x", whole.x}, {"w", whole.w}, {"y", out[i]}};
+        p.program[i] = sid2_program_create(part[i], whole.graph, NULL, bindings, 3, &err);
+        if (!p.program[i]) fail_msg("%s", err.message);
+    }
+    assert_true(sid2_device_used(whole.device) > before + sid2_device_used(part[0]));
+    if (!sid2_team_run(p.team, run_part, &p, &err)) fail_msg("%s", err.message);
+    for (int i = 0; i < PARTS; i++) {
+        assert_true(sid2_buffer_download(out[i], 0, y, sizeof y, &err));
+        assert_memory_equal(y, one, sizeof one);
+        sid2_program_destroy(p.program[i]);
+        sid2_buffer_destroy(out[i]);
+        sid2_device_close(part[i]);
+    }
+    assert_int_equal(sid2_device_used(whole.device), before);
+    sid2_team_destroy(p.team);
+    free_fixture(&whole);
+    free_fixture(&alone);
+    sid2_device *reference = open_device("reference", 1);
+    assert_int_equal(sid2_device_cores(reference), 1);
+    sid2_device_close(reference);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -377,6 +547,9 @@ int main(void)
         cmocka_unit_test(programs_share_an_arena),
         cmocka_unit_test(programs_stop_where_they_are_told),
         cmocka_unit_test(what_is_not_there_is_refused_by_name),
+        cmocka_unit_test(buffers_are_folded),
+        cmocka_unit_test(programs_take_other_buffers),
+        cmocka_unit_test(parts_compute_at_the_same_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

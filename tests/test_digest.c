@@ -115,18 +115,20 @@ static void find_all(const char *id, int threads)
     found_count = 0;
     device = sid2_backends_open(&backend, 1, id, &(sid2_device_options){.threads = threads}, &err);
     must(device);
-    run_case("f32", TINY("sample.guidance=2"), NULL);
+    run_case("f32", TINY("sample.guidance=2", "train.lanes=1"), NULL);
     run_case("bf16",
-             TINY("train.precision=bf16", "sample.precision=bf16", "model.dropout=0.1", "model.qk_norm=layer",
-                  "train.ema_rampup=yes", "sample.sampler=ddim", "train.seed=7"),
+             TINY("train.precision=bf16", "train.lanes=1", "sample.precision=bf16", "model.dropout=0.1",
+                  "model.qk_norm=layer", "train.ema_rampup=yes", "sample.sampler=ddim", "train.seed=7"),
              NULL);
     run_case("block",
              TINY("model.skip=block", "model.depth=2", "train.microbatch=8", "train.clip=0.1",
                   "loss.weighting=edm_monotonic", "schedule.kind=shifted", "sample.sampler=dpm2m"),
              NULL);
-    run_case("coarse", TINY("model.image_size=16", "model.patch=4"), NULL);
+    run_case("coarse", TINY("model.image_size=16", "model.patch=4", "train.lanes=1"), NULL);
     snprintf(coarse, sizeof coarse, "%s/coarse", folder);
-    run_case("fine", TINY("model.image_size=16", "model.patch=2"), coarse);
+    run_case("fine", TINY("model.image_size=16", "model.patch=2", "train.lanes=1"), coarse);
+    run_case("lanes", TINY("train.microbatch=auto"), NULL);
+    run_case("lanes bf16", TINY("train.precision=bf16", "train.lanes=4", "train.microbatch=1"), NULL);
     sid2_device_close(device);
 }
 

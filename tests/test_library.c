@@ -80,13 +80,13 @@ static void models_are_described(void **state)
     (void)state;
     sid2_config *config = sid2_config_create();
     assert_true(sid2_config_preset(config, "quickstart", &err));
-    sid2_model_info *info = sid2_model_describe(config, 0, &err);
+    sid2_model_info *info = sid2_model_describe(config, NULL, 0, &err);
     assert_non_null(info);
     int64_t parameters = 0;
     for (int i = 0; i < info->layer_count; i++) parameters += info->layers[i]->parameters;
     assert_true(parameters > 0 && parameters == info->parameters);
     sid2_model_info_destroy(info);
-    assert_null(sid2_model_describe(config, 1000, &err));
+    assert_null(sid2_model_describe(config, NULL, 1000, &err));
     assert_int_equal(err.code, SID2_ERR_MEMORY);
     sid2_config_destroy(config);
 }

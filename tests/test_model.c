@@ -103,7 +103,7 @@ static void published_operation_counts(void **state)
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         sid2_config *config = sid2_config_create();
         must(sid2_config_preset(config, want[i].preset, &err));
-        sid2_model_info *info = sid2_model_describe(config, 0, &err);
+        sid2_model_info *info = sid2_model_describe(config, NULL, 0, &err);
         must(info);
         double giga = info->block_multiply_adds / 1e9;
         if (fabs(giga - want[i].giga) > 0.06)
@@ -121,7 +121,7 @@ static void presets_describe(void **state)
     for (int i = 0; sid2_preset_name(i); i++) {
         sid2_config *config = sid2_config_create();
         must(sid2_config_preset(config, sid2_preset_name(i), &err));
-        sid2_model_info *info = sid2_model_describe(config, 0, &err);
+        sid2_model_info *info = sid2_model_describe(config, NULL, 0, &err);
         must(info);
         int64_t parameters = 0;
         for (int l = 0; l < info->layer_count; l++) {
@@ -177,7 +177,7 @@ static void recomputing_changes_nothing(void **state)
     int32_t labels[8];
     make_images(pixels, labels, 8, 64, 3, 0);
     sid2_config *config = TINY("model.depth=3", "model.mid_depth=4", "train.warmup=0", "model.dropout=0.2");
-    sid2_model_info *info = sid2_model_describe(config, 0, &err);
+    sid2_model_info *info = sid2_model_describe(config, NULL, 0, &err);
     must(info);
     float *weights[2];
     int64_t count = 0;
@@ -208,16 +208,17 @@ static void recomputing_changes_nothing(void **state)
 static void too_little_memory_is_refused(void **state)
 {
     (void)state;
-    sid2_config *config = TINY("train.microbatch=auto", "train.batch=32", "train.arena=0");
-    sid2_model_info *info = sid2_model_describe(config, 0, &err), *least;
+    sid2_config *config = TINY("train.microbatch=auto", "train.batch=32", "train.arena=0", "train.lanes=1");
+    sid2_model_info *info = sid2_model_describe(config, NULL, 0, &err), *least;
     must(info);
     assert_int_equal(info->train_microbatch, 32);
     /* Less memory: first a smaller micro-batch, that divides the batch. */
-    must(least = sid2_model_describe(config, info->train_state_bytes + info->train_arena_bytes / 3, &err));
+    must(least =
+             sid2_model_describe(config, NULL, info->train_state_bytes + info->train_arena_bytes / 3, &err));
     assert_true(least->train_microbatch < 32 && 32 % least->train_microbatch == 0);
     sid2_model_info_destroy(least);
     /* Too little: the message tells how much would do. */
-    assert_null(sid2_model_describe(config, info->train_state_bytes / 2, &err));
+    assert_null(sid2_model_describe(config, NULL, info->train_state_bytes / 2, &err));
     assert_int_equal(err.code, SID2_ERR_MEMORY);
     assert_non_null(strstr(err.message, "at least"));
     assert_null(sid2_trainer_create(device, config, 1000, &err));

@@ -284,9 +284,15 @@ static void the_host_is_asked_at_stops(void **state)
     stopping.at_stop = on_stop;
     sid2_recipe recipe = sid2_recipe_of(config);
     recipe.objectives[0] = &stopping;
-    sid2_trainer *straight = sid2_trainer_create(device, config, 0, &err);
     sid2_trainer *t = sid2_trainer_create_recipe(device, config, &recipe, 0, &err);
-    must(straight && t);
+    must(t);
+    assert_int_equal(sid2_trainer_memory(t)->lanes, 1);
+    must(sid2_config_set(config, "train.lanes=2", &err));
+    assert_null(sid2_trainer_create_recipe(device, config, &recipe, 0, &err));
+    assert_int_equal(err.code, SID2_ERR_USAGE);
+    must(sid2_config_set(config, "train.lanes=1", &err));
+    sid2_trainer *straight = sid2_trainer_create(device, config, 0, &err);
+    must(straight);
     train_steps(t, 1);
     assert_string_equal(met.names, "loss half whole loss half whole "); /* two micro-batches */
     assert_int_equal(met.lasts, 3);
@@ -303,15 +309,16 @@ static void the_host_is_asked_at_stops(void **state)
 static void memory_is_planned(void **state)
 {
     (void)state;
-    sid2_config *config = TINY("train.microbatch=auto");
+    sid2_config *config = TINY("train.microbatch=auto", "train.lanes=1");
     sid2_trainer *t = make_trainer(config);
     assert_int_equal(sid2_trainer_memory(t)->microbatch, BATCH);
     size_t weights = (size_t)t->states[0].params->elements * sizeof(float);
     /* Of those that learn weights, gradients, two moments and an average, of the other one weights. */
-    assert_true(t->training.state >= 11 * weights && t->training.state < 12 * weights);
+    assert_true(t->training.params >= 11 * weights && t->training.params < 12 * weights);
     /* One arena for all: no objective's and no update's comes on top. */
     sid2_memory_report held = *sid2_trainer_memory(t);
     assert_true(held.arena == t->training.arena && held.arena > 0);
+    assert_true(held.state == sid2_training_state(&t->training) + 7 * 4 * 2 + 2 * 4 + 2 * 4);
     sid2_trainer_destroy(t);
     sid2_config_destroy(config);
 }

@@ -257,7 +257,7 @@ static void memory_limits_the_batch(void **state)
 {
     (void)state;
     sid2_config *config = TINY("sample.batch=64", "sample.guidance=2");
-    sid2_model_info *info = sid2_model_describe(config, 0, &err);
+    sid2_model_info *info = sid2_model_describe(config, NULL, 0, &err);
     must(info);
     /* The tightest limit, within a twentieth, that can be kept. */
     sid2_sampler *s = NULL, *next;
@@ -302,7 +302,7 @@ static void what_is_planned_is_held(void **state)
         sid2_device *on = devices[k % 2];
         sid2_config *config =
             TINY(samplers[k / 6], guidance[k / 2 % 3][0], guidance[k / 2 % 3][1], "sample.precision=f32");
-        sid2_model_info *info = sid2_model_describe(config, 0, &err);
+        sid2_model_info *info = sid2_model_describe(config, NULL, 0, &err);
         must(info);
         size_t before = sid2_device_used(on);
         sid2_sampler *s = sid2_sampler_create(on, config, 0, &err);

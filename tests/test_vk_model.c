@@ -94,6 +94,12 @@ static void programs_share_an_arena(void **state)
     check_shared_arena(gpu);
 }
 
+static void buffers_are_folded(void **state)
+{
+    (void)state;
+    check_folds(gpu);
+}
+
 static void programs_stop_where_they_are_told(void **state)
 {
     (void)state;
@@ -115,10 +121,12 @@ int main(int argc, char **argv)
     cpu = open_device("cpu");
     if (!mkdtemp(folder)) return 1;
     snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint", folder);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(losses_agree), cmocka_unit_test(seeds_give_the_same_pictures),
-        cmocka_unit_test(programs_share_an_arena), cmocka_unit_test(programs_stop_where_they_are_told),
-        cmocka_unit_test(what_is_not_there_is_refused_by_name)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(losses_agree),
+                                       cmocka_unit_test(seeds_give_the_same_pictures),
+                                       cmocka_unit_test(programs_share_an_arena),
+                                       cmocka_unit_test(buffers_are_folded),
+                                       cmocka_unit_test(programs_stop_where_they_are_told),
+                                       cmocka_unit_test(what_is_not_there_is_refused_by_name)};
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     sid2_trainer_destroy(on_cpu);
     sid2_trainer_destroy(on_gpu);

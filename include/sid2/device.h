@@ -22,6 +22,7 @@ typedef struct sid2_device_info {
     sid2_dtype fast;        /* the one it is fastest in */
     bool rounds_conv_wgrad; /* 16-bit convolutions: their weight gradient has that type before it is added */
     int rank;               /* preference for "auto": the largest wins */
+    int cores;              /* that can work side by side on different things; 0: a GPU, which is one piece */
 } sid2_device_info;
 
 typedef struct sid2_device_options {

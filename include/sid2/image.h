@@ -53,6 +53,9 @@ typedef enum sid2_image_format { SID2_IMAGE_PNG, SID2_IMAGE_JPEG, SID2_IMAGE_WEB
 /* By what a name ends in, in either case: .png .apng .jpg .jpeg .webp. False: none of them. */
 SID2_API bool sid2_image_format_of(const char *name, sid2_image_format *format);
 
+/* By a file's first bytes. */
+SID2_API bool sid2_image_format_in(const void *bytes, size_t size, sid2_image_format *format);
+
 typedef struct sid2_encode_options {
     size_t struct_size;
     sid2_image_format format;

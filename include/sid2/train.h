@@ -26,8 +26,11 @@ typedef struct sid2_train_stats {
 /* Bytes on the device, as planned and held. */
 typedef struct sid2_memory_report {
     size_t state, arena, workspace; /* weights and all that belongs to them; activations; the device's own */
-    int microbatch;                 /* images at a time */
+    int microbatch;                 /* images at a time, of each lane that is computed */
     int recomputed_segments, segments; /* blocks that are computed twice, of how many */
+    int lanes, workers, cores; /* lanes of a batch; how many are computed at the same time; cores of each */
+    size_t
+        wish; /* bytes that a lane on every core would take, where there are fewer for want of memory; else 0 */
 } sid2_memory_report;
 
 /* Builds the step for `device`, which must outlive it; `config` is copied. memory: limit in bytes on everything the trainer holds there (0: none); the
@@ -45,7 +48,9 @@ SID2_API bool sid2_trainer_step(sid2_trainer *trainer, const uint8_t *pixels, co
                                 sid2_error *err);
 /* Of the last step; NULL before the first. Valid until the next. */
 SID2_API const sid2_train_stats *sid2_trainer_stats(const sid2_trainer *trainer);
-/* Writes / restores everything (weights, Adam, EMA, step): resuming is bit-identical, on as many threads. `directory`
+/* Writes / restores everything (weights, Adam, EMA, step): resuming is bit-identical, on any number of threads up to that
+ * of lanes. A restored training goes on with the lanes and the micro-batch that it had, unless the configuration gives
+ * others or `memory` does not hold them. `directory`
  * appears whole or not at all, and is read back. IO: the system refused; FORMAT: damaged, or another model's; USAGE: saving
  * after a step that failed. */
 SID2_API bool sid2_trainer_save(sid2_trainer *trainer, const char *directory, sid2_error *err);

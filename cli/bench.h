@@ -1,0 +1,40 @@
+/* What the parts of sid2 bench share. */
+#ifndef SID2_CLI_BENCH_H
+#define SID2_CLI_BENCH_H
+
+#include "worker.h"
+
+enum { BENCH_MAX_ROUNDS = 99, BENCH_MAX_COUNTS = 16 };
+
+typedef struct bench_job {
+    const char *preset, *against, *python, *dtypes, *rows, *threads;
+    int64_t batch, rounds, load; /* load: busy processes beside */
+    device_choice on;
+    double seconds; /* that one measurement should last */
+    bool compile, scaling, serve;
+    int counts[BENCH_MAX_COUNTS], count; /* of threads, to be measured */
+    int cores;
+    assignments set;
+    sid2_config *config;
+    char program[4096], script[4096];
+} bench_job;
+
+/* A request to train or to sample (mode), for both sides. NULL without memory. */
+json_t *bench_request(const bench_job *job, const char *mode, const char *dtype);
+bool bench_start_sid2(const bench_job *job, worker *w, const json_t *request, sid2_error *err);
+/* Refuses a model of another size than `ours`. */
+bool bench_start_pytorch(const bench_job *job, worker *w, const json_t *request, const worker *ours,
+                         sid2_error *err);
+
+/* All sides in turn, round by round, so that whatever else the machine does meets all; the busy processes run beside.
+ * seconds[count]: medians of a step. */
+bool bench_measure(const bench_job *job, worker *side, int count, double *seconds, sid2_error *err);
+/* MiB: the peak, and before the work was set up. */
+bool bench_memory(worker *w, double mib[2], sid2_error *err);
+/* Whether a list of words has this one. */
+bool bench_wants(const char *list, const char *word);
+
+/* What more threads give, beside PyTorch where that is asked for. */
+bool bench_scaling(const bench_job *job, sid2_error *err);
+
+#endif
