@@ -86,8 +86,9 @@ int64_t config_int(const sid2_config *config, const char *key);
 double config_real(const sid2_config *config, const char *key);
 bool config_yes(const sid2_config *config, const char *key);
 const char *config_text(const sid2_config *config, const char *key, char text[256]);
-/* How a training goes about a step, and why: "64 images in 8 lanes on 2 cores, 8 at a time". Returns `text`. */
-const char *lanes_text(const sid2_memory_report *memory, int64_t batch, char text[320]);
+/* How a batch is computed, and why; a part of it is called a `lane` (training) or a `part`: "64 images in 8 lanes on 2
+ * cores, 8 at a time". Returns `text`. */
+const char *lanes_text(const char *lane, const sid2_memory_report *memory, int64_t batch, char text[320]);
 /* The help of an option for a key with words: "a, b or c (key)". */
 const char *words_of(const char *key, char text[256]);
 

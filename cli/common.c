@@ -38,23 +38,24 @@ bool config_yes(const sid2_config *config, const char *key)
 }
 
 /* Where a lane has several cores, so have its sums, and oneDNN's depend on how many. */
-const char *lanes_text(const sid2_memory_report *m, int64_t batch, char text[320])
+const char *lanes_text(const char *lane, const sid2_memory_report *m, int64_t batch, char text[320])
 {
-    char on[64] = "", lanes[128] = "", wish[96] = "", bytes[32];
+    char on[64] = "", lanes[128] = "", wish[96] = "", bits[64] = "", bytes[32];
     if (m->cores > 1 && m->workers > 1)
         snprintf(on, sizeof on, " on %d groups of %d cores", m->workers, m->cores);
     else if (m->cores > 1 || m->workers > 1)
         snprintf(on, sizeof on, " on %d cores%s", m->cores > 1 ? m->cores : m->workers,
                  m->cores > 1 && m->lanes > 1 ? ", one after another" : "");
     if (m->lanes > 1)
-        snprintf(lanes, sizeof lanes, " in %d lanes%s", m->lanes, on);
+        snprintf(lanes, sizeof lanes, " in %d %ss%s", m->lanes, lane, on);
     else
         snprintf(lanes, sizeof lanes, "%s", on);
     if (m->wish)
-        snprintf(wish, sizeof wish, "; a lane on every core would take %s",
+        snprintf(wish, sizeof wish, "; a %s on every core would take %s", lane,
                  sid2_text_bytes((double)m->wish, bytes));
-    snprintf(text, 320, "%lld images%s, %d at a time%s%s", (long long)batch, lanes, m->microbatch,
-             m->cores > 1 ? "; the last bits depend on the cores of a lane" : "", wish);
+    if (m->cores > 1) snprintf(bits, sizeof bits, "; the last bits depend on the cores of a %s", lane);
+    snprintf(text, 320, "%lld image%s%s, %d at a time%s%s", (long long)batch, batch == 1 ? "" : "s", lanes,
+             m->microbatch, bits, wish);
     return text;
 }
 

@@ -91,7 +91,7 @@ static void print_info(const job *j)
                                          .cores = info->train_cores,
                                          .microbatch = info->train_microbatch,
                                          .wish = info->train_wish_bytes};
-    printf("           %s\n", lanes_text(&on_cores, config_int(j->config, "train.batch"), lanes));
+    printf("           %s\n", lanes_text("lane", &on_cores, config_int(j->config, "train.batch"), lanes));
     if (info->recomputed_segments)
         printf("           %d of %d blocks are computed twice to save memory\n", info->recomputed_segments,
                info->segments);
@@ -99,6 +99,11 @@ static void print_info(const job *j)
            sid2_text_bytes((double)(info->sample_state_bytes + info->sample_arena_bytes), a),
            sid2_text_bytes((double)info->sample_state_bytes, b),
            sid2_text_bytes((double)info->sample_arena_bytes, c));
+    const sid2_memory_report sampling = {.lanes = info->sample_parts,
+                                         .workers = info->sample_workers,
+                                         .cores = info->sample_cores,
+                                         .microbatch = info->sample_images};
+    printf("           %s\n", lanes_text("part", &sampling, config_int(j->config, "sample.batch"), lanes));
     puts("           (a device's own workspace comes on top; sid2 train prints it)");
 }
 
@@ -186,15 +191,17 @@ static bool print_json(const job *j, sid2_error *err)
         json_decref(config);
         return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     }
-    json_t *all =
-        json_pack("{s:I, s:f, s:f, s:{s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:i}, s:{s:I, s:I}, s:o, s:o}",
-                  "parameters", (json_int_t)info->parameters, "multiply_adds", info->multiply_adds,
-                  "block_multiply_adds", info->block_multiply_adds, "train", "state_bytes",
-                  (json_int_t)info->train_state_bytes, "arena_bytes", (json_int_t)info->train_arena_bytes,
-                  "lanes", info->train_lanes, "workers", info->train_workers, "cores", info->train_cores,
-                  "microbatch", info->train_microbatch, "recomputed", info->recomputed_segments, "segments",
-                  info->segments, "sample", "state_bytes", (json_int_t)info->sample_state_bytes,
-                  "arena_bytes", (json_int_t)info->sample_arena_bytes, "layers", layers, "config", config);
+    json_t *all = json_pack(
+        "{s:I, s:f, s:f, s:{s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:i}, s:{s:I, s:I, s:i, s:i, s:i, s:i}, s:o, "
+        "s:o}",
+        "parameters", (json_int_t)info->parameters, "multiply_adds", info->multiply_adds,
+        "block_multiply_adds", info->block_multiply_adds, "train", "state_bytes",
+        (json_int_t)info->train_state_bytes, "arena_bytes", (json_int_t)info->train_arena_bytes, "lanes",
+        info->train_lanes, "workers", info->train_workers, "cores", info->train_cores, "microbatch",
+        info->train_microbatch, "recomputed", info->recomputed_segments, "segments", info->segments, "sample",
+        "state_bytes", (json_int_t)info->sample_state_bytes, "arena_bytes",
+        (json_int_t)info->sample_arena_bytes, "images", info->sample_images, "parts", info->sample_parts,
+        "workers", info->sample_workers, "cores", info->sample_cores, "layers", layers, "config", config);
     ok = all && (!j->names || !json_object_set_new(all, "classes", classes_json(j->names)));
     if (ok && j->digest[0])
         ok = !json_object_set_new(all, "checkpoint", json_string(j->directory)) &&

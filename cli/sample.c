@@ -5,6 +5,7 @@
 #include "image.h"
 #include "npz.h"
 #include "recipe.h"
+#include "sampler.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -596,7 +597,10 @@ int command_sample(int argc, char **argv)
     bool ok = prepare(&j, &err);
     double began = sid2_clock();
     if (ok) {
-        fprintf(stderr, "%s on %s\n", j.directory, sid2_device_describe(j.device)->name);
+        const sid2_memory_report held = sid2_sampler_memory(j.sampler);
+        char parts[320];
+        fprintf(stderr, "%s on %s\n%s\n", j.directory, sid2_device_describe(j.device)->name,
+                lanes_text("part", &held, config_int(j.config, "sample.batch"), parts));
         ok = work(&j, &err);
         progress_clear(&j.bar);
         print_notice(j.device);

@@ -42,7 +42,7 @@ static void print_plan(const sid2_run_plan *plan)
             sid2_text_bytes((double)(m->state + m->arena + m->workspace), a),
             sid2_text_bytes((double)m->state, b), sid2_text_bytes((double)m->arena, c),
             sid2_text_bytes((double)m->workspace, d));
-    fprintf(stderr, "step     %s", lanes_text(m, plan->batch, lanes));
+    fprintf(stderr, "step     %s", lanes_text("lane", m, plan->batch, lanes));
     if (m->recomputed_segments)
         fprintf(stderr, "; %d of %d blocks computed twice to save memory", m->recomputed_segments,
                 m->segments);

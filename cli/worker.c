@@ -379,8 +379,8 @@ static const sid2_graph *program_of(bench *b, int number, sid2_program **program
 {
     const sid2_graph *g = b->graph;
     *program = b->trainer   ? sid2_trainer_program(b->trainer, number, &g)
+               : b->sampler ? sid2_sampler_program(b->sampler, number, &g)
                : number > 0 ? NULL
-               : b->sampler ? sid2_sampler_program(b->sampler, &g)
                             : b->program;
     return g;
 }

@@ -66,6 +66,11 @@ bool sid2_buffers_params(sid2_buffers *buffers, const sid2_graph *graph, sid2_er
     return provide(buffers, graph, true, err);
 }
 
+bool sid2_buffers_externals(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err)
+{
+    return provide(buffers, graph, false, err);
+}
+
 bool sid2_buffers_borrow(sid2_buffers *buffers, const sid2_buffers *from, sid2_error *err)
 {
     for (int i = 0; i < from->count; i++, buffers->borrowed++)

@@ -89,9 +89,9 @@ static bool add_errors(sid2_inference *n, const job *j, int first, double *sum, 
                n->image_bytes);
     }
     bool ok = sid2_inference_upload_images(n, j->seeds, j->labels, first, j->count, err) &&
-              sid2_buffers_upload(&n->buffers, "pixels", j->staging, err) &&
+              sid2_inference_scatter(n, "pixels", j->staging, err) &&
               sid2_inference_run(n, SID2_PASS_ERRORS, err) &&
-              sid2_buffers_download(&n->buffers, "error", j->errors, err);
+              sid2_inference_gather(n, "error", j->errors, err);
     for (int i = 0; ok && i < n->plan.batch && first + i < j->count; i++) {
         char cause[200];
         *sum += j->errors[i];

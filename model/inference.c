@@ -8,14 +8,23 @@
 #include "params.h"
 #include "trainer.h"
 
+static void close_worker(sid2_inference_worker *w)
+{
+    for (int i = 0; i < SID2_PASS_COUNT; i++) sid2_program_destroy(w->program[i]);
+    sid2_arena_destroy(w->arena);
+}
+
 static void clear(sid2_inference *n)
 {
-    for (int i = 0; i < SID2_PASS_COUNT; i++) {
-        sid2_program_destroy(n->program[i]);
-        n->program[i] = NULL;
-    }
-    sid2_arena_destroy(n->arena);
-    n->arena = NULL;
+    sid2_team_destroy(n->team);
+    for (int w = 0; n->worker && w < n->plan.workers; w++) close_worker(&n->worker[w]);
+    for (int p = 0; n->part && p < n->plan.parts; p++) sid2_buffers_clear(&n->part[p]);
+    for (int w = 0; n->worker && w < n->plan.workers; w++) sid2_device_close(n->worker[w].cores);
+    free(n->worker);
+    free(n->part);
+    n->team = NULL;
+    n->worker = NULL;
+    n->part = NULL;
     sid2_buffers_clear(&n->buffers);
     sid2_sampling_clear(&n->plan);
 }
@@ -23,12 +32,46 @@ static void clear(sid2_inference *n)
 sid2_memory_report sid2_inference_memory(const sid2_inference *n)
 {
     sid2_memory_report report = {.state = sid2_buffers_bytes(&n->buffers),
-                                 .arena = n->plan.arena,
-                                 .workspace = sid2_arena_bytes(n->arena) - n->plan.arena,
-                                 .microbatch = n->plan.batch};
-    for (int i = 0; i < SID2_PASS_COUNT; i++)
-        if (n->program[i]) report.workspace += sid2_program_workspace(n->program[i]);
+                                 .arena = sid2_sampling_arena(&n->plan),
+                                 .microbatch = n->plan.images,
+                                 .lanes = n->plan.parts,
+                                 .workers = n->plan.workers,
+                                 .cores = n->plan.cores};
+    size_t held = 0;
+    for (int p = 0; p < n->plan.parts; p++) report.state += sid2_buffers_bytes(&n->part[p]);
+    for (int w = 0; w < n->plan.workers; w++) {
+        held += sid2_arena_bytes(n->worker[w].arena);
+        for (int i = 0; i < SID2_PASS_COUNT; i++)
+            if (n->worker[w].program[i]) report.workspace += sid2_program_workspace(n->worker[w].program[i]);
+    }
+    report.workspace += held - report.arena;
     return report;
+}
+
+static bool open_part(sid2_inference *n, sid2_buffers *part, sid2_error *err)
+{
+    part->device = n->buffers.device;
+    if (!sid2_buffers_borrow(part, &n->buffers, err)) return false;
+    for (int i = 0; i < SID2_PASS_COUNT; i++)
+        if (n->plan.graph[i] && !sid2_buffers_externals(part, n->plan.graph[i], err)) return false;
+    return true;
+}
+
+static bool open_worker(sid2_inference *n, int number, const sid2_graph *const *graphs, int count,
+                        sid2_error *err)
+{
+    sid2_inference_worker *w = &n->worker[number];
+    const sid2_buffers *part = &n->part[number];
+    sid2_device *device = n->buffers.device;
+    if (n->plan.workers > 1 && !(device = w->cores = sid2_device_part(device, n->plan.cores, err)))
+        return false;
+    if (!(w->arena = sid2_arena_create(device, graphs, count, err))) return false;
+    for (int i = 0; i < SID2_PASS_COUNT; i++) {
+        if (n->plan.graph[i] && !(w->program[i] = sid2_program_create(device, n->plan.graph[i], w->arena,
+                                                                      part->item, part->count, err)))
+            return false;
+    }
+    return true;
 }
 
 static bool compile(sid2_inference *n, sid2_error *err)
@@ -37,33 +80,45 @@ static bool compile(sid2_inference *n, sid2_error *err)
     int count = 0;
     for (int i = 0; i < SID2_PASS_COUNT; i++)
         if (n->plan.graph[i]) used[count++] = n->plan.graph[i];
-    n->arena = sid2_arena_create(n->buffers.device, used, count, err);
-    bool ok = n->arena != NULL;
-    for (int i = 0; ok && i < SID2_PASS_COUNT; i++)
-        if (n->plan.graph[i])
-            ok = (n->program[i] = sid2_buffers_program(&n->buffers, n->plan.graph[i], n->arena, err)) != NULL;
-    return ok;
+    n->part = calloc((size_t)n->plan.parts, sizeof *n->part);
+    n->worker = calloc((size_t)n->plan.workers, sizeof *n->worker);
+    if (!n->part || !n->worker) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (int i = 0; i < count; i++)
+        if (!sid2_buffers_params(&n->buffers, used[i], err)) return false;
+    for (int p = 0; p < n->plan.parts; p++)
+        if (!open_part(n, &n->part[p], err)) return false;
+    for (int w = 0; w < n->plan.workers; w++)
+        if (!open_worker(n, w, used, count, err)) return false;
+    n->used = n->plan.parts;
+    return (n->team = sid2_team_create(n->plan.workers, err)) != NULL;
 }
 
-/* What programs hold beside the plan is known only once they are made, so a limit may take a smaller batch. */
+/* What programs hold beside the plan is known only once they are made, so a limit may take fewer workers, or then a
+ * smaller batch. */
 static bool build(sid2_inference *n, const bool runs[SID2_PASS_COUNT], size_t memory, const char *doing,
                   sid2_error *err)
 {
-    size_t alignment = sid2_device_alignment(n->buffers.device);
-    for (int batch = (int)n->config.sample_batch;; batch = (batch + 1) / 2) {
-        if (!sid2_sampling_plan(&n->config, runs, batch, memory, alignment, &n->plan, err)) return false;
-        batch = n->plan.batch;
-        size_t needed = n->plan.state + n->plan.arena;
+    sid2_device *device = n->buffers.device;
+    sid2_training_site site = sid2_sampling_site_of(sid2_device_describe(device), memory);
+    site.alignment = sid2_device_alignment(device);
+    site.rebinds = sid2_device_rebinds(device);
+    for (int batch = (int)n->config.sample_batch, workers = site.cores;;) {
+        if (!sid2_sampling_plan(&n->config, runs, batch, workers, &site, &n->plan, err)) return false;
+        size_t needed = sid2_sampling_state(&n->plan) + sid2_sampling_arena(&n->plan);
         if (!memory || needed <= memory) {
             if (!compile(n, err)) return false;
             sid2_memory_report m = sid2_inference_memory(n);
             needed = m.state + m.arena + m.workspace;
         }
         if (!memory || needed <= memory) return true;
-        if (batch == 1)
+        if (n->plan.workers == 1 && n->plan.batch == 1)
             return sid2_fail(err, SID2_ERR_MEMORY,
                              "%s one image at a time needs %zu MiB, more than the %g MiB allowed", doing,
                              (needed >> 20) + 1, (double)memory / (1 << 20));
+        if (n->plan.workers > 1)
+            workers = n->plan.workers / 2;
+        else
+            batch = ((n->plan.batch < batch ? n->plan.batch : batch) + 1) / 2;
         clear(n);
     }
 }
@@ -139,12 +194,19 @@ const char *sid2_inference_cause(const sid2_inference *n, char text[200])
 
 /* ---- What a batch is told ---- */
 
+bool sid2_inference_tell(sid2_inference *n, const char *name, const void *data, sid2_error *err)
+{
+    for (int p = 0; p < n->plan.parts; p++)
+        if (!sid2_buffers_upload(&n->part[p], name, data, err)) return false;
+    return true;
+}
+
 bool sid2_inference_upload(sid2_inference *n, const char *name, double value, sid2_error *err)
 {
-    float *values = malloc((size_t)n->plan.batch * sizeof *values);
+    float *values = malloc((size_t)n->plan.images * sizeof *values);
     if (!values) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    for (int i = 0; i < n->plan.batch; i++) values[i] = (float)value;
-    bool ok = sid2_buffers_upload(&n->buffers, name, values, err);
+    for (int i = 0; i < n->plan.images; i++) values[i] = (float)value;
+    bool ok = sid2_inference_tell(n, name, values, err);
     free(values);
     return ok;
 }
@@ -152,31 +214,83 @@ bool sid2_inference_upload(sid2_inference *n, const char *name, double value, si
 bool sid2_inference_upload_images(sid2_inference *n, const uint64_t *seeds, const int32_t *labels, int first,
                                   int count, sid2_error *err)
 {
-    int batch = n->plan.batch;
+    int batch = n->plan.batch, real = count - first < batch ? count - first : batch;
     uint32_t *words = malloc((size_t)batch * 4 * sizeof *words), *own = words + 2 * batch,
              *none = own + batch;
     if (!words) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     for (int i = 0; i < batch; i++) {
-        int image = first + i < count ? first + i : count - 1;
+        int image = first + (i < real ? i : real - 1);
         words[2 * i] = (uint32_t)seeds[image];
         words[2 * i + 1] = (uint32_t)(seeds[image] >> 32);
         none[i] = (uint32_t)n->config.model_classes;
         own[i] = labels[image] < 0 ? none[i] : (uint32_t)labels[image];
     }
-    bool guided = sid2_buffers_find(&n->buffers, "no_label") != NULL;
-    bool ok = sid2_buffers_upload(&n->buffers, "samples", words, err) &&
-              sid2_buffers_upload(&n->buffers, "label", own, err) &&
-              (!guided || sid2_buffers_upload(&n->buffers, "no_label", none, err));
+    n->used = (real + n->plan.images - 1) / n->plan.images;
+    bool guided = sid2_buffers_find(&n->part[0], "no_label") != NULL;
+    bool ok = sid2_inference_scatter(n, "samples", words, err) &&
+              sid2_inference_scatter(n, "label", own, err) &&
+              (!guided || sid2_inference_scatter(n, "no_label", none, err));
     free(words);
     return ok;
 }
 
 bool sid2_inference_upload_key(sid2_inference *n, uint32_t high, sid2_error *err)
 {
-    return sid2_buffers_upload(&n->buffers, "seed", (uint32_t[]){SID2_SAMPLE_KEY, high}, err);
+    return sid2_inference_tell(n, "seed", (uint32_t[]){SID2_SAMPLE_KEY, high}, err);
+}
+
+bool sid2_inference_scatter(sid2_inference *n, const char *name, const void *from, sid2_error *err)
+{
+    const char *at = from;
+    for (int p = 0; p < n->plan.parts; p++) {
+        if (!sid2_buffers_upload(&n->part[p], name, at, err)) return false;
+        at += sid2_buffers_find(&n->part[p], name)->bytes;
+    }
+    return true;
+}
+
+bool sid2_inference_gather(const sid2_inference *n, const char *name, void *to, sid2_error *err)
+{
+    char *at = to;
+    for (int p = 0; p < n->plan.parts; p++) {
+        if (!sid2_buffers_download(&n->part[p], name, at, err)) return false;
+        at += sid2_buffers_find(&n->part[p], name)->bytes;
+    }
+    return true;
+}
+
+bool sid2_inference_wait(const sid2_inference *n, sid2_error *err)
+{
+    float any;
+    return sid2_buffer_download(sid2_buffers_find(&n->part[0], "z"), 0, &any, sizeof any, err);
+}
+
+/* ---- Running ---- */
+
+/* The program gets the buffers of another part; the weights are the same in all. */
+static bool bind_part(const sid2_inference *n, sid2_program *program, const sid2_buffers *part,
+                      sid2_error *err)
+{
+    for (int i = part->borrowed; i < part->count; i++)
+        if (sid2_graph_find(n->plan.graph[n->pass], part->item[i].name) != SID2_NONE &&
+            !sid2_program_rebind(program, part->item[i].name, part->item[i].buffer, err))
+            return false;
+    return true;
+}
+
+static bool run_parts(void *data, int member, sid2_error *err)
+{
+    sid2_inference *n = data;
+    sid2_program *program = n->worker[member].program[n->pass];
+    for (int64_t part; !sid2_team_failed(n->team) && (part = sid2_team_next(n->team)) < n->used;)
+        if ((n->plan.parts > 1 && !bind_part(n, program, &n->part[part], err)) ||
+            !sid2_program_run(program, err))
+            return false;
+    return true;
 }
 
 bool sid2_inference_run(sid2_inference *n, sid2_pass pass, sid2_error *err)
 {
-    return sid2_program_run(n->program[pass], err);
+    n->pass = pass;
+    return sid2_team_run(n->team, run_parts, n, err);
 }

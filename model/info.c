@@ -78,14 +78,16 @@ static bool describe_network(const sid2_config *config, description *d, sid2_err
     return ok;
 }
 
-static bool plan_sampling(const sid2_config *config, size_t memory, sid2_sampling *sampling, sid2_error *err)
+static bool plan_sampling(const sid2_config *config, const sid2_device_info *device, size_t memory,
+                          sid2_sampling *sampling, sid2_error *err)
 {
+    const sid2_training_site site = sid2_sampling_site_of(device, memory);
     bool runs[SID2_PASS_COUNT];
     int64_t count;
     sid2_solver_stage *stages = sid2_sampling_stages(config, &count, runs, err);
     free(stages);
-    return stages && sid2_sampling_plan(config, runs, (int)config->sample_batch, memory, PLANNED_ALIGNMENT,
-                                        sampling, err);
+    return stages &&
+           sid2_sampling_plan(config, runs, (int)config->sample_batch, site.cores, &site, sampling, err);
 }
 
 sid2_model_info *sid2_model_describe(const sid2_config *config, const sid2_device_info *device, size_t memory,
@@ -103,7 +105,7 @@ sid2_model_info *sid2_model_describe(const sid2_config *config, const sid2_devic
                                                   .arena = sid2_training_arena(&training),
                                                   .microbatch = training.microbatch},
                             memory, err) ||
-        !plan_sampling(config, memory, &sampling, err)) {
+        !plan_sampling(config, device, memory, &sampling, err)) {
         sid2_training_clear(&training);
         free(d);
         return NULL;
@@ -118,8 +120,12 @@ sid2_model_info *sid2_model_describe(const sid2_config *config, const sid2_devic
     info->train_wish_bytes = training.wish;
     info->recomputed_segments = training.recomputed;
     info->segments = training.segments;
-    info->sample_state_bytes = sampling.state;
-    info->sample_arena_bytes = sampling.arena;
+    info->sample_state_bytes = sid2_sampling_state(&sampling);
+    info->sample_arena_bytes = sid2_sampling_arena(&sampling);
+    info->sample_images = sampling.images;
+    info->sample_parts = sampling.parts;
+    info->sample_workers = sampling.workers;
+    info->sample_cores = sampling.cores;
     sid2_sampling_clear(&sampling);
     sid2_training_clear(&training);
     return info;

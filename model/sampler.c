@@ -17,11 +17,12 @@ struct sid2_sampler {
     const struct job *told; /* while its callback is called */
 };
 
-sid2_program *sid2_sampler_program(sid2_sampler *s, const sid2_graph **graph)
+sid2_program *sid2_sampler_program(sid2_sampler *s, int worker, const sid2_graph **graph)
 {
-    sid2_pass pass = s->on.program[SID2_PASS_PLAIN] ? SID2_PASS_PLAIN : SID2_PASS_GUIDED;
-    *graph = s->on.plan.graph[pass];
-    return s->on.program[pass];
+    const sid2_sampling *plan = &s->on.plan;
+    sid2_pass pass = plan->graph[SID2_PASS_PLAIN] ? SID2_PASS_PLAIN : SID2_PASS_GUIDED;
+    *graph = plan->graph[pass];
+    return worker < plan->workers ? s->on.worker[worker].program[pass] : NULL;
 }
 
 sid2_memory_report sid2_sampler_memory(const sid2_sampler *s) { return sid2_inference_memory(&s->on); }
@@ -88,22 +89,15 @@ static bool run_stage(sid2_inference *n, const sid2_solver_stage *stage, uint32_
     return (!summed || (sid2_inference_upload(n, "past_0", stage->past[0], err) &&
                         sid2_inference_upload(n, "past_1", stage->past[1], err))) &&
            sid2_inference_upload(n, "time", sid2_schedule_position(&n->schedule, stage->logsnr), err) &&
-           sid2_buffers_upload(&n->buffers, "coef", coef, err) &&
+           sid2_inference_tell(n, "coef", coef, err) &&
            (!solver->noise || sid2_inference_upload_key(n, 1 + number, err)) &&
            sid2_inference_run(n, stage->guided ? SID2_PASS_GUIDED : SID2_PASS_PLAIN, err);
-}
-
-/* Until the device has done what it was given: progress is what happened, not what was asked for. */
-static bool wait(sid2_inference *n, sid2_error *err)
-{
-    float any;
-    return sid2_buffer_download(sid2_buffers_find(&n->buffers, "coef"), 0, &any, sizeof any, err);
 }
 
 /* Downloads z; the first of `count` images that has a value which is not finite, or `count`. */
 static bool look(const sid2_inference *n, const job *j, int count, int *broken, sid2_error *err)
 {
-    if (!sid2_buffers_download(&n->buffers, "z", j->z, err)) return false;
+    if (!sid2_inference_gather(n, "z", j->z, err)) return false;
     size_t i = 0;
     while (i < (size_t)count * n->image_bytes && isfinite(j->z[i])) i++;
     *broken = (int)(i / n->image_bytes);
@@ -113,8 +107,7 @@ static bool look(const sid2_inference *n, const job *j, int count, int *broken, 
 /* The images in work, as z makes them now. */
 static bool develop(sid2_inference *n, const job *j, uint8_t *pixels, sid2_error *err)
 {
-    if (!sid2_inference_run(n, SID2_PASS_FINISH, err) ||
-        !sid2_buffers_download(&n->buffers, "image", j->staging, err))
+    if (!sid2_inference_run(n, SID2_PASS_FINISH, err) || !sid2_inference_gather(n, "image", j->staging, err))
         return false;
     memcpy(pixels, j->staging, (size_t)j->progress.batch * n->image_bytes);
     return true;
@@ -129,7 +122,8 @@ bool sid2_sampler_preview(sid2_sampler *s, uint8_t *pixels, sid2_error *err)
 static bool tell(sid2_sampler *s, const job *j, sid2_error *err)
 {
     if (!j->callback) return true;
-    if (!wait(&s->on, err)) return false;
+    /* Progress is what happened, not what was asked for. */
+    if (!sid2_inference_wait(&s->on, err)) return false;
     s->told = j;
     bool go_on = j->callback(j->user, &j->progress);
     s->told = NULL;
@@ -140,11 +134,10 @@ static bool tell(sid2_sampler *s, const job *j, sid2_error *err)
 static bool forget(sid2_inference *n, sid2_error *err)
 {
     static const char *const names[] = {"x_hat", "x_hat_before"};
-    float *zero = calloc((size_t)n->plan.batch * n->image_bytes, sizeof *zero);
+    float *zero = calloc((size_t)n->plan.images * n->image_bytes, sizeof *zero);
     bool ok = zero || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     for (int i = 0; ok && i < 2; i++)
-        ok = !sid2_buffers_find(&n->buffers, names[i]) ||
-             sid2_buffers_upload(&n->buffers, names[i], zero, err);
+        ok = !sid2_buffers_find(&n->part[0], names[i]) || sid2_inference_tell(n, names[i], zero, err);
     free(zero);
     return ok;
 }

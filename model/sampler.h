@@ -6,9 +6,9 @@
 
 #include "device.h"
 
-/* The program of one evaluation, without guidance if any is, and its graph, to be measured (sid2 bench). Both stay
- * the sampler's. */
-sid2_program *sid2_sampler_program(sid2_sampler *sampler, const sid2_graph **graph);
+/* The program of one evaluation of a part, of worker number `worker`, without guidance if any is, and its graph, to be
+ * measured (sid2 bench); NULL past the last worker. Both stay the sampler's. */
+sid2_program *sid2_sampler_program(sid2_sampler *sampler, int worker, const sid2_graph **graph);
 
 /* What they hold on the device: state and arena as planned, and the device's own workspace. */
 sid2_memory_report sid2_sampler_memory(const sid2_sampler *sampler);

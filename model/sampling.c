@@ -145,6 +145,24 @@ void sid2_sampling_clear(sid2_sampling *sampling)
     *sampling = (sid2_sampling){0};
 }
 
+size_t sid2_sampling_state(const sid2_sampling *s) { return s->params + (size_t)s->parts * s->told; }
+size_t sid2_sampling_arena(const sid2_sampling *s) { return (size_t)s->workers * s->arena; }
+
+sid2_training_site sid2_sampling_site_of(const sid2_device_info *device, size_t memory)
+{
+    sid2_training_site site = sid2_training_site_of(device, memory);
+    site.memory = memory;
+    return site;
+}
+
+/* Enough for a part to read the weights once for several images, and few enough for its activations to stay in a cache. */
+static int images_of(int batch, const sid2_training_site *site)
+{
+    enum { PARTS = 8, MOST = 8 };
+    int images = (batch + PARTS - 1) / PARTS;
+    return site->gpu || !site->rebinds ? batch : images < MOST ? images : MOST;
+}
+
 static bool plan(const sid2_config *config, const bool runs[SID2_PASS_COUNT], size_t alignment,
                  sid2_sampling *out, sid2_error *err)
 {
@@ -152,25 +170,38 @@ static bool plan(const sid2_config *config, const bool runs[SID2_PASS_COUNT], si
     int count = 0;
     for (int i = 0; i < SID2_PASS_COUNT; i++) {
         if (!runs[i]) continue;
-        sid2_graph *g = out->graph[i] = sid2_pass_graph(config, (sid2_pass)i, out->batch, err);
+        sid2_graph *g = out->graph[i] = sid2_pass_graph(config, (sid2_pass)i, out->images, err);
         sid2_plan *own = g ? sid2_plan_create(g, alignment, err) : NULL;
         if (!own) return false;
         if (own->arena_bytes > out->arena) out->arena = own->arena_bytes;
         sid2_plan_destroy(own);
         used[count++] = g;
     }
-    out->state = sid2_externals_bytes(used, count, true) + sid2_externals_bytes(used, count, false);
+    out->params = sid2_externals_bytes(used, count, true);
+    out->told = sid2_externals_bytes(used, count, false);
     return true;
 }
 
-bool sid2_sampling_plan(const sid2_config *config, const bool runs[SID2_PASS_COUNT], int batch, size_t memory,
-                        size_t alignment, sid2_sampling *out, sid2_error *err)
+static bool within(const sid2_sampling *s, size_t limit)
+{
+    return !limit || sid2_sampling_state(s) + sid2_sampling_arena(s) <= limit;
+}
+
+bool sid2_sampling_plan(const sid2_config *config, const bool runs[SID2_PASS_COUNT], int batch, int workers,
+                        const sid2_training_site *site, sid2_sampling *out, sid2_error *err)
 {
     for (;; batch = (batch + 1) / 2) {
-        *out = (sid2_sampling){.batch = batch};
-        bool made = plan(config, runs, alignment, out, err);
-        if (made && (batch == 1 || !memory || out->state + out->arena <= memory)) return true;
+        int images = images_of(batch, site);
+        *out = (sid2_sampling){.images = images, .parts = (batch + images - 1) / images, .workers = 1};
+        out->batch = images * out->parts;
+        bool made = plan(config, runs, site->alignment, out, err);
+        if (made && (batch == 1 || within(out, site->memory))) break;
         sid2_sampling_clear(out);
         if (!made) return false;
     }
+    int most = site->cores < out->parts ? site->cores : out->parts;
+    out->workers = workers < most ? workers : most;
+    while (out->workers > 1 && !within(out, site->room)) out->workers--;
+    out->cores = site->cores / out->workers;
+    return true;
 }

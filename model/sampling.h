@@ -1,4 +1,4 @@
-/* The graphs of sampling and evaluation, and the plan of those that run. They share externals (N = images at a time):
+/* The graphs of sampling and evaluation, and the plan of those that run. Of a graph for N images, externals are:
  *
  *   z f32 [N,S,S,c] · time f32 [N] · label, no_label i32 [N] · samples u32 [N,2] · seed u32 [2] · coef f32 [8]
  *   x_hat, x_hat_before f32 [N,S,S,c], of the last two evaluations, and past_0, past_1 f32 [N], what they are
@@ -10,6 +10,7 @@
 
 #include "graph.h"
 #include "solver.h"
+#include "training.h"
 
 typedef enum sid2_pass {
     SID2_PASS_START,  /* z = starting noise */
@@ -23,20 +24,32 @@ typedef enum sid2_pass {
 
 sid2_graph *sid2_pass_graph(const sid2_config *config, sid2_pass pass, int64_t n, sid2_error *err);
 
-/* All of one batch. No two passes run at the same time, so one arena serves them all, and externals of one name are one
- * buffer. */
+/* A batch is computed in parts, each pass on one part after another or, by workers, on several at the same time; each
+ * worker has some of the cores and an arena of its own. How many images a part has follows from the batch alone, so that an
+ * image is the same whatever the number of threads. No two passes of a worker run at the same time, so one arena serves
+ * them all; a part has one buffer for all externals of one name. */
 typedef struct sid2_sampling {
-    int batch;
-    sid2_graph *graph[SID2_PASS_COUNT]; /* NULL: does not run */
-    size_t state, arena;                /* bytes */
+    int batch;                          /* images at a time, all parts together */
+    int images, parts;                  /* of a part */
+    int workers, cores;                 /* of a worker */
+    sid2_graph *graph[SID2_PASS_COUNT]; /* of a part; NULL: does not run */
+    size_t params, told,
+        arena; /* bytes: weights; of a part, what goes in and out; of a worker, activations */
 } sid2_sampling;
+
+/* Bytes, as planned: weights and what goes in and out; activations. */
+size_t sid2_sampling_state(const sid2_sampling *sampling);
+size_t sid2_sampling_arena(const sid2_sampling *sampling);
 
 /* The stages of sampling, for the caller to free, and the passes that they run. */
 sid2_solver_stage *sid2_sampling_stages(const sid2_config *config, int64_t *count, bool runs[SID2_PASS_COUNT],
                                         sid2_error *err);
-/* The largest of `batch` and its halvings that fits in `memory` (0: no limit); where none does, 1. */
-bool sid2_sampling_plan(const sid2_config *config, const bool runs[SID2_PASS_COUNT], int batch, size_t memory,
-                        size_t alignment, sid2_sampling *sampling, sid2_error *err);
+/* The largest of `batch` and its halvings that fits in the site's memory (0: no limit) with one worker; where none does, 1.
+ * At most `workers` workers, as many as memory, or without a limit the site's room, has space for. */
+bool sid2_sampling_plan(const sid2_config *config, const bool runs[SID2_PASS_COUNT], int batch, int workers,
+                        const sid2_training_site *site, sid2_sampling *sampling, sid2_error *err);
+/* Where sampling is to run: as a training's, but that no memory is filled for its own sake. */
+sid2_training_site sid2_sampling_site_of(const sid2_device_info *device, size_t memory);
 void sid2_sampling_clear(sid2_sampling *sampling);
 
 #endif

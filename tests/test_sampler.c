@@ -79,6 +79,50 @@ static void a_seed_is_an_image(void **state)
     }
 }
 
+/* Parts of a batch on one core or on several, more than there are among them; 9 images are 5 parts of 2, 64 are 8 of 8.
+ * Errors of evaluation are sums in a fixed order, so they too are the same. */
+static void threads_change_no_bit(void **state)
+{
+    (void)state;
+    enum { MANY = 64 };
+    static const int threads[] = {1, 2, 3, 8};
+    static const char *const batches[] = {"sample.batch=9", "sample.batch=64"}, *const precisions[] = {
+                                                                                    "sample.precision=f32",
+                                                                                    "sample.precision=bf16"};
+    uint64_t many[MANY];
+    for (int i = 0; i < MANY; i++) many[i] = (uint64_t)i;
+    for (int k = 0; k < 4; k++) {
+        static uint8_t want[MANY * BYTES], got[MANY * BYTES];
+        sid2_config *config = TINY(batches[k / 2], precisions[k % 2], "sample.guidance=2", "sample.steps=4");
+        sid2_eval_point point = {0};
+        for (int t = 0; t < 4; t++) {
+            int32_t labels[MANY];
+            for (int i = 0; i < MANY; i++) labels[i] = -1;
+            const sid2_backend *cpu = &sid2_backend_cpu;
+            sid2_device *on = sid2_backends_open(
+                &cpu, 1, "cpu", &sid2_with(sid2_device_options, .threads = threads[t]), &err);
+            must(on);
+            sid2_sampler *s = sid2_sampler_create(on, config, 0, &err);
+            sid2_evaluator *e = sid2_evaluator_create(on, config, 0, &err);
+            must(s && e);
+            int parts = k < 2 ? 5 : 8, workers = threads[t] < parts ? threads[t] : parts;
+            assert_int_equal(sid2_sampler_memory(s).lanes, parts);
+            assert_int_equal(sid2_sampler_memory(s).workers, workers);
+            must(sid2_sampler_load_trainer(s, trained, &err));
+            must(sid2_evaluator_load_trainer(e, trained, &err));
+            must(sid2_sampler_run(s, many, labels, MANY, t ? got : want, NULL, NULL, &err));
+            must(sid2_evaluator_run(e, want, NULL, MANY, 0.5, 0, &err));
+            if (t) assert_memory_equal(got, want, sizeof want);
+            if (t) assert_memory_equal(sid2_evaluator_point(e), &point, sizeof point);
+            point = *sid2_evaluator_point(e);
+            sid2_sampler_destroy(s);
+            sid2_evaluator_destroy(e);
+            sid2_device_close(on);
+        }
+        sid2_config_destroy(config);
+    }
+}
+
 static void guidance_costs_what_it_should(void **state)
 {
     (void)state;
@@ -302,7 +346,7 @@ static void what_is_planned_is_held(void **state)
         sid2_device *on = devices[k % 2];
         sid2_config *config =
             TINY(samplers[k / 6], guidance[k / 2 % 3][0], guidance[k / 2 % 3][1], "sample.precision=f32");
-        sid2_model_info *info = sid2_model_describe(config, NULL, 0, &err);
+        sid2_model_info *info = sid2_model_describe(config, sid2_device_describe(on), 0, &err);
         must(info);
         size_t before = sid2_device_used(on);
         sid2_sampler *s = sid2_sampler_create(on, config, 0, &err);
@@ -374,6 +418,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_seed_is_an_image),
+        cmocka_unit_test(threads_change_no_bit),
         cmocka_unit_test(guidance_costs_what_it_should),
         cmocka_unit_test(guidance_of_weight_one_is_none),
         cmocka_unit_test(labels_and_stops),

@@ -29,6 +29,8 @@ typedef struct sid2_model_info {
     int recomputed_segments, segments;
     size_t sample_state_bytes, sample_arena_bytes; /* at sample.batch */
     int train_lanes, train_workers, train_cores;   /* of a batch; computed at the same time; cores of each */
+    int sample_images, sample_parts;               /* of a part of a batch; of a batch */
+    int sample_workers, sample_cores;              /* parts at the same time; cores of each */
     size_t train_wish_bytes; /* of a lane on every core, where there are fewer for want of memory; else 0 */
 } sid2_model_info;
 
