@@ -17,6 +17,7 @@ enum {
 /* argv[0] is the subcommand. Each returns the exit code. */
 int command_train(int argc, char **argv);
 int command_sample(int argc, char **argv);
+int command_view(int argc, char **argv);
 int command_info(int argc, char **argv);
 int command_devices(int argc, char **argv);
 int command_check(int argc, char **argv);

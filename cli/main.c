@@ -14,6 +14,7 @@
 const command_row commands[] = {
     {"train", "train a model on images; the same command again resumes", command_train},
     {"sample", "make images with a trained model", command_sample},
+    {"view", "look at what a model makes, on a page in the browser", command_view},
     {"status", "how runs stand, also while they are trained", command_status},
     {"pause", "have a training wait, its device's memory free, and go on", command_pause},
     {"info", "a model's layers, size, cost and memory", command_info},

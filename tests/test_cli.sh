@@ -44,6 +44,7 @@ expect 0 'Usage: sid2 data synth' help data synth
 expect 2 'CHECKPOINT is missing' sample
 expect 2 'needs a value' sample x --seeds
 expect 2 'unexpected argument' sample x y
+expect 2 'CHECKPOINT is missing' view
 expect 2 -- '--out is missing' train --preset quickstart
 expect 2 'key=value' train --out x --set nonsense
 expect 2 'should be a size' train --out x --memory lots
