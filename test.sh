@@ -27,5 +27,5 @@ run "building with clang and its thread sanitizer" build-thread/build.log cmake 
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1
 run "every operator at 100 shapes" build-thread/ops.log build-thread/tests/test_ops 100
 ctest --test-dir build-thread --output-on-failure --parallel "$(nproc)" \
-    --tests-regex '^test_(data_dataset|device|golden|model|run|sampler|team|trainer|waiting)$'
+    --tests-regex '^test_(data_dataset|device|golden|lanes|model|run|sampler|team|trainer|waiting)$'
 run "clang-tidy" build-test/tidy.log tests/tidy build-test
