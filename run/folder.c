@@ -22,8 +22,9 @@
 /* What no run has. Hidden names are nobody's business. */
 static bool is_foreign(const char *name)
 {
-    static const char *const own[] = {"config.ini",  "run.json", "stats.jsonl", "report.html", "samples",
-                                      "checkpoints", "lock",     "status.json", "best",        "pause"};
+    static const char *const own[] = {"config.ini", "run.json",    "stats.jsonl", "report.html",
+                                      "samples",    "checkpoints", "lock",        "status.json",
+                                      "best",       "tensorboard", "pause"};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (strcmp(name, own[i]) == 0) return false;
     return name[0] != '.';
@@ -220,6 +221,7 @@ static bool may_change(const char *key)
                                             "train.checkpoint_every",
                                             "train.keep",
                                             "train.eval_every",
+                                            "train.tensorboard",
                                             "train.sample_every",
                                             "train.sample_count",
                                             "train.sample_steps",

@@ -1,6 +1,7 @@
 /* The training of a run: everything that can be refused first, then steps, samples and checkpoints. */
 #include <sid2/sample.h>
 
+#include "events.h"
 #include "folder.h"
 #include "heldout.h"
 #include "status.h"
@@ -43,6 +44,7 @@ struct sid2_run {
     sid2_dataset *data;
     sid2_classes *names; /* of its classes */
     sid2_folder folder;
+    sid2_events events;   /* closed where they are not wanted */
     pthread_mutex_t lock; /* over the notes */
     note *first_note, **last_note;
 
@@ -290,6 +292,7 @@ sid2_run *sid2_run_open(const sid2_run_options *given, sid2_error *err)
 /* Lets go of the device's memory. */
 static void end_computing(sid2_run *r)
 {
+    sid2_events_close(&r->events);
     sid2_loader_close(r->loader);
     sid2_trainer_destroy(r->trainer);
     r->loader = NULL;
@@ -406,6 +409,13 @@ static void tell_changes(sid2_run *r)
 
 static bool is_complete(const sid2_run *r) { return r->progress.step >= r->progress.steps; }
 
+static bool open_events(sid2_run *r, sid2_error *err)
+{
+    char path[4096];
+    return !r->config->train_tensorboard || (sid2_path(path, err, "%s/tensorboard", r->folder.path) &&
+                                             sid2_events_open(&r->events, path, r->progress.step, err));
+}
+
 /* Begins, or begins again where it was paused. */
 static bool prepare(sid2_run *r, sid2_error *err)
 {
@@ -441,7 +451,8 @@ static bool prepare(sid2_run *r, sid2_error *err)
     r->progress.heldout = NAN;
     r->progress.best = r->folder.best;
     r->progress.best_step = r->folder.best_step;
-    return sid2_folder_save_config(&r->folder, c, err) && sid2_folder_save_facts(&r->folder, &r->facts, err);
+    return sid2_folder_save_config(&r->folder, c, err) &&
+           sid2_folder_save_facts(&r->folder, &r->facts, err) && open_events(r, err);
 }
 
 /* ---- Time ---- */
@@ -538,6 +549,35 @@ static void gather(sid2_run *r, const sid2_train_stats *now)
     estimate(r);
 }
 
+/* What TensorBoard is not told is worth a line, not the end of the training. */
+static void check_events(sid2_run *r, bool written, const sid2_error *cause)
+{
+    if (written) return;
+    sid2_events_close(&r->events);
+    tell_text(r, SID2_RUN_WARNING, cause->message);
+}
+
+/* A line of stats.jsonl. */
+static void write_events(sid2_run *r)
+{
+    const sid2_stats_line *line = &r->line;
+    sid2_scalar scalars[5 + SID2_LOGSNR_BINS] = {{"loss/train", line->loss},
+                                                 {"gradient_norm", line->grad_norm},
+                                                 {"learning_rate", line->learning_rate},
+                                                 {"images_per_s", line->images_per_s}};
+    int count = 4;
+    sid2_error err = {0};
+    if (!r->events.stream) return;
+    if (line->heldout) scalars[count++] = (sid2_scalar){"loss/held_out", sid2_heldout_loss(line->heldout)};
+    for (int i = 0; i < SID2_LOGSNR_BINS; i++) {
+        if (!line->bin_count[i]) continue;
+        scalars[count].value = line->bin_loss[i];
+        snprintf(scalars[count].tag, sizeof scalars[count].tag, "loss_by_logsnr/%+d", 2 * i - 9);
+        count++;
+    }
+    check_events(r, sid2_events_scalars(&r->events, line->step, scalars, count, &err), &err);
+}
+
 static bool write_line(sid2_run *r, const sid2_train_stats *now, sid2_error *err)
 {
     sid2_stats_line *line = &r->line;
@@ -555,6 +595,7 @@ static bool write_line(sid2_run *r, const sid2_train_stats *now, sid2_error *err
     getrusage(RUSAGE_SELF, &usage);
     line->memory = (size_t)usage.ru_maxrss * 1024;
     bool ok = sid2_folder_write_stats(&r->folder, line, err);
+    if (ok) write_events(r);
     begin_line(r);
     return ok;
 }
@@ -639,6 +680,8 @@ static void sample(sid2_run *r)
     sid2_sampler_destroy(sampler);
     sid2_config_destroy(config);
     r->grid_costs = count_aside(r, since);
+    if (ok && r->events.stream)
+        check_events(r, sid2_events_picture(&r->events, r->progress.step, "samples", path, &err), &err);
     if (ok)
         tell_text(r, SID2_RUN_SAMPLED, path);
     else

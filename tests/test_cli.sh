@@ -595,6 +595,31 @@ grep -q '</html>' run/report.html || fail "the report is cut short"
 ! grep -q 'https\?://' run/report.html || fail "the report needs something from elsewhere"
 expect 1 'no run' report empty
 
+echo "== TensorBoard"
+for steps in 10 20; do
+    expect 0 "done at step $steps" train "${small[@]}" --out board --set train.tensorboard=yes --set train.steps=$steps \
+        --set train.eval_every=10 --set train.sample_every=10 --set train.sample_count=4 --set train.sample_steps=2
+done
+python3 "$source/tests/read_events.py" board/tensorboard >events || fail "the event files are not what TensorBoard reads"
+python3 - <<'END' || fail "the event files say something else than stats.jsonl: $(head -n 20 events)"
+import json, os
+got = [line.split() for line in open("events")]
+want = {}
+for line in map(json.loads, open("board/stats.jsonl")):
+    for key, tag in ("loss", "loss/train"), ("grad_norm", "gradient_norm"), ("learning_rate",) * 2, ("heldout", "loss/held_out"):
+        if key in line:
+            want[line["step"], tag] = line[key]
+    for level, loss, _ in line["by_logsnr"]:
+        want[line["step"], f"loss_by_logsnr/{level:+d}"] = loss
+for step, tag, value in (g for g in got if len(g) == 3 and g[1] not in ("images_per_s", "restart")):
+    assert abs(want.pop((int(step), tag)) / float(value) - 1) < 1e-5, (step, tag)
+assert not want, want
+assert ["11", "restart", "1"] in got
+for step in "10", "20":
+    size = os.path.getsize(f"board/samples/step-000000{step}.png")
+    assert any(g[:2] == [step, "samples"] and g[2].endswith("x3") and int(g[3]) == size for g in got)
+END
+
 echo "== bench"
 expect 0 'row_norm_grad' bench --preset quickstart --batch 4 --rounds 1 --seconds 0.01 --dtype f32
 request='"dtype": "f32", "batch": 2, "threads": 1, "device": "cpu"'

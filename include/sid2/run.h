@@ -5,8 +5,9 @@
  *     lock          held while a trainer works here    checkpoints/    the newest few
  *     status.json   what it does just now              best            a link to the best by held-out loss
  *
- * Where the folder holds a run, opening and training it again goes on from its newest checkpoint. Nothing
- * here prints or exits; what happens is told to a callback, always in the thread that called. */
+ * and with train.tensorboard event files in tensorboard/. Where the folder holds a run, opening and training it again
+ * goes on from its newest checkpoint. Nothing here prints or exits; what happens is told to a callback, always in the
+ * thread that called. */
 #ifndef SID2_RUN_H
 #define SID2_RUN_H
 
