@@ -4,12 +4,26 @@
 #include <math.h>
 #include <string.h>
 
-enum { WIDTH = 760, HEIGHT = 300, LEFT = 62, RIGHT = 14, TOP = 12, BOTTOM = 40, MAX_POINTS = 1200 };
+enum { WIDTH = 760, HEIGHT = 300, LEFT = 76, RIGHT = 14, TOP = 12, BOTTOM = 40, MAX_POINTS = 1200 };
 
 typedef struct axis {
     double low, high;
     bool logarithmic;
 } axis;
+
+void sid2_html_text(FILE *page, const char *text)
+{
+    for (; *text; text++) {
+        if (*text == '<')
+            fputs("&lt;", page);
+        else if (*text == '&')
+            fputs("&amp;", page);
+        else if (*text == '\'')
+            fputs("&#39;", page);
+        else
+            fputc(*text, page);
+    }
+}
 
 static double place(const axis *a, double value)
 {
@@ -67,10 +81,12 @@ static void write_number(FILE *page, double value)
         sid2_text_print(page, "%.4g", value);
 }
 
-static void write_y_tick(FILE *page, const axis *y, double value)
+/* *above: where the label before stands; those that would run into it, also in small charts, are left out. */
+static void write_y_tick(FILE *page, const axis *y, double value, double *above)
 {
-    if (value < y->low || value > y->high) return;
     double at = y_pixel(y, value);
+    if (value < y->low || value > y->high || *above - at < 24) return;
+    *above = at;
     sid2_text_print(
         page, "<line class=grid x1=%d x2=%d y1=%.1f y2=%.1f /><text class=tick x=%d y=%.1f text-anchor=end>",
         LEFT, WIDTH - RIGHT, at, at, LEFT - 8, at + 4);
@@ -80,6 +96,7 @@ static void write_y_tick(FILE *page, const axis *y, double value)
 
 static void write_axes(FILE *page, const chart *c, const axis *x, const axis *y)
 {
+    double above = INFINITY;
     if (y->logarithmic) {
         /* Every 1-2-5 where the range is wide, finer steps where it is not. */
         bool wide = y->high / y->low > 8;
@@ -90,11 +107,11 @@ static void write_axes(FILE *page, const chart *c, const axis *x, const axis *y)
                                                        : unit < 2 ? 0.25
                                                        : unit < 4 ? 0.5
                                                                   : 1)
-                write_y_tick(page, y, power * unit);
+                write_y_tick(page, y, power * unit, &above);
     } else {
         double step = nice_step(y->high - y->low, 5);
         for (double value = ceil(y->low / step) * step; value <= y->high; value += step)
-            write_y_tick(page, y, value);
+            write_y_tick(page, y, value, &above);
     }
     double step = fmax(1, nice_step(x->high - x->low, 6)); /* of training steps there are no halves */
     for (double value = ceil(x->low / step) * step; value <= x->high + step * 1e-9; value += step) {
@@ -111,7 +128,15 @@ static void write_axes(FILE *page, const chart *c, const axis *x, const axis *y)
 static void write_series(FILE *page, const chart *c, const chart_series *s, const axis *x, const axis *y)
 {
     int stride = (s->count + MAX_POINTS - 1) / MAX_POINTS;
-    sid2_text_print(page, "<polyline class='%s%s' points='", s->style, s->count == 1 ? " dot" : "");
+    int points = 0;
+    for (int i = 0; i < s->count && points < 2; i++) points += drawable(c, s->y[i]);
+    sid2_text_print(page, "<polyline class='%s%s'", s->style, points == 1 ? " dot" : "");
+    if (strcmp(s->style, "raw") != 0) {
+        fputs(" data-name='", page);
+        sid2_html_text(page, s->name ? s->name : "");
+        fputs("'", page);
+    }
+    fputs(" points='", page);
     for (int first = 0; first < s->count; first += stride) {
         double sum_x = 0, sum_y = 0;
         int taken = 0;
@@ -121,10 +146,17 @@ static void write_series(FILE *page, const chart *c, const chart_series *s, cons
             sum_y += s->y[i];
             taken++;
         }
-        for (int i = 0; taken && i < (s->count == 1 ? 2 : 1); i++) /* twice: a line of no length, a dot */
-            sid2_text_print(page, "%.1f,%.1f ", x_pixel(x, sum_x / taken), y_pixel(y, sum_y / taken));
+        for (int i = 0; taken && i < (points == 1 ? 2 : 1); i++) /* twice: a line of no length, a dot */
+            sid2_text_print(page, "%.2f,%.2f ", x_pixel(x, sum_x / taken), y_pixel(y, sum_y / taken));
     }
     fputs("' />", page);
+}
+
+static void write_legend(FILE *page, const chart_series *s)
+{
+    sid2_text_print(page, "<span><i class='%s'></i>", s->style);
+    sid2_html_text(page, s->name);
+    fputs("</span> ", page);
 }
 
 void sid2_chart_write(FILE *page, const chart *c)
@@ -133,11 +165,12 @@ void sid2_chart_write(FILE *page, const chart *c)
     find_ranges(c, &x, &y);
     sid2_text_print(page, "<figure class=chart><figcaption>%s<span class=legend>", c->title);
     for (int s = 0; s < c->series_count; s++)
-        if (c->series[s].name)
-            sid2_text_print(page, "<span><i class='%s'></i>%s</span> ", c->series[s].style,
-                            c->series[s].name);
-    sid2_text_print(page, "</span></figcaption><svg viewBox='0 0 %d %d' role=img aria-label='%s'>", WIDTH,
-                    HEIGHT, c->title);
+        if (c->series[s].name) write_legend(page, &c->series[s]);
+    sid2_text_print(page,
+                    "</span></figcaption><svg viewBox='0 0 %d %d' role=img aria-label='%s' data-unit='%s' "
+                    "data-x='%d %d %.9g %.9g' data-y='%d %d %.9g %.9g %d'>",
+                    WIDTH, HEIGHT, c->title, c->x_label, LEFT, WIDTH - RIGHT, x.low, x.high, TOP,
+                    HEIGHT - BOTTOM, y.low, y.high, y.logarithmic);
     write_axes(page, c, &x, &y);
     for (int s = 0; s < c->series_count; s++) write_series(page, c, &c->series[s], &x, &y);
     fputs("</svg></figure>\n", page);

@@ -19,6 +19,8 @@ typedef struct chart {
     int series_count;
 } chart;
 
+/* Foreign text as HTML, also within quotes of one stroke. */
+void sid2_html_text(FILE *page, const char *text);
 void sid2_chart_write(FILE *page, const chart *c);
 /* An average over a window that widens with the length of the series, centred. */
 void sid2_chart_smooth(const double *y, int count, double *smooth);

@@ -1,141 +1,27 @@
-/* The report: a run as one HTML page. */
+/* The report: runs beside each other as one HTML page. */
 #include "chart.h"
-#include "folder.h"
+#include "history.h"
 
 #include "file.h"
-#include "json.h"
 #include "text.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-extern const char report_css[]; /* report.css, by the build */
+extern const char report_css[], report_js[]; /* report.css and report.js, by the build */
 
-enum { MAX_GRIDS = 24, LEVELS = 5 };
+enum { MAX_GRIDS = 24, MAX_RUNS = 16, STYLES = 8 };
 
-typedef struct history {
-    int count, capacity;
-    double *step, *loss, *smooth, *speed, *grad_norm, *by_level[LEVELS];
-    double seconds, images, memory;
-    int unreadable; /* lines */
-} history;
+typedef struct report {
+    FILE *page;
+    sid2_history *runs;
+    int count;
+    const char *seconds_name; /* of the time axis: its unit */
+} report;
 
-/* ---- Reading ---- */
-
-static bool grow(history *h)
-{
-    if (h->count < h->capacity) return true;
-    int capacity = h->capacity ? 2 * h->capacity : 1024;
-    double **const columns[] = {&h->step,        &h->loss,        &h->smooth,      &h->speed,
-                                &h->grad_norm,   &h->by_level[0], &h->by_level[1], &h->by_level[2],
-                                &h->by_level[3], &h->by_level[4]};
-    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
-        double *grown = realloc(*columns[i], (size_t)capacity * sizeof(double));
-        if (!grown) return false;
-        *columns[i] = grown;
-    }
-    h->capacity = capacity;
-    return true;
-}
-
-static double number(const json_t *entry, const char *key)
-{
-    json_t *value = json_object_get(entry, key);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
-/* The ten bins of a line in pairs: lines of a chart that can still be told apart. */
-static void read_levels(history *h, int row, const json_t *bins)
-{
-    double sum[LEVELS] = {0}, images[LEVELS] = {0};
-    size_t i;
-    json_t *bin;
-    json_array_foreach(bins, i, bin)
-    {
-        double centre = json_number_value(json_array_get(bin, 0)),
-               count = json_number_value(json_array_get(bin, 2));
-        int level = (int)floor((centre + 10) / 4);
-        if (level < 0 || level >= LEVELS) continue;
-        sum[level] += count * json_number_value(json_array_get(bin, 1));
-        images[level] += count;
-    }
-    for (int level = 0; level < LEVELS; level++) {
-        double before = row ? h->by_level[level][row - 1] : NAN,
-               mean = images[level] > 0 ? sum[level] / images[level] : before;
-        /* A line holds few images of a level; an average over the last ten or so lines is what one can read. */
-        h->by_level[level][row] = isnan(before) ? mean : before + 0.1 * (mean - before);
-    }
-}
-
-static bool read_line(history *h, const json_t *entry)
-{
-    if (!grow(h)) return false;
-    h->step[h->count] = number(entry, "step");
-    h->loss[h->count] = number(entry, "loss");
-    h->speed[h->count] = number(entry, "images_per_s");
-    h->grad_norm[h->count] = number(entry, "grad_norm");
-    read_levels(h, h->count++, json_object_get(entry, "by_logsnr"));
-    h->seconds = number(entry, "seconds");
-    h->images = number(entry, "images");
-    h->memory = fmax(h->memory, number(entry, "memory"));
-    return true;
-}
-
-static bool read_stats(const char *run_path, history *h, sid2_error *err)
-{
-    enum { STATS_LIMIT = 1 << 30 }; /* bytes */
-    char path[4096];
-    sid2_kind kind;
-    size_t size;
-    if (!sid2_path(path, err, "%s/stats.jsonl", run_path) || !sid2_look(path, &kind, err)) return false;
-    if (kind == SID2_ABSENT)
-        return sid2_fail(err, SID2_ERR_IO, "%s is no run of sid2 train: it has no stats.jsonl", run_path);
-    char *text = (char *)sid2_file_read(path, STATS_LIMIT, &size, err);
-    bool ok = text != NULL;
-    for (const char *line = text, *end; ok && line < text + size; line = end + 1) {
-        end = memchr(line, '\n', size - (size_t)(line - text));
-        if (!end) end = text + size;
-        json_error_t problem;
-        json_t *entry = sid2_json_read(line, (size_t)(end - line), 0, &problem);
-        bool starved = !entry && sid2_json_no_memory(&problem);
-        bool known = json_is_object(entry) && isfinite(number(entry, "step"));
-        if (starved || (known && !read_line(h, entry)))
-            ok = sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %s", path);
-        else if (!known)
-            h->unreadable++;
-        json_decref(entry);
-    }
-    free(text);
-    if (ok && !h->count) return sid2_fail(err, SID2_ERR_FORMAT, "%s has no statistics yet", path);
-    return ok;
-}
-
-static void free_history(history *h)
-{
-    double *const columns[] = {h->step, h->loss, h->smooth, h->speed, h->grad_norm};
-    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) free(columns[i]);
-    for (int i = 0; i < LEVELS; i++) free(h->by_level[i]);
-}
-
-/* ---- Writing ---- */
-
-static void write_text(FILE *page, const char *text)
-{
-    for (; *text; text++) {
-        if (*text == '<')
-            fputs("&lt;", page);
-        else if (*text == '&')
-            fputs("&amp;", page);
-        else if (*text == '\'')
-            fputs("&#39;", page);
-        else
-            fputc(*text, page);
-    }
-}
+/* ---- Bytes as text ---- */
 
 static void write_base64(FILE *page, const uint8_t *bytes, size_t size)
 {
@@ -151,197 +37,375 @@ static void write_base64(FILE *page, const uint8_t *bytes, size_t size)
     }
 }
 
+/* ---- Heads ---- */
+
+static const char *run_style(int run)
+{
+    static const char *const styles[STYLES] = {"s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"};
+    return styles[run % STYLES];
+}
+
 static void write_tile(FILE *page, const char *value, const char *label)
 {
     sid2_text_print(page, "<div><b>%s</b><span>%s</span></div>", value, label);
 }
 
-static bool write_head(FILE *page, const char *run_path, const sid2_run_facts *facts, const history *h,
-                       sid2_error *err)
+static double last(const sid2_history *h, sid2_column column) { return h->column[column][h->count - 1]; }
+
+/* Of the newer half, so that the start does not count. */
+static double mean_speed(const sid2_history *h)
 {
-    char text[64], part[32];
-    char *whole = realpath(run_path, NULL);
-    if (!whole)
-        return sid2_fail(err, errno == ENOMEM ? SID2_ERR_MEMORY : SID2_ERR_IO, "%s: %s", run_path,
-                         strerror(errno));
-    const char *name = strrchr(whole, '/') ? strrchr(whole, '/') + 1 : run_path;
+    double sum = 0;
+    for (int i = h->count / 2; i < h->count; i++) sum += h->column[SID2_SPEED][i];
+    return sum / (h->count - h->count / 2);
+}
+
+static void write_data(FILE *page, const sid2_history *h)
+{
+    if (h->facts.data[0]) {
+        const char *file = strrchr(h->facts.data, '/');
+        sid2_text_print(page, "%" PRId64 " images of ", h->facts.images);
+        sid2_html_text(page, file && file[1] ? file + 1 : h->facts.data);
+        fputs(", on ", page);
+        sid2_html_text(page, h->facts.device);
+    }
+    if (h->unreadable) sid2_text_print(page, "; %d lines of stats.jsonl cannot be read", h->unreadable);
+}
+
+/* What is said of a run: a tile each, or a column of the table. */
+enum { FACTS = 9 };
+static const char *const fact_names[FACTS] = {"state", "steps",         "images seen",
+                                              "loss",  "held-out loss", "images a second",
+                                              "time",  "time left",     "peak memory"};
+
+static void describe(const sid2_history *h, char facts[FACTS][64])
+{
+    char part[32];
+    double left = h->status->seconds_left;
+    snprintf(facts[0], 64, "%s", h->status->state);
+    sid2_text_format(facts[1], 64, "%.0f of %" PRId64, last(h, SID2_STEP), h->config->train_steps);
+    snprintf(facts[2], 64, "%s", sid2_text_count(last(h, SID2_IMAGES), part));
+    sid2_text_format(facts[3], 64, "%.4f", last(h, SID2_SMOOTH));
+    snprintf(facts[4], 64, "-");
+    if (h->best >= 0)
+        sid2_text_format(facts[4], 64, "%.4f at %.0f", h->column[SID2_HELDOUT][h->best],
+                         h->column[SID2_STEP][h->best]);
+    snprintf(facts[5], 64, "%s", sid2_text_rate(mean_speed(h), part));
+    snprintf(facts[6], 64, "%s", sid2_text_time(last(h, SID2_SECONDS), part));
+    snprintf(facts[7], 64, "%s", isfinite(left) ? sid2_text_time(left, part) : "-");
+    snprintf(facts[8], 64, "%s", sid2_text_bytes(h->memory, part));
+}
+
+static void write_tiles(FILE *page, const sid2_history *h)
+{
+    char facts[FACTS][64];
+    describe(h, facts);
+    fputs("<div class=tiles>", page);
+    for (int i = 0; i < FACTS; i++)
+        if (strcmp(facts[i], "-") != 0)
+            write_tile(page, facts[i], i == 4 ? "lowest held-out loss, at step" : fact_names[i]);
+    fputs("</div>\n", page);
+}
+
+static void write_run_names(const report *r, const char *before)
+{
+    for (int k = 0; k < r->count; k++) {
+        sid2_text_print(r->page, "%s<i class='%s'></i>", before, run_style(k));
+        sid2_html_text(r->page, r->runs[k].name);
+    }
+}
+
+static void write_run_table(const report *r)
+{
+    fputs("<div class=wide><table class=runs><tr><th>run", r->page);
+    for (int i = 0; i < FACTS; i++) sid2_text_print(r->page, "<th>%s", fact_names[i]);
+    for (int k = 0; k < r->count; k++) {
+        char facts[FACTS][64];
+        describe(&r->runs[k], facts);
+        sid2_text_print(r->page, "<tr><td><i class='%s'></i>", run_style(k));
+        sid2_html_text(r->page, r->runs[k].name);
+        for (int i = 0; i < FACTS; i++) sid2_text_print(r->page, "<td>%s", facts[i]);
+    }
+    fputs("</table></div>\n", r->page);
+}
+
+static void write_head(const report *r)
+{
+    FILE *page = r->page;
     fputs(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport "
         "content='width=device-width'><title>",
         page);
-    write_text(page, name);
-    sid2_text_print(page, "</title><style>%s</style><main><h1>", report_css);
-    write_text(page, name);
-    fputs("</h1><p class=sub>", page);
-    if (facts->data[0]) {
-        const char *file = strrchr(facts->data, '/');
-        sid2_text_print(page, "%" PRId64 " images of ", facts->images);
-        write_text(page, file && file[1] ? file + 1 : facts->data);
-        fputs(", on ", page);
-        write_text(page, facts->device);
+    for (int k = 0; k < r->count; k++) {
+        if (k) fputs(", ", page);
+        sid2_html_text(page, r->runs[k].name);
     }
-    if (h->unreadable) sid2_text_print(page, "; %d lines of stats.jsonl cannot be read", h->unreadable);
-    fputs("</p><div class=tiles>", page);
-    free(whole);
-    int last = h->count - 1;
-    sid2_text_format(text, sizeof text, "%.0f", h->step[last]);
-    write_tile(page, text, "steps");
-    write_tile(page, sid2_text_count(h->images, part), "images seen");
-    sid2_text_format(text, sizeof text, "%.4f", h->smooth[last]);
-    write_tile(page, text, "loss");
-    double speed = 0;
-    for (int i = h->count / 2; i < h->count; i++) speed += h->speed[i] / (h->count - h->count / 2);
-    write_tile(page, sid2_text_rate(speed, part), "images a second");
-    write_tile(page, sid2_text_time(h->seconds, part), "time");
-    write_tile(page, sid2_text_bytes(h->memory, part), "peak memory");
-    fputs("</div>\n", page);
+    sid2_text_print(page, "</title><style>%s</style><main><h1>", report_css);
+    for (int k = 0; k < r->count; k++) {
+        if (k) fputs(", ", page);
+        sid2_html_text(page, r->runs[k].name);
+    }
+    fputs("</h1>", page);
+    for (int k = 0; k < r->count; k++) {
+        fputs("<p class=sub>", page);
+        if (r->count > 1) {
+            sid2_html_text(page, r->runs[k].name);
+            fputs(": ", page);
+        }
+        write_data(page, &r->runs[k]);
+        fputs("</p>", page);
+    }
+    if (r->count > 1)
+        write_run_table(r);
+    else
+        write_tiles(page, r->runs);
+}
+
+/* ---- Samples ---- */
+
+static bool write_grid(FILE *page, const sid2_history *h, const char *name, sid2_error *err)
+{
+    char path[4096];
+    size_t size;
+    uint64_t step = sid2_grid_step(name);
+    if (!sid2_path(path, err, "%s/samples/%s", h->path, name)) return false;
+    uint8_t *bytes = sid2_file_read(path, (size_t)64 << 20, &size, err);
+    if (!bytes) return false;
+    sid2_text_print(page,
+                    "<div data-images=%.0f><figcaption>step %" PRIu64
+                    "</figcaption><img alt='samples at step %" PRIu64 "' src='data:image/png;base64,",
+                    (double)step * (double)h->config->train_batch, step, step);
+    write_base64(page, bytes, size);
+    fputs("'></div>\n", page);
+    free(bytes);
     return true;
-}
-
-static bool is_grid(const char *name)
-{
-    return strncmp(name, "step-", 5) == 0 && sid2_text_ends(name, ".png");
-}
-
-static unsigned long step_of(const char *name) { return strtoul(name + 5, NULL, 10); }
-
-static int by_step(const void *a, const void *b)
-{
-    unsigned long x = step_of(*(char *const *)a), y = step_of(*(char *const *)b);
-    return (x > y) - (x < y);
 }
 
 /* What the grids show: the classes in turn. */
-static bool write_classes(FILE *page, const char *run_path, sid2_error *err)
+static void write_classes(FILE *page, const sid2_history *h)
 {
-    char checkpoint[4096];
-    sid2_classes *classes = NULL;
-    if (!sid2_checkpoint_newest(run_path, UINT64_MAX, checkpoint, sizeof checkpoint, err) ||
-        (checkpoint[0] && !sid2_checkpoint_classes(checkpoint, &classes, err)))
-        return false;
-    for (int i = 0; i < sid2_classes_count(classes); i++) {
+    for (int i = 0; i < sid2_classes_count(h->classes); i++) {
         fputs(i ? ", " : "<p class=sub>classes in turn: ", page);
-        write_text(page, sid2_classes_name(classes, i));
+        sid2_html_text(page, sid2_classes_name(h->classes, i));
     }
-    if (sid2_classes_count(classes)) fputs("</p>", page);
-    sid2_classes_destroy(classes);
+    if (sid2_classes_count(h->classes)) fputs("</p>", page);
+}
+
+/* Grids on top of each other, with a slider to run through the training of all runs; without scripts, one below
+ * the other. All are of the same seeds. */
+static bool write_samples(const report *r, sid2_error *err)
+{
+    size_t most = 0;
+    for (int k = 0; k < r->count; k++) most = r->runs[k].grids.count > most ? r->runs[k].grids.count : most;
+    if (!most) return true;
+    fputs("<h2>Samples over time</h2>", r->page);
+    sid2_text_print(r->page, "<div class='samples%s'>", r->count > 1 ? " beside" : "");
+    for (int k = 0; k < r->count; k++) {
+        const sid2_history *h = &r->runs[k];
+        int count = (int)h->grids.count, kept = count < MAX_GRIDS ? count : MAX_GRIDS;
+        if (!count) continue;
+        fputs("<figure>", r->page);
+        if (r->count > 1) {
+            sid2_text_print(r->page, "<figcaption><i class='%s'></i><b>", run_style(k));
+            sid2_html_text(r->page, h->name);
+            fputs("</b></figcaption>", r->page);
+        }
+        for (int i = 0; i < kept; i++) {
+            int place = kept < 2 ? 0 : (int)((int64_t)i * (count - 1) / (kept - 1));
+            if (!write_grid(r->page, h, h->grids.name[place], err)) return false;
+        }
+        write_classes(r->page, h);
+        fputs("</figure>", r->page);
+    }
+    fputs("</div>", r->page);
     return true;
 }
 
-/* All grids on top of each other, with a slider to run through the training; without scripts, one below the
- * other. */
-static bool write_samples(FILE *page, const char *run_path, sid2_error *err)
+/* ---- Charts ---- */
+
+/* Times as one reads them: in seconds, minutes or hours. */
+static void scale_times(report *r)
 {
-    char folder[4096], path[4096];
-    sid2_list grids;
-    if (!sid2_path(folder, err, "%s/samples", run_path) || !sid2_list_folder(&grids, folder, is_grid, err))
-        return false;
-    if (!grids.count) return true;
-    qsort(grids.name, grids.count, sizeof *grids.name, by_step);
-    int count = (int)grids.count, shown = 0;
-    fputs("<h2>Samples over time</h2>", page);
-    bool ok = write_classes(page, run_path, err);
-    fputs("<figure class=samples id=samples>", page);
-    int kept = count < MAX_GRIDS ? count : MAX_GRIDS;
-    for (int i = 0; i < kept && ok; i++) {
-        const char *name = grids.name[kept < 2 ? 0 : (int)((int64_t)i * (count - 1) / (kept - 1))];
-        size_t size;
-        uint8_t *bytes = sid2_path(path, err, "%s/%s", folder, name)
-                             ? sid2_file_read(path, (size_t)64 << 20, &size, err)
-                             : NULL;
-        ok = bytes != NULL;
-        if (!ok) break;
-        sid2_text_print(page,
-                        "<div><figcaption>step %lu</figcaption><img alt='samples at step %lu' "
-                        "src='data:image/png;base64,",
-                        step_of(name), step_of(name));
-        write_base64(page, bytes, size);
-        fputs("'></div>\n", page);
-        free(bytes);
-        shown++;
+    double longest = 0;
+    for (int k = 0; k < r->count; k++) longest = fmax(longest, last(&r->runs[k], SID2_SECONDS));
+    double unit = longest < 180 ? 1 : longest < 3 * 3600 ? 60 : 3600;
+    r->seconds_name = longest < 180 ? "seconds" : longest < 3 * 3600 ? "minutes" : "hours";
+    for (int k = 0; k < r->count; k++)
+        for (int i = 0; i < r->runs[k].count; i++) r->runs[k].column[SID2_SECONDS][i] /= unit;
+}
+
+/* One chart of a column, a line for each run. */
+static void write_chart(const report *r, const char *title, sid2_column x, sid2_column y, bool log_y)
+{
+    chart_series series[MAX_RUNS];
+    const char *unit = x == SID2_SECONDS ? r->seconds_name : "images";
+    for (int k = 0; k < r->count; k++) {
+        const sid2_history *h = &r->runs[k];
+        series[k] =
+            (chart_series){r->count > 1 ? h->name : NULL, run_style(k), h->column[x], h->column[y], h->count};
     }
-    fputs("</figure>", page);
-    if (shown > 1)
-        fputs(
-            "<script>{const "
-            "f=document.getElementById('samples'),d=[...f.children],r=document.createElement('input');"
-            "r.type='range';r.max=d.length-1;r.value=r.max;r.setAttribute('aria-label','step');"
-            "r.oninput=()=>d.forEach((e,i)=>e.hidden=i!=r.value);f.append(r);r.oninput()}</script>\n",
-            page);
-    sid2_list_free(&grids);
-    return ok;
+    sid2_chart_write(r->page, &(chart){title, unit, log_y, series, r->count});
 }
 
-static void write_charts(FILE *page, const history *h)
+/* Of one run: the loss itself, its running mean, and the held-out loss. */
+static void write_loss(const report *r, const char *title, sid2_column x)
 {
-    static const char *const names[] = {"-10 to -6", "-6 to -2", "-2 to 2", "2 to 6", "6 to 10"};
-    static const char *const styles[] = {"s0", "s1", "s2", "s3", "s4"};
-    const chart_series loss[] = {{NULL, "raw", h->step, h->loss, h->count},
-                                 {NULL, "s0", h->step, h->smooth, h->count}};
-    const chart_series speed = {NULL, "s2", h->step, h->speed, h->count};
-    const chart_series norm = {NULL, "s3", h->step, h->grad_norm, h->count};
-    chart_series levels[LEVELS];
-    for (int i = 0; i < LEVELS; i++)
-        levels[i] = (chart_series){names[i], styles[i], h->step, h->by_level[i], h->count};
-    fputs("<h2>Loss</h2>", page);
-    sid2_chart_write(page, &(chart){"training loss, and its running mean", "step", true, loss, 2});
-    sid2_chart_write(page, &(chart){"by noise level: logSNR", "step", true, levels, LEVELS});
-    fputs("<h2>Speed and gradient</h2>", page);
-    sid2_chart_write(page, &(chart){"images a second", "step", false, &speed, 1});
-    sid2_chart_write(page, &(chart){"gradient norm, before clipping", "step", true, &norm, 1});
+    const sid2_history *h = r->runs;
+    const double *at = h->column[x];
+    const chart_series series[] = {{NULL, "raw", at, h->column[SID2_LOSS], h->count},
+                                   {"training", "s0", at, h->column[SID2_SMOOTH], h->count},
+                                   {"held out", "s1", at, h->column[SID2_HELDOUT], h->count}};
+    const char *unit = x == SID2_SECONDS ? r->seconds_name : "images";
+    sid2_chart_write(r->page, &(chart){title, unit, true, series, h->best >= 0 ? 3 : 2});
 }
 
-static bool write_config(FILE *page, const char *run_path, sid2_error *err)
+static void write_levels(const report *r)
 {
-    char path[4096], value[256];
-    sid2_config *config = sid2_config_create();
-    bool ok =
-        config && sid2_path(path, err, "%s/config.ini", run_path) && sid2_config_load(config, path, err);
-    if (ok) {
-        fputs("<h2>Configuration</h2>", page);
-        const sid2_config_key *key;
-        char section[32] = "";
-        for (int i = 0; (key = sid2_config_key_at(i)); i++) {
-            size_t length = strcspn(key->name, ".");
-            if (strncmp(section, key->name, length) != 0 || section[length]) {
-                snprintf(section, sizeof section, "%.*s", (int)length, key->name);
-                sid2_text_print(page, "%s<details%s><summary>%s</summary><table>",
-                                i ? "</table></details>" : "", i ? "" : " open", section);
-            }
-            sid2_text_print(page, "<tr><td>%s<td>", key->name + length + 1);
-            sid2_config_get(config, key->name, value, sizeof value, NULL);
-            write_text(page, value);
+    static const char *const names[SID2_LEVELS] = {"-10 to -6", "-6 to -2", "-2 to 2", "2 to 6", "6 to 10"};
+    const sid2_history *h = r->runs;
+    if (r->count == 1) {
+        chart_series levels[SID2_LEVELS];
+        for (int i = 0; i < SID2_LEVELS; i++)
+            levels[i] = (chart_series){names[i], run_style(i), h->column[SID2_IMAGES],
+                                       h->column[SID2_BY_LEVEL + i], h->count};
+        sid2_chart_write(
+            r->page, &(chart){"training loss by noise level: logSNR", "images", true, levels, SID2_LEVELS});
+        return;
+    }
+    fputs("<h2>Training loss by noise level</h2><div class=beside>", r->page);
+    for (int i = 0; i < SID2_LEVELS; i++) {
+        char title[64];
+        snprintf(title, sizeof title, "logSNR %s", names[i]);
+        write_chart(r, title, SID2_IMAGES, (sid2_column)(SID2_BY_LEVEL + i), true);
+    }
+    fputs("</div>", r->page);
+}
+
+static void write_charts(const report *r)
+{
+    bool held_out = false;
+    for (int k = 0; k < r->count; k++) held_out |= r->runs[k].best >= 0;
+    fputs("<h2>Loss</h2>", r->page);
+    if (r->count == 1) {
+        write_loss(r, "loss by images", SID2_IMAGES);
+        write_loss(r, "loss by time", SID2_SECONDS);
+    } else {
+        write_chart(r, "training loss by images, running mean", SID2_IMAGES, SID2_SMOOTH, true);
+        write_chart(r, "training loss by time, running mean", SID2_SECONDS, SID2_SMOOTH, true);
+    }
+    if (r->count > 1 && held_out) {
+        write_chart(r, "held-out loss by images", SID2_IMAGES, SID2_HELDOUT, true);
+        write_chart(r, "held-out loss by time", SID2_SECONDS, SID2_HELDOUT, true);
+    }
+    write_levels(r);
+    fputs("<h2>Speed, gradient, learning rate</h2>", r->page);
+    write_chart(r, "images a second", SID2_IMAGES, SID2_SPEED, false);
+    write_chart(r, "gradient norm, before clipping", SID2_IMAGES, SID2_NORM, true);
+    write_chart(r, "learning rate", SID2_IMAGES, SID2_RATE, false);
+}
+
+/* ---- Configurations ---- */
+
+static const char *value_of(const sid2_history *h, const char *key, char value[256])
+{
+    if (!sid2_config_get(h->config, key, value, 256, NULL)) value[0] = 0;
+    return value;
+}
+
+static bool differs(const report *r, const char *key)
+{
+    char first[256], other[256];
+    value_of(&r->runs[0], key, first);
+    for (int k = 1; k < r->count; k++)
+        if (strcmp(first, value_of(&r->runs[k], key, other)) != 0) return true;
+    return false;
+}
+
+static void write_differences(const report *r)
+{
+    const sid2_config_key *key;
+    char value[256];
+    int rows = 0;
+    fputs("<h2>What differs</h2><div class=wide><table><tr><th>", r->page);
+    write_run_names(r, "<th>");
+    for (int i = 0; (key = sid2_config_key_at(i)); i++) {
+        if (!differs(r, key->name)) continue;
+        sid2_text_print(r->page, "<tr><td>%s", key->name);
+        for (int k = 0; k < r->count; k++) {
+            fputs("<td>", r->page);
+            sid2_html_text(r->page, value_of(&r->runs[k], key->name, value));
         }
-        fputs("</table></details>", page);
+        rows++;
     }
-    sid2_config_destroy(config);
-    return ok;
+    sid2_text_print(r->page, "</table></div><p class=sub>%s</p>",
+                    rows ? "All other keys of their configurations are the same."
+                         : "Nothing: their configurations are the same.");
 }
 
-static bool write_page(const char *run_path, const char *out, const history *h, sid2_error *err)
+static void write_config(const report *r)
+{
+    const sid2_history *h = r->runs;
+    const sid2_config_key *key;
+    char section[32] = "", value[256];
+    fputs("<h2>Configuration", r->page);
+    if (r->count > 1) {
+        fputs(" of ", r->page);
+        sid2_html_text(r->page, h->name);
+    }
+    fputs("</h2>", r->page);
+    for (int i = 0; (key = sid2_config_key_at(i)); i++) {
+        size_t length = strcspn(key->name, ".");
+        if (strncmp(section, key->name, length) != 0 || section[length]) {
+            snprintf(section, sizeof section, "%.*s", (int)length, key->name);
+            sid2_text_print(r->page, "%s<details%s><summary>%s</summary><table>",
+                            i ? "</table></details>" : "", i || r->count > 1 ? "" : " open", section);
+        }
+        sid2_text_print(r->page, "<tr><td>%s<td>", key->name + length + 1);
+        sid2_html_text(r->page, value_of(h, key->name, value));
+    }
+    fputs("</table></details>", r->page);
+}
+
+/* ---- The page ---- */
+
+static bool write_page(report *r, const char *out, sid2_error *err)
 {
     sid2_atomic_file file;
-    sid2_run_facts facts;
-    if (!sid2_folder_load_facts(run_path, &facts, err) || !sid2_atomic_open(&file, out, err)) return false;
-    bool ok = write_head(file.stream, run_path, &facts, h, err) && write_samples(file.stream, run_path, err);
-    if (ok) write_charts(file.stream, h);
-    ok = ok && write_config(file.stream, run_path, err);
+    if (!sid2_atomic_open(&file, out, err)) return false;
+    r->page = file.stream;
+    write_head(r);
+    bool ok = write_samples(r, err);
     if (ok) {
-        fputs("<p class=sub>made by sid2 " SID2_VERSION "</p></main></html>\n", file.stream);
+        scale_times(r);
+        write_charts(r);
+        if (r->count > 1) write_differences(r);
+        write_config(r);
+        sid2_text_print(r->page,
+                        "<p class=sub>made by sid2 " SID2_VERSION "</p></main><script>%s</script></html>\n",
+                        report_js);
         ok = sid2_atomic_commit(&file, err);
     }
     sid2_atomic_discard(&file);
     return ok;
 }
 
+bool sid2_run_compare(const char *const *paths, int count, const char *page, sid2_error *err)
+{
+    if (count < 1 || count > MAX_RUNS)
+        return sid2_fail(err, SID2_ERR_USAGE, "a report shows 1 to %d runs, not %d", MAX_RUNS, count);
+    report r = {.runs = calloc((size_t)count, sizeof *r.runs)};
+    bool ok = r.runs || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    while (ok && r.count < count) {
+        ok = sid2_history_read(&r.runs[r.count], paths[r.count], err);
+        r.count += ok;
+    }
+    ok = ok && write_page(&r, page, err);
+    for (int k = 0; k < r.count; k++) sid2_history_free(&r.runs[k]);
+    free(r.runs);
+    return ok;
+}
+
 bool sid2_run_report(const char *path, const char *page, sid2_error *err)
 {
-    history h = {0};
-    bool ok = read_stats(path, &h, err);
-    if (ok) {
-        sid2_chart_smooth(h.loss, h.count, h.smooth);
-        ok = write_page(path, page, &h, err);
-    }
-    free_history(&h);
-    return ok;
+    return sid2_run_compare(&path, 1, page, err);
 }

@@ -348,7 +348,7 @@ expect 0 '^stopped *stopped .*/1000000 ' status stopped
 started=$(date +%s%N)
 expect 0 'stopped at step' train "${small[@]}" --out stopped --set train.steps=1000000 --minutes 0.1
 took=$((($(date +%s%N) - started) / 1000000))
-[ "$took" -lt 12000 ] || fail "--minutes 0.1 took $took ms"
+[ "$took" -lt 60000 ] || fail "--minutes 0.1 took $took ms"
 grep -q '%  step .* 0:0[0-9] left' err || fail "the time left does not know --minutes: $(cat err)"
 expect 0 '^run *complete .*12/12 .*step-00000012' status run
 expect 1 'there is no such run' status run nowhere
@@ -581,20 +581,6 @@ if ! ldd "$sid2" | grep -q libasan; then
     ) || fail "too little memory should be one line: $(cat err)"
 fi
 
-echo "== eval, report"
-expect 0 'mean over all levels' eval run --data pictures --levels 3 --images 4
-expect 0 '"levels"' eval run --data pictures --levels 2 --images 2 --json
-expect 0 '^  0.750 *-1.74 *[0-9.]* *[0-9.]* *[0-9.]*$' eval run straight run/checkpoints/step-00000012 --data pictures --levels 2 --images 4
-[ "$(grep -c '^loss  ' out)" -eq 1 ] && grep -q '^3  ' out || fail "several checkpoints should be one table: $(cat out)"
-expect 0 levels eval run straight --data pictures --levels 2 --images 2 --json
-python3 -c 'import json; a, b = json.load(open("out")); assert a["loss"] == b["loss"] and a["path"] != b["path"]' ||
-    fail "two checkpoints as JSON: $(cat out)"
-expect 2 'data is missing' eval run
-expect 0 'report.html' report run
-grep -q '</html>' run/report.html || fail "the report is cut short"
-! grep -q 'https\?://' run/report.html || fail "the report needs something from elsewhere"
-expect 1 'no run' report empty
-
 echo "== TensorBoard"
 for steps in 10 20; do
     expect 0 "done at step $steps" train "${small[@]}" --out board --set train.tensorboard=yes --set train.steps=$steps \
@@ -619,6 +605,34 @@ for step in "10", "20":
     size = os.path.getsize(f"board/samples/step-000000{step}.png")
     assert any(g[:2] == [step, "samples"] and g[2].endswith("x3") and int(g[3]) == size for g in got)
 END
+
+echo "== eval, report"
+expect 0 'mean over all levels' eval run --data pictures --levels 3 --images 4
+expect 0 '"levels"' eval run --data pictures --levels 2 --images 2 --json
+expect 0 '^  0.750 *-1.74 *[0-9.]* *[0-9.]* *[0-9.]*$' eval run straight run/checkpoints/step-00000012 --data pictures --levels 2 --images 4
+[ "$(grep -c '^loss  ' out)" -eq 1 ] && grep -q '^3  ' out || fail "several checkpoints should be one table: $(cat out)"
+expect 0 levels eval run straight --data pictures --levels 2 --images 2 --json
+python3 -c 'import json; a, b = json.load(open("out")); assert a["loss"] == b["loss"] and a["path"] != b["path"]' ||
+    fail "two checkpoints as JSON: $(cat out)"
+expect 2 'data is missing' eval run
+expect 0 'report.html' report run
+grep -q '</html>' run/report.html || fail "the report is cut short"
+! grep -q 'https\?://' run/report.html || fail "the report needs something from elsewhere"
+expect 1 'no run' report empty
+cp -r decayed 'decayed <&> two'
+expect 0 '^run/comparison.html' report run straight 'decayed <&> two'
+for text in 'decayed &lt;&amp;&gt; two' 'held-out loss' 'logSNR -2 to 2' 'by time' 'learning rate' '<td>train.decay<td>constant<td>constant<td>cosine'; do
+    grep -q -- "$text" run/comparison.html || fail "a report of three runs should have $text"
+done
+grep -q 'decayed <' run/comparison.html && fail "a run's name is HTML"
+grep -q '<td>model.channels' run/comparison.html && fail "what is the same is no difference"
+expect 0 '^board.html' report board --out board.html
+[ "$(grep -c '<img' board.html)" -eq 2 ] && grep -q 'balloon, fish' board.html || fail "samples and names of classes are missing"
+grep -q '20 of 20' board.html || fail "the target is missing"
+mkdir starting
+: >starting/stats.jsonl
+expect 1 'no statistics yet' report starting
+expect 2 'RUN is missing' report
 
 echo "== bench"
 expect 0 'row_norm_grad' bench --preset quickstart --batch 4 --rounds 1 --seconds 0.01 --dtype f32

@@ -133,6 +133,14 @@ static void trains_stops_and_goes_on(void **state)
     must(page);
     assert_true(size > 8 && memcmp(page + size - 8, "</html>\n", 8) == 0);
     free(page);
+    const char *const both[] = {"run", "straight"};
+    char paths[2][256];
+    for (int i = 0; i < 2; i++) snprintf(paths[i], sizeof paths[i], "%s/%s", folder, both[i]);
+    must(sid2_run_compare((const char *const[]){paths[0], paths[1]}, 2, path_in(folder, "both.html"), &err));
+    page = (char *)sid2_file_read(path_in(folder, "both.html"), 1 << 24, &size, &err);
+    must(page);
+    assert_non_null(strstr(page, "<tr><td>train.keep<td>1<td>2"));
+    free(page);
 }
 
 /* A paused training lets go of the device and comes to the same weights; one that is told to stop meanwhile does. */

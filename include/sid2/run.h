@@ -134,7 +134,9 @@ SID2_API sid2_run_status *sid2_run_look(const char *path, sid2_error *err);
 SID2_API bool sid2_run_pause(const char *path, bool pause, sid2_error *err);
 SID2_API void sid2_run_status_destroy(sid2_run_status *status); /* NULL is fine */
 
-/* Writes a run as one HTML page that needs nothing else, not even the run. */
+/* Writes runs (at most 16) beside each other, or one, as one HTML page that needs nothing else, not even the runs. IO: no
+ * run; FORMAT: one that has not done its first step. */
+SID2_API bool sid2_run_compare(const char *const *paths, int count, const char *page, sid2_error *err);
 SID2_API bool sid2_run_report(const char *path, const char *page, sid2_error *err);
 
 #ifdef __cplusplus
