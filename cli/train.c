@@ -1,8 +1,10 @@
 /* sid2 train: images in, a run out. */
-#include "cli.h"
+#include "propose.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+
+#define PRESET_MISSING "--preset is missing: a preset's name (sid2 --help lists them) or a file"
 
 /* A configuration to train: a preset or that of the run which goes on, then --set. */
 static sid2_config *choose_config(const char *preset, const char *out, const assignments *set,
@@ -17,8 +19,7 @@ static sid2_config *choose_config(const char *preset, const char *out, const ass
     else if (ok && checkpoint[0])
         ok = sid2_checkpoint_config(out, config, err);
     else if (ok)
-        ok = sid2_fail(err, SID2_ERR_USAGE,
-                       "--preset is missing: a preset's name (sid2 --help lists them) or a file");
+        ok = sid2_fail(err, SID2_ERR_USAGE, PRESET_MISSING ", or with --data alone a proposal");
     if (ok && options_apply(config, set, err)) return config;
     sid2_config_destroy(config);
     return NULL;
@@ -139,6 +140,26 @@ static bool train_on(sid2_run *run, const device_choice *on, progress *bar, sid2
     return ok;
 }
 
+/* ---- Without a preset ---- */
+
+static bool is_run(const char *out)
+{
+    char checkpoint[4096];
+    return out && sid2_run_examine(out, checkpoint, NULL) && checkpoint[0];
+}
+
+/* Nothing is trained, so that the exit code is that of a request that lacks something. */
+static int propose(const sid2_run_options *options, const device_choice *on, double minutes)
+{
+    sid2_error err = {0};
+    const char *preset = propose_preset(options->data, on, options->memory, minutes, &err);
+    if (!preset) return report_error("train", &err);
+    printf("\nsid2 train --preset %s --data %s --out %s\n", preset, options->data,
+           options->path ? options->path : "runs/mine");
+    sid2_fail(&err, SID2_ERR_USAGE, PRESET_MISSING "; %s is proposed", preset);
+    return report_error("train", &err);
+}
+
 int command_train(int argc, char **argv)
 {
     const char *preset = NULL;
@@ -149,7 +170,9 @@ int command_train(int argc, char **argv)
     progress bar;
     sid2_run_options options = sid2_with(sid2_run_options, .callback = on_event, .user = &bar);
     const option_row rows[] = {
-        {OPTION_TEXT, "preset", "NAME", &preset, "a preset's name, or a configuration file", NULL},
+        {OPTION_TEXT, "preset", "NAME", &preset,
+         "a preset's name, or a configuration file; without one, presets are measured and one is proposed",
+         NULL},
         {OPTION_TEXT, "data", "PATH", &options.data, sid2_dataset_formats(formats), NULL},
         {OPTION_TEXT, "out", "RUN", &options.path,
          "the run's folder; required. Where it holds a run, that is resumed", NULL},
@@ -174,11 +197,12 @@ int command_train(int argc, char **argv)
                                 rows, sizeof rows / sizeof rows[0]};
     int code = options_parse(&table, argc, argv);
     if (code != OPTIONS_RUN) return code;
+    interrupt_install();
+    if (!preset && options.data && !is_run(options.path)) return propose(&options, &on, minutes);
     if (!options.path) return report_usage("train", "--out is missing: a folder for the run");
 
     sid2_error err = {0};
     sid2_run *run = NULL;
-    interrupt_install();
     progress_begin(&bar);
     options.seconds = 60 * minutes;
     sid2_config *config = choose_config(preset, options.path, &set, &err);

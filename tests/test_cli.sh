@@ -178,7 +178,12 @@ for file in zeros one.png; do expect 1 "$file: not a text file, so no configurat
 expect 1 'empty.ini: no configuration: it sets no key' info empty.ini
 
 echo "== train"
-expect 2 'preset is missing' train --data pictures --out run
+expect 2 'preset is missing' train --out run
+expect 2 'preset is missing.* is proposed' train --data pictures --out run --device cpu --threads 2
+grep -q '^data     200 pictures, 10 classes' out && grep -q 'quickstart .* s .*<- proposed' out &&
+    grep -q 'photos64 .*64x64 .* s .*for 500 pictures and more' out && grep -q '^sid2 train --preset quickstart --data pictures --out run$' out ||
+    fail "a preset should be proposed, with times: $(cat out)"
+expect 1 'nowhere' train --data nowhere
 expect 2 'data is missing' train --preset quickstart --out run
 expect 1 'nowhere' train --preset quickstart --data nowhere --out run
 expect 1 'empty' train --preset quickstart --data empty --out run
@@ -621,13 +626,13 @@ grep -q '</html>' run/report.html || fail "the report is cut short"
 expect 1 'no run' report empty
 cp -r decayed 'decayed <&> two'
 expect 0 '^run/comparison.html' report run straight 'decayed <&> two'
-for text in 'decayed &lt;&amp;&gt; two' 'held-out loss' 'logSNR -2 to 2' 'by time' 'learning rate' '<td>train.decay<td>constant<td>constant<td>cosine'; do
+for text in 'decayed &lt;&amp;> two' 'held-out loss' 'logSNR -2 to 2' 'by time' 'learning rate' '<td>train.decay<td>constant<td>constant<td>cosine'; do
     grep -q -- "$text" run/comparison.html || fail "a report of three runs should have $text"
 done
 grep -q 'decayed <' run/comparison.html && fail "a run's name is HTML"
 grep -q '<td>model.channels' run/comparison.html && fail "what is the same is no difference"
 expect 0 '^board.html' report board --out board.html
-[ "$(grep -c '<img' board.html)" -eq 2 ] && grep -q 'balloon, fish' board.html || fail "samples and names of classes are missing"
+[ "$(grep -c '<img' board.html)" -eq 3 ] && grep -q 'balloon, fish' board.html || fail "samples and names of classes are missing"
 grep -q '20 of 20' board.html || fail "the target is missing"
 mkdir starting
 : >starting/stats.jsonl
