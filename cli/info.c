@@ -135,7 +135,8 @@ static bool print_plan(const job *j, sid2_error *err)
     if (!sid2_training_plan(j->config, &recipe, &site, &training, err)) return false;
     const sid2_memory_report need = {.state = sid2_training_state(&training),
                                      .arena = sid2_training_arena(&training),
-                                     .microbatch = training.microbatch};
+                                     .microbatch = training.microbatch,
+                                     .lanes = training.lanes};
     bool fits = sid2_training_fits(&need, j->memory, err);
     sid2_plan *plan = fits ? sid2_plan_create(training.graph[0], site.alignment, err) : NULL;
     if (plan) {

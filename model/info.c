@@ -103,7 +103,8 @@ sid2_model_info *sid2_model_describe(const sid2_config *config, const sid2_devic
         !sid2_training_plan(config, &recipe, &site, &training, err) ||
         !sid2_training_fits(&(sid2_memory_report){.state = sid2_training_state(&training),
                                                   .arena = sid2_training_arena(&training),
-                                                  .microbatch = training.microbatch},
+                                                  .microbatch = training.microbatch,
+                                                  .lanes = training.lanes},
                             memory, err) ||
         !plan_sampling(config, device, memory, &sampling, err)) {
         sid2_training_clear(&training);

@@ -72,7 +72,8 @@ static bool build_as(sid2_trainer *t, const sid2_config *config, sid2_error *err
         if (!sid2_training_plan(config, &t->recipe, &site, plan, err)) return false;
         sid2_memory_report need = {.state = sid2_training_state(plan),
                                    .arena = sid2_training_arena(plan),
-                                   .microbatch = plan->microbatch};
+                                   .microbatch = plan->microbatch,
+                                   .lanes = plan->lanes};
         bool least = site.memory && need.state + need.arena > site.memory;
         if (least && info->memory && !sid2_training_fits(&need, info->memory, NULL))
             return sid2_training_fits(&need, whole.memory, err); /* not even to be compiled */

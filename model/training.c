@@ -217,8 +217,8 @@ bool sid2_training_fits(const sid2_memory_report *m, size_t memory, sid2_error *
     return sid2_fail(
         err, SID2_ERR_MEMORY,
         "training needs at least %zu MiB (%zu for the state, %zu for %d image%s at a time, %zu for "
-        "the device's workspace), more than the %g MiB allowed: raise the limit or make the model "
+        "the device's workspace), more than the %g MiB allowed: raise the limit%s or make the model "
         "smaller",
         mib_up(all), mib_up(m->state), mib_up(m->arena), m->microbatch, m->microbatch == 1 ? "" : "s",
-        mib_up(m->workspace), (double)memory / (1 << 20));
+        mib_up(m->workspace), (double)memory / (1 << 20), m->lanes > 1 ? ", take fewer train.lanes" : "");
 }

@@ -50,6 +50,35 @@ static void losses_agree(void **state)
     sid2_config_destroy(config);
 }
 
+/* One lane unless told otherwise; more are computed one after another, each moved out of the state's own gradients. */
+static void lanes_meet_on_a_gpu(void **state)
+{
+    (void)state;
+    static const char *const lanes[] = {"train.lanes=auto", "train.lanes=8"};
+    float *m[2];
+    int64_t count = 0;
+    for (int i = 0; i < 2; i++) {
+        sid2_config *config = TINY("train.precision=f32", "train.microbatch=1", lanes[i]);
+        sid2_trainer *t = sid2_trainer_create(gpu, config, 0, &err);
+        must(t);
+        assert_int_equal(sid2_trainer_memory(t)->lanes, i ? 8 : 1);
+        assert_int_equal(t->training.sums, i ? 4 : 0);
+        train_steps(t, 3);
+        m[i] = download(&t->buffers, "m");
+        count = t->states[0].params->elements;
+        sid2_trainer_destroy(t);
+        sid2_config_destroy(config);
+    }
+    double size = 0, error = 0;
+    for (int64_t k = 0; k < count; k++) {
+        size += (double)m[0][k] * m[0][k];
+        error += (double)(m[1][k] - m[0][k]) * (m[1][k] - m[0][k]);
+    }
+    assert_true(size > 0 && sqrt(error / size) < 1e-4);
+    free(m[0]);
+    free(m[1]);
+}
+
 static void sample(sid2_device *device, const char *precision, uint8_t *pixels)
 {
     sid2_config *config = TINY(precision, "sample.guidance=2", "sample.steps=12");
@@ -125,6 +154,7 @@ int main(int argc, char **argv)
                                        cmocka_unit_test(seeds_give_the_same_pictures),
                                        cmocka_unit_test(programs_share_an_arena),
                                        cmocka_unit_test(buffers_are_folded),
+                                       cmocka_unit_test(lanes_meet_on_a_gpu),
                                        cmocka_unit_test(programs_stop_where_they_are_told),
                                        cmocka_unit_test(what_is_not_there_is_refused_by_name)};
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
