@@ -128,6 +128,21 @@ static void add_parameters(text_list *list, const recipe *r, const shown *s)
     if (!to->key) list->failed = true;
 }
 
+/* "..., 2 threads, ..." without them: how many compute an image is told apart. */
+static const char *without_threads(const char *name, char text[256])
+{
+    size_t used = 0;
+    text[0] = 0;
+    for (const char *part = name; part; part = strchr(part, ',') ? strchr(part, ',') + 1 : NULL) {
+        size_t length = strcspn(part, ",");
+        bool threads = length > 7 && (strncmp(part + length - 7, " thread", 7) == 0 ||
+                                      strncmp(part + length - 8, " threads", 8) == 0);
+        if (!threads)
+            used += (size_t)snprintf(text + used, 256 - used, "%s%.*s", used ? "," : "", (int)length, part);
+    }
+    return text;
+}
+
 bool recipe_texts(const recipe *r, const shown *s, sid2_png_text **texts, size_t *count, sid2_error *err)
 {
     char value[256], classes[SID2_CLASSES_LIST];
@@ -153,7 +168,8 @@ bool recipe_texts(const recipe *r, const shown *s, sid2_png_text **texts, size_t
     if (s->quality) add_number(&list, "Quality", s->quality);
     if (s->frames) add_number(&list, "Frames", s->frames);
     add(&list, "Device", r->device->id);
-    add(&list, "Device name", r->device->name);
+    add(&list, "Device name", without_threads(r->device->name, value));
+    if (r->cores) add_number(&list, "Cores", r->cores);
     add_parameters(&list, r, s);
     if (list.failed) {
         sid2_png_text_free(list.item, list.count);
@@ -213,6 +229,7 @@ bool recipe_read(recipe_found *found, const char *path, sid2_error *err)
     found->channels = number_of(found, "Channels");
     found->quality = number_of(found, "Quality");
     found->frames = number_of(found, "Frames");
+    found->cores = number_of(found, "Cores");
     found->classes = VALUE("Classes");
     if (!found->columns && label && !strchr(label, ' ')) { /* one picture's, whatever its name was */
         snprintf(found->number, sizeof found->number, "number:%.20s", label);
@@ -312,6 +329,7 @@ char *recipe_command(const recipe *r, const shown *s, const char *out)
     }
     if (r->raw) fputs(" --raw", to);
     add_option(to, "device", r->device->id);
+    if (r->threads) sid2_text_print(to, " --threads %" PRId64, r->threads);
     add_option(to, "out", out);
     bool ok = !ferror(to);
     if (!fclose(to) && ok) return text;

@@ -489,11 +489,20 @@ expect 0 'as film.png, to the bit' sample --like film.png --out film2.png
 cmp film.png film2.png || fail "--like makes another animation"
 expect 0 'as jpegs/000002.jpg, to the bit' sample --like jpegs/000002.jpg --out jpegs2
 cmp jpegs/000002.jpg jpegs2/000002.jpg || fail "--like makes another JPEG"
+expect 0 'webps/' sample run --seeds 1-2 --steps 2 --format webp --out webps # without loss, and with
+expect 0 'as webps/000002.webp, to the bit' sample --like webps/000002.webp --out webps2
+cmp webps/000002.webp webps2/000002.webp || fail "--like makes another WebP"
+expect 0 'w.webp' sample run --seeds 1-2 --steps 2 --quality 50 --out w.webp
+expect 0 'as w.webp, to the bit' sample --like w.webp --out w2.webp
 expect 0 'q.jpg' sample run --seeds 3 --steps 2 --raw --quality 40 --out q.jpg
 expect 0 'as q.jpg, to the bit' sample --like q.jpg
 expect 0 'not as one.png: .* values differ, .*Steps was 3 and is 4' sample --like one.png --steps 4 --out two.png
 expect 0 'not as one.png: .*Seed was 7 and is 8' sample --like one.png --seeds 8 --out two.png
 expect 0 'not compared with one.png' sample --like one.png --out two.npz
+# One that was made among others, each on one core, is made alone on one core.
+expect 0 'pngs/' sample run --seeds 20-27 --steps 4 --out pngs
+expect 0 'as pngs/000023.png, to the bit' sample --like pngs/000023.png --out two.png
+cmp pngs/000023.png two.png || fail "--like makes other bytes of one among others"
 # A picture whose pixels are not what its texts say.
 python3 - <<'END'
 import struct, zlib

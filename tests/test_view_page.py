@@ -148,7 +148,7 @@ def look(view, browser, width, scheme):
     command = shlex.split(browser.value(text_of % 'command'))
     assert command[command.index('--seeds') + 1] == '22' and command[command.index('--steps') + 1] == '7', command
     assert command[command.index('--class') + 1] == 'Dress', command
-    subprocess.run([sid2, *command[1:], '--threads', '2'], check=True, capture_output=True)
+    subprocess.run([sid2, *command[1:]], check=True, capture_output=True)
     data = browser.value("new Promise(done => { const reader = new FileReader(); reader.onload = () => done(reader.result); "
                          "reader.readAsDataURL(last); })")
     with open(command[command.index('--out') + 1], 'rb') as file:
