@@ -1,4 +1,4 @@
-/* sid2 data: generate pictures; look at a data set before training on it. */
+/* sid2 data: generate pictures; look at a data set before training on it; prepare it once. */
 #include "cli.h"
 
 #include "dataset.h"
@@ -77,6 +77,15 @@ static bool read_all(sid2_dataset *data, statistics *s, uint8_t *sheet, int64_t 
     return ok;
 }
 
+static void print_losses(sid2_dataset *data)
+{
+    char *line;
+    for (int i = 0; (line = sid2_dataset_loss(data, i)); i++, free(line)) printf("left out   %s\n", line);
+    line = sid2_dataset_empty_classes(data);
+    if (line) printf("empty      %s\n", line);
+    free(line);
+}
+
 static void print_statistics(sid2_dataset *data, const statistics *s)
 {
     int channels = sid2_dataset_channels(data), size = sid2_dataset_size(data);
@@ -101,11 +110,7 @@ static void print_statistics(sid2_dataset *data, const statistics *s)
     if (s->turned)
         printf("EXIF       %" PRId64 " ask to be shown rotated or mirrored: %s\n", s->turned,
                turning ? turning : "");
-    char *line;
-    for (int i = 0; (line = sid2_dataset_loss(data, i)); i++, free(line)) printf("left out   %s\n", line);
-    line = sid2_dataset_empty_classes(data);
-    if (line) printf("empty      %s\n", line);
-    free(line);
+    print_losses(data);
 }
 
 static int inspect(int argc, char **argv)
@@ -119,7 +124,7 @@ static int inspect(int argc, char **argv)
         {OPTION_POSITIONAL, "PATH", NULL, &path, sid2_dataset_formats(formats), NULL},
         {OPTION_INT, "size", "N", &size, "side that pictures are brought to, as in training (32)", NULL},
         {OPTION_INT, "channels", "N", &channels, "1 grey, 3 colour (3)", NULL},
-        {OPTION_TEXT, "upright", "WORD", &turn, words_of("data.upright", words), "data.upright"},
+        {OPTION_TEXT, "upright", "WORD", &turn, words_of("data.upright", words), NULL},
         {OPTION_TEXT, "out", "x.png", &out, "also write a contact sheet", NULL},
         {OPTION_INT, "shown", "N", &shown, "pictures on the contact sheet (100)", NULL},
     };
@@ -175,21 +180,81 @@ static int inspect(int argc, char **argv)
     return ok ? 0 : report_error("data inspect", &err);
 }
 
+/* ---- Packing ---- */
+
+static bool show_packed(void *user, int64_t done, int64_t total)
+{
+    progress_show(user, (double)done / (double)total, "%" PRId64 " of %" PRId64 " pictures", done, total);
+    return !interrupted();
+}
+
+static int pack(int argc, char **argv)
+{
+    const char *path = NULL, *out = NULL, *turn = "auto";
+    sid2_upright upright;
+    int64_t size = 0, channels = 3, threads = 0;
+    char formats[256], words[256];
+    const option_row rows[] = {
+        {OPTION_POSITIONAL, "PATH", NULL, &path, sid2_dataset_formats(formats), NULL},
+        {OPTION_TEXT, "out", "x.zip", &out, "the new data set, in EDM layout; required", NULL},
+        {OPTION_INT, "size", "N", &size, "side that pictures are cropped and resized to; required", NULL},
+        {OPTION_INT, "channels", "N", &channels, "1 grey, 3 colour (3)", NULL},
+        {OPTION_TEXT, "upright", "WORD", &turn, words_of("data.upright", words), NULL},
+        OPTION_THREADS(&threads),
+    };
+    int code = options_parse(
+        &(option_table){"data pack", "Decode, crop and resize a data set once, for training to read quickly",
+                        "Ctrl-C keeps what is done in x.zip.part; the same command goes on.\n", rows, 6},
+        argc, argv);
+    if (code != OPTIONS_RUN) return code;
+    if (!out) return report_usage("data pack", "--out is missing");
+    if (!sid2_text_ends(out, ".zip")) return report_usage("data pack", "--out '%s' should end in .zip", out);
+    if (size < 4 || size > 4096) return report_usage("data pack", "--size should be 4 to 4096");
+    if (channels != 1 && channels != 3) return report_usage("data pack", "--channels should be 1 or 3");
+    if (!upright_of(turn, &upright))
+        return report_usage("data pack", "--upright '%s' should be %s", turn, words);
+    interrupt_install();
+    sid2_error err = {0};
+    progress bar = {0};
+    double began = sid2_clock();
+    sid2_dataset *data = sid2_dataset_open(
+        path,
+        &sid2_with(sid2_dataset_options, .size = (int32_t)size, .channels = (int32_t)channels,
+                   .upright = upright, .cache_bytes = 1, .on_skip = print_skipped, .user = &bar),
+        &err);
+    if (!data) return report_error("data pack", &err);
+    progress_begin(&bar);
+    bool ok = sid2_dataset_pack(
+        data, out,
+        &sid2_with(sid2_pack_options, .threads = (int32_t)threads, .progress = show_packed, .user = &bar),
+        &err);
+    progress_clear(&bar);
+    if (ok) {
+        printf("%" PRId64 " pictures, %d classes, %" PRId64 "x%" PRId64 ", in %.1f s: %s\n",
+               sid2_dataset_count(data) - sid2_dataset_broken(data), sid2_dataset_classes(data), size, size,
+               sid2_clock() - began, out);
+        print_losses(data);
+    }
+    sid2_dataset_close(data);
+    return ok ? 0 : report_error("data pack", &err);
+}
+
 int command_data(int argc, char **argv)
 {
     static const struct {
         const char *name;
         int (*run)(int, char **);
-    } parts[] = {{"synth", synth}, {"inspect", inspect}};
-    for (int i = 0; i < 2 && argc > 1; i++)
+    } parts[] = {{"synth", synth}, {"inspect", inspect}, {"pack", pack}};
+    enum { PARTS = sizeof parts / sizeof *parts };
+    for (int i = 0; i < PARTS && argc > 1; i++)
         if (strcmp(argv[1], parts[i].name) == 0) return parts[i].run(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "--help") == 0) {
-        for (int i = 0; i < 2; i++) {
+        for (int i = 0; i < PARTS; i++) {
             parts[i].run(2, argv);
-            if (i == 0 && !options_printer) puts("");
+            if (i < PARTS - 1 && !options_printer) puts("");
         }
         return 0;
     }
-    if (argc > 1) return report_usage("data", "'%s' should be synth or inspect", argv[1]);
-    return report_usage("data", "say what: synth or inspect");
+    if (argc > 1) return report_usage("data", "'%s' should be synth, inspect or pack", argv[1]);
+    return report_usage("data", "say what: synth, inspect or pack");
 }

@@ -42,7 +42,12 @@ bool sid2_losses_add(sid2_losses *losses, sid2_reason reason, const char *name, 
     sid2_loss *loss = losses->of[reason];
     if (!loss) loss = losses->of[reason] = calloc(1, sizeof *loss);
     if (!loss) return sid2_fail(err, SID2_ERR_MEMORY, "no memory to count what is left out");
-    if (!loss->count++) loss->first = strdup(name);
+    loss->count++;
+    if (!loss->first || strcmp(name, loss->first) < 0) { /* whatever the order in which a folder is read */
+        char *copy = strdup(name);
+        if (copy) free(loss->first);
+        if (copy) loss->first = copy;
+    }
     char ending[12];
     ending_of(name, ending);
     int k = 0;
@@ -64,6 +69,12 @@ void sid2_losses_free(sid2_losses *losses)
     *losses = (sid2_losses){0};
 }
 
+static bool comes_before(const sid2_loss *loss, int a, int b)
+{
+    int64_t more = loss->kind[a].count - loss->kind[b].count;
+    return more > 0 || (more == 0 && strcmp(loss->kind[a].ending, loss->kind[b].ending) < 0);
+}
+
 char *sid2_losses_text(const sid2_losses *losses, sid2_reason reason)
 {
     const sid2_loss *loss = losses->of[reason];
@@ -77,7 +88,7 @@ char *sid2_losses_text(const sid2_losses *losses, sid2_reason reason)
     for (int i = 0; i < loss->kinds; i++) {
         int most = -1;
         for (int k = 0; k < loss->kinds; k++)
-            if (!told[k] && (most < 0 || loss->kind[k].count > loss->kind[most].count)) most = k;
+            if (!told[k] && (most < 0 || comes_before(loss, k, most))) most = k;
         told[most] = true;
         fprintf(stream, "%s %s %lld", i ? "," : ":", loss->kind[most].ending,
                 (long long)loss->kind[most].count);

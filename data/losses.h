@@ -27,7 +27,7 @@ enum { SID2_LOST_KINDS = 32 };
 
 typedef struct sid2_loss {
     int64_t count;
-    char *first; /* the name of one; NULL: without memory for it */
+    char *first; /* the lowest of their names; NULL: without memory for it */
     int kinds;   /* the last stands for all that found no place */
     struct {
         char ending[12];

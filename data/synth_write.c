@@ -34,18 +34,13 @@ static bool encode(const job *j, int64_t index, uint8_t **bytes, size_t *length,
 
 /* ---- A zip in EDM layout ---- */
 
-static void member_name(char name[64], int64_t index)
-{
-    snprintf(name, 64, "%05lld/img%08lld.png", (long long)(index / 1000), (long long)index);
-}
-
 static bool add_labels(sid2_archive *archive, int64_t count, sid2_error *err)
 {
     json_t *root = json_object(), *labels = json_array(), *names = json_array();
     bool ok = root && labels && names;
     for (int64_t i = 0; ok && i < count; i++) {
-        char name[64];
-        member_name(name, i);
+        char name[SID2_EDM_NAME];
+        sid2_edm_name(name, i);
         ok = !json_array_append_new(labels, json_pack("[si]", name, sid2_synth_label((uint64_t)i)));
     }
     for (int32_t k = 0; ok && k < sid2_synth_classes(count); k++)
@@ -65,10 +60,10 @@ static bool write_zip(const job *j, sid2_error *err)
     if (!archive) return false;
     bool ok = true;
     for (int64_t i = 0; ok && i < j->count; i++) {
-        char name[64];
+        char name[SID2_EDM_NAME];
         uint8_t *bytes;
         size_t length;
-        member_name(name, i);
+        sid2_edm_name(name, i);
         ok = encode(j, i, &bytes, &length, err) && sid2_archive_add_bytes(archive, name, bytes, length, err);
     }
     if (ok && add_labels(archive, j->count, err)) return sid2_archive_commit(archive, err);

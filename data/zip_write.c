@@ -26,6 +26,11 @@ bool sid2_zip_fail(const char *name, const zip_error_t *cause, sid2_error *err)
     return false;
 }
 
+void sid2_edm_name(char name[SID2_EDM_NAME], int64_t index)
+{
+    snprintf(name, SID2_EDM_NAME, "%05lld/img%08lld.png", (long long)(index / 1000), (long long)index);
+}
+
 struct sid2_archive {
     sid2_atomic_file file;
     zip_t *zip; /* writes to file.temporary at commit */
@@ -72,6 +77,14 @@ bool sid2_archive_add_bytes(sid2_archive *a, const char *name, void *bytes, size
     if (source) return add(a, name, source, err);
     free(bytes);
     return sid2_fail(err, SID2_ERR_MEMORY, "%s: %s: no memory", a->file.path, name);
+}
+
+bool sid2_archive_add_part(sid2_archive *a, const char *name, const char *file, uint64_t offset,
+                           uint64_t size, sid2_error *err)
+{
+    zip_source_t *source = zip_source_file(a->zip, file, offset, (zip_int64_t)size);
+    if (source) return add(a, name, source, err);
+    return sid2_zip_fail(a->file.path, zip_get_error(a->zip), err);
 }
 
 /* libzip renames a file of its own over file.temporary, so the stream opened on that is no longer the

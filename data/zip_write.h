@@ -10,6 +10,10 @@
  * and reading or writing that may go well another time. Returns false. */
 bool sid2_zip_fail(const char *name, const zip_error_t *cause, sid2_error *err);
 
+/* The name of a picture in the layout that EDM reads. */
+enum { SID2_EDM_NAME = 64 };
+void sid2_edm_name(char name[SID2_EDM_NAME], int64_t index);
+
 typedef struct sid2_archive sid2_archive;
 
 sid2_archive *sid2_archive_open(const char *path, sid2_error *err);
@@ -17,6 +21,9 @@ sid2_archive *sid2_archive_open(const char *path, sid2_error *err);
  * come from malloc and are the archive's from here on, also on failure. */
 bool sid2_archive_add_bytes(sid2_archive *archive, const char *name, void *bytes, size_t size,
                             sid2_error *err);
+/* `size` bytes of a file from `offset` on, which are read at commit. */
+bool sid2_archive_add_part(sid2_archive *archive, const char *name, const char *file, uint64_t offset,
+                           uint64_t size, sid2_error *err);
 bool sid2_archive_commit(sid2_archive *archive, sid2_error *err); /* frees in either case */
 void sid2_archive_discard(sid2_archive *archive);                 /* NULL is fine */
 

@@ -133,6 +133,22 @@ SID2_API const sid2_batch *sid2_loader_next(sid2_loader *loader, sid2_error *err
 SID2_API double
 sid2_loader_waited(const sid2_loader *loader); /* seconds sid2_loader_next has spent waiting */
 
+/* ---- Packing ----
+ * A data set decoded, cropped and resized once: a zip in EDM layout of what sid2_dataset_get gives, which other programs
+ * read as well. Broken pictures are left out, and told of by on_skip. */
+typedef struct sid2_pack_options {
+    size_t struct_size;
+    int32_t threads; /* 0: one for each processor that this process may use */
+    /* Told of now and then by the thread that called; false ends the packing with SID2_ERR_CANCELLED. May be NULL. */
+    bool (*progress)(void *user, int64_t done, int64_t total);
+    void *user;
+} sid2_pack_options;
+
+/* The zip appears complete or not at all, and replaces nothing. What is done so far stays in `path`.part: packing the same
+ * pictures in the same way again goes on from there. */
+SID2_API bool sid2_dataset_pack(sid2_dataset *dataset, const char *path, const sid2_pack_options *options,
+                                sid2_error *err);
+
 /* ---- Generated pictures ----
  * Generated, labelled pictures: enough to watch a model learn without any data at hand.
  *

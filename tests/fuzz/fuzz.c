@@ -74,6 +74,8 @@ static void read_dataset(const char *path)
 }
 
 static void read_zip(const uint8_t *bytes, size_t size) { read_dataset(put("x.zip", bytes, size)); }
+static void read_tar(const uint8_t *bytes, size_t size) { read_dataset(put("x.tar", bytes, size)); }
+static void read_npz(const uint8_t *bytes, size_t size) { read_dataset(put("x.npz", bytes, size)); }
 static void read_cifar(const uint8_t *bytes, size_t size)
 {
     read_dataset(put("data_batch_1.bin", bytes, size));
@@ -185,9 +187,17 @@ static const struct {
     const char *name;
     void (*read)(const uint8_t *bytes, size_t size);
 } readers[] = {
-    {"safetensors", read_safetensors}, {"picture", read_picture}, {"zip", read_zip},
-    {"labels", read_labels},           {"idx", read_idx},         {"cifar", read_cifar},
-    {"config", read_config},           {"run", read_run},         {"state", read_state},
+    {"safetensors", read_safetensors},
+    {"picture", read_picture},
+    {"zip", read_zip},
+    {"labels", read_labels},
+    {"idx", read_idx},
+    {"cifar", read_cifar},
+    {"tar", read_tar},
+    {"npz", read_npz},
+    {"config", read_config},
+    {"run", read_run},
+    {"state", read_state},
     {"classes", read_classes},
 };
 static size_t chosen;
