@@ -84,8 +84,12 @@ static int run(int argc, char **argv)
         memmove(argv + 1, argv + 2, (size_t)(argc - 2) * sizeof *argv);
         argv[argc - 1] = help;
     }
-    for (int i = 0; commands[i].name; i++)
+    const char *nearest = NULL;
+    for (int i = 0, least = SID2_TEXT_FAR; commands[i].name; i++) {
         if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
+        if (sid2_text_nearer(argv[1], commands[i].name, &least)) nearest = commands[i].name;
+    }
+    if (nearest) return report_usage("", "unknown command '%s'; did you mean '%s'?", argv[1], nearest);
     return report_usage("", "unknown command '%s'", argv[1]);
 }
 

@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include "print.h"
+#include "text.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -165,6 +166,19 @@ static const char *take_value(const option_row *row, const char *value)
 
 /* ---- Parsing ---- */
 
+static int report_unknown(const option_table *table, const char *given)
+{
+    char name[64];
+    const char *nearest = NULL, *bare = given + strspn(given, "-");
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(bare, "="), bare);
+    for (int i = 0, least = SID2_TEXT_FAR; i < table->count; i++)
+        if (!is_positional(&table->rows[i]) && sid2_text_nearer(name, table->rows[i].name, &least))
+            nearest = table->rows[i].name;
+    if (nearest)
+        return report_usage(table->command, "unknown option '%s'; did you mean '--%s'?", given, nearest);
+    return report_usage(table->command, "unknown option '%s'", given);
+}
+
 int options_parse(const option_table *table, int argc, char **argv)
 {
     struct option rows[MAX_OPTIONS + 2] = {0};
@@ -191,7 +205,7 @@ int options_parse(const option_table *table, int argc, char **argv)
         } else if (letter == ':') {
             return report_usage(table->command, "%s needs a value", argv[optind - 1]);
         } else if (letter == '?') {
-            return report_usage(table->command, "unknown option '%s'", argv[optind - 1]);
+            return report_unknown(table, argv[optind - 1]);
         } else {
             const option_row *row = &table->rows[places[index]];
             const char *wants = take_value(row, optarg);

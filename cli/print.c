@@ -1,6 +1,7 @@
 #include "print.h"
 
 #include "base.h"
+#include "text.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -105,4 +106,70 @@ int print_to(FILE *stream, const char *format, ...)
     funlockfile(stream);
     va_end(arguments);
     return length;
+}
+
+/* ---- Lines of a plan ---- */
+
+void print_field(FILE *stream, const char *label, const char *format, ...)
+{
+    enum { WIDTH = 80, INDENT = 9 };
+    char text[8192];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    sid2_plain_line(text);
+    print_to(stream, "%-*s", INDENT - 1, label);
+    int column = INDENT - 1;
+    for (const char *word = text; *word;) {
+        size_t size = strcspn(word, " ");
+        const char *next = word + size + (word[size] == ' '), *dots = "";
+        int columns = sid2_text_columns(word, size);
+        if (column >= INDENT && column + 1 + columns > WIDTH)
+            print_to(stream, "\n%*s", INDENT - 1, ""), column = INDENT - 1;
+        for (; column + 1 + (*dots ? 3 : 0) + columns > WIDTH; columns = sid2_text_columns(word, size)) {
+            do word++, size--;
+            while (((unsigned char)*word & 0xc0) == 0x80);
+            dots = "...";
+        }
+        print_to(stream, " %s%.*s", dots, (int)size, word);
+        column += 1 + (*dots ? 3 : 0) + columns;
+        word = next;
+    }
+    fputc('\n', stream);
+}
+
+/* ---- For a shell ---- */
+
+/* $'...' says any byte, and printed plain it stays what it is; bash, zsh and POSIX of 2024 know it. */
+static void write_escaped(const char *text, char *quoted)
+{
+    quoted += sprintf(quoted, "$'");
+    for (; *text; text++) {
+        bool plain = *text >= ' ' && *text < 127 && *text != '\'' && *text != '\\';
+        quoted += sprintf(quoted, plain ? "%c" : "\\%03o", plain ? *text : (unsigned char)*text);
+    }
+    strcpy(quoted, "'");
+}
+
+const char *shell_word(const char *text, char quoted[SHELL_WORD])
+{
+    static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-";
+    char path[4096];
+    if (strlen(text) > sizeof path - 3) return text;                       /* no system takes it for a path */
+    snprintf(path, sizeof path, "%s%s", text[0] == '-' ? "./" : "", text); /* no option */
+    if (path[0] && !path[strspn(path, safe)]) return strcpy(quoted, path);
+    char plain[sizeof path];
+    if (strcmp(sid2_plain_line(strcpy(plain, path)), path) != 0) {
+        write_escaped(path, quoted);
+        return quoted;
+    }
+    char *end = quoted;
+    *end++ = '\'';
+    for (const char *c = path; *c; c++) {
+        if (*c == '\'') end += sprintf(end, "'\\'");
+        *end++ = *c;
+    }
+    strcpy(end, "'");
+    return quoted;
 }

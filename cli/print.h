@@ -10,6 +10,15 @@
 /* As fprintf, of the conversions d i u x c s f e g a % with flags, width, precision and length. */
 int print_to(FILE *stream, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* "label    text" on lines of at most 80 columns; a word too long for one, such as a path, loses its beginning. */
+void print_field(FILE *stream, const char *label, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* A path or name as a shell takes it back, for commands that are to be pasted: in quotes where it needs them. Returns
+ * `quoted`. */
+enum { SHELL_WORD = 4 * 4096 + 8 };
+const char *shell_word(const char *text, char quoted[SHELL_WORD]);
+
 #undef printf
 #undef fprintf
 #define printf(...)          print_to(stdout, __VA_ARGS__)

@@ -31,23 +31,21 @@ static void print_plan(const sid2_run_plan *plan)
 {
     char a[32], b[32], c[32], d[32], lanes[320];
     const sid2_memory_report *m = plan->memory;
-    if (plan->checkpoint)
-        fprintf(stderr, "%s %s\n", plan->resumes ? "resuming" : "starting from the weights of",
-                plan->checkpoint);
-    fprintf(stderr, "device   %s\n", plan->device);
-    fprintf(stderr, "data     %" PRId64 " images, %d classes, %s: %s\n", plan->images, plan->classes,
-            plan->data_kind, plan->data);
-    fprintf(stderr, "pictures %s\n", plan->pictures);
-    if (plan->turning) fprintf(stderr, "         %s\n", plan->turning);
-    fprintf(stderr, "memory   %s: weights, gradients, Adam and EMA %s; activations %s; workspace %s\n",
-            sid2_text_bytes((double)(m->state + m->arena + m->workspace), a),
-            sid2_text_bytes((double)m->state, b), sid2_text_bytes((double)m->arena, c),
-            sid2_text_bytes((double)m->workspace, d));
-    fprintf(stderr, "step     %s", lanes_text("lane", m, plan->batch, lanes));
+    if (plan->checkpoint) print_field(stderr, plan->resumes ? "resuming" : "weights", "%s", plan->checkpoint);
+    print_field(stderr, "device", "%s", plan->device);
+    print_field(stderr, "data", "%" PRId64 " images, %d classes, %s: %s", plan->images, plan->classes,
+                plan->data_kind, plan->data);
+    print_field(stderr, "pictures", "%s", plan->pictures);
+    if (plan->turning) print_field(stderr, "", "%s", plan->turning);
+    print_field(stderr, "memory", "%s: weights, gradients, Adam and EMA %s; activations %s; workspace %s",
+                sid2_text_bytes((double)(m->state + m->arena + m->workspace), a),
+                sid2_text_bytes((double)m->state, b), sid2_text_bytes((double)m->arena, c),
+                sid2_text_bytes((double)m->workspace, d));
+    char recomputed[96] = "";
     if (m->recomputed_segments)
-        fprintf(stderr, "; %d of %d blocks computed twice to save memory", m->recomputed_segments,
-                m->segments);
-    fputc('\n', stderr);
+        snprintf(recomputed, sizeof recomputed, "; %d of %d blocks computed twice to save memory",
+                 m->recomputed_segments, m->segments);
+    print_field(stderr, "step", "%s%s", lanes_text("lane", m, plan->batch, lanes), recomputed);
 }
 
 static void print_line(progress *bar, const char *kind, const char *text)
@@ -62,7 +60,9 @@ static void show_pause(progress *bar, const char *run, uint64_t step)
     if (bar->paused == step) return;
     bar->paused = step;
     progress_clear(bar);
-    fprintf(stderr, "paused at step %" PRIu64 ", saved; sid2 pause --continue %s goes on\n", step, run);
+    char quoted[SHELL_WORD];
+    fprintf(stderr, "paused at step %" PRIu64 ", saved; sid2 pause --continue %s goes on\n", step,
+            shell_word(run, quoted));
 }
 
 static bool on_event(void *user, const sid2_run_event *event)
@@ -104,7 +104,8 @@ static bool on_event(void *user, const sid2_run_event *event)
 
 static int finish(const sid2_run_progress *p, const char *out)
 {
-    char spent[32];
+    char spent[32], quoted[SHELL_WORD];
+    const char *word = shell_word(out, quoted);
     bool whole = p->step >= p->steps;
     if (p->first_step >= p->steps) {
         printf("%s is complete at step %" PRIu64 "; --set train.steps=%" PRIu64 " goes on\n", out, p->step,
@@ -116,7 +117,8 @@ static int finish(const sid2_run_progress *p, const char *out)
     if (!whole)
         puts("the same command goes on from here");
     else
-        printf("sid2 sample %s --out samples.png makes images; sid2 report %s shows the run\n", out, out);
+        printf("sid2 sample %s --out samples.png    makes images\nsid2 report %s    shows the run\n", word,
+               word);
     return whole || !interrupted() ? 0 : EXIT_AGAIN;
 }
 

@@ -112,6 +112,19 @@ char *sid2_text_utf8(const char *text)
     return copy;
 }
 
+int sid2_text_columns(const char *text, size_t size)
+{
+    int columns = 0;
+    for (size_t i = 0; i < size;) {
+        utf8proc_int32_t code;
+        utf8proc_ssize_t bytes =
+            utf8proc_iterate((const utf8proc_uint8_t *)text + i, (utf8proc_ssize_t)(size - i), &code);
+        columns += bytes > 0 ? utf8proc_charwidth(code) : 1;
+        i += bytes > 0 ? (size_t)bytes : 1;
+    }
+    return columns;
+}
+
 bool sid2_is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 /* ---- As people read them ---- */

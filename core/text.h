@@ -28,6 +28,8 @@ char *sid2_text_nfc(const char *text);
 char *sid2_text_fold(const char *text);
 /* With U+FFFD in place of each byte that is no UTF-8. */
 char *sid2_text_utf8(const char *text);
+/* How many columns of a terminal the first `size` bytes take. */
+int sid2_text_columns(const char *text, size_t size);
 /* Spaces, tabs, line ends. */
 bool sid2_is_space(char c);
 /* Whether `word` may be `known` mistyped, by fewer letters than *least, which is that number then; at first

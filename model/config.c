@@ -512,7 +512,10 @@ const char *sid2_preset_name(int index)
 bool sid2_config_preset(sid2_config *config, const char *name_or_path, sid2_error *err)
 {
     char list[256] = "";
+    const char *nearest = NULL;
+    int least = SID2_TEXT_FAR;
     for (const sid2_preset *p = sid2_presets; p->name; p++) {
+        if (sid2_text_nearer(name_or_path, p->name, &least)) nearest = p->name;
         if (strcmp(p->name, name_or_path) == 0) {
             sid2_config fresh = *config;
             reader r = {.config = &fresh};
@@ -525,7 +528,8 @@ bool sid2_config_preset(sid2_config *config, const char *name_or_path, sid2_erro
     sid2_kind kind;
     if (!sid2_look(name_or_path, &kind, err)) return false;
     if (kind == SID2_ABSENT)
-        return sid2_fail(err, SID2_ERR_USAGE, "no preset or file '%.80s'; presets: %s", name_or_path, list);
+        return sid2_fail(err, SID2_ERR_USAGE, "no preset or file '%.80s'%s%s%s; presets: %s", name_or_path,
+                         nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'" : "", list);
     return sid2_config_load(config, name_or_path, err);
 }
 

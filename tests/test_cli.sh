@@ -38,7 +38,10 @@ for command in train sample status pause info eval report 'data synth' 'data ins
     expect 0 "Usage: sid2 $command" "${words[@]}" --help
     expect 2 'unknown option' "${words[@]}" --no-such-option
 done
-expect 2 "unknown command 'tarin'" tarin
+expect 2 "unknown command 'trian'; did you mean 'train'?" trian
+expect 2 "unknown command 'exprot'; did you mean 'export'?" help exprot
+expect 2 "unknown option '--sedes=3'; did you mean '--seeds'?" sample x --sedes=3
+expect 2 "no preset or file 'cifar01'; did you mean 'cifar10'; presets: " info --preset cifar01
 expect 2 "unknown command 'foo'" help foo
 expect 0 'Usage: sid2 data synth' help data synth
 expect 2 'CHECKPOINT is missing' sample
@@ -367,6 +370,19 @@ expect 0 '^decayed *complete .*13/13 ' status decayed
 echo '{"state": "trai' >decayed/status.json
 expect 0 '^decayed *complete .*13/13 ' status decayed
 expect 0 'step-' info stopped
+
+echo "== what is printed can be pasted, and fits"
+for run in 'a run' "it's \$mine; \`x\`" $'new\nline \377' -dash 'Kätzchen'; do
+    expect 0 'done at step 2' train "${small[@]}" --out "./$run" --set train.steps=2
+    cp out pasted # the command as it stands there, up to what it is for
+    eval "set -- $(sed -n 's/^sid2 sample \(.*\) --out samples.png .*/\1/p' pasted)"
+    expect 0 '1 images' sample "$@" --seeds 0 --steps 1 --out pasted.png
+done
+long=$(printf 'long-%.0s' {1..30})
+expect 0 'done at step 2' train "${small[@]}" --out "$long/$long" --set train.steps=2
+expect 0 'done at step 3' train "${small[@]}" --out "$long/$long" --set train.steps=3
+grep -q '^resuming  *\.\.\..*long-/checkpoints/step-00000002$' err || fail "a long path in a plan: $(cat err)"
+LC_ALL=C.UTF-8 grep -E '.{81}' err && fail "a line of a plan is wider than 80 columns"
 
 echo "== names of classes"
 cp -r pictures pets
