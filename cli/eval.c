@@ -59,7 +59,8 @@ static bool load_images(job *j, subject *s, sid2_error *err)
     upright_of(config_text(s->config, "data.upright", word), &upright);
     sid2_dataset *data =
         sid2_dataset_open(j->data_path,
-                          &sid2_with(sid2_dataset_options, .size = sid2_config_image_size(s->config),
+                          &sid2_with(sid2_dataset_options, .height = sid2_config_image_height(s->config),
+                                     .width = sid2_config_image_width(s->config),
                                      .channels = sid2_config_image_channels(s->config),
                                      .part = part ? SID2_PART_HELDOUT : SID2_PART_ALL, .holdout = holdout,
                                      .upright = upright, .on_skip = print_skipped, .user = &j->bar),

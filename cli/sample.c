@@ -290,7 +290,8 @@ static bool prepare(job *j, sid2_error *err)
         !sid2_checkpoint_classes(j->directory, &j->names, err) || !options_apply(j->config, &j->set, err) ||
         !sid2_config_check(j->config, err))
         return false;
-    j->width = j->height = sid2_config_image_size(j->config);
+    j->width = sid2_config_image_width(j->config);
+    j->height = sid2_config_image_height(j->config);
     j->channels = sid2_config_image_channels(j->config);
     j->image_bytes = (size_t)j->width * (size_t)j->height * (size_t)j->channels;
     j->seeds = parse_ranges("seeds", j->seeds_text, MAX_SEEDS, &j->count, err);

@@ -223,8 +223,8 @@ static bool start_sampler(bench *b, const json_t *request, sid2_error *err)
 static bool start_model(bench *b, const json_t *request, const char *mode, const char *dtype, sid2_error *err)
 {
     if (!configure(b, request, dtype, err)) return false;
-    int size = sid2_config_image_size(b->config), classes = sid2_config_classes(b->config);
-    size_t bytes = (size_t)b->batch * (size_t)(size * size * sid2_config_image_channels(b->config));
+    int classes = sid2_config_classes(b->config);
+    size_t bytes = (size_t)b->batch * sid2_config_image_bytes(b->config);
     b->pixels = malloc(bytes);
     b->labels = malloc((size_t)b->batch * sizeof *b->labels);
     b->seeds = malloc((size_t)b->batch * sizeof *b->seeds);

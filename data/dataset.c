@@ -126,7 +126,7 @@ static bool prepare(sid2_dataset *dataset, const char *path, sid2_error *err)
     const sid2_dataset_options *o = &dataset->options;
     if (!choose_part(dataset, path, err)) return false;
     int64_t total = dataset->source.count;
-    dataset->type = (sid2_sample_type){SID2_U8, sid2_shape_of(o->size, o->size, o->channels)};
+    dataset->type = (sid2_sample_type){SID2_U8, sid2_shape_of(o->height, o->width, o->channels)};
     dataset->sample_bytes = sid2_sample_bytes(dataset->type);
     dataset->known = calloc((size_t)total, sizeof *dataset->known);
     if (!dataset->known) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its list", path);
@@ -145,10 +145,14 @@ static bool prepare(sid2_dataset *dataset, const char *path, sid2_error *err)
 static bool fill_options(sid2_dataset_options *o, sid2_error *err)
 {
     if (o->size == 0) o->size = 32;
+    if (o->height == 0) o->height = o->size;
+    if (o->width == 0) o->width = o->size;
+    o->size = o->height > o->width ? o->height : o->width;
     if (o->channels == 0) o->channels = 3;
     if (o->cache_bytes == 0) o->cache_bytes = (size_t)1 << 30;
-    if (o->size < 1 || o->size > MAX_SIZE)
-        return sid2_fail(err, SID2_ERR_USAGE, "picture size %d is outside 1..%d", o->size, MAX_SIZE);
+    if (o->height < 1 || o->width < 1 || o->size > MAX_SIZE)
+        return sid2_fail(err, SID2_ERR_USAGE, "a picture of %dx%d is outside 1..%d", o->height, o->width,
+                         MAX_SIZE);
     if (o->channels != 1 && o->channels != 3)
         return sid2_fail(err, SID2_ERR_USAGE, "%d channels: pictures have 1 or 3", o->channels);
     return (o->holdout >= 0 && o->holdout < 0x1p53) ||
@@ -352,7 +356,7 @@ static bool is_fault_of_picture(const sid2_error *cause)
 static bool decode(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, bool *is_turned, sid2_error *err)
 {
     sid2_source *source = &dataset->source;
-    int32_t size = dataset->options.size;
+    int32_t height = dataset->options.height, width = dataset->options.width;
     sid2_sample sample;
     if (!load(source, picture, &sample, err)) return false;
     *is_turned = sample.orientation > 1;
@@ -364,10 +368,10 @@ static bool decode(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, bool
                         .orientation = sample.orientation};
     bool ok = sid2_image_convert(&image, dataset->options.channels, err) &&
               (!dataset->is_upright || sid2_image_upright(&image, err));
-    if (ok && source->is_digits && size == DIGIT_SIDE + 2 * DIGIT_MARGIN)
+    if (ok && source->is_digits && height == DIGIT_SIDE + 2 * DIGIT_MARGIN && width == height)
         pad_digit(pixels, &image);
     else if (ok)
-        ok = sid2_image_center_crop(pixels, &image, size, err);
+        ok = sid2_image_center_crop(pixels, &image, height, width, err);
     sid2_image_free(&image);
     return ok;
 }

@@ -167,19 +167,20 @@ bool sid2_image_resize(sid2_image *out, const sid2_image *image, int32_t width, 
     return ok;
 }
 
-bool sid2_image_center_crop(uint8_t *pixels, const sid2_image *image, int32_t size, sid2_error *err)
+bool sid2_image_center_crop(uint8_t *pixels, const sid2_image *image, int32_t height, int32_t width,
+                            sid2_error *err)
 {
     sid2_image scaled = *image; /* borrowed until replaced */
     for (;;) {
-        int32_t shorter = scaled.width < scaled.height ? scaled.width : scaled.height;
-        if (shorter == size) break;
-        bool halve = shorter >= 2 * (int64_t)size;
-        double scale = (double)size / shorter;
-        double width = halve ? scaled.width / 2 : rint(scaled.width * scale);
-        double height = halve ? scaled.height / 2 : rint(scaled.height * scale);
+        double by_height = (double)height / scaled.height, by_width = (double)width / scaled.width;
+        double scale = by_height > by_width ? by_height : by_width;
+        if (scale == 1) break;
+        bool halve = scaled.height >= 2 * (int64_t)height && scaled.width >= 2 * (int64_t)width;
+        double columns = halve ? scaled.width / 2 : rint(scaled.width * scale);
+        double rows = halve ? scaled.height / 2 : rint(scaled.height * scale);
         sid2_image next = {0};
-        bool ok = width <= INT32_MAX && height <= INT32_MAX
-                      ? sid2_image_resize(&next, &scaled, (int32_t)width, (int32_t)height,
+        bool ok = columns <= INT32_MAX && rows <= INT32_MAX
+                      ? sid2_image_resize(&next, &scaled, (int32_t)columns, (int32_t)rows,
                                           halve ? SID2_FILTER_BOX : SID2_FILTER_BICUBIC, err)
                       : sid2_fail(err, SID2_ERR_UNSUPPORTED, "a picture of %dx%d pixels is too narrow",
                                   image->width, image->height);
@@ -187,11 +188,11 @@ bool sid2_image_center_crop(uint8_t *pixels, const sid2_image *image, int32_t si
         if (!ok) return false;
         scaled = next;
     }
-    size_t row = (size_t)size * (size_t)scaled.channels;
+    size_t row = (size_t)width * (size_t)scaled.channels;
     size_t stride = (size_t)scaled.width * (size_t)scaled.channels;
-    const uint8_t *from = scaled.pixels + (size_t)((scaled.height - size) / 2) * stride +
-                          (size_t)((scaled.width - size) / 2) * (size_t)scaled.channels;
-    for (int32_t y = 0; y < size; y++) memcpy(pixels + (size_t)y * row, from + (size_t)y * stride, row);
+    const uint8_t *from = scaled.pixels + (size_t)((scaled.height - height) / 2) * stride +
+                          (size_t)((scaled.width - width) / 2) * (size_t)scaled.channels;
+    for (int32_t y = 0; y < height; y++) memcpy(pixels + (size_t)y * row, from + (size_t)y * stride, row);
     if (scaled.pixels != image->pixels) sid2_image_free(&scaled);
     return true;
 }

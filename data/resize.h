@@ -14,9 +14,11 @@ typedef enum sid2_filter {
 bool sid2_image_resize(sid2_image *out, const sid2_image *image, int32_t width, int32_t height,
                        sid2_filter filter, sid2_error *err);
 
-/* The centre crop of ADM (guided-diffusion, `center_crop_arr`): halve with BOX while the shorter side is
- * at least 2 * size, bring it to `size` with BICUBIC, cut out the middle. Smaller images are enlarged the
- * same way. Writes size x size x image->channels to `pixels`. */
-bool sid2_image_center_crop(uint8_t *pixels, const sid2_image *image, int32_t size, sid2_error *err);
+/* The centre crop of ADM (guided-diffusion, `center_crop_arr`), which is of squares, for any shape: halve with BOX
+ * while both sides are at least twice what is wanted, bring it with BICUBIC to where one side fits and the other
+ * does not fall short, cut out the middle. Smaller images are enlarged the same way. Writes
+ * height x width x image->channels to `pixels`. */
+bool sid2_image_center_crop(uint8_t *pixels, const sid2_image *image, int32_t height, int32_t width,
+                            sid2_error *err);
 
 #endif

@@ -23,7 +23,8 @@ typedef enum key_type {
     TYPE_INTS,
     TYPE_FLOATS,
     TYPE_NAMES,
-    TYPE_INTERVAL
+    TYPE_INTERVAL,
+    TYPE_SIZE
 } key_type;
 
 typedef struct key_row {
@@ -181,6 +182,15 @@ static bool parse_interval(const char *text, sid2_config_INTERVAL *interval)
     return *interval = (sid2_config_INTERVAL){low, high}, true;
 }
 
+static bool parse_size(const char *accepts, char *text, sid2_config_SIZE *size)
+{
+    char *cross = strpbrk(text, "xX");
+    if (cross) *cross = 0;
+    bool ok = parse_int(accepts, trim(text), &size->height);
+    size->width = size->height;
+    return ok && (!cross || parse_int(accepts, trim(cross + 1), &size->width));
+}
+
 /* Splits at commas and parses each item; the three kinds of list differ only in that. */
 static bool parse_list(const key_row *key, char *text, void *list)
 {
@@ -222,6 +232,7 @@ static bool parse_value(const key_row *key, const char *given, void *out)
         return word >= 0 && (*(int *)out = word, true);
     }
     case TYPE_INTERVAL: return parse_interval(text, out);
+    case TYPE_SIZE: return parse_size(key->accepts, text, out);
     default: return parse_list(key, text, out);
     }
 }
@@ -263,6 +274,13 @@ static void format_value(const key_row *key, const sid2_config *config, char tex
     case TYPE_FLOAT: format_float(*(const double *)value, text); break;
     case TYPE_BOOL: strcpy(text, *(const bool *)value ? "yes" : "no"); break;
     case TYPE_NAME: word_at(key->accepts, *(const int *)value, text); break;
+    case TYPE_SIZE: {
+        const sid2_config_SIZE *size = value;
+        int used = snprintf(text, TEXT_SIZE, "%" PRId64, size->height);
+        if (size->width != size->height)
+            snprintf(text + used, TEXT_SIZE - (size_t)used, "x%" PRId64, size->width);
+        break;
+    }
     case TYPE_INTERVAL: {
         const sid2_config_INTERVAL *interval = value;
         format_float(interval->low, item);
@@ -318,7 +336,10 @@ static bool set_key(sid2_config *config, const char *name, const char *value, si
     if (!parse_value(key, value, (char *)&fresh + key->offset)) {
         bool list = key->type == TYPE_INTS || key->type == TYPE_FLOATS || key->type == TYPE_NAMES;
         return sid2_fail(err, SID2_ERR_USAGE, "%s = %.60s: expected %s%s (%s)", name, value,
-                         list ? "a list, at most 8 long, of " : "", key->accepts, key->help);
+                         list                     ? "a list, at most 8 long, of "
+                         : key->type == TYPE_SIZE ? "HEIGHTxWIDTH or one number for both, each of "
+                                                  : "",
+                         key->accepts, key->help);
     }
     *config = fresh;
     return true;
@@ -586,6 +607,22 @@ double sid2_config_dropout(const sid2_config *config, int level)
     return config->model_dropout.item[config->model_dropout.count == 1 ? 0 : level];
 }
 
+sid2_shape sid2_config_images(const sid2_config *c, int64_t count)
+{
+    return sid2_shape_of(count, c->model_image_size.height, c->model_image_size.width,
+                         c->model_image_channels);
+}
+
+size_t sid2_config_image_bytes(const sid2_config *c)
+{
+    return (size_t)sid2_shape_count(sid2_config_images(c, 1));
+}
+
+double sid2_config_image_side(const sid2_config *c)
+{
+    return sqrt((double)(c->model_image_size.height * c->model_image_size.width));
+}
+
 sid2_dtype sid2_config_dtype(int precision)
 {
     return precision == SID2_PRECISION_f32   ? SID2_F32
@@ -612,7 +649,13 @@ void sid2_config_settle_sample(sid2_config *c, const sid2_device *device)
                                                    : SID2_PRECISION_f32;
 }
 
-int sid2_config_image_size(const sid2_config *config) { return (int)config->model_image_size; }
+int sid2_config_image_height(const sid2_config *config) { return (int)config->model_image_size.height; }
+int sid2_config_image_width(const sid2_config *config) { return (int)config->model_image_size.width; }
+int sid2_config_image_size(const sid2_config *config)
+{
+    int height = sid2_config_image_height(config), width = sid2_config_image_width(config);
+    return height > width ? height : width;
+}
 int sid2_config_image_channels(const sid2_config *config) { return (int)config->model_image_channels; }
 int sid2_config_classes(const sid2_config *config) { return (int)config->model_classes; }
 
@@ -633,10 +676,14 @@ bool sid2_config_check(const sid2_config *c, sid2_error *err)
         return sid2_fail(err, SID2_ERR_USAGE, "model.dropout: %d entries; expected 1 or %d",
                          c->model_dropout.count, levels);
     int64_t step = c->model_patch << (levels - 1);
-    if (c->model_image_size % step)
-        return sid2_fail(err, SID2_ERR_USAGE,
-                         "model.image_size = %d: must be a multiple of %d (model.patch and %d halvings)",
-                         (int)c->model_image_size, (int)step, levels - 1);
+    if (c->model_image_size.height % step || c->model_image_size.width % step) {
+        char size[TEXT_SIZE];
+        format_value(known_key("model.image_size"), c, size);
+        return sid2_fail(
+            err, SID2_ERR_USAGE,
+            "model.image_size = %s: height and width must be a multiple of %d (model.patch and %d halvings)",
+            size, (int)step, levels - 1);
+    }
     for (int i = 0; i < levels; i++) {
         bool transformer = c->model_blocks.item[i] == SID2_BLOCK_transformer;
         if (transformer && c->model_channels.item[i] % c->model_head_dim)

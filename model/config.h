@@ -27,6 +27,9 @@ typedef struct sid2_config_NAMES {
 typedef struct sid2_config_INTERVAL {
     double low, high; /* always: all numbers; none: low > high */
 } sid2_config_INTERVAL;
+typedef struct sid2_config_SIZE {
+    int64_t height, width;
+} sid2_config_SIZE;
 
 /* Keys by number, in the order of config.def. */
 enum {
@@ -88,6 +91,11 @@ int sid2_config_levels(const sid2_config *config);
 /* Per-level lists, with one entry standing for all. */
 int64_t sid2_config_depth(const sid2_config *config, int level);
 double sid2_config_dropout(const sid2_config *config, int level);
+sid2_shape sid2_config_images(const sid2_config *config,
+                              int64_t count);              /* [count, height, width, channels] */
+size_t sid2_config_image_bytes(const sid2_config *config); /* of one, as u8 */
+/* The side of a square of as many pixels: what noise levels go by. */
+double sid2_config_image_side(const sid2_config *config);
 sid2_dtype sid2_config_dtype(int precision); /* auto, before a device is known: bf16 */
 
 /* The presets, made from model/presets/ by the build; the last has no name. */

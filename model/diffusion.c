@@ -7,14 +7,13 @@
 #include "uvit.h"
 
 /* Externals (N = micro-batch):
- *   pixels u8 [N,S,S,c] · label i32 [N] · time, alpha, sigma, weight f32 [N] · samples u32 [N,2] · seed u32 [2]
+ *   pixels u8 [N,H,W,c] · label i32 [N] · time, alpha, sigma, weight f32 [N] · samples u32 [N,2] · seed u32 [2]
  *   dloss f32 [N], 1 / train.batch · loss f32 [N] · weights, weights_low, grads */
 static sid2_graph *diffusion_graph(const sid2_config *config, int64_t n, sid2_error *err)
 {
     sid2_graph *g = sid2_graph_create(sid2_config_dtype(config->train_precision));
     if (!g) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory building the graph"), NULL;
-    int64_t size = config->model_image_size;
-    sid2_shape images = sid2_shape_of(n, size, size, config->model_image_channels), each = sid2_shape_of(n);
+    sid2_shape images = sid2_config_images(config, n), each = sid2_shape_of(n);
 
     sid2_tensor x = sid2_image_to_float(g, sid2_graph_external(g, "pixels", SID2_U8, images));
     sid2_tensor samples = sid2_graph_external(g, "samples", SID2_U32, sid2_shape_of(n, 2));
@@ -108,7 +107,7 @@ static bool diffusion_tell(void *self, sid2_buffers *buffers, const sid2_step_in
     host *h = self;
     const sid2_config *c = &h->config;
     fill(h, step, first, logsnr);
-    size_t image = (size_t)(c->model_image_size * c->model_image_size * c->model_image_channels);
+    size_t image = sid2_config_image_bytes(c);
     const struct {
         const char *name;
         const void *data;

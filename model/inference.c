@@ -127,8 +127,7 @@ bool sid2_inference_open(sid2_inference *n, sid2_device *device, const sid2_conf
                          const bool runs[SID2_PASS_COUNT], size_t memory, const char *doing, sid2_error *err)
 {
     *n = (sid2_inference){.config = *config, .buffers = {.device = device}};
-    n->image_bytes =
-        (size_t)(config->model_image_size * config->model_image_size * config->model_image_channels);
+    n->image_bytes = sid2_config_image_bytes(config);
     if (!sid2_config_check(config, err)) return false;
     n->schedule = sid2_schedule_create(config);
     if (build(n, runs, memory, doing, err)) return true;

@@ -62,8 +62,7 @@ static bool describe_network(const sid2_config *config, description *d, sid2_err
 {
     sid2_graph *g = sid2_graph_create(SID2_F32);
     if (!g) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    int64_t size = config->model_image_size;
-    sid2_shape image = sid2_shape_of(1, size, size, config->model_image_channels);
+    sid2_shape image = sid2_config_images(config, 1);
     sid2_uvit net = sid2_uvit_build(
         g, config,
         (sid2_uvit_inputs){.params = sid2_graph_params(g, "", false),

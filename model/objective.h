@@ -15,7 +15,7 @@
 typedef struct sid2_step_input {
     uint64_t step;         /* steps done before this one */
     uint64_t first_sample; /* images seen before it */
-    const uint8_t *pixels; /* [train.batch,S,S,c] */
+    const uint8_t *pixels; /* [train.batch,H,W,c] */
     const int32_t *labels; /* [train.batch], -1 for none; or NULL */
 } sid2_step_input;
 

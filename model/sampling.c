@@ -7,11 +7,6 @@
 
 #include <stdlib.h>
 
-static sid2_shape image_shape(const sid2_config *c, int64_t n)
-{
-    return sid2_shape_of(n, c->model_image_size, c->model_image_size, c->model_image_channels);
-}
-
 static sid2_graph *create(const sid2_config *config, sid2_error *err)
 {
     sid2_graph *g = sid2_graph_create(sid2_config_dtype(config->sample_precision));
@@ -37,7 +32,7 @@ static sid2_graph *start_graph(const sid2_config *config, int64_t n, sid2_error 
 {
     sid2_graph *g = create(config, err);
     if (!g) return NULL;
-    sid2_graph_export(g, normal(g, image_shape(config, n), SID2_PURPOSE_NOISE), "z");
+    sid2_graph_export(g, normal(g, sid2_config_images(config, n), SID2_PURPOSE_NOISE), "z");
     return finish(g, err);
 }
 
@@ -52,7 +47,7 @@ static sid2_graph *sample_graph(const sid2_config *config, int64_t n, bool guide
 {
     sid2_graph *g = create(config, err);
     if (!g) return NULL;
-    sid2_shape images = image_shape(config, n), each = sid2_shape_of(n);
+    sid2_shape images = sid2_config_images(config, n), each = sid2_shape_of(n);
     sid2_uvit_inputs in = {.params = sid2_graph_params(g, "", false),
                            .z = sid2_graph_external(g, "z", SID2_F32, images),
                            .time = sid2_graph_external(g, "time", SID2_F32, each),
@@ -87,7 +82,7 @@ static sid2_graph *finish_graph(const sid2_config *config, int64_t n, sid2_error
 {
     sid2_graph *g = create(config, err);
     if (!g) return NULL;
-    sid2_tensor z = sid2_graph_external(g, "z", SID2_F32, image_shape(config, n));
+    sid2_tensor z = sid2_graph_external(g, "z", SID2_F32, sid2_config_images(config, n));
     sid2_graph_export(g, sid2_graph_emit(g, SID2_OP_float_to_image, (sid2_attr){0}, &z, 1, false), "image");
     return finish(g, err);
 }
@@ -96,7 +91,7 @@ static sid2_graph *error_graph(const sid2_config *config, int64_t n, sid2_error 
 {
     sid2_graph *g = create(config, err);
     if (!g) return NULL;
-    sid2_shape images = image_shape(config, n), each = sid2_shape_of(n);
+    sid2_shape images = sid2_config_images(config, n), each = sid2_shape_of(n);
     sid2_tensor x = sid2_image_to_float(g, sid2_graph_external(g, "pixels", SID2_U8, images));
     sid2_tensor alpha = sid2_graph_external(g, "alpha", SID2_F32, each);
     sid2_tensor sigma = sid2_graph_external(g, "sigma", SID2_F32, each);

@@ -1,8 +1,8 @@
 /* The graphs of sampling and evaluation, and the plan of those that run. Of a graph for N images, externals are:
  *
- *   z f32 [N,S,S,c] · time f32 [N] · label, no_label i32 [N] · samples u32 [N,2] · seed u32 [2] · coef f32 [8]
- *   x_hat, x_hat_before f32 [N,S,S,c], of the last two evaluations, and past_0, past_1 f32 [N], what they are
- *   multiplied by · image u8 [N,S,S,c] · weights, weights_low
+ *   z f32 [N,H,W,c] · time f32 [N] · label, no_label i32 [N] · samples u32 [N,2] · seed u32 [2] · coef f32 [8]
+ *   x_hat, x_hat_before f32 [N,H,W,c], of the last two evaluations, and past_0, past_1 f32 [N], what they are
+ *   multiplied by · image u8 [N,H,W,c] · weights, weights_low
  *
  * A sampler has of these what its row in samplers.def asks for. */
 #ifndef SID2_SAMPLING_H
@@ -17,7 +17,7 @@ typedef enum sid2_pass {
     SID2_PASS_PLAIN,  /* z = what one evaluation makes of it, x_hat moving on */
     SID2_PASS_GUIDED, /* the same, the network running twice */
     SID2_PASS_FINISH, /* image = z as 8-bit pixels */
-    /* error f32 [N] = mean |x - xhat|², of pixels u8 [N,S,S,c] at alpha, sigma f32 [N]; weight f32 [N] must be 1 */
+    /* error f32 [N] = mean |x - xhat|², of pixels u8 [N,H,W,c] at alpha, sigma f32 [N]; weight f32 [N] must be 1 */
     SID2_PASS_ERRORS,
     SID2_PASS_COUNT
 } sid2_pass;

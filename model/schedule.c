@@ -68,7 +68,7 @@ static void (*const shifts[])(sid2_schedule *s, const sid2_config *config, doubl
 
 sid2_schedule sid2_schedule_create(const sid2_config *config)
 {
-    double size = (double)config->model_image_size;
+    double size = sid2_config_image_side(config);
     sid2_schedule s = {
         .weighting = config->loss_weighting, .edm_shift = -2 * log(64 / size), .edm_peak = edm_peak()};
     s.bias = isnan(config->loss_bias) ? auto_bias(size) : config->loss_bias;

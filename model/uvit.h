@@ -5,10 +5,10 @@
 #include "config.h"
 #include "graph.h"
 
-/* N images of S x S pixels and c channels, S = model.image_size. */
+/* N images of H x W pixels and c channels, H x W = model.image_size. */
 typedef struct sid2_uvit_inputs {
     sid2_params *params;       /* the set that holds the network's parameters */
-    sid2_tensor z;             /* [N,S,S,c] f32 */
+    sid2_tensor z;             /* [N,H,W,c] f32 */
     sid2_tensor time;          /* [N] f32: sid2_schedule_position */
     sid2_tensor label;         /* [N] i32; model.classes stands for none */
     sid2_tensor samples, seed; /* for dropout, as random_normal takes them; SID2_NONE: no dropout */
@@ -24,7 +24,7 @@ typedef struct sid2_uvit_layer {
 enum { SID2_UVIT_MAX_LAYERS = 2 * SID2_MAX_LEVELS + 2 };
 
 typedef struct sid2_uvit {
-    sid2_tensor v;   /* [N,S,S,c] f32 */
+    sid2_tensor v;   /* [N,H,W,c] f32 */
     sid2_tensor emb; /* [N,model.emb], the conditioning vector */
     sid2_uvit_layer layers[SID2_UVIT_MAX_LAYERS];
     int layer_count;

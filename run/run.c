@@ -219,7 +219,8 @@ static sid2_dataset *open_part(sid2_run *r, sid2_part part, sid2_error *err)
     const sid2_config *c = r->config;
     size_t cache = (size_t)c->data_cache << 20;
     return sid2_dataset_open(r->options.data,
-                             &sid2_with(sid2_dataset_options, .size = (int32_t)c->model_image_size,
+                             &sid2_with(sid2_dataset_options, .height = (int32_t)c->model_image_size.height,
+                                        .width = (int32_t)c->model_image_size.width,
                                         .channels = (int32_t)c->model_image_channels, .part = part,
                                         .holdout = c->train_holdout, .upright = (sid2_upright)c->data_upright,
                                         .cache_bytes = cache ? cache : 1, .on_skip = on_skip, .user = r),
@@ -377,8 +378,9 @@ static void make_plan(sid2_run *r)
 {
     const sid2_config *c = r->config;
     snprintf(r->facts.device, sizeof r->facts.device, "%s", sid2_device_describe(r->device)->name);
-    snprintf(r->pictures, sizeof r->pictures, "%dx%d in %s, cropped at the centre; %s",
-             (int)c->model_image_size, (int)c->model_image_size,
+    snprintf(r->pictures, sizeof r->pictures, "%dx%d%s in %s, cropped at the centre; %s",
+             sid2_config_image_height(c), sid2_config_image_width(c),
+             c->model_image_size.height != c->model_image_size.width ? " (height x width)" : "",
              c->model_image_channels == 1 ? "grey" : "colour",
              c->train_flip ? "half of them mirrored (train.flip)" : "none mirrored (train.flip)");
     r->plan = (sid2_run_plan){.path = r->options.path,
@@ -615,10 +617,10 @@ static bool on_sample_step(void *user, const sid2_sample_progress *now)
 static bool draw(sid2_run *r, sid2_sampler *sampler, const char *path, sid2_error *err)
 {
     int count = (int)r->config->train_sample_count, classes = (int)r->config->model_classes;
-    int size = (int)r->config->model_image_size, channels = (int)r->config->model_image_channels;
+    sid2_config_SIZE size = r->config->model_image_size;
     uint64_t *seeds = calloc((size_t)count, sizeof *seeds);
     int32_t *labels = calloc((size_t)count, sizeof *labels);
-    uint8_t *pixels = malloc((size_t)count * (size_t)size * (size_t)size * (size_t)channels);
+    uint8_t *pixels = malloc((size_t)count * sid2_config_image_bytes(r->config));
     sid2_image grid = {0};
     bool ok = seeds && labels && pixels;
     if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d samples", count);
@@ -632,7 +634,8 @@ static bool draw(sid2_run *r, sid2_sampler *sampler, const char *path, sid2_erro
     sid2_png_text text = {(char[]){"Class name"}, names};
     int columns = classes >= 4 && classes <= 16 && count >= classes ? classes : 0;
     ok = ok && sid2_sampler_run(sampler, seeds, labels, count, pixels, on_sample_step, r, err) &&
-         sid2_image_grid(&grid, pixels, count, size, size, channels, columns, SID2_GRID_PADDING, 255, err) &&
+         sid2_image_grid(&grid, pixels, count, (int32_t)size.height, (int32_t)size.width,
+                         (int32_t)r->config->model_image_channels, columns, SID2_GRID_PADDING, 255, err) &&
          sid2_png_write(path, &grid, r->names ? &text : NULL, r->names ? 1 : 0, err);
     sid2_image_free(&grid);
     free(seeds);

@@ -110,8 +110,8 @@ class Training:
         self.ema = [w.detach().clone() for w in self.weights]
         self.adam = torch.optim.Adam(self.weights, self.LR, (0.9, 0.99), 1e-12, fused=True)
         self.net = torch.compile(self.model) if ask.get("compile") else self.model
-        size, channels = self.c["model.image_size"], self.c["model.image_channels"]
-        self.pixels = torch.randint(0, 256, (self.n, size, size, channels), dtype=torch.uint8)
+        shape = self.n, *uvit.extent(self.c), self.c["model.image_channels"]
+        self.pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
         self.labels = torch.randint(0, self.c["model.classes"], (self.n,))
 
     def step(self):
@@ -146,8 +146,8 @@ class Sampling:
         self.c, self.n, self.dtype, self.at = self.model.config, ask["batch"], ask["dtype"], self.GRID
         self.net = torch.compile(self.model) if ask.get("compile") else self.model
         self.labels = torch.randint(0, self.c["model.classes"], (self.n,))
-        size, channels = self.c["model.image_size"], self.c["model.image_channels"]
-        self.z = torch.randn(self.n, channels, size, size).contiguous(memory_format=torch.channels_last)
+        shape = self.n, self.c["model.image_channels"], *uvit.extent(self.c)
+        self.z = torch.randn(shape).contiguous(memory_format=torch.channels_last)
         self.lam = self.model.schedule(torch.linspace(0, 1, self.GRID + 1, dtype=torch.float64))[0].cpu()
 
     @torch.inference_mode()

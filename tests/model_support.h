@@ -84,7 +84,7 @@ static inline sid2_train_stats train_steps(sid2_trainer *t, int steps)
 {
     const sid2_config *c = &t->config;
     int batch = (int)c->train_batch;
-    int bytes = (int)(c->model_image_size * c->model_image_size * c->model_image_channels);
+    int bytes = (int)sid2_config_image_bytes(c);
     uint8_t *pixels = malloc((size_t)batch * (size_t)bytes);
     int32_t *labels = malloc((size_t)batch * sizeof *labels);
     must(pixels && labels);

@@ -28,14 +28,14 @@ def picture(width, height, channels):
     return Image.fromarray(array.astype(np.uint8).squeeze(-1) if channels == 1 else array.astype(np.uint8))
 
 
-def center_crop(image, size):
-    """The ADM preprocessing: BOX halvings, BICUBIC to the size, centre."""
-    while min(image.size) >= 2 * size:
+def center_crop(image, width, height):
+    """The ADM preprocessing: BOX halvings, BICUBIC to the size, centre. Its squares are the case of width = height."""
+    while image.size[0] >= 2 * width and image.size[1] >= 2 * height:
         image = image.resize((image.size[0] // 2, image.size[1] // 2), resample=Image.BOX)
-    scale = size / min(image.size)
+    scale = max(width / image.size[0], height / image.size[1])
     image = image.resize(tuple(round(n * scale) for n in image.size), resample=Image.BICUBIC)
-    top, left = (image.size[1] - size) // 2, (image.size[0] - size) // 2
-    return image.crop((left, top, left + size, top + size))
+    left, top = (image.size[0] - width) // 2, (image.size[1] - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def fnv(image):
@@ -55,8 +55,8 @@ print(f"# Pillow {PIL.__version__}; made by tests/pillow_reference.py")
 for channels in (1, 3):
     for width, height in CROPS:
         source = picture(width, height, channels)
-        for size in (32, 64, 48, 128):
-            print("crop", channels, width, height, size, size, f"{fnv(center_crop(source, size)):016x}")
+        for to in ((32, 32), (64, 64), (48, 48), (128, 128), (160, 96), (24, 40)):
+            print("crop", channels, width, height, *to, f"{fnv(center_crop(source, *to)):016x}")
     for width, height, to_width, to_height in RESIZES:
         source = picture(width, height, channels)
         for name, filter in (("box", Image.BOX), ("bicubic", Image.BICUBIC)):

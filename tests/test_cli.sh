@@ -384,6 +384,21 @@ expect 0 'done at step 3' train "${small[@]}" --out "$long/$long" --set train.st
 grep -q '^resuming  *\.\.\..*long-/checkpoints/step-00000002$' err || fail "a long path in a plan: $(cat err)"
 LC_ALL=C.UTF-8 grep -E '.{81}' err && fail "a line of a plan is wider than 80 columns"
 
+echo "== pictures that are not square"
+oblong=(--set model.image_size=16x24 --set model.blocks=res,transformer --set model.head_dim=8 --set train.steps=2)
+expect 0 'done at step 2' train "${small[@]}" "${oblong[@]}" --out oblong --set train.sample_every=2 --set train.sample_count=4 --set train.sample_steps=2
+grep -q '16x24 (height x width) in colour' err || fail "the plan does not say what the pictures are brought to"
+grep -q '^image_size = 16x24$' oblong/config.ini || fail "config.ini of a run that is not square"
+expect 0 '^head .*16x24x3' info oblong
+expect 0 'mean over all levels' eval oblong --data pictures --levels 1 --images 4
+expect 0 'report.html' report oblong
+expect 0 'one.png' sample oblong --seeds 3 --steps 2 --out one.png
+[ "$(head -c 24 one.png | tail -c 8 | od -An -tu1 | tr -s ' ')" = ' 0 0 0 24 0 0 0 16' ] || fail "one picture of 16x24 is not so high and wide"
+expect 0 'x.npz' sample oblong --seeds 0-2 --steps 2 --out x.npz
+grep -qa "'shape': (3, 16, 24, 3)" x.npz || fail "an npz of pictures that are not square"
+expect 2 'height and width must be a multiple of 8' train "${small[@]}" --out no --set model.image_size=16x20
+expect 2 'begun with model.image_size=16x24, not 24x16' train --data pictures --out oblong --set model.image_size=24x16 --set train.steps=3
+
 echo "== names of classes"
 cp -r pictures pets
 first=$(ls pets | head -n 1) second=$(ls pets | sed -n 2p) third=$(ls pets | sed -n 3p)

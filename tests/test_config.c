@@ -38,6 +38,17 @@ static void values_are_read_and_shown(void **state)
     sid2_config *c = sid2_config_create();
     accepted(c, "model.channels=32,64,128", "model.channels", "32,64,128");
     accepted(c, " model.channels = 16 , 8 ", "model.channels", "16,8");
+    accepted(c, "model.image_size=96x160", "model.image_size", "96x160");
+    assert_int_equal(sid2_config_image_height(c), 96);
+    assert_int_equal(sid2_config_image_width(c), 160);
+    accepted(c, "model.image_size = 64 X 64", "model.image_size", "64");
+    static const char *const sizes[] = {"",        "x",        "64x",   "x64", "64x2",
+                                        "5000x64", "64x64x64", "64,64", "auto"};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char setting[64];
+        snprintf(setting, sizeof setting, "model.image_size=%s", sizes[i]);
+        refused(c, setting, "expected HEIGHTxWIDTH or one number for both, each of 4..4096");
+    }
     accepted(c, "model.blocks=transformer", "model.blocks", "transformer");
     accepted(c, "model.dropout=0,0.1", "model.dropout", "0,0.1");
     accepted(c, "train.learning_rate=3e-4", "train.learning_rate", "0.0003");
@@ -113,6 +124,8 @@ static void contradictions_are_found(void **state)
         {"model.depth=1,2,3", "model.depth"},
         {"model.dropout=0,0.1", "model.dropout"},
         {"model.image_size=30", "model.image_size"},
+        {"model.image_size=32x30", "32x30: height and width must be a multiple of 4"},
+        {"model.image_size=30x32", "30x32: height and width must be a multiple of 4"},
         {"model.head_dim=48", "model.head_dim"},
         {"model.head_dim=2", "head_dim"},
         {"schedule.logsnr_min=11", "logsnr_min"},

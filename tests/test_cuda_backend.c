@@ -533,6 +533,12 @@ static void training_agrees(void **state)
     train(TINY("model.dropout=0.1"), 1e-5);
 }
 
+static void training_on_oblong_images_agrees(void **state)
+{
+    (void)state;
+    train(TINY("model.dropout=0.1", "model.image_size=4x16"), 1e-5);
+}
+
 static void training_in_bf16_agrees(void **state)
 {
     (void)state;
@@ -570,6 +576,7 @@ int main(int argc, char **argv)
         TEST(programs_stop_where_they_are_told),
         TEST(what_is_not_there_is_refused_by_name),
         TEST(training_agrees),
+        TEST(training_on_oblong_images_agrees),
         TEST(training_in_bf16_agrees),
         TEST(a_nan_is_caught),
     };

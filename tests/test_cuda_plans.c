@@ -130,7 +130,7 @@ static bool collect_preset(const char *preset)
     sid2_graph *sample = NULL;
     bool ok = c && sid2_config_preset(c, preset, &err);
     if (ok) {
-        int64_t side = c->model_image_size / c->model_patch, images = PIXELS / (side * side);
+        int64_t side = c->model_image_size.height / c->model_patch, images = PIXELS / (side * side);
         char count[32];
         snprintf(count, sizeof count, "%d", (int)images);
         ok = set(c, "train.batch", count) && set(c, "train.microbatch", count) &&

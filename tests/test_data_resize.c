@@ -56,8 +56,8 @@ static void test_equals_pillow(void **state)
         sid2_image in = picture(width, height, channels), out = {0};
         bool ok;
         if (!strcmp(kind, "crop")) {
-            ok = sid2_image_alloc(&out, to_width, to_width, channels, NULL) &&
-                 sid2_image_center_crop(out.pixels, &in, to_width, NULL);
+            ok = sid2_image_alloc(&out, to_width, to_height, channels, NULL) &&
+                 sid2_image_center_crop(out.pixels, &in, to_height, to_width, NULL);
         } else if (!strcmp(kind, "grey")) {
             ok = sid2_image_convert(&in, 1, NULL);
             out = in;
@@ -78,7 +78,7 @@ static void test_equals_pillow(void **state)
     }
     fclose(golden);
     assert_int_equal(wrong, 0);
-    assert_int_equal(checked, 139);
+    assert_int_equal(checked, 195);
 }
 
 static void test_refuses_impossible_shapes(void **state)
@@ -90,7 +90,7 @@ static void test_refuses_impossible_shapes(void **state)
     assert_false(sid2_image_resize(&out, &in, 0, 10, SID2_FILTER_BOX, &err));
     assert_int_equal(err.code, SID2_ERR_UNSUPPORTED);
     assert_false(sid2_image_resize(&out, &in, 60000, 60000, SID2_FILTER_BOX, &err));
-    assert_false(sid2_image_center_crop(pixels, &in, 64, &err)); /* would pass through 3840000 x 64 */
+    assert_false(sid2_image_center_crop(pixels, &in, 64, 64, &err)); /* would pass through 3840000 x 64 */
     assert_int_equal(err.code, SID2_ERR_UNSUPPORTED);
     free(pixels);
     sid2_image_free(&in);

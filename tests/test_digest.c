@@ -85,7 +85,7 @@ static void run_case(const char *test, sid2_config *config, const char *from)
     char half[128], whole[128];
     snprintf(half, sizeof half, "%s/%s-half", folder, test);
     snprintf(whole, sizeof whole, "%s/%s", folder, test);
-    int bytes = sid2_config_image_size(config) * sid2_config_image_size(config);
+    int bytes = sid2_config_image_height(config) * sid2_config_image_width(config);
     sid2_trainer *first = sid2_trainer_create(device, config, 0, &err), *second;
     must(first);
     if (from) must(sid2_trainer_warm_start(first, from, &err));

@@ -4,7 +4,8 @@
 #include "model_support.h"
 #include "safetensors.h"
 
-static const char *const fixtures[] = {"uvit-res", "uvit-patch2", "uvit-parallel"};
+static const char *const fixtures[] = {"uvit-res", "uvit-patch2", "uvit-parallel", "uvit-oblong"};
+enum { FIXTURES = sizeof fixtures / sizeof *fixtures };
 
 /* A tensor of the fixture as doubles. */
 static double *values(const sid2_safetensors *file, const char *name, int64_t *count)
@@ -84,8 +85,7 @@ static sid2_graph *build(const sid2_config *config, sid2_dtype compute, int64_t 
 {
     sid2_graph *g = sid2_graph_create(compute);
     sid2_dtype type = g->master;
-    int64_t size = config->model_image_size;
-    sid2_shape images = sid2_shape_of(n, size, size, config->model_image_channels), each = sid2_shape_of(n);
+    sid2_shape images = sid2_config_images(config, n), each = sid2_shape_of(n);
     sid2_tensor x = sid2_graph_external(g, "x", type, images),
                 eps = sid2_graph_external(g, "eps", type, images);
     sid2_tensor alpha = sid2_graph_external(g, "alpha", type, each),
@@ -244,26 +244,26 @@ static void run_fixture(const char *name, const char *device_id, sid2_dtype comp
 static void reference_in_f64(void **state)
 {
     (void)state;
-    for (int i = 0; i < 3; i++) run_fixture(fixtures[i], "reference", SID2_F64, 1e-7, 1e-6);
+    for (int i = 0; i < FIXTURES; i++) run_fixture(fixtures[i], "reference", SID2_F64, 1e-7, 1e-6);
 }
 
 static void reference_in_f32(void **state)
 {
     (void)state;
-    for (int i = 0; i < 3; i++) run_fixture(fixtures[i], "reference", SID2_F32, 1e-5, 1e-5);
+    for (int i = 0; i < FIXTURES; i++) run_fixture(fixtures[i], "reference", SID2_F32, 1e-5, 1e-5);
 }
 
 static void cpu_in_f32(void **state)
 {
     (void)state;
-    for (int i = 0; i < 3; i++) run_fixture(fixtures[i], "cpu", SID2_F32, 1e-5, 2e-5);
+    for (int i = 0; i < FIXTURES; i++) run_fixture(fixtures[i], "cpu", SID2_F32, 1e-5, 2e-5);
 }
 
 /* bf16 has 8 bits: this catches what is wrong, not what is imprecise. */
 static void cpu_in_bf16(void **state)
 {
     (void)state;
-    for (int i = 0; i < 3; i++) run_fixture(fixtures[i], "cpu", SID2_BF16, 2e-2, 6e-2);
+    for (int i = 0; i < FIXTURES; i++) run_fixture(fixtures[i], "cpu", SID2_BF16, 2e-2, 6e-2);
 }
 
 int main(void)

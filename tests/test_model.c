@@ -16,8 +16,7 @@ static network make_network(const sid2_config *config, const char *a, const char
     enum { N = 2 };
     network net = {.graph = sid2_graph_create(SID2_F32), .buffers = {.device = device}};
     sid2_graph *g = net.graph;
-    int64_t size = config->model_image_size;
-    sid2_shape images = sid2_shape_of(N, size, size, config->model_image_channels);
+    sid2_shape images = sid2_config_images(config, N);
     net.pixels = sid2_shape_count(images);
     sid2_uvit uvit = sid2_uvit_build(
         g, config,

@@ -15,7 +15,7 @@ typedef struct process {
 
 static process diffuse(sid2_graph *g, const sid2_config *config, int64_t n)
 {
-    sid2_shape images = sid2_shape_of(n, config->model_image_size, config->model_image_size, 1);
+    sid2_shape images = sid2_config_images(config, n);
     sid2_shape each = sid2_shape_of(n);
     process p = {.x = sid2_image_to_float(g, sid2_graph_external(g, "pixels", SID2_U8, images)),
                  .time = sid2_graph_external(g, "time", SID2_F32, each),

@@ -154,13 +154,31 @@ static void automatic_bias(void **state)
     static const struct {
         const char *size;
         double bias;
-    } want[] = {{"16", 2.5}, {"32", 2.5}, {"64", 2},    {"128", 0},
-                {"256", -1}, {"512", -3}, {"1024", -4}, {"2048", -4}};
+    } want[] = {{"16", 2.5}, {"32", 2.5},  {"64", 2},    {"128", 0},    {"256", -1},
+                {"512", -3}, {"1024", -4}, {"2048", -4}, {"32x128", 2}, {"128x32", 2}};
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         char setting[64];
         snprintf(setting, sizeof setting, "model.image_size=%s", want[i].size);
         sid2_schedule s = SCHEDULE(setting);
         near(s.bias, want[i].bias, 1e-12);
+    }
+}
+
+/* Noise levels go by the root of the pixels: 64 x 256 is as noisy as 128 x 128. */
+static void oblong_images(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"schedule.kind=interpolated", "schedule.kind=shifted",
+                                        "schedule.kind=cosine"};
+    for (int i = 0; i < 3; i++) {
+        sid2_schedule square = SCHEDULE(kinds[i], "model.image_size=128"),
+                      wide = SCHEDULE(kinds[i], "model.image_size=64x256"),
+                      high = SCHEDULE(kinds[i], "model.image_size=256x64");
+        for (double t = 0; t <= 1; t += 0.125) {
+            assert_true(sid2_schedule_logsnr(&square, t) == sid2_schedule_logsnr(&wide, t));
+            assert_true(sid2_schedule_logsnr(&square, t) == sid2_schedule_logsnr(&high, t));
+            assert_true(sid2_loss_weight(&square, t) == sid2_loss_weight(&wide, t));
+        }
     }
 }
 
@@ -228,6 +246,7 @@ int main(void)
         cmocka_unit_test(the_forms_agree),
         cmocka_unit_test(weightings_as_published),
         cmocka_unit_test(automatic_bias),
+        cmocka_unit_test(oblong_images),
         cmocka_unit_test(interior_does_not_matter),
         cmocka_unit_test(times_spread_evenly),
     };

@@ -123,6 +123,31 @@ static void programs_share_an_arena(void **state)
     check_shared_arena(gpu);
 }
 
+/* Rows and columns of attention, of convolutions and of patches are not taken for each other. */
+static void oblong_images_agree(void **state)
+{
+    (void)state;
+    static const char *const sizes[] = {"model.image_size=4x16", "model.image_size=16x4"};
+    for (int i = 0; i < 2; i++) {
+        sid2_config *config = TINY(sizes[i], "train.precision=f32");
+        sid2_trainer *a = sid2_trainer_create(cpu, config, 0, &err),
+                     *b = sid2_trainer_create(gpu, config, 0, &err);
+        must(a && b);
+        for (int step = 0; step < 3; step++) {
+            uint8_t pixels[BATCH * BYTES];
+            int32_t labels[BATCH];
+            make_images(pixels, labels, BATCH, BYTES, CLASSES, sid2_trainer_images(a));
+            must(sid2_trainer_step(a, pixels, labels, &err) && sid2_trainer_step(b, pixels, labels, &err));
+            double loss = sid2_trainer_stats(a)->loss, norm = sid2_trainer_stats(a)->grad_norm;
+            assert_true(fabs(sid2_trainer_stats(b)->loss - loss) < 1e-3 * loss);
+            assert_true(fabs(sid2_trainer_stats(b)->grad_norm - norm) < 1e-2 * norm);
+        }
+        sid2_trainer_destroy(a);
+        sid2_trainer_destroy(b);
+        sid2_config_destroy(config);
+    }
+}
+
 static void buffers_are_folded(void **state)
 {
     (void)state;
@@ -153,6 +178,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {cmocka_unit_test(losses_agree),
                                        cmocka_unit_test(seeds_give_the_same_pictures),
                                        cmocka_unit_test(programs_share_an_arena),
+                                       cmocka_unit_test(oblong_images_agree),
                                        cmocka_unit_test(buffers_are_folded),
                                        cmocka_unit_test(lanes_meet_on_a_gpu),
                                        cmocka_unit_test(programs_stop_where_they_are_told),

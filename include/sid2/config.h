@@ -43,7 +43,9 @@ typedef struct sid2_config_word {
 SID2_API const sid2_config_word *sid2_config_word_at(int index);
 SID2_API const char *sid2_preset_name(int index); /* NULL past the last */
 
-SID2_API int sid2_config_image_size(const sid2_config *config);
+SID2_API int sid2_config_image_height(const sid2_config *config);
+SID2_API int sid2_config_image_width(const sid2_config *config);
+SID2_API int sid2_config_image_size(const sid2_config *config); /* the longer of the two */
 SID2_API int sid2_config_image_channels(const sid2_config *config);
 SID2_API int sid2_config_classes(const sid2_config *config);
 

@@ -1,4 +1,4 @@
-/* Data sets: numbered, labelled, square pictures of one size, whatever they come from.
+/* Data sets: numbered, labelled pictures of one size, whatever they come from.
  *
  *   by class     pictures at any depth in a folder, zip or tar (also compressed): the first folder that tells them apart
  *                is the class, sorted by name. Folders around the classes are passed through; of train, val and test
@@ -45,7 +45,7 @@ typedef enum sid2_upright { SID2_UPRIGHT_AUTO, SID2_UPRIGHT_YES, SID2_UPRIGHT_NO
 /* Zero means the default everywhere. */
 typedef struct sid2_dataset_options {
     size_t struct_size;
-    int32_t size;     /* side in pixels; 0: 32 */
+    int32_t size;     /* side in pixels of square ones; 0: 32 */
     int32_t channels; /* 1 or 3, converted as needed; 0: 3 */
     sid2_part part;
     double holdout; /* below 1: fraction held out; else: number of pictures */
@@ -58,6 +58,7 @@ typedef struct sid2_dataset_options {
      * call at a time. May be NULL. */
     void (*on_skip)(void *user, const char *name, const char *reason);
     void *user;
+    int32_t height, width; /* in pixels; 0: size */
 } sid2_dataset_options;
 
 /* Fails on a path that is missing, empty, without pictures, or damaged as a whole, and when no picture is
@@ -77,8 +78,8 @@ SID2_API sid2_classes *sid2_dataset_names(const sid2_dataset *dataset, sid2_erro
  * and as many whole files, evenly spread, as make 256 MiB; else pixels. */
 SID2_API bool sid2_dataset_digest(const sid2_dataset *dataset, char digest[33], sid2_error *err);
 SID2_API sid2_sample_type
-sid2_dataset_type(const sid2_dataset *dataset); /* of what sid2_dataset_get writes */
-SID2_API int32_t sid2_dataset_size(const sid2_dataset *dataset);
+sid2_dataset_type(const sid2_dataset *dataset);                  /* of what sid2_dataset_get writes */
+SID2_API int32_t sid2_dataset_size(const sid2_dataset *dataset); /* the longer side */
 SID2_API int32_t sid2_dataset_channels(const sid2_dataset *dataset);
 SID2_API const char *sid2_dataset_kind(const sid2_dataset *dataset); /* "zip", ... for messages */
 /* What becomes of the rotation that pictures' EXIF asks for, in words; NULL: these have no EXIF. */
@@ -94,7 +95,7 @@ SID2_API int32_t sid2_dataset_label(const sid2_dataset *dataset, int64_t index);
 /* The picture's own name: its path in the folder or archive, or its number. The caller frees. */
 SID2_API char *sid2_dataset_name(const sid2_dataset *dataset, int64_t index);
 
-/* Writes picture `index` to `pixels`, size x size x channels, mirrored if `flip`, and its label (may be
+/* Writes picture `index` to `pixels`, height x width x channels, mirrored if `flip`, and its label (may be
  * NULL). For a broken one the next good one stands in, label and all. Thread-safe. */
 SID2_API bool sid2_dataset_get(sid2_dataset *dataset, int64_t index, bool flip, uint8_t *pixels,
                                int32_t *label, sid2_error *err);
@@ -118,7 +119,7 @@ typedef struct sid2_loader_options {
 } sid2_loader_options;
 
 typedef struct sid2_batch {
-    const uint8_t *pixels; /* batch x size x size x channels: samples of the data set's type */
+    const uint8_t *pixels; /* batch x height x width x channels: samples of the data set's type */
     const int32_t *labels; /* batch */
     uint64_t first_sample; /* of the batch; the others follow one by one */
 } sid2_batch;

@@ -3,13 +3,14 @@
  *     sid2_config ─► sid2_trainer ─► checkpoint ─► sid2_sampler ─► images
  *                  └► sid2_run: a whole training in a folder, with its data, statistics and checkpoints
  *
- * Images are uint8 [count, height, width, channels], height = width = model.image_size. base.h says what holds
+ * Images are uint8 [count, height, width, channels], height x width = model.image_size. base.h says what holds
  * for every function. */
 #ifndef SID2_H
 #define SID2_H
 
 #include <sid2/base.h>
 #include <sid2/checkpoint.h>
+#include <sid2/classes.h>
 #include <sid2/config.h>
 #include <sid2/data.h>
 #include <sid2/device.h>

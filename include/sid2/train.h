@@ -40,8 +40,8 @@ typedef struct sid2_memory_report {
 SID2_API sid2_trainer *sid2_trainer_create(sid2_device *device, const sid2_config *config, size_t memory,
                                            sid2_error *err);
 SID2_API void sid2_trainer_destroy(sid2_trainer *trainer);
-/* One optimizer step on train.batch images, the next in the data order's sequence. pixels: [train.batch, image_size,
- * image_size, image_channels]; labels: [train.batch], -1 for none; NULL: all -1. A model without classes looks at none. USAGE:
+/* One optimizer step on train.batch images, the next in the data order's sequence. pixels: [train.batch, height,
+ * width, channels]; labels: [train.batch], -1 for none; NULL: all -1. A model without classes looks at none. USAGE:
  * a label outside the classes. DEVICE: a loss or gradient that is not finite, or that train.verify_every found to differ, named; no weight, moment or average has
  * changed then, and the trainer wants a resume, unless train.skip_bad_steps steps over it. */
 SID2_API bool sid2_trainer_step(sid2_trainer *trainer, const uint8_t *pixels, const int32_t *labels,

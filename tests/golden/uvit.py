@@ -62,6 +62,17 @@ def value_of(value):
     return value
 
 
+def extent(c):
+    """Height and width of the images: of 32 or "96x160"."""
+    parts = [int(part) for part in str(c["model.image_size"]).split("x")]
+    return parts[0], parts[-1]
+
+
+def side(c):
+    """Of a square of as many pixels."""
+    return math.sqrt(math.prod(extent(c)))
+
+
 def complete(config):
     """Defaults filled in, per-level lists at full length, "auto" resolved. What this model cannot do is refused."""
     for key, value in config.items():
@@ -77,7 +88,7 @@ def complete(config):
             c[key] = c[key] * length
         if len(c[key]) != length:
             raise ValueError(f"{key} has {len(c[key])} entries, the model {levels} levels")
-    size = c["model.image_size"]
+    size = side(c)
     if c["schedule.high"] == "auto":
         c["schedule.high"] = min(size, 512)
     if c["loss.bias"] == "auto":  # linear in log2 between the known sizes
@@ -99,7 +110,7 @@ class Schedule:
 
     def __init__(self, config):
         c = complete(config)
-        self.kind, self.size = c["schedule.kind"], c["model.image_size"]
+        self.kind, self.size = c["schedule.kind"], side(c)
         self.low, self.high, self.reference = (c["schedule." + key] for key in ("low", "high", "reference"))
         self.b = math.atan(math.exp(-c["schedule.logsnr_max"] / 2))
         self.a = math.atan(math.exp(-c["schedule.logsnr_min"] / 2)) - self.b
@@ -368,8 +379,7 @@ def multiply_adds(config):
             elif isinstance(module, Attention):
                 module.register_forward_hook(scores)
     c = model.config
-    size = c["model.image_size"]
-    model(torch.empty(1, c["model.image_channels"], size, size, device="meta"), torch.empty(1, device="meta"),
+    model(torch.empty(1, c["model.image_channels"], *extent(c), device="meta"), torch.empty(1, device="meta"),
           torch.zeros(1, dtype=torch.long, device="meta"))
     return total
 
@@ -402,7 +412,7 @@ def check():
     for name, config in GOLDEN.items():
         model = UViT(config).double()
         c = model.config
-        z = torch.randn(2, c["model.image_channels"], c["model.image_size"], c["model.image_size"]).double()
+        z = torch.randn(2, c["model.image_channels"], *extent(c)).double()
         v = model(z, torch.tensor([3.0, -2.0]).double(), torch.tensor([0, c["model.classes"]]))
         assert v.shape == z.shape and not v.any(), name
     print("at initialisation the output is exactly 0")
@@ -434,6 +444,11 @@ GOLDEN = {
         "model.blocks": ["res", "transformer"], "model.depth": [2], "model.mid_depth": 2, "model.mlp_ratio": 4,
         "model.emb": 16, "model.head_dim": 8, "model.groups": 4, "model.classes": 2, "model.parallel": "yes",
         "model.rope_theta": 50.0, "schedule.low": 8, "schedule.high": 32, "loss.bias": 0.0},
+    "uvit-oblong": {  # wider than high, so that no axis is taken for the other; noise by the root of the pixels
+        "model.image_size": "8x24", "model.image_channels": 3, "model.patch": 1, "model.channels": [8, 16],
+        "model.blocks": ["res", "transformer"], "model.depth": [1], "model.mid_depth": 2, "model.mlp_ratio": 2,
+        "model.emb": 8, "model.head_dim": 8, "model.groups": 4, "model.classes": 3, "schedule.low": 8,
+        "schedule.high": 64, "loss.bias": 1.0},
 }
 
 
@@ -468,9 +483,9 @@ def fixture(config, seed):
                 fan_in = value[0].numel() if name != "cond.class.weight" else 4
                 fresh = torch.randn_like(value) * (0.7 / math.sqrt(fan_in))
             value.copy_(fresh.float())
-    n, size, ch = 3, c["model.image_size"], c["model.image_channels"]
-    x = (2 * torch.rand(n, ch, size, size) - 1).double()
-    eps = torch.randn(n, ch, size, size).double()
+    shape = 3, c["model.image_channels"], *extent(c)
+    x = (2 * torch.rand(shape) - 1).double()
+    eps = torch.randn(shape).double()
     t = torch.tensor([0.15625, 0.453125, 0.8125], dtype=torch.float64)
     label = torch.tensor([1, c["model.classes"], 0])
 
