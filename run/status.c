@@ -29,7 +29,11 @@ bool sid2_status_save(const char *run, const char *state, const char *message, c
     json_decref(root);
     if (!text) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for its status", run);
     sid2_atomic_file file;
-    bool ok = sid2_path(path, err, "%s/status.json", run) && sid2_atomic_open(&file, path, err);
+    sid2_kind kind;
+    bool ok = sid2_path(path, err, "%s/status.json", run) && sid2_look(path, &kind, err);
+    if (ok && kind != SID2_ABSENT && kind != SID2_REGULAR) /* a pipe would wait for a reader */
+        ok = sid2_fail(err, SID2_ERR_IO, "%s is no file: no status is written", path);
+    ok = ok && sid2_atomic_open(&file, path, err);
     if (ok) {
         file.passing = true;
         fprintf(file.stream, "%s\n", text);
@@ -72,9 +76,9 @@ static bool read_said(const char *run, sid2_run_status *s, sid2_error *err)
     uint8_t *text = sid2_file_read(path, 1 << 16, &size, err);
     if (!text) return false;
     json_t *root = sid2_json_read(text, size, 0, &problem);
+    bool starved = !root && sid2_json_no_memory(&problem);
     free(text);
-    if (!root && sid2_json_no_memory(&problem))
-        return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    if (starved) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
     copy_text(s->state, sizeof s->state, root, "state");
     copy_text(s->message, sizeof s->message, root, "message");
     s->step = whole(root, "step");
