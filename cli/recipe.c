@@ -128,7 +128,7 @@ static void add_parameters(text_list *list, const recipe *r, const shown *s)
     if (!to->key) list->failed = true;
 }
 
-/* "..., 2 threads, ..." without them: how many compute an image is told apart. */
+/* "..., 2 threads, ..." without them: the same picture has the same texts. */
 static const char *without_threads(const char *name, char text[256])
 {
     size_t used = 0;
@@ -169,7 +169,6 @@ bool recipe_texts(const recipe *r, const shown *s, sid2_png_text **texts, size_t
     if (s->frames) add_number(&list, "Frames", s->frames);
     add(&list, "Device", r->device->id);
     add(&list, "Device name", without_threads(r->device->name, value));
-    if (r->cores) add_number(&list, "Cores", r->cores);
     add_parameters(&list, r, s);
     if (list.failed) {
         sid2_png_text_free(list.item, list.count);
@@ -229,7 +228,6 @@ bool recipe_read(recipe_found *found, const char *path, sid2_error *err)
     found->channels = number_of(found, "Channels");
     found->quality = number_of(found, "Quality");
     found->frames = number_of(found, "Frames");
-    found->cores = number_of(found, "Cores");
     found->classes = VALUE("Classes");
     if (!found->columns && label && !strchr(label, ' ')) { /* one picture's, whatever its name was */
         snprintf(found->number, sizeof found->number, "number:%.20s", label);

@@ -11,7 +11,6 @@ typedef struct recipe {
     const sid2_config *config;
     const sid2_classes *names;
     const sid2_device_info *device;
-    int cores;       /* that compute one image: the last bits depend on it; 0: not a CPU's */
     int64_t threads; /* as asked for; 0: all */
     bool raw;
 } recipe;
@@ -40,7 +39,7 @@ typedef struct recipe_found {
     const char *model, *digest, *seeds,
         *classes;    /* classes: as --class takes them; NULL: drawn from the seeds */
     char number[32]; /* where classes may lie */
-    int64_t columns, channels, quality, frames, cores; /* 0: not said */
+    int64_t columns, channels, quality, frames; /* 0: not said */
     bool raw;
     assignments set;
 } recipe_found;

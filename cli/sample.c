@@ -132,8 +132,6 @@ static bool take_recipe(job *j, sid2_error *err)
     if (!j->format_text && (j->kind == OUTPUT_FOLDER || j->to_stream)) j->format = j->original_format;
     if (!j->quality && j->format != SID2_IMAGE_PNG) j->quality = j->like.quality;
     if (!j->frames && j->kind != OUTPUT_NPZ && j->format != SID2_IMAGE_JPEG) j->frames = j->like.frames;
-    if (!j->on.threads && !j->like.columns && j->like.cores <= 1024)
-        j->on.threads = j->like.cores; /* of one image */
     if (j->like.channels == 3) j->rgb = true;
     if (j->like.raw) j->raw = true;
     return true;
@@ -315,7 +313,6 @@ static bool prepare(job *j, sid2_error *err)
                          .names = j->names,
                          .device = sid2_device_describe(j->device),
                          .raw = j->raw};
-    if (j->sampler) j->recipe.cores = sid2_sampler_memory(j->sampler).cores;
     return j->sampler && sid2_sampler_load(j->sampler, j->directory, !j->raw, err) &&
            sid2_checkpoint_digest(j->directory, j->recipe.digest, err) && prepare_output(j, err);
 }

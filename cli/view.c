@@ -4,7 +4,6 @@
 #include "classes.h"
 #include "image.h"
 #include "recipe.h"
-#include "sampler.h"
 #include "server.h"
 
 #include <inttypes.h>
@@ -172,7 +171,6 @@ static bool tell_picture(viewer *v, sid2_error *err)
                    .config = v->made_config,
                    .names = v->names,
                    .device = sid2_device_describe(v->device),
-                   .cores = sid2_sampler_memory(v->sampler).cores,
                    .threads = v->on.threads,
                    .raw = v->raw};
     memcpy(made.digest, v->digest, sizeof made.digest);

@@ -530,10 +530,6 @@ expect 0 'as q.jpg, to the bit' sample --like q.jpg
 expect 0 'not as one.png: .* values differ, .*Steps was 3 and is 4' sample --like one.png --steps 4 --out two.png
 expect 0 'not as one.png: .*Seed was 7 and is 8' sample --like one.png --seeds 8 --out two.png
 expect 0 'not compared with one.png' sample --like one.png --out two.npz
-# One that was made among others, each on one core, is made alone on one core.
-expect 0 'pngs/' sample run --seeds 20-27 --steps 4 --out pngs
-expect 0 'as pngs/000023.png, to the bit' sample --like pngs/000023.png --out two.png
-cmp pngs/000023.png two.png || fail "--like makes other bytes of one among others"
 # A picture whose pixels are not what its texts say.
 python3 - <<'END'
 import struct, zlib
