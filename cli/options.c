@@ -78,6 +78,14 @@ void print_usage(const option_table *table)
     printf("%s\n", any ? " [options]" : "");
 }
 
+static void print_keys(void)
+{
+    const sid2_config_key *key;
+    printf("\nConfiguration keys, for --set and files, with their defaults:\n\n");
+    for (int i = 0; (key = sid2_config_key_at(i)); i++)
+        print_wrapped(key->help, HELP_COLUMN + 14, printf("  %s=%s", key->name, key->default_value));
+}
+
 static void print_help(const option_table *table)
 {
     printf("Usage: ");
@@ -92,6 +100,7 @@ static void print_help(const option_table *table)
     }
     print_wrapped("print this and exit", HELP_COLUMN, printf("  --help"));
     if (table->details) printf("\n%s\n", table->details);
+    if (strcmp(table->command, "train") == 0) print_keys();
 }
 
 /* ---- Values ---- */

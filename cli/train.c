@@ -191,8 +191,7 @@ int command_train(int argc, char **argv)
         OPTION_SET_KEY(&set),
     };
     const option_table table = {"train", "Train a model on images; the same command again resumes",
-                                "All configuration keys: sid2 help --markdown, or docs/options.md. Exit code "
-                                "0: complete, or --minutes reached; "
+                                "Exit code 0: complete, or --minutes reached; "
                                 "75: stopped by a signal (INT, TERM, HUP, QUIT, USR1, USR2, XCPU) and saved, "
                                 "come again; 1: something "
                                 "failed; 2: the request was wrong.",

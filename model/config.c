@@ -324,7 +324,7 @@ static const key_row *find_key(const char *name, sid2_error *err)
     }
     if (nearest)
         return sid2_fail(err, SID2_ERR_USAGE, "unknown key '%s'; did you mean '%s'?", name, nearest), NULL;
-    return sid2_fail(err, SID2_ERR_USAGE, "unknown key '%s'; `sid2 help --markdown` lists all", name), NULL;
+    return sid2_fail(err, SID2_ERR_USAGE, "unknown key '%s'; `sid2 help train` lists all", name), NULL;
 }
 
 static bool set_key(sid2_config *config, const char *name, const char *value, sid2_error *err)

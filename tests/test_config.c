@@ -75,7 +75,7 @@ static void bad_input_is_named(void **state)
     refused(c, "model.chanels=32", "did you mean 'model.channels'");
     refused(c, "learning_rate=1", "did you mean 'train.learning_rate'");
     refused(c, "nonsense.altogether.q=1", "unknown key 'nonsense.altogether.q'");
-    refused(c, "train.nope=1", "`sid2 help --markdown` lists all");
+    refused(c, "train.nope=1", "`sid2 help train` lists all");
     refused(c, "no assignment", "expected key=value");
     refused(c, "=3", "unknown key ''");
     refused(c, "model.patch=0", "1..64");

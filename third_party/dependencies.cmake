@@ -41,7 +41,7 @@ if(SID2_ONEDNN)
     endif()
   else()
     message(STATUS "sid2: oneDNN not found: CPU matrix products and convolutions use sid2's own loops, "
-                   "several times slower (Debian, Ubuntu: libdnnl-dev)")
+                   "by processor and type up to twice as slow (Debian, Ubuntu: libdnnl-dev)")
   endif()
 endif()
 
