@@ -221,7 +221,8 @@ static bool prepare(viewer *v, sid2_error *err)
         !sid2_checkpoint_classes(v->directory, &v->names, err) ||
         !sid2_checkpoint_digest(v->directory, v->digest, err) || !(v->device = open_device(&v->on, err)))
         return false;
-    v->width = v->height = sid2_config_image_size(v->config);
+    v->width = sid2_config_image_width(v->config);
+    v->height = sid2_config_image_height(v->config);
     v->channels = sid2_config_image_channels(v->config);
     v->pixels = malloc((size_t)v->width * (size_t)v->height * (size_t)v->channels);
     if (!v->pixels) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for an image");
