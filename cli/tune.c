@@ -1,10 +1,13 @@
-/* sid2 tune: which block sizes of products are the fastest on a device. Measured are the products that a
- * model's time goes to; what won is kept for the device and its driver, beside the cache of its shaders. */
+/* sid2 tune: what is the fastest on a device. On a GPU that is left the choice, the block sizes of products: measured are
+ * the products that a model's time goes to. On the CPU the type, f32 or bf16: measured are steps of a training and of
+ * a sampler. What won is kept for the device and its driver (core/keep.h). */
 #include "cli.h"
 
 #include "backends.h"
 
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct product {
@@ -136,28 +139,140 @@ static bool measure(const char *id, const char *blocks, sid2_dtype type, double 
     return ok;
 }
 
+/* A home that cannot be written to is no failure: all that is lost is the measurement. */
+static void tell_kept(bool kept, const sid2_error *why)
+{
+    if (kept)
+        puts("kept for this device and driver");
+    else
+        printf("not kept: %s\n", why->message);
+}
+
+static bool tune_blocks(const sid2_device_info *info, const sid2_backend *backend, int index, bool dry,
+                        sid2_error *err)
+{
+    printf("GFLOP/s in f32%6s", "");
+    for (int i = 0; i < PRODUCTS; i++) printf("%14s", products[i].name);
+    putchar('\n');
+    const char *best = NULL, *blocks;
+    sid2_error why = {0};
+    double least = 0;
+    for (int i = 0; (blocks = backend->blocks(index, i)); i++) {
+        double total;
+        if (!measure(info->id, blocks, SID2_F32, &total, err)) return false;
+        if (!best || total < least) best = blocks, least = total;
+    }
+    printf("\nfastest: %s\n", best);
+    if (!dry) tell_kept(backend->keep_blocks(index, best, &why), &why);
+    return true;
+}
+
+/* ---- Types ---- */
+
+enum { TYPES = 2, BATCH = 32, ROUNDS = 5 };
+static const char *const type_names[TYPES] = {"f32", "bf16"};
+static const sid2_dtype types[TYPES] = {SID2_F32, SID2_BF16};
+
+/* A network of the usual kind, in one type. */
+typedef struct network {
+    sid2_config *config;
+    sid2_trainer *trainer;
+    sid2_sampler *sampler;
+    double train, sample; /* seconds an image; the least of all rounds */
+} network;
+
+static bool open_network(network *n, sid2_device *device, const char *type, sid2_error *err)
+{
+    char train[32], sample[32];
+    snprintf(train, sizeof train, "train.precision=%s", type);
+    snprintf(sample, sizeof sample, "sample.precision=%s", type);
+    const char *const settings[] = {train, sample, "train.batch=32", "sample.batch=32", "sample.steps=2"};
+    n->config = sid2_config_create();
+    bool ok = n->config ? sid2_config_preset(n->config, "fashion-mnist", err)
+                        : sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (size_t i = 0; ok && i < sizeof settings / sizeof *settings; i++)
+        ok = sid2_config_set(n->config, settings[i], err);
+    return ok && (n->trainer = sid2_trainer_create(device, n->config, 0, err)) &&
+           (n->sampler = sid2_sampler_create(device, n->config, 0, err)) &&
+           sid2_sampler_load_trainer(n->sampler, n->trainer, err);
+}
+
+static void close_network(network *n)
+{
+    sid2_sampler_destroy(n->sampler);
+    sid2_trainer_destroy(n->trainer);
+    sid2_config_destroy(n->config);
+}
+
+static bool time_network(network *n, uint8_t *pixels, sid2_error *err)
+{
+    uint64_t seeds[BATCH] = {0};
+    int32_t labels[BATCH] = {0};
+    double began = sid2_clock();
+    if (!sid2_trainer_step(n->trainer, pixels, labels, err)) return false;
+    double trained = sid2_clock();
+    if (!sid2_sampler_run(n->sampler, seeds, labels, BATCH, pixels, NULL, NULL, err)) return false;
+    n->train = fmin(n->train, (trained - began) / BATCH);
+    n->sample = fmin(n->sample, (sid2_clock() - trained) / BATCH / 2); /* two evaluations an image */
+    return true;
+}
+
+static bool measure_types(sid2_device *device, network n[TYPES], sid2_error *err)
+{
+    uint8_t *pixels = NULL;
+    bool ok = true;
+    for (int i = 0; ok && i < TYPES; i++) {
+        ok = open_network(&n[i], device, type_names[i], err);
+        if (!ok || pixels) continue;
+        size_t size = (size_t)sid2_config_image_size(n[i].config);
+        pixels = calloc(BATCH, size * size * (size_t)sid2_config_image_channels(n[i].config));
+        ok = pixels || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    }
+    for (int round = 0; ok && round <= ROUNDS; round++) /* in turn; the first warms up */
+        for (int i = 0; ok && i < TYPES; i++) {
+            if (round <= 1) n[i].train = n[i].sample = INFINITY;
+            ok = time_network(&n[i], pixels, err);
+        }
+    free(pixels);
+    return ok;
+}
+
+static bool tune_types(sid2_device *device, const sid2_backend *backend, int index, bool dry, sid2_error *err)
+{
+    network n[TYPES] = {0};
+    sid2_error why = {0};
+    bool ok = measure_types(device, n, err);
+    if (ok) printf("%-8s%16s%18s\n", "", "training, im/s", "sampling, evals/s");
+    for (int i = 0; ok && i < TYPES; i++)
+        printf("%-8s%16.1f%18.1f\n", type_names[i], 1 / n[i].train, 1 / n[i].sample);
+    if (ok) {
+        int train = n[1].train < n[0].train, sample = n[1].sample < n[0].sample;
+        printf("\nfastest: %s to train, %s to sample\n", type_names[train], type_names[sample]);
+        if (!dry) tell_kept(backend->keep_fast(index, types[train], types[sample], &why), &why);
+    }
+    for (int i = 0; i < TYPES; i++) close_network(&n[i]);
+    return ok;
+}
+
 static bool tune(const device_choice *on, bool dry, sid2_error *err)
 {
     sid2_device *device = open_device(on, err);
     if (!device) return false;
-    const sid2_device_info info = *sid2_device_describe(device);
-    sid2_device_close(device);
+    const sid2_device_info *info = sid2_device_describe(device);
     const sid2_backend *backend = NULL;
     int index = 0;
-    if (!locate(info.id, &backend, &index) || !backend->blocks)
-        return sid2_fail(err, SID2_ERR_USAGE, "%s has nothing to tune; --device vulkan:0 would", info.id);
-    printf("device  %s: %s\n        %s\n\nGFLOP/s in f32%6s", info.id, info.name, info.driver, "");
-    for (int i = 0; i < PRODUCTS; i++) printf("%14s", products[i].name);
-    putchar('\n');
-    const char *best = NULL, *blocks;
-    double least = 0;
-    for (int i = 0; (blocks = backend->blocks(index, i)); i++) {
-        double total;
-        if (!measure(info.id, blocks, SID2_F32, &total, err)) return false;
-        if (!best || total < least) best = blocks, least = total;
-    }
-    printf("\nfastest: %s%s\n", best, dry ? " (not kept)" : "; kept for this device and driver");
-    return dry || backend->keep_blocks(index, best, err);
+    bool found = locate(info->id, &backend, &index) && strcmp(info->id, "reference") != 0, ok;
+    if (found && (backend->blocks || backend->keep_fast))
+        printf("device  %s: %s\n        %s\n\n", info->id, info->name, info->driver);
+    if (found && backend->blocks)
+        ok = tune_blocks(info, backend, index, dry, err);
+    else if (found && backend->keep_fast)
+        ok = tune_types(device, backend, index, dry, err);
+    else
+        ok = sid2_fail(err, SID2_ERR_USAGE, "%s has nothing to tune; --device cpu or vulkan:0 would",
+                       info->id);
+    sid2_device_close(device);
+    return ok;
 }
 
 int command_tune(int argc, char **argv)
@@ -168,9 +283,11 @@ int command_tune(int argc, char **argv)
         OPTION_DEVICE(&on.id),
         {OPTION_FLAG, "dry-run", NULL, &dry, "measure, and keep nothing", NULL},
     };
-    int code = options_parse(&(option_table){"tune", "Find and keep a device's fastest block sizes", NULL,
-                                             rows, sizeof rows / sizeof rows[0]},
-                             argc, argv);
+    int code = options_parse(
+        &(option_table){"tune",
+                        "Find and keep what is fastest on a device: types on the CPU, block sizes on a GPU",
+                        NULL, rows, sizeof rows / sizeof rows[0]},
+        argc, argv);
     if (code != OPTIONS_RUN) return code;
     sid2_error err = {0};
     return tune(&on, dry, &err) ? 0 : report_error("tune", &err);

@@ -2,6 +2,7 @@
 #include "choices.h"
 #include "cpu.h"
 #include "host.h"
+#include "keep.h"
 #include "kernel.h"
 #include "waiting.h"
 
@@ -133,6 +134,66 @@ static void describe_fast(const sid2_cpu_isa *isa, char *text, size_t size)
     }
 }
 
+/* What `sid2 tune` measured holds for this processor, this library and this sid2. */
+static void identify(char text[400])
+{
+    char host[64];
+    sid2_cpu_host_name(host, sizeof host);
+    snprintf(text, 400, "sid2 " SID2_VERSION "; %s; %s; %s", host, best_isa()->name,
+             sid2_cpu_onednn_version());
+}
+
+static const char kept_kind[] = "cpu-types";
+
+static bool parse_types(const char *text, sid2_dtype *train, sid2_dtype *sample)
+{
+    static const sid2_dtype types[] = {SID2_F32, SID2_BF16};
+    for (int i = 0; i < 4; i++) {
+        char known[64];
+        *train = types[i / 2], *sample = types[i % 2];
+        snprintf(known, sizeof known, "train %s, sample %s", sid2_dtype_name(*train),
+                 sid2_dtype_name(*sample));
+        if (strcmp(text, known) == 0) return true;
+    }
+    return false;
+}
+
+/* The types it is fastest in: as measured, else by what the processor is. */
+static void describe_types(sid2_device_info *info)
+{
+    char identity[400], text[64], path[4096];
+    size_t used = strlen(info->detail);
+    identify(identity);
+    bool measured = sid2_kept_text(kept_kind, identity, text, sizeof text, path) > 0 &&
+                    parse_types(text, &info->fast, &info->fast_sample);
+    if (!measured) info->fast = info->fast_sample = sid2_cpu_bf16_is_fast() ? SID2_BF16 : SID2_F32;
+    snprintf(info->detail + used, sizeof info->detail - used, "; fastest: train %s, sample %s%s",
+             sid2_dtype_name(info->fast), sid2_dtype_name(info->fast_sample),
+             measured ? " (measured)" : " (by rule: sid2 tune measures)");
+}
+
+static bool cpu_keep_fast(int index, sid2_dtype train, sid2_dtype sample, sid2_error *err)
+{
+    char identity[400], text[64];
+    if (index != FAST) return sid2_fail(err, SID2_ERR_USAGE, "the reference computes in any type as slowly");
+    identify(identity);
+    snprintf(text, sizeof text, "train %s, sample %s", sid2_dtype_name(train), sid2_dtype_name(sample));
+    return sid2_keep_text(kept_kind, identity, text, err);
+}
+
+/* A file of ours that cannot be ours. */
+static bool cpu_missing(int line, char text[200])
+{
+    char identity[400], kept[64], path[4096];
+    sid2_dtype train, sample;
+    if (line > 0 || !best_isa()) return false;
+    identify(identity);
+    int there = sid2_kept_text(kept_kind, identity, kept, sizeof kept, path);
+    if (there == 0 || (there > 0 && parse_types(kept, &train, &sample))) return false;
+    snprintf(text, 200, "CPU: what sid2 tune kept cannot be read, and is not used: %.120s", path);
+    return true;
+}
+
 static bool cpu_describe(int index, const sid2_device_options *options, sid2_device_info *info)
 {
     const sid2_cpu_isa *isa = best_isa();
@@ -148,8 +209,7 @@ static bool cpu_describe(int index, const sid2_device_options *options, sid2_dev
         snprintf(info->id, sizeof info->id, "cpu");
         snprintf(info->driver, sizeof info->driver, "%s", sid2_cpu_onednn_version());
         describe_fast(isa, info->detail, sizeof info->detail);
-        /* Elsewhere bf16 is only stored, and computed with in f32. */
-        info->fast = strstr(isa->name, "BF16") || !sid2_cpu_onednn[SID2_OP_linear].run ? SID2_BF16 : SID2_F32;
+        describe_types(info);
         info->rank = 10;
     } else {
         info->cores = 1;
@@ -320,6 +380,8 @@ const sid2_backend sid2_backend_cpu = {
     .name = "cpu",
     .count = cpu_count,
     .describe = cpu_describe,
+    .missing = cpu_missing,
+    .keep_fast = cpu_keep_fast,
     .open = cpu_open,
     .close = cpu_close,
     .part = cpu_part,

@@ -12,6 +12,9 @@ typedef struct sid2_cpu_choices {
         [SID2_OP_COUNT]; /* own loops: of a 3 x 3 convolution by Winograd, of a linear layer as f32 products */
 } sid2_cpu_choices;
 
+/* Whether bf16 is faster than f32 by rule: where its products are. */
+bool sid2_cpu_bf16_is_fast(void);
+
 /* What is faster by rule, from what the processor is. */
 sid2_cpu_choices sid2_cpu_default_choices(void);
 

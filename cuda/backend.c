@@ -248,6 +248,7 @@ static bool cuda_describe(int index, const sid2_device_options *options, sid2_de
                                .bf16 = true,
                                .f16 = true,
                                .fast = SID2_BF16,
+                               .fast_sample = SID2_BF16,
                                .rank = 1000 - index};
     snprintf(info->name, sizeof info->name, "%.100s", properties.name);
     snprintf(info->id, sizeof info->id, "cuda:%d", index);

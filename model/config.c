@@ -644,9 +644,9 @@ void sid2_config_settle_sample(sid2_config *c, const sid2_device *device)
     bool has = asked == SID2_PRECISION_f32 || (asked == SID2_PRECISION_bf16 && info->bf16) ||
                (asked == SID2_PRECISION_f16 && info->f16);
     if (has) return;
-    c->sample_precision = info->fast == SID2_BF16  ? SID2_PRECISION_bf16
-                          : info->fast == SID2_F16 ? SID2_PRECISION_f16
-                                                   : SID2_PRECISION_f32;
+    c->sample_precision = info->fast_sample == SID2_BF16  ? SID2_PRECISION_bf16
+                          : info->fast_sample == SID2_F16 ? SID2_PRECISION_f16
+                                                          : SID2_PRECISION_f32;
 }
 
 int sid2_config_image_height(const sid2_config *config) { return (int)config->model_image_size.height; }

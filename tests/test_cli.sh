@@ -688,5 +688,23 @@ expect 0 '8 threads, too many' bench --scaling --threads 1,8 --preset quickstart
     --dtype bf16 --load 2
 grep -q 'beside 2 busy processes' out && grep -q '^sample, bf16' out || fail "bench --scaling: $(cat out)"
 
+echo "== tune"
+export XDG_CACHE_HOME=$PWD/cache
+expect 0 'by rule' devices
+expect 0 'kept for this device' tune --device cpu
+expect 0 'train \(f32\|bf16\), sample \(f32\|bf16\) (measured)' devices
+kept=$(echo cache/sid2/cpu-types-*.txt)
+[ -s "$kept" ] || fail "sid2 tune keeps no file"
+for damage in 'truncate -s 5' 'sed -i s/train/trian/' 'truncate -s 0' 'sed -i 1s/^/x/'; do
+    cp "$kept" whole
+    $damage "$kept"
+    expect 0 'cannot be read, and is not used' devices
+    grep -q 'by rule' out || fail "a damaged file of sid2 tune is used: $damage"
+    cp whole "$kept"
+done
+expect 2 'nothing to tune' tune --device reference
+XDG_CACHE_HOME=/proc/none expect 0 'not kept' tune --device cpu
+unset XDG_CACHE_HOME
+
 [ "$failures" -eq 0 ] && echo "all good"
 exit $((failures != 0))

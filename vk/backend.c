@@ -40,6 +40,7 @@ static bool vk_describe(int index, const sid2_device_options *options, sid2_devi
                                .bf16 = caps->storage16,
                                .f16 = caps->storage16,
                                .fast = caps->cooperative.m ? SID2_F16 : SID2_F32,
+                               .fast_sample = caps->cooperative.m ? SID2_F16 : SID2_F32,
                                .rank = rank(gpu)};
     snprintf(info->name, sizeof info->name, "%.120s", gpu->properties.deviceName);
     snprintf(info->id, sizeof info->id, "vulkan:%d", index);

@@ -1,6 +1,7 @@
 #include "cache.h"
 
 #include "file.h"
+#include "keep.h"
 #include "quirks.h"
 
 #include <stdio.h>
@@ -39,20 +40,13 @@ static header header_for(const sid2_vk_gpu *gpu, const uint8_t *bytes, size_t co
     return h;
 }
 
-/* The file's path; with `make`, its folder is made. */
 static bool path_of(const sid2_vk_gpu *gpu, const char *kind, bool make, char path[4096])
 {
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    char folder[3800];
-    int length = cache && cache[0] == '/' ? snprintf(folder, sizeof folder, "%s/sid2", cache)
-                 : home && home[0]        ? snprintf(folder, sizeof folder, "%s/.cache/sid2", home)
-                                          : -1;
-    if (length < 0 || (size_t)length >= sizeof folder) return false;
-    if (make && !sid2_make_directories(folder, NULL)) return false;
+    char name[64];
     header h = header_for(gpu, NULL, 0);
-    snprintf(path, 4096, "%s/vulkan-%016llx.%s", folder,
-             (unsigned long long)checksum((uint8_t *)&h, sizeof h), kind);
-    return true;
+    snprintf(name, sizeof name, "vulkan-%016llx.%s", (unsigned long long)checksum((uint8_t *)&h, sizeof h),
+             kind);
+    return sid2_keep_path(name, make, path);
 }
 
 VkResult sid2_vk_cache_load(const sid2_vk_device *device, VkPipelineCache *cache)

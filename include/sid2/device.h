@@ -19,7 +19,8 @@ typedef struct sid2_device_info {
     size_t memory;          /* bytes it can use, 0 if unknown */
     bool own_memory;        /* not the host's: there to be filled */
     bool bf16, f16;         /* compute types it takes, beside f32 */
-    sid2_dtype fast;        /* the one it is fastest in */
+    sid2_dtype fast;        /* the one it trains fastest in */
+    sid2_dtype fast_sample; /* and samples */
     bool rounds_conv_wgrad; /* 16-bit convolutions: their weight gradient has that type before it is added */
     int rank;               /* preference for "auto": the largest wins */
     int cores;              /* that can work side by side on different things; 0: a GPU, which is one piece */
