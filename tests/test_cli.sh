@@ -312,11 +312,6 @@ done
 expect 2 'in use by another' train "${small[@]}" --out killed --set train.steps=100000
 expect 0 'killed *\(training\|saving\) *[0-9]*/100000 .* step-[0-9]*, 0:0[0-9] ago' status killed
 expect 0 '"alive": true' status killed --json
-expect 0 '^killed: paused at step [0-9]*$' pause killed
-expect 0 '^killed *paused ' status killed
-expect 0 '1 images' sample killed --seeds 0 --steps 2 --out paused.png
-expect 0 '^killed: goes on' pause killed --continue
-expect 2 'killed is not paused' pause killed --continue
 kill -KILL "$job"
 wait "$job" 2>/dev/null
 expect 0 '^killed *killed ' status killed
@@ -332,6 +327,11 @@ for _ in $(seq 300); do
     [ -s stopped/stats.jsonl ] && break
     sleep 0.1
 done
+expect 0 '^stopped: paused at step [0-9]*$' pause stopped
+expect 0 '^stopped *paused ' status stopped
+expect 0 '1 images' sample stopped --seeds 0 --steps 2 --out paused.png
+expect 0 '^stopped: goes on' pause stopped --continue
+expect 2 'stopped is not paused' pause stopped --continue
 kill -HUP "$job"
 kill -TERM "$job" # both at once, as some terminals do: one request
 wait "$job"
