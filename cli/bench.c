@@ -364,24 +364,37 @@ static bool profile_dtype(const bench_job *j, const char *dtype, sid2_error *err
 
 /* ---- The command ---- */
 
+enum { MOST_THREADS = 1024 }; /* as everywhere */
+
+static bool read_threads(const char *option, const char *list, int counts[BENCH_MAX_COUNTS], int *count,
+                         sid2_error *err)
+{
+    size_t n = 0;
+    uint64_t *numbers = parse_ranges(option, list, BENCH_MAX_COUNTS, &n, err);
+    bool ok = numbers != NULL;
+    for (size_t i = 0; ok && i < n; i++) {
+        if (numbers[i] < 1 || numbers[i] > MOST_THREADS)
+            ok = sid2_fail(err, SID2_ERR_USAGE, "--%s should be 1 to %d", option, MOST_THREADS);
+        else
+            counts[(*count)++] = (int)numbers[i];
+    }
+    free(numbers);
+    return ok;
+}
+
 /* How many threads: as named; else, to see what more give, 1, 2, 4, ... and all; else all. */
 static bool choose_threads(bench_job *j, sid2_error *err)
 {
-    enum { MOST = 1024 }; /* as everywhere */
     j->cores = sid2_cpu_host_threads();
     if (!j->threads) {
         for (int n = 1; j->scaling && n < j->cores && j->count + 1 < BENCH_MAX_COUNTS; n *= 2)
             j->counts[j->count++] = n;
         j->counts[j->count++] = j->cores;
-    } else {
-        size_t count = 0;
-        uint64_t *numbers = parse_ranges("threads", j->threads, BENCH_MAX_COUNTS, &count, err);
-        if (!numbers) return false;
-        for (size_t i = 0; i < count; i++) j->counts[j->count++] = numbers[i] <= MOST ? (int)numbers[i] : 0;
-        free(numbers);
+    } else if (!read_threads("threads", j->threads, j->counts, &j->count, err)) {
+        return false;
     }
-    for (int i = 0; i < j->count; i++)
-        if (j->counts[i] < 1) return sid2_fail(err, SID2_ERR_USAGE, "--threads should be 1 to %d", MOST);
+    if (j->predict && !read_threads("predict", j->predict, j->predicted, &j->predicted_count, err))
+        return false;
     if (j->count > 1 && !j->scaling)
         return sid2_fail(err, SID2_ERR_USAGE, "--threads takes several numbers only with --scaling");
     j->on.threads = j->counts[0];
@@ -418,6 +431,8 @@ int command_bench(int argc, char **argv)
                    .dtypes = "f32,bf16",
                    .rows = all_rows,
                    .rounds = 5,
+                   .sockets = 1,
+                   .bandwidth = 200,
                    .seconds = 1};
     const option_row rows[] = {
         {OPTION_TEXT, "against", "pytorch", &j.against,
@@ -437,6 +452,14 @@ int command_bench(int argc, char **argv)
          NULL},
         {OPTION_TEXT, "threads", "LIST", &j.threads,
          "CPU threads: one number (all the process may use), with --scaling several, such as 1,2,8", NULL},
+        {OPTION_TEXT, "predict", "LIST", &j.predict,
+         "with --scaling, in place of measuring: training on so many threads, such as 8,64,128, from one "
+         "core's "
+         "time, counted bytes and assumed rates",
+         NULL},
+        {OPTION_INT, "sockets", "N", &j.sockets, "processors of the predicted machine (1)", NULL},
+        {OPTION_REAL, "bandwidth", "GB/S", &j.bandwidth, "memory of each of them, read and written (200)",
+         NULL},
         {OPTION_INT, "load", "N", &j.load, "busy processes beside whatever is measured (0)", NULL},
         OPTION_DEVICE(&j.on.id),
         OPTION_DETERMINISTIC(&j.on.deterministic),
@@ -464,9 +487,15 @@ int command_bench(int argc, char **argv)
     if (j.load > WORKER_MAX_LOAD) return report_usage("bench", "--load is at most %d", WORKER_MAX_LOAD);
     if (j.scaling && bench_wants(j.rows, "ops") && j.rows != all_rows)
         return report_usage("bench", "--scaling is of the rows train and sample");
+    if (j.predict && (!j.scaling || j.against || j.threads))
+        return report_usage("bench", "--predict goes with --scaling, and without --against and --threads");
+    if (j.sockets < 1 || j.sockets > 8 || !(j.bandwidth >= 1))
+        return report_usage("bench", "--sockets should be 1 to 8, --bandwidth 1 or more");
     sid2_error err = {0};
     bool ok = prepare(&j, &err);
-    if (ok && j.scaling)
+    if (ok && j.predict)
+        ok = bench_predict(&j, &err);
+    else if (ok && j.scaling)
         ok = bench_scaling(&j, &err);
     else if (ok && j.against)
         ok = compare_all(&j, &err);

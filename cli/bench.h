@@ -7,12 +7,15 @@
 enum { BENCH_MAX_ROUNDS = 99, BENCH_MAX_COUNTS = 16 };
 
 typedef struct bench_job {
-    const char *preset, *against, *python, *dtypes, *rows, *threads;
+    const char *preset, *against, *python, *dtypes, *rows, *threads, *predict;
     int64_t batch, rounds, load; /* load: busy processes beside */
     device_choice on;
     double seconds; /* that one measurement should last */
     bool compile, scaling, serve;
-    int counts[BENCH_MAX_COUNTS], count; /* of threads, to be measured */
+    int counts[BENCH_MAX_COUNTS], count;              /* of threads, to be measured */
+    int predicted[BENCH_MAX_COUNTS], predicted_count; /* threads to predict */
+    int64_t sockets;                                  /* of the predicted machine */
+    double bandwidth;                                 /* GB/s of a socket's memory */
     int cores;
     assignments set;
     sid2_config *config;
@@ -36,5 +39,7 @@ bool bench_wants(const char *list, const char *word);
 
 /* What more threads give, beside PyTorch where that is asked for. */
 bool bench_scaling(const bench_job *job, sid2_error *err);
+/* What training on more cores would give. Sets train.batch and train.precision of the configuration. */
+bool bench_predict(bench_job *job, sid2_error *err);
 
 #endif

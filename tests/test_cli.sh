@@ -63,6 +63,9 @@ expect 2 'dtype .* should be f32' bench --dtype f32,f8
 expect 2 'give --against' bench --compile
 expect 2 'only with --scaling' bench --threads 1,2
 expect 2 'should be 1 to 1024' bench --scaling --threads 0
+expect 2 'predict should be 1 to 1024' bench --scaling --predict 8,0
+expect 2 'predict goes with --scaling' bench --predict 8
+expect 2 'sockets should be 1 to 8' bench --scaling --predict 8 --sockets 9
 expect 2 'rows train and sample' bench --scaling --rows ops
 expect 2 'load is at most' bench --load 1000
 loader=$(ldd "$sid2" | grep -o '/[^ ]*ld-[^ ]*\.so[^ ]*' | head -n 1) # as Nix, AppImages and debuggers start programs
@@ -687,6 +690,8 @@ done
 expect 0 '8 threads, too many' bench --scaling --threads 1,8 --preset quickstart --batch 4 --rounds 1 --seconds 0.01 \
     --dtype bf16 --load 2
 grep -q 'beside 2 busy processes' out && grep -q '^sample, bf16' out || fail "bench --scaling: $(cat out)"
+expect 0 '64 threads .* 4 .* train.batch=64 train.lanes=64' bench --scaling --predict 2,64 --sockets 2 --preset quickstart \
+    --batch 4 --set train.lanes=4 --rounds 1 --seconds 0.01 --dtype f32
 
 echo "== tune"
 export XDG_CACHE_HOME=$PWD/cache
