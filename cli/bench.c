@@ -489,6 +489,9 @@ int command_bench(int argc, char **argv)
         return report_usage("bench", "--scaling is of the rows train and sample");
     if (j.predict && (!j.scaling || j.against || j.threads))
         return report_usage("bench", "--predict goes with --scaling, and without --against and --threads");
+    if (j.predict &&
+        (!bench_wants(j.rows, "train") || (strcmp(j.on.id, "auto") != 0 && strcmp(j.on.id, "cpu") != 0)))
+        return report_usage("bench", "--predict is of training on the CPU: --rows train, --device cpu");
     if (j.sockets < 1 || j.sockets > 8 || !(j.bandwidth >= 1))
         return report_usage("bench", "--sockets should be 1 to 8, --bandwidth 1 or more");
     sid2_error err = {0};

@@ -36,6 +36,7 @@ static bool measure_microbatch(const bench_job *j, const char *dtype, int images
     char text[32];
     one.batch = images;
     one.on.threads = 1;
+    one.on.id = "cpu"; /* whatever would be the fastest */
     snprintf(text, sizeof text, "%d", images);
     json_t *request = bench_request(&one, "train", dtype), *config = json_object_get(request, "config");
     bool ok = (config && !json_object_set_new(config, "train.lanes", json_string("1")) &&

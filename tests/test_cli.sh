@@ -65,6 +65,8 @@ expect 2 'only with --scaling' bench --threads 1,2
 expect 2 'should be 1 to 1024' bench --scaling --threads 0
 expect 2 'predict should be 1 to 1024' bench --scaling --predict 8,0
 expect 2 'predict goes with --scaling' bench --predict 8
+expect 2 'predict is of training on the CPU' bench --scaling --predict 8 --rows sample
+expect 2 'predict is of training on the CPU' bench --scaling --predict 8 --device vulkan:0
 expect 2 'sockets should be 1 to 8' bench --scaling --predict 8 --sockets 9
 expect 2 'rows train and sample' bench --scaling --rows ops
 expect 2 'load is at most' bench --load 1000
