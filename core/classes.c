@@ -113,7 +113,7 @@ bool sid2_classes_load(sid2_classes **classes, const char *path, sid2_error *err
     json_error_t where;
     json_t *list = sid2_json_read(text, size, 0, &where);
     free(text);
-    if (!list && sid2_json_no_memory(&where)) return out_of_memory(err);
+    if (!list && sid2_json_no_memory()) return out_of_memory(err);
     if (!list) return sid2_fail(err, SID2_ERR_FORMAT, "%s: line %d: %s", path, where.line, where.text);
     bool ok = from_json(classes, list, path, err);
     json_decref(list);

@@ -7,6 +7,10 @@
 void sid2_digest_bytes(const void *bytes, size_t size, char digest[33]);
 bool sid2_digest_file(const char *path, char digest[33], sid2_error *err);
 
+/* A JSON text that tells damage by itself has `"xxh3_128": "DIGEST"` as its last field, of all bytes before the comma
+ * in front of it. False where the digest is another; a text without that field holds. */
+bool sid2_digest_holds(const char *json, size_t size);
+
 /* Of bytes that come one part after the other: the digest is that of all together. */
 typedef struct sid2_digest sid2_digest;
 sid2_digest *sid2_digest_begin(sid2_error *err);

@@ -178,7 +178,7 @@ static bool parse_header(sid2_safetensors *file, const char *text, size_t length
 {
     json_error_t problem;
     file->header = sid2_json_read(text, length, JSON_REJECT_DUPLICATES, &problem);
-    if (!file->header && sid2_json_no_memory(&problem))
+    if (!file->header && sid2_json_no_memory())
         return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", file->path);
     if (!file->header) return sid2_fail(err, SID2_ERR_FORMAT, "%s: bad header: %s", file->path, problem.text);
     file->entries = calloc(json_object_size(file->header) + 1, sizeof *file->entries);

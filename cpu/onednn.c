@@ -111,10 +111,10 @@ static dnnl_primitive_attr_t make_attr(bool sum)
 {
     dnnl_primitive_attr_t attr = NULL;
     dnnl_post_ops_t ops = NULL;
-    bool made = !dnnl_primitive_attr_create(&attr) &&
-                !dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) &&
-                !dnnl_post_ops_create(&ops);
-    if (made && sum) made = append_sum(ops) && !dnnl_primitive_attr_set_post_ops(attr, ops);
+    bool made = done(dnnl_primitive_attr_create(&attr)) &&
+                done(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user)) &&
+                done(dnnl_post_ops_create(&ops));
+    if (made && sum) made = append_sum(ops) && done(dnnl_primitive_attr_set_post_ops(attr, ops));
     if (ops) dnnl_post_ops_destroy(ops);
     if (!made && attr) {
         dnnl_primitive_attr_destroy(attr);
@@ -128,7 +128,7 @@ static dnnl_primitive_desc_t only_fast(dnnl_primitive_desc_t pd)
 {
     const char *implementation = NULL;
     if (!pd) return NULL;
-    if (dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&implementation) ||
+    if (!done(dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&implementation)) ||
         strstr(implementation, "ref")) {
         dnnl_primitive_desc_destroy(pd);
         return NULL;
@@ -142,7 +142,7 @@ static dnnl_memory_t add_arg(state *s, primitive *p, int arg, md_view desc, cons
 {
     dnnl_memory_t memory = NULL;
     if (!desc || p->count == MAX_ARGS ||
-        dnnl_memory_create(&memory, desc, s->engine, operand ? operand->data : own))
+        !done(dnnl_memory_create(&memory, desc, s->engine, operand ? operand->data : own)))
         return NULL;
     p->operand[p->count] = operand;
     p->args[p->count++] = (dnnl_exec_arg_t){arg, memory};
@@ -187,10 +187,9 @@ static state *make_state(sid2_call *call, sid2_error *err)
     state *s = calloc(1, sizeof *s);
     if (!s) return sid2_fail(err, SID2_ERR_MEMORY, "no memory to prepare %s", sid2_op_name(call->op)), NULL;
     call->state = s;
-    if (dnnl_engine_create(&s->engine, dnnl_cpu, 0) ||
-        dnnl_stream_create(&s->stream, s->engine, dnnl_stream_default_flags))
-        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "oneDNN has no CPU engine"), NULL;
-    return s;
+    bool made = done(dnnl_engine_create(&s->engine, dnnl_cpu, 0)) &&
+                done(dnnl_stream_create(&s->stream, s->engine, dnnl_stream_default_flags));
+    return made ? s : NULL;
 }
 
 /* The scratchpad lies at the start of the call's scratch. */
@@ -211,10 +210,10 @@ static bool make_reorder(state *s, md_view from, const sid2_operand *source, md_
     dnnl_primitive_attr_t attr = NULL;
     dnnl_post_ops_t ops = NULL;
     dnnl_primitive_desc_t pd = NULL;
-    bool made = !dnnl_primitive_attr_create(&attr) && !dnnl_post_ops_create(&ops);
-    if (made && target) made = append_sum(ops) && !dnnl_primitive_attr_set_post_ops(attr, ops);
-    made = made && !dnnl_reorder_primitive_desc_create(&pd, from, s->engine, to, s->engine, attr) &&
-           !dnnl_primitive_create(&s->reorder.handle, pd);
+    bool made = done(dnnl_primitive_attr_create(&attr)) && done(dnnl_post_ops_create(&ops));
+    if (made && target) made = append_sum(ops) && done(dnnl_primitive_attr_set_post_ops(attr, ops));
+    made = made && done(dnnl_reorder_primitive_desc_create(&pd, from, s->engine, to, s->engine, attr)) &&
+           done(dnnl_primitive_create(&s->reorder.handle, pd));
     if (made) {
         dnnl_memory_t in = add_arg(s, &s->reorder, DNNL_ARG_FROM, from, source, NULL);
         made = in && add_arg(s, &s->reorder, DNNL_ARG_TO, to, target, packed);
@@ -310,7 +309,7 @@ static bool build_product(sid2_call *call, state *s, const product *p, sid2_erro
     dnnl_primitive_desc_t pd = product_pd(s->engine, p);
     if (!pd) return false;
     s->copy_residual = p->residual->data && p->residual->data != p->out->data;
-    bool made = !dnnl_primitive_create(&s->main.handle, pd) && add_scratchpad(call, s, pd) &&
+    bool made = done(dnnl_primitive_create(&s->main.handle, pd)) && add_scratchpad(call, s, pd) &&
                 add_weights(call, s, p, pd, err) &&
                 add_arg(s, &s->main, DNNL_ARG_SRC, md_get(&p->a_md), p->a, NULL) &&
                 add_arg(s, &s->main, DNNL_ARG_DST, md_get(&p->out_md), p->out, NULL);
@@ -338,13 +337,14 @@ static bool prepare(sid2_call *call, bool (*make)(sid2_call *call, sid2_error *e
     preparation p = {call, make, err, false};
     pthread_mutex_lock(&making);
     int threads_before = set_threads(call->threads);
-    if (!sid2_guard(make_one, &p))
-        p.made =
-            sid2_fail(err, SID2_ERR_MEMORY, "no memory for oneDNN to prepare %s", sid2_op_name(call->op));
+    onednn_starved = false;
+    if (!sid2_guard(make_one, &p)) p.made = false, onednn_starved = true;
     omp_set_num_threads(threads_before);
     if (!p.made) drop(call);
     pthread_mutex_unlock(&making);
-    if (!p.made && (!err || err->code == SID2_OK))
+    if (!p.made && onednn_starved)
+        sid2_fail(err, SID2_ERR_MEMORY, "no memory for oneDNN to prepare %s", sid2_op_name(call->op));
+    else if (!p.made && (!err || err->code == SID2_OK))
         sid2_fail(err, SID2_ERR_UNSUPPORTED, "oneDNN has no fast %s for these tensors",
                   sid2_op_name(call->op));
     return p.made;
@@ -370,8 +370,8 @@ typedef struct execution {
 static void execute_one(void *user)
 {
     execution *e = user;
-    e->done = dnnl_primitive_execute(e->p->handle, e->s->stream, e->p->count, e->p->args) == dnnl_success &&
-              dnnl_stream_wait(e->s->stream) == dnnl_success;
+    e->done = done(dnnl_primitive_execute(e->p->handle, e->s->stream, e->p->count, e->p->args)) &&
+              done(dnnl_stream_wait(e->s->stream));
 }
 
 static void execute(sid2_call *call, primitive *p)
@@ -379,7 +379,8 @@ static void execute(sid2_call *call, primitive *p)
     execution e = {call->state, p, false};
     for (int i = 0; i < p->count; i++)
         if (p->operand[i]) dnnl_memory_set_data_handle(p->args[i].memory, p->operand[i]->data);
-    if (!sid2_guard(execute_one, &e))
+    onednn_starved = false;
+    if (!sid2_guard(execute_one, &e) || onednn_starved)
         sid2_fail(call->error, SID2_ERR_MEMORY, "no memory for oneDNN to run it");
     else if (!e.done)
         sid2_fail(call->error, SID2_ERR_DEVICE, "oneDNN refused to run it");
@@ -445,7 +446,7 @@ static bool build_linear_wgrad(sid2_call *call, state *s, const geometry *g)
     dnnl_primitive_desc_t pd = NULL;
     if (attr && dy.made && x.made && dw.made)
         pd = only_fast(matmul_desc(s->engine, md_get(&dy), md_get(&x), NULL, md_get(&dw), attr));
-    bool made = pd && !dnnl_primitive_create(&s->main.handle, pd) && add_scratchpad(call, s, pd) &&
+    bool made = pd && done(dnnl_primitive_create(&s->main.handle, pd)) && add_scratchpad(call, s, pd) &&
                 add_arg(s, &s->main, DNNL_ARG_SRC, md_get(&dy), &call->in[1], NULL) &&
                 add_arg(s, &s->main, DNNL_ARG_WEIGHTS, md_get(&x), &call->in[0], NULL) &&
                 add_arg(s, &s->main, DNNL_ARG_DST, md_get(&dw), &call->out[0], NULL);
@@ -468,7 +469,7 @@ static bool build_conv_wgrad(sid2_call *call, state *s, const geometry *g)
     if (hint)
         pd = only_fast(conv_desc(s->engine, CONV_WGRAD, md_get(&x), md_get(&dw), NULL, md_get(&dy), g->k / 2,
                                  hint, attr));
-    bool made = pd && !dnnl_primitive_create(&s->main.handle, pd) && add_scratchpad(call, s, pd);
+    bool made = pd && done(dnnl_primitive_create(&s->main.handle, pd)) && add_scratchpad(call, s, pd);
     if (made) {
         md_view own = dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0);
         s->scratch_weights_at = call->scratch_bytes;

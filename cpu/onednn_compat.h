@@ -1,12 +1,22 @@
 /* oneDNN's two C interfaces as one. 2.x describes memory by a struct and an operation by a descriptor that
  * then becomes a primitive descriptor; 3.x has opaque memory descriptors and makes primitive descriptors
- * directly. Everything here fails by returning false or NULL; nothing else in cpu/ knows the version. */
+ * directly. Everything here fails by returning false or NULL, and onednn_starved tells whether that was for lack of
+ * memory; nothing else in cpu/ knows the version. */
 #ifndef SID2_CPU_ONEDNN_COMPAT_H
 #define SID2_CPU_ONEDNN_COMPAT_H
 
 #include <dnnl.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+/* Set where a call of this thread found no memory; for whoever needs to know to clear before. */
+static _Thread_local bool onednn_starved;
+
+static inline bool done(dnnl_status_t status)
+{
+    onednn_starved |= status == dnnl_out_of_memory;
+    return status == dnnl_success;
+}
 
 /* A memory descriptor that we own, and a borrowed one. */
 #if DNNL_VERSION_MAJOR >= 3
@@ -50,7 +60,7 @@ static inline md md_make(int rank, const dnnl_dim_t *extents, dnnl_data_type_t t
     else
         status = dnnl_memory_desc_init_by_tag(&m.desc, rank, dims, type, dnnl_format_tag_any);
 #endif
-    m.made = status == dnnl_success;
+    m.made = done(status);
     return m;
 }
 
@@ -65,9 +75,9 @@ static inline void md_free(md *m)
 static inline bool append_sum(dnnl_post_ops_t ops)
 {
 #if DNNL_VERSION_MAJOR >= 3
-    return dnnl_post_ops_append_sum(ops, 1.0f, 0, dnnl_data_type_undef) == dnnl_success;
+    return done(dnnl_post_ops_append_sum(ops, 1.0f, 0, dnnl_data_type_undef));
 #else
-    return dnnl_post_ops_append_sum(ops, 1.0f) == dnnl_success;
+    return done(dnnl_post_ops_append_sum(ops, 1.0f));
 #endif
 }
 
@@ -77,11 +87,11 @@ static inline dnnl_primitive_desc_t matmul_desc(dnnl_engine_t engine, md_view sr
 {
     dnnl_primitive_desc_t pd = NULL;
 #if DNNL_VERSION_MAJOR >= 3
-    return dnnl_matmul_primitive_desc_create(&pd, engine, src, weights, bias, dst, attr) ? NULL : pd;
+    return done(dnnl_matmul_primitive_desc_create(&pd, engine, src, weights, bias, dst, attr)) ? pd : NULL;
 #else
     dnnl_matmul_desc_t op;
-    if (dnnl_matmul_desc_init(&op, src, weights, bias, dst)) return NULL;
-    return dnnl_primitive_desc_create(&pd, &op, attr, engine, NULL) ? NULL : pd;
+    if (!done(dnnl_matmul_desc_init(&op, src, weights, bias, dst))) return NULL;
+    return done(dnnl_primitive_desc_create(&pd, &op, attr, engine, NULL)) ? pd : NULL;
 #endif
 }
 
@@ -123,7 +133,7 @@ static inline dnnl_primitive_desc_t conv_desc(dnnl_engine_t engine, conv_kind ki
                                                                      pads, pads);
     if (status == dnnl_success) status = dnnl_primitive_desc_create(&pd, &op, attr, engine, hint);
 #endif
-    return status == dnnl_success ? pd : NULL;
+    return done(status) ? pd : NULL;
 }
 
 static inline dnnl_primitive_desc_t product_desc(dnnl_engine_t engine, conv_kind kind, md_view x, md_view w,
@@ -151,7 +161,7 @@ static inline dnnl_primitive_desc_t product_desc(dnnl_engine_t engine, conv_kind
         status = dnnl_inner_product_backward_weights_desc_init(&op, x, w, bias, y);
     if (status == dnnl_success) status = dnnl_primitive_desc_create(&pd, &op, attr, engine, hint);
 #endif
-    return status == dnnl_success ? pd : NULL;
+    return done(status) ? pd : NULL;
 }
 
 #endif

@@ -62,7 +62,7 @@ static json_t *read_json(sid2_files *files, const sid2_entry *entry, sid2_error 
     json_error_t problem;
     json_t *json = sid2_json_read(bytes, size, JSON_REJECT_DUPLICATES, &problem);
     free(bytes);
-    bool memory = !json && sid2_json_no_memory(&problem);
+    bool memory = !json && sid2_json_no_memory();
     if (!json)
         sid2_fail(err, memory ? SID2_ERR_MEMORY : SID2_ERR_FORMAT, "%s: %s: line %d: %s", files->path,
                   entry->name, problem.line, problem.text);

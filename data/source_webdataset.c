@@ -64,7 +64,7 @@ static bool read_label(char text[LONGEST_LABEL], sid2_files *files, const sid2_e
         json_t *value = sid2_json_read(bytes, size, JSON_DECODE_ANY, &problem);
         if (value)
             take_json(text, value);
-        else if (sid2_json_no_memory(&problem))
+        else if (sid2_json_no_memory())
             ok = sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", json->name);
         else
             ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: line %d: %s", json->name, problem.line, problem.text);

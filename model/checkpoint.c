@@ -166,8 +166,7 @@ static bool load_state(const char *directory, state *s, sid2_error *err)
     json_error_t where;
     json_t *root = sid2_json_read(text, size, JSON_REJECT_DUPLICATES, &where);
     free(text);
-    if (!root && sid2_json_no_memory(&where))
-        return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    if (!root && sid2_json_no_memory()) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
     if (!root) return sid2_fail(err, SID2_ERR_FORMAT, "%s: line %d: %s", path, where.line, where.text);
     uint64_t named;
     bool ok = parse_state(path, root, s, err);
@@ -179,14 +178,15 @@ static bool load_state(const char *directory, state *s, sid2_error *err)
     return ok;
 }
 
-/* All files against the digests of state.json. */
-static bool check_digests(const char *directory, const state *s, sid2_error *err)
+/* One file, or all (NULL), against the digests of state.json. */
+static bool check_digests(const char *directory, const state *s, const char *only, sid2_error *err)
 {
     char path[PATH_SIZE], digest[33];
     const char *name;
     json_t *expected;
     json_object_foreach(s->digests, name, expected)
     {
+        if (only && strcmp(name, only) != 0) continue;
         if (!sid2_digest_file(join(path, directory, name), digest, err)) return false;
         if (strcmp(digest, json_string_value(expected)) != 0)
             return sid2_fail(err, SID2_ERR_FORMAT,
@@ -240,7 +240,7 @@ static bool check_files(const sid2_trainer *t, const char *directory, sid2_error
     ok = ok && check_config(directory, err);
     for (int i = 0; ok && i < t->recipe.state_count; i++)
         ok = sid2_state_check(&t->states[i], directory, facts, err);
-    ok = ok && check_digests(directory, &s, err);
+    ok = ok && check_digests(directory, &s, NULL, err);
     free_state(&s);
     return ok;
 }
@@ -281,7 +281,7 @@ bool sid2_trainer_resume(sid2_trainer *t, const char *directory, sid2_error *err
     fact_list f;
     if (!load_state(directory, &s, err)) return false;
     sid2_classes *classes = NULL;
-    bool whole = check_digests(directory, &s, err) && sid2_checkpoint_classes(directory, &classes, err);
+    bool whole = check_digests(directory, &s, NULL, err) && sid2_checkpoint_classes(directory, &classes, err);
     free_state(&s);
     if (!whole || !sid2_trainer_keep_cut(t, s.cut, err)) {
         sid2_classes_destroy(classes);
@@ -532,7 +532,15 @@ bool sid2_checkpoint_config(const char *directory, sid2_config *config, sid2_err
 bool sid2_checkpoint_classes(const char *directory, sid2_classes **classes, sid2_error *err)
 {
     char path[PATH_SIZE];
-    return sid2_classes_load(classes, join(path, directory, "classes.json"), err);
+    state s;
+    sid2_error why = {0};
+    *classes = NULL;
+    /* Who only samples can do without a state, and without a good one. */
+    if (!load_state(directory, &s, &why) && why.code == SID2_ERR_MEMORY)
+        return sid2_fail(err, why.code, "%s", why.message);
+    bool whole = check_digests(directory, &s, "classes.json", err);
+    free_state(&s);
+    return whole && sid2_classes_load(classes, join(path, directory, "classes.json"), err);
 }
 
 /* One file of tensors, whole; `f` (or NULL): what it must tell. */
@@ -571,7 +579,7 @@ bool sid2_checkpoint_verify(const char *directory, sid2_error *err)
     const char *const *facts = kind != SID2_ABSENT ? make_facts(&f, s.steps, s.images) : NULL;
     bool ok = sid2_list_folder(&list, directory, is_tensors, err);
     for (size_t i = 0; ok && i < list.count; i++) ok = check_file(directory, list.name[i], facts, NULL, err);
-    ok = ok && check_digests(directory, &s, err);
+    ok = ok && check_digests(directory, &s, NULL, err);
     sid2_list_free(&list);
     free_state(&s);
     return ok;

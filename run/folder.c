@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "digest.h"
 #include "file.h"
 #include "json.h"
 #include "text.h"
@@ -276,11 +277,18 @@ bool sid2_folder_save_facts(const sid2_folder *f, const sid2_run_facts *facts, s
     json_t *root = json_pack("{s:s, s:I, s:s, s:s, s:s}", "data", whole ? whole : facts->data, "images",
                              (json_int_t)facts->images, "pictures", facts->pictures, "device", facts->device,
                              "version", "sid2 " SID2_VERSION);
-    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
-    bool ok =
-        text ? sid2_path(file, err, "%s/run.json", f->path) && sid2_file_write(file, text, strlen(text), err)
-             : sid2_fail(err, SID2_ERR_IO, "cannot describe the run: no memory, or the path %s is not UTF-8",
-                         facts->data);
+    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL, digest[33];
+    sid2_atomic_file run;
+    bool ok = text && sid2_path(file, err, "%s/run.json", f->path) && sid2_atomic_open(&run, file, err);
+    if (!text) {
+        sid2_fail(err, SID2_ERR_IO, "cannot describe the run: no memory, or the path %s is not UTF-8",
+                  facts->data);
+    } else if (ok) {
+        size_t fields = strlen(text) - strlen("\n}");
+        sid2_digest_bytes(text, fields, digest);
+        fprintf(run.stream, "%.*s,\n  \"xxh3_128\": \"%s\"\n}\n", (int)fields, text, digest);
+        ok = sid2_atomic_commit(&run, err);
+    }
     free(text);
     free(whole);
     json_decref(root);
@@ -299,23 +307,26 @@ bool sid2_folder_load_facts(const char *path, sid2_run_facts *facts, sid2_error 
     if (!text) return false;
     json_error_t where;
     json_t *read = sid2_json_read(text, size, JSON_REJECT_DUPLICATES, &where);
+    bool whole = sid2_digest_holds((char *)text, size);
     free(text);
     const char *data = json_string_value(json_object_get(read, "data"));
     const char *device = json_string_value(json_object_get(read, "device"));
     const char *pictures = json_string_value(json_object_get(read, "pictures"));
     const json_t *images = json_object_get(read, "images");
-    bool ok = data && json_is_integer(images) && strlen(data) < sizeof facts->data;
+    bool ok = whole && data && json_is_integer(images) && strlen(data) < sizeof facts->data;
     if (ok) {
         strcpy(facts->data, data);
         snprintf(facts->device, sizeof facts->device, "%s", device ? device : "");
         snprintf(facts->pictures, sizeof facts->pictures, "%s", pictures ? pictures : "");
         facts->images = json_integer_value(images);
-    } else if (!read && sid2_json_no_memory(&where)) {
+    } else if (!read && sid2_json_no_memory()) {
         sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", file);
     } else {
         sid2_fail(err, SID2_ERR_FORMAT,
                   "%s: damaged: %s; without that file the run goes on with the data it is given", file,
-                  read ? "\"data\" and \"images\" are expected" : where.text);
+                  !read    ? where.text
+                  : !whole ? "its digest xxh3_128 is another"
+                           : "\"data\" and \"images\" are expected");
     }
     json_decref(read);
     return ok;
@@ -325,7 +336,7 @@ bool sid2_folder_load_facts(const char *path, sid2_run_facts *facts, sid2_error 
 
 enum { STATS_LIMIT = 1 << 30 }; /* bytes */
 
-/* A line of the file: its step, or -1 where it cannot be read. */
+/* A line of the file: its step, or -1 where it cannot be read or is not what was written. */
 typedef struct stats_entry {
     size_t begin, end; /* with the line break */
     int64_t step;
@@ -344,9 +355,9 @@ static bool parse_line(stats_entry *e, const char *path, const char *text, size_
     *e = (stats_entry){.begin = begin, .end = end, .step = -1};
     json_t *line = sid2_json_read(text + begin, end - begin, 0, &problem),
            *step = json_object_get(line, "step");
-    if (!line && sid2_json_no_memory(&problem))
-        return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
-    if (json_is_integer(step) && json_integer_value(step) >= 0) e->step = json_integer_value(step);
+    if (!line && sid2_json_no_memory()) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    bool whole = sid2_digest_holds(text + begin, end - begin);
+    if (whole && json_is_integer(step) && json_integer_value(step) >= 0) e->step = json_integer_value(step);
     e->seconds = json_number_value(json_object_get(line, "seconds"));
     const json_t *heldout = json_object_get(line, "heldout");
     e->heldout = json_is_number(heldout) ? json_number_value(heldout) : INFINITY;
@@ -462,26 +473,39 @@ static void write_heldout(FILE *stream, const sid2_heldout *h)
     fputc(']', stream);
 }
 
-bool sid2_folder_write_stats(sid2_folder *f, const sid2_stats_line *line, sid2_error *err)
+static void write_fields(FILE *stream, const sid2_stats_line *line)
 {
-    sid2_text_print(f->stats, "{\"step\": %" PRIu64 ", \"images\": %" PRIu64, line->step, line->images);
-    write_number(f->stats, "loss", line->loss);
-    write_number(f->stats, "grad_norm", line->grad_norm);
-    write_number(f->stats, "learning_rate", line->learning_rate);
-    if (line->skipped) sid2_text_print(f->stats, ", \"skipped\": %" PRIu64, line->skipped);
-    sid2_text_print(f->stats,
-                    ", \"images_per_s\": %.5g, \"seconds\": %.2f, \"memory\": %zu, \"by_logsnr\": [",
+    sid2_text_print(stream, "{\"step\": %" PRIu64 ", \"images\": %" PRIu64, line->step, line->images);
+    write_number(stream, "loss", line->loss);
+    write_number(stream, "grad_norm", line->grad_norm);
+    write_number(stream, "learning_rate", line->learning_rate);
+    if (line->skipped) sid2_text_print(stream, ", \"skipped\": %" PRIu64, line->skipped);
+    sid2_text_print(stream, ", \"images_per_s\": %.5g, \"seconds\": %.2f, \"memory\": %zu, \"by_logsnr\": [",
                     line->images_per_s, line->seconds, line->memory);
     const char *comma = "";
     for (int i = 0; i < SID2_LOGSNR_BINS; i++) {
         if (!line->bin_count[i]) continue;
-        sid2_text_print(f->stats, "%s[%d, %.6g, %d]", comma, 2 * i - 9, line->bin_loss[i],
-                        line->bin_count[i]);
+        sid2_text_print(stream, "%s[%d, %.6g, %d]", comma, 2 * i - 9, line->bin_loss[i], line->bin_count[i]);
         comma = ", ";
     }
-    fputc(']', f->stats);
-    if (line->heldout) write_heldout(f->stats, line->heldout);
-    fputs("}\n", f->stats);
+    fputc(']', stream);
+    if (line->heldout) write_heldout(stream, line->heldout);
+}
+
+bool sid2_folder_write_stats(sid2_folder *f, const sid2_stats_line *line, sid2_error *err)
+{
+    char *fields = NULL, digest[33];
+    size_t size = 0;
+    FILE *stream = open_memstream(&fields, &size);
+    if (stream) write_fields(stream, line);
+    bool whole = stream && !ferror(stream);
+    if (stream && fclose(stream)) whole = false;
+    if (whole) {
+        sid2_digest_bytes(fields, size, digest);
+        fprintf(f->stats, "%s, \"xxh3_128\": \"%s\"}\n", fields, digest);
+    }
+    free(fields);
+    if (!whole) return sid2_fail(err, SID2_ERR_MEMORY, "%s/stats.jsonl: out of memory for a line", f->path);
     if (fflush(f->stats) == 0 && !ferror(f->stats)) return true;
     return sid2_fail(err, SID2_ERR_IO, "cannot write %s/stats.jsonl: %s", f->path, strerror(errno));
 }

@@ -2,6 +2,7 @@
 
 #include "chart.h"
 
+#include "digest.h"
 #include "json.h"
 #include "text.h"
 
@@ -42,8 +43,8 @@ static void read_levels(sid2_history *h, int row, const json_t *bins)
     {
         double centre = json_number_value(json_array_get(bin, 0)),
                count = json_number_value(json_array_get(bin, 2));
-        int level = (int)floor((centre + 10) / 4);
-        if (level < 0 || level >= SID2_LEVELS) continue;
+        if (!(centre >= -10 && centre < -10 + 4 * SID2_LEVELS)) continue; /* an int may not hold it */
+        int level = (int)((centre + 10) / 4);
         sum[level] += count * json_number_value(json_array_get(bin, 1));
         images[level] += count;
     }
@@ -87,8 +88,9 @@ static bool read_stats(sid2_history *h, sid2_error *err)
         if (!end) end = text + size;
         json_error_t problem;
         json_t *entry = sid2_json_read(line, (size_t)(end - line), 0, &problem);
-        bool starved = !entry && sid2_json_no_memory(&problem);
-        bool known = json_is_object(entry) && isfinite(number(entry, "step"));
+        bool starved = !entry && sid2_json_no_memory();
+        bool known = json_is_object(entry) && isfinite(number(entry, "step")) &&
+                     sid2_digest_holds(line, (size_t)(end - line));
         if (starved || (known && !read_line(h, entry)))
             ok = sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %s", path);
         else if (!known)

@@ -76,7 +76,7 @@ static bool read_said(const char *run, sid2_run_status *s, sid2_error *err)
     uint8_t *text = sid2_file_read(path, 1 << 16, &size, err);
     if (!text) return false;
     json_t *root = sid2_json_read(text, size, 0, &problem);
-    bool starved = !root && sid2_json_no_memory(&problem);
+    bool starved = !root && sid2_json_no_memory();
     free(text);
     if (starved) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
     copy_text(s->state, sizeof s->state, root, "state");

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "digest.h"
 #include "file.h"
 
 #define DEAD "999999999" /* beyond every process number */
@@ -239,6 +240,28 @@ static void full_disk_leaves_the_old_file(void **state)
     free(bytes);
 }
 
+/* Every flipped bit is seen but in the field's name, which leaves a text without a digest. */
+static void flips_are_seen(void **state)
+{
+    (void)state;
+    static const char fields[] = "{\"step\": 3,\n \"text\": \"a, b\"";
+    char digest[33], text[160];
+    sid2_digest_bytes(fields, strlen(fields), digest);
+    int size = snprintf(text, sizeof text, "%s,\n  \"xxh3_128\": \"%s\"\n}\n", fields, digest);
+    size_t name = (size_t)(strstr(text, "\"xxh3") - text), end = name + strlen("\"xxh3_128\"");
+    assert_true(sid2_digest_holds(text, (size_t)size));
+    assert_true(sid2_digest_holds("{\"step\": 3}", 11));
+    assert_true(sid2_digest_holds("", 0));
+    for (size_t bit = 0; bit < 8 * ((size_t)size - strlen("\n}\n")); bit++) {
+        bool named = bit / 8 >= name && bit / 8 < end;
+        text[bit / 8] ^= (char)(1 << bit % 8);
+        assert_int_equal(sid2_digest_holds(text, (size_t)size), named);
+        text[bit / 8] ^= (char)(1 << bit % 8);
+    }
+    for (size_t cut = end; cut < (size_t)size - strlen("}\n"); cut++)
+        assert_false(sid2_digest_holds(text, cut)); /* nor are texts read past their end */
+}
+
 static void expect_kind(const char *name, mode_t kind)
 {
     struct stat status;
@@ -352,6 +375,7 @@ int main(void)
         cmocka_unit_test(only_files_are_read),
         cmocka_unit_test(planted_links_are_not_followed),
         cmocka_unit_test(full_disk_leaves_the_old_file),
+        cmocka_unit_test(flips_are_seen),
         cmocka_unit_test(links_stay),
         cmocka_unit_test(streams_are_written_through),
         cmocka_unit_test(a_folder_in_the_way_is_an_error),

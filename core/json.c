@@ -1,0 +1,45 @@
+#include "json.h"
+
+#include <pthread.h>
+#include <string.h>
+
+static json_malloc_t allocate; /* as it was set before: an application may have its own */
+static json_free_t release;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static _Thread_local bool starved;
+
+static void *watched(size_t size)
+{
+    void *block = allocate(size);
+    starved |= !block;
+    return block;
+}
+
+/* For the whole process, where it changes nothing for others who use jansson. */
+static void watch(void)
+{
+    json_get_alloc_funcs(&allocate, &release);
+    json_set_alloc_funcs(watched, release);
+}
+
+/* An application may unload this library and keep jansson. */
+__attribute__((destructor)) static void unwatch(void)
+{
+    json_malloc_t now;
+    json_free_t with;
+    json_get_alloc_funcs(&now, &with);
+    if (now == watched) json_set_alloc_funcs(allocate, with);
+}
+
+json_t *sid2_json_read(const void *text, size_t size, size_t flags, json_error_t *problem)
+{
+    pthread_once(&once, watch);
+    if (size >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) text = (const char *)text + 3, size -= 3;
+    starved = false;
+    json_t *read = json_loadb((const char *)text, size, flags, problem);
+    if (!starved) return read;
+    json_decref(read);
+    return NULL;
+}
+
+bool sid2_json_no_memory(void) { return starved; }
