@@ -282,8 +282,11 @@ void finish_command(const trials *t, pid_t process, int slot, double deadline, o
 {
     int status;
     o->code = 0;
-    for (double end = now() + deadline; waitpid(process, &status, WNOHANG) == 0;) {
-        if (now() > end && o->code != TIMED_OUT) {
+    for (double end = now() + deadline, last = now(), at; waitpid(process, &status, WNOHANG) == 0;
+         last = at) {
+        at = now();
+        if (at - last > 1) end += at - last; /* all was stopped: a suspended machine, a frozen group */
+        if (at > end && o->code != TIMED_OUT) {
             o->code = TIMED_OUT;
             kill(-process, SIGKILL);
         }
