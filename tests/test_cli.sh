@@ -250,10 +250,10 @@ expect 0 'all files can be read, and agree' info flipped --verify
 printf '\001' | dd of=flipped/ema.safetensors bs=1 seek=$(($(wc -c <flipped/ema.safetensors) - 9)) conv=notrunc 2>/dev/null
 expect 1 'damaged' info flipped
 expect 1 'damaged' sample flipped --out no.png
-cp -r run named
-sed -i 's/\["./["?/' named/checkpoints/step-00000012/classes.json
-expect 1 'classes.json: damaged' train "${small[@]}" --out named --set train.steps=14
-expect 1 'classes.json: damaged' sample named --out no.png
+cp -r run renamed
+sed -i 's/balloon/bAlloon/' renamed/checkpoints/step-00000012/classes.json
+expect 1 'classes.json: damaged' train "${small[@]}" --out renamed --set train.steps=14
+expect 1 'classes.json: damaged' sample renamed --out no.png
 expect 2 'is of a checkpoint' info --preset quickstart --verify
 
 echo "== statistics that cannot be read stay"
