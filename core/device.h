@@ -39,13 +39,13 @@ typedef struct sid2_backend {
     bool (*missing)(int line, char text[200]);
     /* What it could not do as well as it should, once: sid2_device_notice. May be NULL. */
     const char *(*notice)(void *self);
-    /* Block sizes of products to choose from for device `index`: name `i`, best guess first, NULL past the
-     * last; and the choice for all programs to come. Both may be NULL. */
+    /* Ways of products (block sizes; own loops or a library) to choose from for device `index`: name `i`, best guess first,
+     * NULL past the last; and the choice for all programs to come. Both may be NULL. */
     const char *(*blocks)(int index, int i);
     bool (*keep_blocks)(int index, const char *name, sid2_error *err);
-    /* The types that were measured to be the fastest to train and to sample in, for sid2_device_info from now on. NULL:
-     * they are known. */
-    bool (*keep_fast)(int index, sid2_dtype train, sid2_dtype sample, sid2_error *err);
+    /* The types that were measured to be the fastest to train and to sample in, for sid2_device_info from now on, and the
+     * choice of `blocks` they were measured with. NULL: they are known, and keep_blocks keeps the choice. */
+    bool (*keep_fast)(int index, sid2_dtype train, sid2_dtype sample, const char *blocks, sid2_error *err);
     void *(*open)(int index, const sid2_device_options *options, sid2_error *err);
     void (*close)(void *self);
     /* A part with so many of its cores, which takes every handle of memory of the whole; `close` ends it. NULL: it is

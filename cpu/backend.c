@@ -143,53 +143,87 @@ static void identify(char text[400])
              sid2_cpu_onednn_version());
 }
 
+/* What `sid2 tune` measures; by rule where it has not. */
+typedef struct cpu_measured {
+    sid2_dtype train, sample;
+    sid2_cpu_choices choices;
+} cpu_measured;
+
 static const char kept_kind[] = "cpu-types";
 
-static bool parse_types(const char *text, sid2_dtype *train, sid2_dtype *sample)
+static void text_of(const cpu_measured *m, char text[128])
+{
+    snprintf(text, 128, "train %s, sample %s; %s", sid2_dtype_name(m->train), sid2_dtype_name(m->sample),
+             sid2_cpu_linear_name(sid2_cpu_linear_of(&m->choices)));
+}
+
+static bool parse_measured(const char *text, cpu_measured *m)
 {
     static const sid2_dtype types[] = {SID2_F32, SID2_BF16};
+    const char *linear = strstr(text, "; ");
+    char known[128];
+    if (!linear || !sid2_cpu_choose_linear(&m->choices, linear + 2)) return false;
     for (int i = 0; i < 4; i++) {
-        char known[64];
-        *train = types[i / 2], *sample = types[i % 2];
-        snprintf(known, sizeof known, "train %s, sample %s", sid2_dtype_name(*train),
-                 sid2_dtype_name(*sample));
+        m->train = types[i / 2], m->sample = types[i % 2];
+        text_of(m, known);
         if (strcmp(text, known) == 0) return true;
     }
     return false;
 }
 
-/* The types it is fastest in: as measured, else by what the processor is. */
-static void describe_types(sid2_device_info *info)
+/* 1: as measured; 0: by rule, none is kept; -1: by rule, for the file at `path` cannot be ours. */
+static int load_measured(cpu_measured *m, char path[4096])
 {
-    char identity[400], text[64], path[4096];
-    size_t used = strlen(info->detail);
+    char identity[400], text[128];
     identify(identity);
-    bool measured = sid2_kept_text(kept_kind, identity, text, sizeof text, path) > 0 &&
-                    parse_types(text, &info->fast, &info->fast_sample);
-    if (!measured) info->fast = info->fast_sample = sid2_cpu_bf16_is_fast() ? SID2_BF16 : SID2_F32;
-    snprintf(info->detail + used, sizeof info->detail - used, "; fastest: train %s, sample %s%s",
-             sid2_dtype_name(info->fast), sid2_dtype_name(info->fast_sample),
+    int there = sid2_kept_text(kept_kind, identity, text, sizeof text, path);
+    cpu_measured kept = {.choices = sid2_cpu_default_choices()};
+    *m = kept;
+    m->train = m->sample = sid2_cpu_bf16_is_fast() ? SID2_BF16 : SID2_F32;
+    if (there > 0 && !parse_measured(text, &kept)) there = -1;
+    if (there > 0) *m = kept;
+    return there;
+}
+
+/* The types it is fastest in, and the way of linear layers. */
+static void describe_measured(sid2_device_info *info)
+{
+    cpu_measured m;
+    char text[128], path[4096];
+    size_t used = strlen(info->detail);
+    bool measured = load_measured(&m, path) > 0;
+    info->fast = m.train, info->fast_sample = m.sample;
+    text_of(&m, text);
+    snprintf(info->detail + used, sizeof info->detail - used, "; fastest: %s%s", text,
              measured ? " (measured)" : " (by rule: sid2 tune measures)");
 }
 
-static bool cpu_keep_fast(int index, sid2_dtype train, sid2_dtype sample, sid2_error *err)
+/* The first is what the rule says; without a library there is nothing to choose. */
+static const char *cpu_blocks(int index, int i)
 {
-    char identity[400], text[64];
+    const sid2_cpu_choices rule = sid2_cpu_default_choices();
+    int count = index != FAST ? 0 : sid2_cpu_onednn[SID2_OP_linear].run ? SID2_CPU_LINEAR_NAMES : 1;
+    return i < count ? sid2_cpu_linear_name(i ^ sid2_cpu_linear_of(&rule)) : NULL;
+}
+
+static bool cpu_keep_fast(int index, sid2_dtype train, sid2_dtype sample, const char *blocks, sid2_error *err)
+{
+    char identity[400], text[128];
+    cpu_measured m = {.train = train, .sample = sample};
     if (index != FAST) return sid2_fail(err, SID2_ERR_USAGE, "the reference computes in any type as slowly");
+    if (!sid2_cpu_choose_linear(&m.choices, blocks))
+        return sid2_fail(err, SID2_ERR_USAGE, "cpu: there is no choice '%s'", blocks);
     identify(identity);
-    snprintf(text, sizeof text, "train %s, sample %s", sid2_dtype_name(train), sid2_dtype_name(sample));
+    text_of(&m, text);
     return sid2_keep_text(kept_kind, identity, text, err);
 }
 
 /* A file of ours that cannot be ours. */
 static bool cpu_missing(int line, char text[200])
 {
-    char identity[400], kept[64], path[4096];
-    sid2_dtype train, sample;
-    if (line > 0 || !best_isa()) return false;
-    identify(identity);
-    int there = sid2_kept_text(kept_kind, identity, kept, sizeof kept, path);
-    if (there == 0 || (there > 0 && parse_types(kept, &train, &sample))) return false;
+    cpu_measured m;
+    char path[4096];
+    if (line > 0 || !best_isa() || load_measured(&m, path) >= 0) return false;
     snprintf(text, 200, "CPU: what sid2 tune kept cannot be read, and is not used: %.120s", path);
     return true;
 }
@@ -209,7 +243,7 @@ static bool cpu_describe(int index, const sid2_device_options *options, sid2_dev
         snprintf(info->id, sizeof info->id, "cpu");
         snprintf(info->driver, sizeof info->driver, "%s", sid2_cpu_onednn_version());
         describe_fast(isa, info->detail, sizeof info->detail);
-        describe_types(info);
+        describe_measured(info);
         info->rank = 10;
     } else {
         info->cores = 1;
@@ -262,6 +296,16 @@ static int start_threads(int threads)
     return running;
 }
 
+/* As asked for; else as measured, or by rule. */
+static void choose(cpu_device *device, const sid2_device_options *options)
+{
+    cpu_measured m;
+    char path[4096];
+    load_measured(&m, path);
+    device->choices = m.choices;
+    if (options && options->blocks) sid2_cpu_choose_linear(&device->choices, options->blocks);
+}
+
 static void *cpu_open(int index, const sid2_device_options *options, sid2_error *err)
 {
     if (index < 0 || index >= DEVICE_COUNT)
@@ -269,7 +313,7 @@ static void *cpu_open(int index, const sid2_device_options *options, sid2_error 
     cpu_device *device = calloc(1, sizeof *device);
     if (!device) return sid2_fail(err, SID2_ERR_MEMORY, "cpu: no memory for the device"), NULL;
     device->isa = index == FAST ? best_isa() : NULL;
-    device->choices = sid2_cpu_default_choices();
+    if (device->isa) choose(device, options);
     list_kernels(device);
     bool few = false;
     device->kernels.threads = index == FAST ? thread_count(options, &few) : 1;
@@ -381,6 +425,7 @@ const sid2_backend sid2_backend_cpu = {
     .count = cpu_count,
     .describe = cpu_describe,
     .missing = cpu_missing,
+    .blocks = cpu_blocks,
     .keep_fast = cpu_keep_fast,
     .open = cpu_open,
     .close = cpu_close,
