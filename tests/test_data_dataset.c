@@ -257,7 +257,7 @@ static void test_folder_errors(void **state)
                    "not a data set: give an npz of pictures");
     write_bytes(in_folder("nothing"), "", 0);
     expect_failure(in_folder("nothing"), (sid2_dataset_options){0}, "empty");
-    expect_failure(in_folder("void"), (sid2_dataset_options){.size = -1}, "size -1");
+    expect_failure(in_folder("void"), (sid2_dataset_options){.size = -1}, "-1x-1");
     expect_failure(in_folder("void"), (sid2_dataset_options){.channels = 2}, "2 channels");
     expect_failure(in_folder("void"), (sid2_dataset_options){.holdout = -1}, "holdout");
 }
