@@ -66,19 +66,32 @@ static unsigned char *tensor_bytes(const slot *s)
     return (unsigned char *)s->bytes + GUARD * sid2_dtype_size(s->type.dtype);
 }
 
-/* NaN in every floating type; for bytes, a value that a wrong write will rarely match. */
-static int guard_byte(const slot *s) { return s->type.dtype == SID2_U8 ? 0xa5 : 0xff; }
+/* What lies around a tensor, and in it before it is written: a signalling NaN, which arithmetic never hands on as it
+ * is; around what is written another than around what is only read, so that a copy of one shows too. In bytes and
+ * integers, a value that a wrong write will rarely match. */
+static void fill_guards(slot *s, bool written)
+{
+    uint64_t pattern = 0xa5a5a5a5a5a5a5a5;
+    if (s->type.dtype == SID2_F64) pattern = 0x7ff4a5a5a5a5a5a5;
+    if (s->type.dtype == SID2_F32) pattern = 0x7fa5a5a5;
+    if (s->type.dtype == SID2_BF16) pattern = 0x7fa5;
+    if (s->type.dtype == SID2_F16) pattern = 0x7da5;
+    if (written) pattern ^= 0x3c;
+    size_t size = sid2_dtype_size(s->type.dtype);
+    for (size_t at = 0; at < slot_bytes(s); at += size)
+        memcpy((unsigned char *)s->bytes + at, &pattern, size); /* low bytes first */
+}
 
 /* A buffer with guards, filled, and its tensor in the graph. */
 static slot *add_slot(runner *r, const char *prefix, int index, sid2_type type, const double *values,
-                      sid2_error *err)
+                      bool written, sid2_error *err)
 {
     slot *s = &r->slots[r->slot_count++];
     *s = (slot){.type = type, .values = values};
     snprintf(s->name, sizeof s->name, "%s%d", prefix, index);
     s->bytes = malloc(slot_bytes(s));
     if (!s->bytes) return sid2_fail(err, SID2_ERR_MEMORY, "opcheck: out of memory"), NULL;
-    memset(s->bytes, guard_byte(s), slot_bytes(s));
+    fill_guards(s, written);
     for (int64_t i = 0, n = count_of(type); values && i < n; i++)
         sid2_element_set(type.dtype, tensor_bytes(s), i, values[i]);
     s->buffer = sid2_buffer_create(r->device, slot_bytes(s), err);
@@ -96,15 +109,17 @@ static bool build(runner *r, const call *c, sid2_error *err)
     for (int i = 0; i < SID2_MAX_INPUTS; i++) {
         in[i] = SID2_NONE;
         if (!present(c->in[i])) continue;
-        of_input[i] = add_slot(r, "in", i, c->in[i], c->input[i], err);
+        bool written = false;
+        for (int o = 0; o < SID2_MAX_OUTPUTS; o++) written |= present(c->out[o]) && c->alias[o] == i;
+        of_input[i] = add_slot(r, "in", i, c->in[i], c->input[i], written, err);
         if (!of_input[i]) return false;
         in[i] = of_input[i]->tensor;
     }
     for (int i = 0; i < SID2_MAX_OUTPUTS; i++) {
         out[i] = SID2_NONE;
         if (!present(c->out[i])) continue;
-        slot *s =
-            c->alias[i] >= 0 ? of_input[c->alias[i]] : add_slot(r, "out", i, c->out[i], c->initial[i], err);
+        slot *s = c->alias[i] >= 0 ? of_input[c->alias[i]]
+                                   : add_slot(r, "out", i, c->out[i], c->initial[i], true, err);
         if (!s) return false;
         s->result = c->output[i];
         out[i] = s->tensor;

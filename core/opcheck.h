@@ -18,7 +18,8 @@
  * gradients that end in the norm) may be infinite instead: a maximum need not hand a NaN on in GLSL.
  *
  * Around every tensor lie guard bytes that must not change, inputs must not change (unless overwritten on
- * purpose), and outputs start as NaN, so that an element never written shows. */
+ * purpose), and outputs start as NaN, so that an element never written shows. The guards are NaN, too, which shows an
+ * element read beside a tensor. */
 #ifndef SID2_OPCHECK_H
 #define SID2_OPCHECK_H
 

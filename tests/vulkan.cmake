@@ -57,6 +57,11 @@ endif()
 target_link_libraries(test_vk_cooperative PRIVATE sid2_volk)
 target_link_libraries(test_vk_failures PRIVATE sid2_volk)
 target_link_libraries(test_vk_large PRIVATE sid2_volk)
+# Guards between the tensors of scratch are put there by the test.
+target_link_libraries(test_vk_bounds PRIVATE sid2_volk)
+target_include_directories(test_vk_bounds PRIVATE ${CMAKE_SOURCE_DIR}/shaders)
+target_link_options(test_vk_bounds PRIVATE -Wl,--wrap=sid2_vk_scratch)
+sid2_vulkan_test(test_vk_bounds_as_gpu "SID2_VK_AS_GPU=1" test_vk_bounds)
 
 # The SPIR-V in the tree is what the compiler named in VERSION makes of the sources.
 sid2_vulkan_test(test_shaders "" bash ${CMAKE_CURRENT_SOURCE_DIR}/test_shaders.sh ${CMAKE_SOURCE_DIR}/shaders)
