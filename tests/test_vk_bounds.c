@@ -199,8 +199,9 @@ static void VKAPI_CALL dispatch_mutated(VkCommandBuffer c, uint32_t x, uint32_t 
 }
 
 static const mutation mutations[] = {
-    {"nothing", SID2_OP_scale, -1, 0, 0, false},
+    {"keeps to its tensors", SID2_OP_scale, -1, 0, 0, false},
     {"writes and reads one element too many", SID2_OP_scale, 0, 1, 1, false},
+    {"copies an element too many", SID2_OP_patchify, 0, 1, 1, false},
     {"writes far behind the tensor", SID2_OP_scale, 0, 4096, 64, true},
     {"reads one element too many", SID2_OP_square_sums, 0, 1, 0, false},
     {"writes one element too many", SID2_OP_square_sums, -1, 0, 1, false},
@@ -208,7 +209,7 @@ static const mutation mutations[] = {
 };
 
 /* Whether it was caught, or, where nothing is wrong, nothing was. */
-static bool try_mutation(const mutation *m, const sid2_device_info *info)
+static bool try_mutation(const mutation *m, sid2_dtype dtype, const sid2_device_info *info)
 {
     static const sid2_backend *const cpu = &sid2_backend_cpu, *const vk = &sid2_backend_vk;
     sid2_error err = {0};
@@ -218,14 +219,15 @@ static bool try_mutation(const mutation *m, const sid2_device_info *info)
     strays = 0;
     quiet = true;
     made = m;
-    bool ran = reference && sid2_opcheck_run(device, reference, m->op, SID2_F32, 1, CASES, &result, &err);
+    bool ran = reference && sid2_opcheck_run(device, reference, m->op, dtype, 1, CASES, &result, &err);
     made = NULL;
     quiet = false;
     int seen = m->in_guards ? strays : result.failures;
     bool wrong = m->number >= 0 || m->groups, ok = ran && (seen > 0) == wrong;
-    printf("%s%s that %s: %d of %d cases fail, %d writes beside scratch or past buffers%s%s%s%s\n",
-           ok ? "" : "FAILED: ", sid2_op_name(m->op), m->what, result.failures, result.cases, strays,
-           *err.message ? "; " : "", err.message, *result.failure ? "; " : "", result.failure);
+    printf("%s%s (%s) that %s: %d of %d cases fail, %d writes beside scratch or past buffers%s%s%s%s\n",
+           ok ? "" : "FAILED: ", sid2_op_name(m->op), sid2_dtype_name(dtype), m->what, result.failures,
+           result.cases, strays, *err.message ? "; " : "", err.message, *result.failure ? "; " : "",
+           result.failure);
     sid2_device_close(reference);
     sid2_device_close(device);
     strays = 0;
@@ -278,8 +280,11 @@ int main(int argc, char **argv)
         if (!devices++) interpose();
         test.device = info.id;
         failures += op_test_run(&test) + strays;
-        for (size_t m = 0; m < sizeof mutations / sizeof *mutations; m++)
-            failures += !try_mutation(&mutations[m], &info);
+        for (size_t m = 0; m < sizeof mutations / sizeof *mutations; m++) {
+            failures += !try_mutation(&mutations[m], SID2_F32, &info);
+            if (info.f16) failures += !try_mutation(&mutations[m], SID2_F16, &info);
+            if (info.bf16) failures += !try_mutation(&mutations[m], SID2_BF16, &info);
+        }
     }
     if (!devices) printf("skipped: no Vulkan device\n");
     return failures ? 1 : devices ? 0 : SKIPPED;
