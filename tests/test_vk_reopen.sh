@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # A Vulkan device lost under `sid2 train`, by a loader that says so (lost_vulkan.c): lost once, the device is opened
 # again and the run ends with the weights of one that met nothing; lost twice, it ends with one line and what was
-# saved stays, to go on from. Usage: test_vk_reopen.sh SID2 FOLDER-OF-THE-LOADER
+# saved stays, to go on from.
+# Usage: test_vk_reopen.sh SID2 FOLDER-OF-THE-LOADER SYSTEM-LOADER
 set -u
 sid2=$1 loader=$2
-SID2_REAL_VULKAN=$(ldconfig -p | sed -n 's/.*libvulkan\.so\.1 .*=> //p' | head -n 1)
-export SID2_REAL_VULKAN
-if [ -z "$SID2_REAL_VULKAN" ] || ! "$sid2" devices | grep -q '^vulkan:0'; then
+export SID2_REAL_VULKAN=$3
+if [ ! -e "$SID2_REAL_VULKAN" ] || ! "$sid2" devices | grep -q '^vulkan:0'; then
     echo "skipped: no Vulkan device"
     exit 77
 fi

@@ -64,13 +64,14 @@ target_link_options(test_vk_bounds PRIVATE -Wl,--wrap=sid2_vk_scratch)
 sid2_vulkan_test(test_vk_bounds_as_gpu "SID2_VK_AS_GPU=1" test_vk_bounds)
 
 # The program on a device that is lost: a loader between it and the system's says so.
+find_library(SID2_VULKAN_LOADER NAMES libvulkan.so.1 DOC "The Vulkan loader (Debian, Ubuntu: libvulkan1)")
 add_library(lost_vulkan SHARED lost_vulkan.c)
 set_target_properties(lost_vulkan PROPERTIES OUTPUT_NAME vulkan SOVERSION 1
                       LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/lost)
 target_include_directories(lost_vulkan PRIVATE $<TARGET_PROPERTY:sid2_volk,INTERFACE_INCLUDE_DIRECTORIES>)
 target_link_libraries(lost_vulkan PRIVATE ${CMAKE_DL_LIBS})
 sid2_vulkan_test(test_vk_reopen "" bash ${CMAKE_CURRENT_SOURCE_DIR}/test_vk_reopen.sh $<TARGET_FILE:sid2>
-                 $<TARGET_FILE_DIR:lost_vulkan>)
+                 $<TARGET_FILE_DIR:lost_vulkan> ${SID2_VULKAN_LOADER})
 
 # The SPIR-V in the tree is what the compiler named in VERSION makes of the sources.
 sid2_vulkan_test(test_shaders "" bash ${CMAKE_CURRENT_SOURCE_DIR}/test_shaders.sh ${CMAKE_SOURCE_DIR}/shaders)
