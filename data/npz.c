@@ -16,6 +16,7 @@ struct sid2_npz {
     int64_t count, written;
     size_t picture;  /* bytes */
     uint8_t *labels; /* int64 little-endian; NULL: there are none */
+    int cause;       /* why nothing is written any more: an errno; 0: it is */
 };
 
 /* Version 1.0 (numpy.lib.format): magic, header length, a Python literal padded so that data starts aligned. */
@@ -34,22 +35,23 @@ static void npy_header(char header[NPY_HEADER], const char *type, const char *sh
 
 static bool fail(sid2_npz *npz, sid2_error *err)
 {
-    int cause = archive_errno(npz->zip);
+    int cause = npz->cause ? npz->cause : archive_errno(npz->zip);
     return sid2_fail(err, cause == ENOMEM ? SID2_ERR_MEMORY : SID2_ERR_IO, "%s: cannot be written: %s",
-                     npz->file.path, cause == ENOMEM ? "no memory" : archive_error_string(npz->zip));
+                     npz->file.path, npz->cause ? strerror(cause) : archive_error_string(npz->zip));
 }
 
+/* Never tells of a failure: libarchive would not free what it holds. */
 static la_ssize_t write_to_file(struct archive *zip, void *user, const void *bytes, size_t size)
 {
     sid2_npz *npz = user;
-    if (fwrite(bytes, 1, size, npz->file.stream) == size) return (la_ssize_t)size;
-    archive_set_error(zip, errno, "%s", strerror(errno));
-    return -1;
+    (void)zip;
+    if (!npz->cause && fwrite(bytes, 1, size, npz->file.stream) != size) npz->cause = errno;
+    return (la_ssize_t)size;
 }
 
 static bool write_bytes(sid2_npz *npz, const void *bytes, size_t size, sid2_error *err)
 {
-    return archive_write_data(npz->zip, bytes, size) == (la_ssize_t)size || fail(npz, err);
+    return (archive_write_data(npz->zip, bytes, size) == (la_ssize_t)size && !npz->cause) || fail(npz, err);
 }
 
 /* A member's head, and that of the array in it, which has `size` bytes. */
@@ -65,7 +67,7 @@ static bool begin_member(sid2_npz *npz, const char *name, const char *type, cons
     archive_entry_set_perm(entry, 0644);
     archive_entry_set_mtime(entry, 946728000, 0); /* one date for all: the same contents make the same file */
     archive_entry_set_size(entry, (la_int64_t)(NPY_HEADER + size));
-    bool ok = archive_write_header(npz->zip, entry) == ARCHIVE_OK || fail(npz, err);
+    bool ok = (archive_write_header(npz->zip, entry) == ARCHIVE_OK && !npz->cause) || fail(npz, err);
     archive_entry_free(entry);
     return ok && write_bytes(npz, header, NPY_HEADER, err);
 }
@@ -124,7 +126,7 @@ static bool finish(sid2_npz *npz, sid2_error *err)
     size_t size = 8 * (size_t)npz->count;
     return (!npz->labels || (begin_member(npz, "arr_1.npy", "<i8", shape, size, err) &&
                              write_bytes(npz, npz->labels, size, err))) &&
-           (archive_write_close(npz->zip) == ARCHIVE_OK || fail(npz, err)) &&
+           ((archive_write_close(npz->zip) == ARCHIVE_OK && !npz->cause) || fail(npz, err)) &&
            sid2_atomic_commit(&npz->file, err);
 }
 
@@ -138,10 +140,8 @@ bool sid2_npz_commit(sid2_npz *npz, sid2_error *err)
 void sid2_npz_discard(sid2_npz *npz)
 {
     if (!npz) return;
-    if (npz->zip) {
-        archive_write_fail(npz->zip); /* else it would complete the file */
-        archive_write_free(npz->zip);
-    }
+    if (!npz->cause) npz->cause = ECANCELED; /* what it completes goes nowhere */
+    archive_write_free(npz->zip);
     sid2_atomic_discard(&npz->file);
     free(npz->labels);
     free(npz);

@@ -386,7 +386,7 @@ static sid2_tensor add_tensor(call_fixture *f, sid2_device *device, const char *
 {
     if (type.shape.rank < 0) return SID2_NONE;
     size_t count = (size_t)sid2_shape_count(type.shape), bytes = count * sid2_dtype_size(type.dtype);
-    float *values = calloc(count, sizeof *values);
+    float *values = calloc(1, bytes);
     for (size_t i = 0; i < count && type.dtype == SID2_F32; i++) values[i] = wave((int)i + f->count, 1);
     sid2_buffer *one = sid2_buffer_create(device, bytes, &err),
                 *two = sid2_buffer_create(device, bytes, &err);
