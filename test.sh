@@ -24,7 +24,7 @@ run "configuring with clang" build-thread/configure.log cmake -S . -B build-thre
     -DCMAKE_CXX_COMPILER=clang++ -DSID2_WERROR=ON -DSID2_SANITIZE=thread -DSID2_CUDA=OFF -DSID2_VULKAN=OFF \
     -DSID2_ONEDNN=OFF -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG="-O1 -g1"
 run "building with clang and its thread sanitizer" build-thread/build.log cmake --build build-thread
-export TSAN_OPTIONS=ignore_noninstrumented_modules=1
+export TSAN_OPTIONS="ignore_noninstrumented_modules=1 die_after_fork=0" # tests fork, and train there
 run "every operator at 100 shapes" build-thread/ops.log build-thread/tests/test_ops 100
 ctest --test-dir build-thread --output-on-failure --parallel "$(nproc)" \
     --tests-regex '^test_(data_dataset|device|golden|lanes|model|run|sampler|team|trainer|waiting)$'
