@@ -1,4 +1,17 @@
-# Makes a C string of a text file: cmake -DINPUT=report.css -DNAME=report_css -DOUTPUT=report_css.c -P embed.cmake
+# embed(LIST FOLDER/NAME.KIND): a text file as a C string called NAME_KIND, in a source of its own that is appended.
+if(NOT CMAKE_SCRIPT_MODE_FILE)
+  set(embed_script ${CMAKE_CURRENT_LIST_FILE})
+  function(embed result file)
+    get_filename_component(name ${file} NAME)
+    string(REPLACE "." "_" name ${name})
+    set(output ${CMAKE_CURRENT_BINARY_DIR}/${name}.c)
+    set(input ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+    add_custom_command(OUTPUT ${output} DEPENDS ${input} ${embed_script} VERBATIM
+      COMMAND ${CMAKE_COMMAND} -DINPUT=${input} -DNAME=${name} -DOUTPUT=${output} -P ${embed_script})
+    set(${result} ${${result}} ${output} PARENT_SCOPE)
+  endfunction()
+  return()
+endif()
 file(READ ${INPUT} text)
 string(REPLACE "\\" "\\\\" text "${text}")
 string(REPLACE "\"" "\\\"" text "${text}")

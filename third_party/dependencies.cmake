@@ -2,21 +2,20 @@
 find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS C)
 find_package(PkgConfig REQUIRED)
-pkg_check_modules(PNG REQUIRED IMPORTED_TARGET libpng)
-pkg_check_modules(JPEG REQUIRED IMPORTED_TARGET libturbojpeg libjpeg)
-pkg_check_modules(WEBP REQUIRED IMPORTED_TARGET libwebp libwebpmux libwebpdemux)
-pkg_check_modules(EXIF REQUIRED IMPORTED_TARGET libexif)
-pkg_check_modules(MICROHTTPD REQUIRED IMPORTED_TARGET libmicrohttpd)
-pkg_check_modules(ARCHIVE REQUIRED IMPORTED_TARGET libarchive)
-pkg_check_modules(ZIP REQUIRED IMPORTED_TARGET libzip)
-pkg_check_modules(ARCHIVE REQUIRED IMPORTED_TARGET libarchive)
-pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
-pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
-pkg_check_modules(PROTOBUF_C REQUIRED IMPORTED_TARGET libprotobuf-c)
+# What libsid2 is made of: a name here, and its modules there.
+set(SID2_LIBRARIES "") # all of them, as targets and as modules
+set(SID2_PRIVATE_MODULES "")
+foreach(library "PNG libpng" "JPEG libturbojpeg libjpeg" "WEBP libwebp libwebpmux libwebpdemux" "EXIF libexif"
+        "ARCHIVE libarchive" "ZIP libzip" "ZLIB zlib" "JANSSON jansson" "PROTOBUF_C libprotobuf-c" "XXHASH libxxhash"
+        "UTF8PROC libutf8proc" "INIH inih")
+  separate_arguments(library)
+  list(POP_FRONT library name)
+  pkg_check_modules(${name} REQUIRED IMPORTED_TARGET ${library})
+  list(APPEND SID2_LIBRARIES PkgConfig::${name})
+  list(APPEND SID2_PRIVATE_MODULES ${library})
+endforeach()
 find_program(PROTOC_C protoc-c REQUIRED) # of the machine that builds
-pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
-pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
-pkg_check_modules(INIH REQUIRED IMPORTED_TARGET inih)
+pkg_check_modules(MICROHTTPD REQUIRED IMPORTED_TARGET libmicrohttpd) # the program's
 
 # oneDNN: its own CMake package fails without OpenCL headers, so header and library are found directly.
 # Both API generations are supported (2.6 and 3.x). Without it the CPU backend uses its own loops.
