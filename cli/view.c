@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include "classes.h"
+#include "config.h"
 #include "image.h"
 #include "recipe.h"
 #include "server.h"
@@ -46,17 +47,18 @@ static json_t *describe_model(const viewer *v)
 {
     json_t *classes = json_array(), *samplers = json_array();
     char steps[256], guidance[256], sampler[256];
-    for (int i = 0; i < sid2_config_classes(v->config); i++) {
+    bool ok = true;
+    for (int i = 0; ok && i < sid2_config_classes(v->config); i++) {
         const char *name = sid2_classes_name(v->names, i);
-        json_array_append_new(classes, json_string(name ? name : ""));
+        ok = !json_array_append_new(classes, json_string(name ? name : ""));
     }
     const sid2_config_word *word;
-    for (int i = 0; (word = sid2_config_word_at(i)); i++)
+    for (int i = 0; ok && (word = sid2_config_word_at(i)); i++)
         if (strcmp(word->key, "sample.sampler") == 0)
-            json_array_append_new(samplers, json_string(word->word));
+            ok = !json_array_append_new(samplers, json_string(word->word));
     char *model = strdup(v->path), *device = strdup(sid2_device_describe(v->device)->name);
     json_t *all = NULL;
-    if (model && device)
+    if (ok && model && device)
         all = json_pack("{s:s, s:s, s:i, s:i, s:s, s:s, s:s, s:O, s:O}", "model", sid2_plain_line(model),
                         "device", sid2_plain_line(device), "width", v->width, "height", v->height, "steps",
                         config_text(v->config, "sample.steps", steps), "guidance",
@@ -78,26 +80,18 @@ static const char *value_of(const viewer *v, const char *name)
     return value ? value : "";
 }
 
-static bool read_config(sid2_config *config, const viewer *v, sid2_error *err)
-{
-    return sid2_checkpoint_config(v->directory, config, err) && options_apply(config, &v->set, err) &&
-           sid2_config_set(config, "sample.batch=1", err);
-}
-
 /* A sampler for the settings of this wish: that of the last one, where it does. */
 static bool prepare_sampler(viewer *v, sid2_error *err)
 {
-    sid2_config *config = sid2_config_create();
-    bool ok = config ? read_config(config, v, err) : sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    bool same = v->sampler != NULL;
+    sid2_config *config = sid2_config_clone(v->config);
+    bool ok = config || sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), same = v->sampler != NULL;
     for (int i = 0; ok && i < KEYS; i++) {
         char text[256], now[256], before[256];
         const char *value = value_of(v, keys[i].name);
-        if (!*value) continue;
         snprintf(text, sizeof text, "%s=%s", keys[i].key, value);
-        ok = sid2_config_set(config, text, err);
-        config_text(config, keys[i].key, now);
-        same = same && strcmp(now, config_text(v->made_config, keys[i].key, before)) == 0;
+        ok = !*value || sid2_config_set(config, text, err);
+        same = same && strcmp(config_text(config, keys[i].key, now),
+                              config_text(v->made_config, keys[i].key, before)) == 0;
     }
     ok = ok && sid2_config_check(config, err);
     if (!ok || same) {
@@ -217,14 +211,15 @@ static bool prepare(viewer *v, sid2_error *err)
     if (!v->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     if (v->port > 65535) return sid2_fail(err, SID2_ERR_USAGE, "--port is 65535 at most");
     if (!sid2_checkpoint_hold(v->path, v->directory, sizeof v->directory, &v->hold, err) ||
-        !read_config(v->config, v, err) || !sid2_config_check(v->config, err) ||
+        !sid2_checkpoint_config(v->directory, v->config, err) || !options_apply(v->config, &v->set, err) ||
+        !sid2_config_set(v->config, "sample.batch=1", err) || !sid2_config_check(v->config, err) ||
         !sid2_checkpoint_classes(v->directory, &v->names, err) ||
         !sid2_checkpoint_digest(v->directory, v->digest, err) || !(v->device = open_device(&v->on, err)))
         return false;
     v->width = sid2_config_image_width(v->config);
     v->height = sid2_config_image_height(v->config);
     v->channels = sid2_config_image_channels(v->config);
-    v->pixels = malloc((size_t)v->width * (size_t)v->height * (size_t)v->channels);
+    v->pixels = malloc(sid2_config_image_bytes(v->config));
     if (!v->pixels) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for an image");
     v->server = server_start((int)v->port, describe_model(v), err);
     return v->server != NULL;

@@ -73,6 +73,7 @@ with View(sid2, "it's a model", '--set', 'sample.interval=always') as view:
     subprocess.run([sid2, *command[1:]], check=True, capture_output=True)
     assert open('000007.png', 'rb').read() == png, 'the command makes another picture'
     assert sample(view)[-1][1] == png
+    assert '--sampler' not in sample(view, sampler='')[-1][0]['command'], 'the last wish counts for the next'
     assert sample(view, seed='18446744073709551615', **{'class': ''})[-1][0]['file'] == '18446744073709551615.png'
 
     # What cannot be is said, and the next is served.
