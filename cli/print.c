@@ -155,21 +155,27 @@ static void write_escaped(const char *text, char *quoted)
 const char *shell_word(const char *text, char quoted[SHELL_WORD])
 {
     static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-";
-    char path[4096];
-    if (strlen(text) > sizeof path - 3) return text;                       /* no system takes it for a path */
-    snprintf(path, sizeof path, "%s%s", text[0] == '-' ? "./" : "", text); /* no option */
-    if (path[0] && !path[strspn(path, safe)]) return strcpy(quoted, path);
-    char plain[sizeof path];
-    if (strcmp(sid2_plain_line(strcpy(plain, path)), path) != 0) {
-        write_escaped(path, quoted);
+    char plain[4096];
+    if (strlen(text) >= sizeof plain) return strcpy(quoted, "..."); /* no system takes it for a path */
+    if (text[0] && !text[strspn(text, safe)]) return strcpy(quoted, text);
+    if (strcmp(sid2_plain_line(strcpy(plain, text)), text) != 0) {
+        write_escaped(text, quoted);
         return quoted;
     }
     char *end = quoted;
     *end++ = '\'';
-    for (const char *c = path; *c; c++) {
+    for (const char *c = text; *c; c++) {
         if (*c == '\'') end += sprintf(end, "'\\'");
         *end++ = *c;
     }
     strcpy(end, "'");
     return quoted;
+}
+
+const char *shell_path(const char *path, char quoted[SHELL_WORD])
+{
+    char here[4096];
+    if (path[0] != '-' || strlen(path) > sizeof here - 3) return shell_word(path, quoted);
+    snprintf(here, sizeof here, "./%s", path);
+    return shell_word(here, quoted);
 }

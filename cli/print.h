@@ -14,10 +14,12 @@ int print_to(FILE *stream, const char *format, ...) __attribute__((format(printf
 void print_field(FILE *stream, const char *label, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* A path or name as a shell takes it back, for commands that are to be pasted: in quotes where it needs them. Returns
- * `quoted`. */
+/* A text as a shell takes it back, for commands that are to be pasted: in quotes where it needs them; "..." where
+ * it has 4096 bytes or more. Returns `quoted`. */
 enum { SHELL_WORD = 4 * 4096 + 8 };
 const char *shell_word(const char *text, char quoted[SHELL_WORD]);
+/* The same of a path, which is none of a command's options, whatever it begins with. */
+const char *shell_path(const char *path, char quoted[SHELL_WORD]);
 
 #undef printf
 #undef fprintf

@@ -269,62 +269,45 @@ void recipe_differences(const recipe_found *found, const sid2_png_text *texts, s
 
 /* ---- As a command ---- */
 
-/* For a shell: in single quotes, where it needs any. */
-static void add_word(FILE *to, const char *word)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
-    fputc(' ', to);
-    if (*word && strspn(word, plain) == strlen(word)) {
-        sid2_text_print(to, "%s", word);
-        return;
-    }
-    fputc('\'', to);
-    for (; *word; word++)
-        if (*word == '\'')
-            fputs("'\\''", to);
-        else
-            fputc(*word, to);
-    fputc('\'', to);
-}
-
 static void add_option(FILE *to, const char *name, const char *value)
 {
-    sid2_text_print(to, " --%s", name);
-    add_word(to, value);
+    char quoted[SHELL_WORD];
+    sid2_text_print(to, " --%s %s", name, shell_word(value, quoted));
+}
+
+static void add_key(FILE *to, const sid2_config *config, const char *key)
+{
+    char value[256], assignment[512];
+    snprintf(assignment, sizeof assignment, "%s=%s", key, config_text(config, key, value));
+    add_option(to, "set", assignment);
 }
 
 char *recipe_command(const recipe *r, const shown *s, const char *out)
 {
-    char value[256], assignment[512], *text = NULL;
+    char value[256], label[16], quoted[SHELL_WORD], *text = NULL;
     size_t size;
     FILE *to = open_memstream(&text, &size);
     if (!to) return NULL;
-    fputs("sid2 sample", to);
-    add_word(to, r->model);
+    sid2_text_print(to, "sid2 sample %s", shell_path(r->model, quoted));
     add_option(to, "seeds", s->seeds);
     const char *name = sid2_classes_name(r->names, s->labels[0]);
     int32_t *again = NULL;
     size_t count = 0;
-    if (name) again = sid2_classes_parse(r->names, sid2_config_classes(r->config), name, &count, NULL);
-    snprintf(assignment, sizeof assignment, "%d", (int)s->labels[0]);
-    if (s->labels[0] >= 0) /* by name, where that is clear */
-        add_option(to, "class", again && count == 1 && again[0] == s->labels[0] ? name : assignment);
+    if (name && strlen(name) < 256)
+        again = sid2_classes_parse(r->names, sid2_config_classes(r->config), name, &count, NULL);
+    snprintf(label, sizeof label, "%d", (int)s->labels[0]);
+    if (s->labels[0] >= 0) /* by name, where that is short and clear */
+        add_option(to, "class", again && count == 1 && again[0] == s->labels[0] ? name : label);
     free(again);
     for (int i = 0; i < SETTINGS; i++) {
-        if (!settings[i].option || !sid2_config_is_set(r->config, settings[i].key)) continue;
-        add_option(to, settings[i].option, config_text(r->config, settings[i].key, value));
-    }
-    for (int i = 0; i < SETTINGS; i++) {
-        if (settings[i].option || !sid2_config_is_set(r->config, settings[i].key)) continue;
-        snprintf(assignment, sizeof assignment, "%s=%s", settings[i].key,
-                 config_text(r->config, settings[i].key, value));
-        add_option(to, "set", assignment);
+        if (!sid2_config_is_set(r->config, settings[i].key)) continue;
+        if (settings[i].option)
+            add_option(to, settings[i].option, config_text(r->config, settings[i].key, value));
+        else
+            add_key(to, r->config, settings[i].key);
     }
     const char *key;
-    for (int i = 0; (key = set_key(r->config, &i));) {
-        snprintf(assignment, sizeof assignment, "%s=%s", key, config_text(r->config, key, value));
-        add_option(to, "set", assignment);
-    }
+    for (int i = 0; (key = set_key(r->config, &i));) add_key(to, r->config, key);
     if (r->raw) fputs(" --raw", to);
     add_option(to, "device", r->device->id);
     if (r->threads) sid2_text_print(to, " --threads %" PRId64, r->threads);

@@ -62,7 +62,7 @@ static void show_pause(progress *bar, const char *run, uint64_t step)
     progress_clear(bar);
     char quoted[SHELL_WORD];
     fprintf(stderr, "paused at step %" PRIu64 ", saved; sid2 pause --continue %s goes on\n", step,
-            shell_word(run, quoted));
+            shell_path(run, quoted));
 }
 
 static bool on_event(void *user, const sid2_run_event *event)
@@ -105,7 +105,7 @@ static bool on_event(void *user, const sid2_run_event *event)
 static int finish(const sid2_run_progress *p, const char *out)
 {
     char spent[32], quoted[SHELL_WORD];
-    const char *word = shell_word(out, quoted);
+    const char *word = shell_path(out, quoted);
     bool whole = p->step >= p->steps;
     if (p->first_step >= p->steps) {
         printf("%s is complete at step %" PRIu64 "; --set train.steps=%" PRIu64 " goes on\n", out, p->step,
