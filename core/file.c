@@ -160,6 +160,25 @@ bool sid2_file_fill(int descriptor, void *bytes, size_t size, uint64_t offset, c
     return true;
 }
 
+/* False: see errno. */
+static bool put_all(int descriptor, const void *bytes, size_t size, uint64_t offset)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t put = pwrite(descriptor, (const char *)bytes + done, size - done, (off_t)(offset + done));
+        if (put < 0 && errno == EINTR) continue;
+        if (!put) errno = ENOSPC;
+        if (put <= 0) return false;
+        done += (size_t)put;
+    }
+    return true;
+}
+
+bool sid2_file_put(int descriptor, const void *bytes, size_t size, uint64_t offset, const char *path,
+                   sid2_error *err)
+{
+    return put_all(descriptor, bytes, size, offset) || cannot(path, "cannot be written", errno, err);
+}
+
 uint8_t *sid2_file_read(const char *path, size_t limit, size_t *size, sid2_error *err)
 {
     int descriptor = sid2_file_open(path, limit, size, err);
@@ -517,15 +536,8 @@ int sid2_scratch_open(sid2_error *err)
 bool sid2_scratch_write(int descriptor, const void *bytes, size_t size, uint64_t offset, const char *what,
                         sid2_error *err)
 {
-    for (size_t done = 0; done < size;) {
-        ssize_t put = pwrite(descriptor, (const char *)bytes + done, size - done, (off_t)(offset + done));
-        if (put < 0 && errno == EINTR) continue;
-        if (put <= 0)
-            return cannot(what, "no room for a scratch file; TMPDIR names another place",
-                          put ? errno : ENOSPC, err);
-        done += (size_t)put;
-    }
-    return true;
+    return put_all(descriptor, bytes, size, offset) ||
+           cannot(what, "no room for a scratch file; TMPDIR names another place", errno, err);
 }
 
 /* ---- Folders ---- */

@@ -41,6 +41,9 @@ int sid2_file_open(const char *path, size_t limit, size_t *size, sid2_error *err
 /* Fills `bytes` from a file; a file that ends before is an error. `path` is for messages. */
 bool sid2_file_fill(int descriptor, void *bytes, size_t size, uint64_t offset, const char *path,
                     sid2_error *err);
+/* Writes all bytes at `offset`. */
+bool sid2_file_put(int descriptor, const void *bytes, size_t size, uint64_t offset, const char *path,
+                   sid2_error *err);
 /* Reads a whole file. A zero byte that is not counted follows its bytes. The caller frees. */
 uint8_t *sid2_file_read(const char *path, size_t limit, size_t *size, sid2_error *err);
 
@@ -77,7 +80,7 @@ bool sid2_file_write(const char *path, const void *bytes, size_t size, sid2_erro
 /* ---- Scratch files ----
  * Without a name, in $TMPDIR or else /var/tmp: gone with its descriptor. -1 where there can be none. */
 int sid2_scratch_open(sid2_error *err);
-/* All bytes at `offset`; `what` is for messages. */
+/* sid2_file_put, whose message says how to give it more room; `what` it holds. */
 bool sid2_scratch_write(int descriptor, const void *bytes, size_t size, uint64_t offset, const char *what,
                         sid2_error *err);
 

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -63,9 +62,9 @@ static bool describe(pack *p, sid2_error *err)
     char digest[33];
     if (!sid2_dataset_digest(p->dataset, digest, err)) return false;
     const char *turning = sid2_dataset_turning(p->dataset);
+    const int64_t *dim = sid2_dataset_type(p->dataset).shape.dim;
     snprintf(p->head, HEAD, "sid2 pack 1, %s, %lld pictures, %dx%dx%d, %s\n", digest, (long long)p->count,
-             sid2_dataset_size(p->dataset), sid2_dataset_size(p->dataset), sid2_dataset_channels(p->dataset),
-             turning ? turning : "");
+             (int)dim[1], (int)dim[0], (int)dim[2], turning ? turning : "");
     return true;
 }
 
@@ -106,7 +105,7 @@ static bool open_part(pack *p, sid2_error *err)
     p->end = length;
     if (size < length) /* new, or ended before its first picture */
         return (!ftruncate(p->descriptor, 0) || cannot(p->part, err)) &&
-               sid2_scratch_write(p->descriptor, p->head, length, 0, p->part, err);
+               sid2_file_put(p->descriptor, p->head, length, 0, p->part, err);
     if (!sid2_file_fill(p->descriptor, head, length, 0, p->part, err)) return false;
     if (memcmp(head, p->head, length) != 0)
         return sid2_fail(err, SID2_ERR_USAGE,
@@ -122,8 +121,8 @@ static bool append(pack *p, int64_t index, const uint8_t *bytes, size_t size, si
     memcpy(r.digest, digest, sizeof r.digest);
     pthread_mutex_lock(&p->lock);
     uint64_t offset = p->end + sizeof r;
-    bool ok = sid2_scratch_write(p->descriptor, &r, sizeof r, p->end, p->part, err) &&
-              sid2_scratch_write(p->descriptor, bytes, size, offset, p->part, err);
+    bool ok = sid2_file_put(p->descriptor, &r, sizeof r, p->end, p->part, err) &&
+              sid2_file_put(p->descriptor, bytes, size, offset, p->part, err);
     if (ok) {
         p->places[index] = (place){offset, size};
         p->end = offset + size;
@@ -137,13 +136,15 @@ static bool append(pack *p, int64_t index, const uint8_t *bytes, size_t size, si
 static bool pack_one(pack *p, int64_t index, uint8_t *pixels, sid2_error *err)
 {
     sid2_finding found;
-    int32_t size = sid2_dataset_size(p->dataset);
+    sid2_shape shape = sid2_dataset_type(p->dataset).shape;
     if (!sid2_dataset_inspect(p->dataset, index, pixels, &found, err)) return false;
     if (!found.is_readable) return true;
     uint8_t *bytes;
     size_t length;
-    const sid2_image image = {
-        .width = size, .height = size, .channels = sid2_dataset_channels(p->dataset), .pixels = pixels};
+    const sid2_image image = {.height = (int32_t)shape.dim[0],
+                              .width = (int32_t)shape.dim[1],
+                              .channels = (int32_t)shape.dim[2],
+                              .pixels = pixels};
     if (!sid2_png_encode(&image, NULL, 0, &bytes, &length, err)) return false;
     bool ok = append(p, index, bytes, length, err);
     free(bytes);
@@ -224,47 +225,23 @@ static bool run_threads(pack *p, const sid2_pack_options *o, sid2_error *err)
 
 /* ---- The zip ---- */
 
-static bool add_dataset_json(pack *p, sid2_archive *archive, sid2_error *err)
-{
-    json_t *root = json_object(), *labels = json_array(), *names = json_array();
-    bool ok = root && labels && names;
-    int64_t kept = 0;
-    for (int64_t i = 0; ok && i < p->count; i++) {
-        char name[SID2_EDM_NAME];
-        if (!p->places[i].size) continue;
-        sid2_edm_name(name, kept++);
-        ok = !json_array_append_new(labels, json_pack("[si]", name, sid2_dataset_label(p->dataset, i)));
-    }
-    for (int32_t k = 0; ok && k < sid2_dataset_classes(p->dataset); k++) {
-        json_t *name = json_string(sid2_dataset_class_name(p->dataset, k));
-        if (!name) name = json_sprintf("%d", k); /* no UTF-8 */
-        ok = !json_array_append_new(names, name);
-    }
-    ok = ok && !json_object_set(root, "labels", labels) && !json_object_set(root, "names", names);
-    json_decref(labels);
-    json_decref(names);
-    char *text = ok ? json_dumps(root, 0) : NULL;
-    json_decref(root);
-    if (!text) return sid2_fail(err, SID2_ERR_MEMORY, "dataset.json: no memory");
-    return sid2_archive_add_bytes(archive, "dataset.json", text, strlen(text), err);
-}
-
 static bool write_zip(pack *p, sid2_error *err)
 {
-    sid2_archive *archive = sid2_archive_open(p->path, err);
-    if (!archive) return false;
-    int64_t kept = 0;
-    bool ok = true;
+    sid2_edm edm;
+    bool ok = sid2_edm_open(&edm, p->path, err);
     for (int64_t i = 0; ok && i < p->count; i++) {
         char name[SID2_EDM_NAME];
-        if (!p->places[i].size) continue;
-        sid2_edm_name(name, kept++);
-        ok = sid2_archive_add_part(archive, name, p->part, p->places[i].offset, p->places[i].size, err);
+        const place *at = &p->places[i];
+        if (!at->size) continue;
+        ok = sid2_edm_next(&edm, sid2_dataset_label(p->dataset, i), name, err) &&
+             sid2_archive_add_part(edm.archive, name, p->part, at->offset, at->size, err);
     }
-    if (ok && !kept)
+    if (ok && !json_array_size(edm.labels))
         ok = sid2_fail(err, SID2_ERR_FORMAT, "none of the %lld pictures can be read", (long long)p->count);
-    if (ok && add_dataset_json(p, archive, err)) return sid2_archive_commit(archive, err);
-    sid2_archive_discard(archive);
+    for (int32_t k = 0; ok && k < sid2_dataset_classes(p->dataset); k++)
+        ok = sid2_edm_name_class(&edm, sid2_dataset_class_name(p->dataset, k), err);
+    if (ok) return sid2_edm_commit(&edm, err);
+    sid2_edm_discard(&edm);
     return false;
 }
 

@@ -7,7 +7,6 @@
 #include "zip_write.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,40 +33,22 @@ static bool encode(const job *j, int64_t index, uint8_t **bytes, size_t *length,
 
 /* ---- A zip in EDM layout ---- */
 
-static bool add_labels(sid2_archive *archive, int64_t count, sid2_error *err)
-{
-    json_t *root = json_object(), *labels = json_array(), *names = json_array();
-    bool ok = root && labels && names;
-    for (int64_t i = 0; ok && i < count; i++) {
-        char name[SID2_EDM_NAME];
-        sid2_edm_name(name, i);
-        ok = !json_array_append_new(labels, json_pack("[si]", name, sid2_synth_label((uint64_t)i)));
-    }
-    for (int32_t k = 0; ok && k < sid2_synth_classes(count); k++)
-        ok = !json_array_append_new(names, json_string(sid2_synth_class_name(k)));
-    ok = ok && !json_object_set(root, "labels", labels) && !json_object_set(root, "names", names);
-    json_decref(labels);
-    json_decref(names);
-    char *text = ok ? json_dumps(root, 0) : NULL;
-    json_decref(root);
-    if (!text) return sid2_fail(err, SID2_ERR_MEMORY, "dataset.json: no memory");
-    return sid2_archive_add_bytes(archive, "dataset.json", text, strlen(text), err);
-}
-
 static bool write_zip(const job *j, sid2_error *err)
 {
-    sid2_archive *archive = sid2_archive_open(j->path, err);
-    if (!archive) return false;
-    bool ok = true;
+    sid2_edm edm;
+    bool ok = sid2_edm_open(&edm, j->path, err);
     for (int64_t i = 0; ok && i < j->count; i++) {
         char name[SID2_EDM_NAME];
         uint8_t *bytes;
         size_t length;
-        sid2_edm_name(name, i);
-        ok = encode(j, i, &bytes, &length, err) && sid2_archive_add_bytes(archive, name, bytes, length, err);
+        ok = sid2_edm_next(&edm, sid2_synth_label((uint64_t)i), name, err) &&
+             encode(j, i, &bytes, &length, err) &&
+             sid2_archive_add_bytes(edm.archive, name, bytes, length, err);
     }
-    if (ok && add_labels(archive, j->count, err)) return sid2_archive_commit(archive, err);
-    sid2_archive_discard(archive);
+    for (int32_t k = 0; ok && k < sid2_synth_classes(j->count); k++)
+        ok = sid2_edm_name_class(&edm, sid2_synth_class_name(k), err);
+    if (ok) return sid2_edm_commit(&edm, err);
+    sid2_edm_discard(&edm);
     return false;
 }
 
@@ -121,8 +102,7 @@ bool sid2_synth_write(const char *path, int64_t count, int32_t size, uint64_t se
         return sid2_fail(err, SID2_ERR_USAGE, "%lld pictures: ask for 1 to %d", (long long)count, MAX_COUNT);
     if (size < 1 || size > SID2_SYNTH_MAX_SIZE)
         return sid2_fail(err, SID2_ERR_USAGE, "picture size %d is outside 1..%d", size, SID2_SYNTH_MAX_SIZE);
-    size_t length = strlen(path);
-    bool is_zip = length > 4 && sid2_text_equal(path + length - 4, ".zip");
+    bool is_zip = sid2_text_ends(path, ".zip");
     /* What exists is said before the work, not after; the renaming of a folder would refuse it too. */
     sid2_kind kind;
     sid2_list list = {0};

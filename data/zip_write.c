@@ -26,11 +26,6 @@ bool sid2_zip_fail(const char *name, const zip_error_t *cause, sid2_error *err)
     return false;
 }
 
-void sid2_edm_name(char name[SID2_EDM_NAME], int64_t index)
-{
-    snprintf(name, SID2_EDM_NAME, "%05lld/img%08lld.png", (long long)(index / 1000), (long long)index);
-}
-
 struct sid2_archive {
     sid2_atomic_file file;
     zip_t *zip; /* writes to file.temporary at commit */
@@ -118,4 +113,53 @@ void sid2_archive_discard(sid2_archive *a)
     if (a->zip) zip_discard(a->zip);
     sid2_atomic_discard(&a->file);
     free(a);
+}
+
+/* ---- EDM's layout ---- */
+
+static bool no_memory(sid2_error *err) { return sid2_fail(err, SID2_ERR_MEMORY, "dataset.json: no memory"); }
+
+bool sid2_edm_open(sid2_edm *edm, const char *path, sid2_error *err)
+{
+    *edm = (sid2_edm){.archive = sid2_archive_open(path, err)};
+    if (!edm->archive) return false;
+    edm->labels = json_array();
+    edm->names = json_array();
+    return (edm->labels && edm->names) || no_memory(err);
+}
+
+bool sid2_edm_next(sid2_edm *edm, int32_t label, char name[SID2_EDM_NAME], sid2_error *err)
+{
+    size_t index = json_array_size(edm->labels);
+    snprintf(name, SID2_EDM_NAME, "%05zu/img%08zu.png", index / 1000, index);
+    return !json_array_append_new(edm->labels, json_pack("[si]", name, label)) || no_memory(err);
+}
+
+bool sid2_edm_name_class(sid2_edm *edm, const char *name, sid2_error *err)
+{
+    json_t *text = json_string(name);
+    if (!text) text = json_sprintf("%zu", json_array_size(edm->names)); /* no UTF-8 */
+    return !json_array_append_new(edm->names, text) || no_memory(err);
+}
+
+bool sid2_edm_commit(sid2_edm *edm, sid2_error *err)
+{
+    json_t *root = json_pack("{sOsO}", "labels", edm->labels, "names", edm->names);
+    char *text = root ? json_dumps(root, 0) : NULL;
+    json_decref(root);
+    sid2_archive *archive = edm->archive;
+    edm->archive = NULL;
+    sid2_edm_discard(edm);
+    if (text ? sid2_archive_add_bytes(archive, "dataset.json", text, strlen(text), err) : no_memory(err))
+        return sid2_archive_commit(archive, err);
+    sid2_archive_discard(archive);
+    return false;
+}
+
+void sid2_edm_discard(sid2_edm *edm)
+{
+    sid2_archive_discard(edm->archive);
+    json_decref(edm->labels);
+    json_decref(edm->names);
+    *edm = (sid2_edm){0};
 }

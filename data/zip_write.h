@@ -4,15 +4,12 @@
 
 #include "base.h"
 
+#include <jansson.h>
 #include <zip.h>
 
 /* Fills `err` with what libzip has to say of `name`: damage is a matter of format, and apart from that are memory
  * and reading or writing that may go well another time. Returns false. */
 bool sid2_zip_fail(const char *name, const zip_error_t *cause, sid2_error *err);
-
-/* The name of a picture in the layout that EDM reads. */
-enum { SID2_EDM_NAME = 64 };
-void sid2_edm_name(char name[SID2_EDM_NAME], int64_t index);
 
 typedef struct sid2_archive sid2_archive;
 
@@ -26,5 +23,19 @@ bool sid2_archive_add_part(sid2_archive *archive, const char *name, const char *
                            uint64_t size, sid2_error *err);
 bool sid2_archive_commit(sid2_archive *archive, sid2_error *err); /* frees in either case */
 void sid2_archive_discard(sid2_archive *archive);                 /* NULL is fine */
+
+/* An archive in the layout that EDM reads: pictures by number, and dataset.json that labels them and names the classes. */
+typedef struct sid2_edm {
+    sid2_archive *archive;
+    json_t *labels, *names; /* so far */
+} sid2_edm;
+
+bool sid2_edm_open(sid2_edm *edm, const char *path, sid2_error *err);
+/* Labels the next picture, which the caller adds to the archive under the name that it gets here. */
+enum { SID2_EDM_NAME = 64 };
+bool sid2_edm_next(sid2_edm *edm, int32_t label, char name[SID2_EDM_NAME], sid2_error *err);
+bool sid2_edm_name_class(sid2_edm *edm, const char *name, sid2_error *err); /* the next one */
+bool sid2_edm_commit(sid2_edm *edm, sid2_error *err);                       /* frees in either case */
+void sid2_edm_discard(sid2_edm *edm);                                       /* also after a failed opening */
 
 #endif

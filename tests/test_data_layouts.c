@@ -429,6 +429,32 @@ static void cache(void **state)
     sid2_dataset_close(d);
 }
 
+/* What is packed has the data set's shape, square or not. */
+static void packed_wide(void **state)
+{
+    (void)state;
+    put_picture(at("wide/a/0.png"), 7);
+    sid2_dataset *d =
+        sid2_dataset_open(at("wide"), &sid2_with(sid2_dataset_options, .height = 8, .width = 24), &err);
+    assert_non_null(d);
+    must(sid2_dataset_pack(d, at("wide.zip"), NULL, &err));
+    sid2_dataset_close(d);
+    uint8_t bytes[4096];
+    zip_t *zip = zip_open(at("wide.zip"), ZIP_RDONLY, NULL);
+    assert_non_null(zip);
+    zip_file_t *file = zip_fopen(zip, "00000/img00000000.png", 0);
+    assert_non_null(file);
+    zip_int64_t size = zip_fread(file, bytes, sizeof bytes);
+    assert_true(size > 0);
+    zip_fclose(file);
+    zip_discard(zip);
+    sid2_image image;
+    must(sid2_image_decode(&image, bytes, (size_t)size, "packed", &err));
+    assert_int_equal(image.height, 8);
+    assert_int_equal(image.width, 24);
+    sid2_image_free(&image);
+}
+
 static int set_up(void **state) { return (void)state, mkdtemp(folder) ? 0 : -1; }
 static int tear_down(void **state) { return (void)state, sid2_remove_tree(folder, &err) ? 0 : -1; }
 
@@ -437,7 +463,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(zips_and_tars), cmocka_unit_test(shards), cmocka_unit_test(splits),
         cmocka_unit_test(cifar),         cmocka_unit_test(npz),    cmocka_unit_test(grown_folder),
-        cmocka_unit_test(holdout),       cmocka_unit_test(cache),
+        cmocka_unit_test(holdout),       cmocka_unit_test(cache),  cmocka_unit_test(packed_wide),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
