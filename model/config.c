@@ -32,6 +32,7 @@ typedef struct key_row {
     key_type type;
     const char *accepts, *value, *help;
     size_t offset;
+    bool is_free;
     const char *older; /* NULL: a checkpoint's file may not lack it */
 } key_row;
 
@@ -75,18 +76,19 @@ static const sid2_config_word explained[] = {
 
 static const key_row keys[] = {
 #define SECTION(section, help)
-#define KEY(section, name, type, accepts, value, help)                                                       \
-    KEY_LATER(NULL, section, name, type, accepts, value, help)
-#define KEY_LATER(older, section, name, type, accepts, value, help)                                          \
-    {                                                                                                        \
-        #section,                                                                                            \
-        #section "." #name,                                                                                  \
-        TYPE_##type,                                                                                         \
-        accepts,                                                                                             \
-        value,                                                                                               \
-        help,                                                                                                \
-        offsetof(sid2_config, section##_##name),                                                             \
-        older},
+#define KEY(...)              ROW(false, NULL, __VA_ARGS__)
+#define KEY_FREE(...)         ROW(true, NULL, __VA_ARGS__)
+#define KEY_LATER(older, ...) ROW(false, older, __VA_ARGS__)
+#define ROW(is_free, older, section, name, type, accepts, value, help)                                       \
+    {#section,                                                                                               \
+     #section "." #name,                                                                                     \
+     TYPE_##type,                                                                                            \
+     accepts,                                                                                                \
+     value,                                                                                                  \
+     help,                                                                                                   \
+     offsetof(sid2_config, section##_##name),                                                                \
+     is_free,                                                                                                \
+     older},
 #include "config.def"
 };
 enum { TEXT_SIZE = 256, MAX_FILE = 1 << 20 };
@@ -380,6 +382,12 @@ bool sid2_config_is_set(const sid2_config *config, const char *key)
     return row && config->is_set[row - keys];
 }
 
+bool sid2_config_is_free(const char *key)
+{
+    const key_row *row = known_key(key);
+    return row && row->is_free;
+}
+
 bool sid2_config_uses(const sid2_config *config, const char *key)
 {
     if (strcmp(key, "sample.gamma") == 0) return sid2_solver_of(config)->noise;
@@ -397,6 +405,12 @@ bool sid2_config_get(const sid2_config *config, const char *name, char *value, s
     if (strlen(text) >= size)
         return sid2_fail(err, SID2_ERR_USAGE, "%s: value is longer than the buffer", name);
     return strcpy(value, text), true;
+}
+
+const char *sid2_config_text(const sid2_config *config, const char *key, char text[TEXT_SIZE])
+{
+    format_value(known_key(key), config, text);
+    return text;
 }
 
 const sid2_config_key *sid2_config_key_at(int index)

@@ -87,6 +87,10 @@ enum {
 
 /* Of a checkpoint: no key of model and schedule may be missing, but for those that came later (config.def). */
 bool sid2_config_load_whole(sid2_config *config, const char *path, sid2_error *err);
+/* Whether a run that goes on may have another value: the FREE keys of config.def. */
+bool sid2_config_is_free(const char *key);
+/* A key's value, with which `text` is filled and which is returned. The key must exist. */
+const char *sid2_config_text(const sid2_config *config, const char *key, char text[256]);
 int sid2_config_levels(const sid2_config *config);
 /* Per-level lists, with one entry standing for all. */
 int64_t sid2_config_depth(const sid2_config *config, int level);

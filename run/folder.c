@@ -204,49 +204,13 @@ void sid2_folder_close(sid2_folder *f)
 
 /* ---- Configuration ---- */
 
-/* Keys that say how long, how fast and what to show; not what a checkpoint's numbers mean. */
-static bool may_change(const char *key)
-{
-    static const char *const free_keys[] = {"train.steps",
-                                            "train.lanes",
-                                            "train.microbatch",
-                                            "train.arena",
-                                            "train.learning_rate",
-                                            "train.warmup",
-                                            "train.clip",
-                                            "train.decay",
-                                            "train.decay_start",
-                                            "train.ema",
-                                            "train.ema_rampup",
-                                            "train.label_drop",
-                                            "train.checkpoint_every",
-                                            "train.keep",
-                                            "train.eval_every",
-                                            "train.tensorboard",
-                                            "train.sample_every",
-                                            "train.sample_count",
-                                            "train.sample_steps",
-                                            "train.log_every",
-                                            "train.skip_bad_steps",
-                                            "data.cache"};
-    if (strncmp(key, "sample.", 7) == 0 || strncmp(key, "eval.", 5) == 0) return true;
-    for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++)
-        if (strcmp(key, free_keys[i]) == 0) return true;
-    return false;
-}
-
-static const char *value_text(const sid2_config *config, const char *key, char text[256])
-{
-    if (!sid2_config_get(config, key, text, 256, NULL)) text[0] = 0;
-    return text;
-}
-
 const sid2_config_key *sid2_next_change(const sid2_config *before, const sid2_config *now, int *index,
                                         char was[256], char is[256])
 {
     const sid2_config_key *key;
     while ((key = sid2_config_key_at((*index)++)))
-        if (strcmp(value_text(before, key->name, was), value_text(now, key->name, is)) != 0) break;
+        if (strcmp(sid2_config_text(before, key->name, was), sid2_config_text(now, key->name, is)) != 0)
+            break;
     return key;
 }
 
@@ -256,7 +220,7 @@ bool sid2_folder_check_config(const char *path, const sid2_config *saved, const 
     char was[256], is[256];
     const sid2_config_key *key;
     for (int i = 0; (key = sid2_next_change(saved, config, &i, was, is));)
-        if (!may_change(key->name))
+        if (!sid2_config_is_free(key->name))
             return sid2_fail(err, SID2_ERR_USAGE,
                              "%s was begun with %s=%s, not %s: leave it so, or take another folder", path,
                              key->name, was, is);

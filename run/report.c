@@ -306,18 +306,12 @@ static void write_charts(const report *r)
 
 /* ---- Configurations ---- */
 
-static const char *value_of(const sid2_history *h, const char *key, char value[256])
-{
-    if (!sid2_config_get(h->config, key, value, 256, NULL)) value[0] = 0;
-    return value;
-}
-
 static bool differs(const report *r, const char *key)
 {
     char first[256], other[256];
-    value_of(&r->runs[0], key, first);
+    sid2_config_text(r->runs[0].config, key, first);
     for (int k = 1; k < r->count; k++)
-        if (strcmp(first, value_of(&r->runs[k], key, other)) != 0) return true;
+        if (strcmp(first, sid2_config_text(r->runs[k].config, key, other)) != 0) return true;
     return false;
 }
 
@@ -333,7 +327,7 @@ static void write_differences(const report *r)
         sid2_text_print(r->page, "<tr><td>%s", key->name);
         for (int k = 0; k < r->count; k++) {
             fputs("<td>", r->page);
-            sid2_html_text(r->page, value_of(&r->runs[k], key->name, value));
+            sid2_html_text(r->page, sid2_config_text(r->runs[k].config, key->name, value));
         }
         rows++;
     }
@@ -361,7 +355,7 @@ static void write_config(const report *r)
                             i ? "</table></details>" : "", i || r->count > 1 ? "" : " open", section);
         }
         sid2_text_print(r->page, "<tr><td>%s<td>", key->name + length + 1);
-        sid2_html_text(r->page, value_of(h, key->name, value));
+        sid2_html_text(r->page, sid2_config_text(h->config, key->name, value));
     }
     fputs("</table></details>", r->page);
 }

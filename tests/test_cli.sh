@@ -39,7 +39,7 @@ for command in train sample status pause info eval report 'data synth' 'data ins
     expect 2 'unknown option' "${words[@]}" --no-such-option
 done
 expect 0 '^  train.learning_rate=1e-4  *Adam' help train
-[ "$("$sid2" help train | grep -cE '^  [a-z]+\.[a-z_0-9]+=')" -eq "$(grep -cE '^KEY(_LATER)?\(' "$source/model/config.def")" ] || fail "sid2 help train does not list all keys"
+[ "$("$sid2" help train | grep -cE '^  [a-z]+\.[a-z_0-9]+=')" -eq "$(grep -cE '^KEY(_[A-Z]+)?\(' "$source/model/config.def")" ] || fail "sid2 help train does not list all keys"
 expect 2 "unknown command 'trian'; did you mean 'train'?" trian
 expect 2 "unknown command 'exprot'; did you mean 'export'?" help exprot
 expect 2 "unknown option '--sedes=3'; did you mean '--seeds'?" sample x --sedes=3

@@ -386,6 +386,34 @@ static void presets_load_and_describe(void **state)
     sid2_config_destroy(c);
 }
 
+/* What a checkpoint's numbers mean stays; how it is sampled and evaluated may change. */
+static void what_may_change_is_marked(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *section;
+        bool is_free;
+    } whole[] = {
+        {"model.", false}, {"schedule.", false}, {"loss.", false}, {"sample.", true}, {"eval.", true}};
+    const sid2_config_key *key;
+    int seen = 0;
+    for (int i = 0; (key = sid2_config_key_at(i)); i++)
+        for (size_t k = 0; k < sizeof whole / sizeof *whole; k++) {
+            if (strncmp(key->name, whole[k].section, strlen(whole[k].section)) != 0) continue;
+            if (sid2_config_is_free(key->name) != whole[k].is_free) fail_msg("%s", key->name);
+            seen++;
+        }
+    assert_true(seen > 30);
+    static const char *const free_keys[] = {"train.steps", "train.learning_rate", "train.keep", "data.cache"},
+                             *const bound[] = {"train.batch", "train.seed",      "train.beta1",
+                                               "train.flip",  "train.precision", "train.holdout",
+                                               "data.upright"};
+    for (size_t i = 0; i < sizeof free_keys / sizeof *free_keys; i++)
+        assert_true(sid2_config_is_free(free_keys[i]));
+    for (size_t i = 0; i < sizeof bound / sizeof *bound; i++) assert_false(sid2_config_is_free(bound[i]));
+    assert_false(sid2_config_is_free("train.nothing"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,7 +422,7 @@ int main(void)
         cmocka_unit_test(presets_load_and_describe),       cmocka_unit_test(bytes_are_no_configuration),
         cmocka_unit_test(checkpoints_from_before),         cmocka_unit_test(finding_a_key_is_cheap),
         cmocka_unit_test(what_was_set_is_known),           cmocka_unit_test(what_matters_is_known),
-        cmocka_unit_test(words_are_those_of_their_tables),
+        cmocka_unit_test(words_are_those_of_their_tables), cmocka_unit_test(what_may_change_is_marked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
