@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include "file.h"
+#include "json.h"
 #include "opcheck.h"
 
 #include <inttypes.h>
@@ -220,14 +221,12 @@ static bool check_all(job *j, bool table, sid2_error *err)
 
 /* ---- The report ---- */
 
-static json_t *json_number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
-
 static json_t *json_finding(sid2_op op, sid2_dtype type, const finding *f)
 {
     json_t *row =
         json_pack("{s:s, s:s, s:b, s:b, s:i, s:i, s:o}", "operator", sid2_op_name(op), "type",
                   sid2_dtype_name(type), "there", f->state != NOT_THERE, "pass", f->state == PASSED, "cases",
-                  f->result.cases, "failures", f->result.failures, "worst", json_number(f->result.worst));
+                  f->result.cases, "failures", f->result.failures, "worst", sid2_json_real(f->result.worst));
     if (row && f->state == FAILED) json_object_set_new(row, "failure", json_string(f->failure));
     return row;
 }

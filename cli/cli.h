@@ -7,6 +7,8 @@
 #include "progress.h"
 #include "text.h"
 
+#include <jansson.h>
+
 /* Exit codes, beside 0: done as asked. */
 enum {
     EXIT_FAILED = 1,
@@ -99,6 +101,8 @@ bool is_preset(const char *name);
 bool upright_of(const char *word, sid2_upright *upright);
 /* For sid2_dataset_options.on_skip: names a picture that is left out. `user`: the progress bar in its way. */
 void print_skipped(void *user, const char *name, const char *reason);
+/* A result on standard output. NULL, a want of memory, is an error too. */
+bool json_print(const json_t *result, sid2_error *err);
 /* What the device could not do as well as it should, once it has worked. */
 void print_notice(sid2_device *device);
 

@@ -101,3 +101,10 @@ void print_notice(sid2_device *device)
 {
     for (const char *line; (line = sid2_device_notice(device));) fprintf(stderr, "%s\n", line);
 }
+
+bool json_print(const json_t *result, sid2_error *err)
+{
+    bool ok = json_dumpf(result, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(8)) == 0;
+    if (ok) putchar('\n');
+    return ok || sid2_fail(err, SID2_ERR_IO, "cannot write the result as JSON");
+}

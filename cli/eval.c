@@ -243,10 +243,9 @@ static bool print_json(const job *j, sid2_error *err)
     bool ok = all != NULL;
     for (int k = 0; ok && j->paths.count > 1 && k < j->paths.count; k++)
         ok = !json_array_append_new(all, describe(j, &j->subjects[k]));
-    ok = ok && json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(8)) == 0;
-    if (ok) putchar('\n');
+    ok = json_print(ok ? all : NULL, err);
     json_decref(all);
-    return ok || sid2_fail(err, SID2_ERR_IO, "cannot write the result as JSON");
+    return ok;
 }
 
 int command_eval(int argc, char **argv)

@@ -1,8 +1,9 @@
 /* sid2 status: how runs stand, also those that are being trained. */
 #include "cli.h"
 
+#include "json.h"
+
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -43,26 +44,18 @@ static void print_row(const char *run, int width, const sid2_run_status *s)
             sid2_text_time(s->age, age));
 }
 
-static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
-
 static json_t *describe(const char *run, const sid2_run_status *s)
 {
     json_t *alive = s->alive == SID2_LIFE_UNKNOWN ? json_null() : json_boolean(s->alive == SID2_ALIVE);
     return json_pack("{s:s, s:s, s:o, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o}",
                      "run", run, "state", s->state, "alive", alive, "message", s->message, "step",
-                     (json_int_t)s->step, "steps", (json_int_t)s->steps, "loss", number(s->loss),
-                     "images_per_s", number(s->images_per_s), "seconds", number(s->seconds), "seconds_left",
-                     number(s->seconds_left), "heldout", number(s->heldout), "best", number(s->best),
-                     "best_step", (json_int_t)s->best_step, "seconds_since", number(s->age), "checkpoint",
+                     (json_int_t)s->step, "steps", (json_int_t)s->steps, "loss", sid2_json_real(s->loss),
+                     "images_per_s", sid2_json_real(s->images_per_s), "seconds", sid2_json_real(s->seconds),
+                     "seconds_left", sid2_json_real(s->seconds_left), "heldout", sid2_json_real(s->heldout),
+                     "best", sid2_json_real(s->best), "best_step", (json_int_t)s->best_step, "seconds_since",
+                     sid2_json_real(s->age), "checkpoint",
                      s->checkpoint[0] ? json_string(s->checkpoint) : json_null(), "checkpoint_age",
-                     number(s->checkpoint_age));
-}
-
-static bool print_json(json_t *all, sid2_error *err)
-{
-    bool ok = json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(8)) == 0;
-    if (ok) putchar('\n');
-    return ok || sid2_fail(err, SID2_ERR_IO, "cannot write the result as JSON");
+                     sid2_json_real(s->checkpoint_age));
 }
 
 /* Each run that can be looked at is shown, whatever is wrong with others. */
@@ -98,7 +91,7 @@ int command_status(int argc, char **argv)
             code = report_error("status", (sid2_fail(&err, SID2_ERR_MEMORY, "out of memory"), &err));
         sid2_run_status_destroy(s);
     }
-    if (as_json && !print_json(all, &err)) code = report_error("status", &err);
+    if (as_json && !json_print(all, &err)) code = report_error("status", &err);
     json_decref(all);
     return code;
 }

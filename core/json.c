@@ -1,5 +1,6 @@
 #include "json.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -43,3 +44,11 @@ json_t *sid2_json_read(const void *text, size_t size, size_t flags, json_error_t
 }
 
 bool sid2_json_no_memory(void) { return starved; }
+
+json_t *sid2_json_real(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+double sid2_json_number(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}

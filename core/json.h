@@ -1,4 +1,4 @@
-/* For those who read JSON with jansson. */
+/* For those who read and write JSON with jansson. */
 #ifndef SID2_JSON_H
 #define SID2_JSON_H
 
@@ -12,5 +12,9 @@
 json_t *sid2_json_read(const void *text, size_t size, size_t flags, json_error_t *problem);
 /* Of this thread's last sid2_json_read that returned NULL: whether that was for lack of memory. */
 bool sid2_json_no_memory(void);
+/* A number; null for what is not finite, for which JSON has none. */
+json_t *sid2_json_real(double value);
+/* A member that is a number; NaN where there is none. */
+double sid2_json_number(const json_t *object, const char *key);
 
 #endif

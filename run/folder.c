@@ -481,6 +481,12 @@ bool sid2_folder_checkpoint(const sid2_folder *f, uint64_t step, char path[4096]
     return sid2_path(path, err, "%s/checkpoints/step-%08" PRIu64, f->path, step);
 }
 
+uint64_t sid2_folder_step(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return strtoull((slash ? slash + 1 : path) + strlen("step-"), NULL, 10);
+}
+
 /* Whether RUN/best is as sid2 leaves it: not there, or a link to a checkpoint. */
 static bool is_best(const char *link)
 {

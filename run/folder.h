@@ -65,6 +65,8 @@ bool sid2_folder_flush_stats(sid2_folder *f, sid2_error *err); /* to the disk */
 bool sid2_folder_write_stats(sid2_folder *f, const sid2_stats_line *line, sid2_error *err);
 
 bool sid2_folder_checkpoint(const sid2_folder *f, uint64_t step, char path[4096], sid2_error *err);
+/* The step that a checkpoint or a grid of samples is named by; the path may be the name alone. */
+uint64_t sid2_folder_step(const char *path);
 /* Makes RUN/best, a symbolic link, lead to that step's checkpoint. What is there otherwise is left, and an error. */
 bool sid2_folder_point_best(const sid2_folder *f, uint64_t step, sid2_error *err);
 /* Whether somebody asked the trainer to pause (sid2_run_pause). */

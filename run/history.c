@@ -27,12 +27,6 @@ static bool grow(sid2_history *h)
     return true;
 }
 
-static double number(const json_t *entry, const char *key)
-{
-    json_t *value = json_object_get(entry, key);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
 /* The ten bins of a line in pairs: lines of a chart that can still be told apart. */
 static void read_levels(sid2_history *h, int row, const json_t *bins)
 {
@@ -64,9 +58,10 @@ static bool read_line(sid2_history *h, const json_t *entry)
         [SID2_RATE] = "learning_rate", [SID2_HELDOUT] = "heldout"};
     if (!grow(h)) return false;
     int row = h->count++;
-    for (int i = 0; i < SID2_BY_LEVEL; i++) h->column[i][row] = names[i] ? number(entry, names[i]) : NAN;
+    for (int i = 0; i < SID2_BY_LEVEL; i++)
+        h->column[i][row] = names[i] ? sid2_json_number(entry, names[i]) : NAN;
     read_levels(h, row, json_object_get(entry, "by_logsnr"));
-    h->memory = fmax(h->memory, number(entry, "memory"));
+    h->memory = fmax(h->memory, sid2_json_number(entry, "memory"));
     double heldout = h->column[SID2_HELDOUT][row];
     if (isfinite(heldout) && (h->best < 0 || heldout < h->column[SID2_HELDOUT][h->best])) h->best = row;
     return true;
@@ -89,7 +84,7 @@ static bool read_stats(sid2_history *h, sid2_error *err)
         json_error_t problem;
         json_t *entry = sid2_json_read(line, (size_t)(end - line), 0, &problem);
         bool starved = !entry && sid2_json_no_memory();
-        bool known = json_is_object(entry) && isfinite(number(entry, "step")) &&
+        bool known = json_is_object(entry) && isfinite(sid2_json_number(entry, "step")) &&
                      sid2_digest_holds(line, (size_t)(end - line));
         if (starved || (known && !read_line(h, entry)))
             ok = sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %s", path);
@@ -138,11 +133,9 @@ static bool is_grid(const char *name)
     return strncmp(name, "step-", 5) == 0 && sid2_text_ends(name, ".png");
 }
 
-uint64_t sid2_grid_step(const char *name) { return strtoull(name + sizeof "step-" - 1, NULL, 10); }
-
 static int by_step(const void *a, const void *b)
 {
-    uint64_t x = sid2_grid_step(*(char *const *)a), y = sid2_grid_step(*(char *const *)b);
+    uint64_t x = sid2_folder_step(*(char *const *)a), y = sid2_folder_step(*(char *const *)b);
     return (x > y) - (x < y);
 }
 

@@ -40,6 +40,5 @@ typedef struct sid2_history {
 /* IO: no run; FORMAT: nothing is known of it yet. */
 bool sid2_history_read(sid2_history *h, const char *path, sid2_error *err);
 void sid2_history_free(sid2_history *h);
-uint64_t sid2_grid_step(const char *name);
 
 #endif

@@ -167,7 +167,7 @@ static bool write_grid(FILE *page, const sid2_history *h, const char *name, sid2
 {
     char path[4096];
     size_t size;
-    uint64_t step = sid2_grid_step(name);
+    uint64_t step = sid2_folder_step(name);
     if (!sid2_path(path, err, "%s/samples/%s", h->path, name)) return false;
     uint8_t *bytes = sid2_file_read(path, (size_t)64 << 20, &size, err);
     if (!bytes) return false;

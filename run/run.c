@@ -320,17 +320,13 @@ void sid2_run_close(sid2_run *r)
     free(r);
 }
 
-static uint64_t step_of(const char *checkpoint)
-{
-    return strtoull(strrchr(checkpoint, '/') + sizeof "step-", NULL, 10);
-}
-
 /* A damaged checkpoint is no end where an older one lies beside it. */
 static bool advise_older(const sid2_run *r, const sid2_error *cause, sid2_error *err)
 {
     char older[4096];
     if (!is_damage(cause) ||
-        !sid2_checkpoint_newest(r->options.path, step_of(r->checkpoint), older, sizeof older, NULL) ||
+        !sid2_checkpoint_newest(r->options.path, sid2_folder_step(r->checkpoint), older, sizeof older,
+                                NULL) ||
         !older[0])
         return sid2_fail(err, cause->code, "%s", cause->message);
     return sid2_fail(err, cause->code, "%s; --resume-older goes on from %s", cause->message,
@@ -343,8 +339,8 @@ static bool resume_older(sid2_run *r, sid2_error *cause, sid2_error *err)
     char *found = r->checkpoint, damaged[4096], aside[4096], text[4200];
     tell_text(r, SID2_RUN_WARNING, cause->message);
     for (sid2_error last = *cause; cause->code; last = *cause) {
-        bool looked = is_damage(cause) &&
-                      sid2_checkpoint_newest(r->options.path, step_of(found), damaged, sizeof damaged, err);
+        bool looked = is_damage(cause) && sid2_checkpoint_newest(r->options.path, sid2_folder_step(found),
+                                                                 damaged, sizeof damaged, err);
         if (!looked || !damaged[0]) return sid2_fail(err, last.code, "%s", last.message);
         strcpy(found, damaged);
         *cause = (sid2_error){0};

@@ -13,18 +13,16 @@
 #include <sys/stat.h>
 #include <time.h>
 
-static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
-
 bool sid2_status_save(const char *run, const char *state, const char *message, const sid2_run_progress *p,
                       sid2_error *err)
 {
     char path[4096];
-    json_t *root =
-        json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I}", "state", state, "message",
-                  message, "step", (json_int_t)p->step, "steps", (json_int_t)p->steps, "loss",
-                  number(p->loss), "images_per_s", number(p->images_per_s), "seconds", number(p->seconds),
-                  "seconds_left", number(p->seconds_left), "heldout", number(p->heldout), "best",
-                  number(p->best), "best_step", (json_int_t)p->best_step, "time", (json_int_t)time(NULL));
+    json_t *root = json_pack(
+        "{s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I}", "state", state, "message", message,
+        "step", (json_int_t)p->step, "steps", (json_int_t)p->steps, "loss", sid2_json_real(p->loss),
+        "images_per_s", sid2_json_real(p->images_per_s), "seconds", sid2_json_real(p->seconds),
+        "seconds_left", sid2_json_real(p->seconds_left), "heldout", sid2_json_real(p->heldout), "best",
+        sid2_json_real(p->best), "best_step", (json_int_t)p->best_step, "time", (json_int_t)time(NULL));
     char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(8)) : NULL;
     json_decref(root);
     if (!text) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for its status", run);
@@ -44,12 +42,6 @@ bool sid2_status_save(const char *run, const char *state, const char *message, c
 }
 
 /* ---- Looking in ---- */
-
-static double real(const json_t *root, const char *key)
-{
-    const json_t *value = json_object_get(root, key);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
 
 static uint64_t whole(const json_t *root, const char *key)
 {
@@ -83,14 +75,15 @@ static bool read_said(const char *run, sid2_run_status *s, sid2_error *err)
     copy_text(s->message, sizeof s->message, root, "message");
     s->step = whole(root, "step");
     s->steps = whole(root, "steps");
-    s->loss = real(root, "loss");
-    s->images_per_s = real(root, "images_per_s");
-    s->seconds = real(root, "seconds");
-    s->seconds_left = real(root, "seconds_left");
-    s->heldout = real(root, "heldout");
-    s->best = real(root, "best");
+    s->loss = sid2_json_number(root, "loss");
+    s->images_per_s = sid2_json_number(root, "images_per_s");
+    s->seconds = sid2_json_number(root, "seconds");
+    s->seconds_left = sid2_json_number(root, "seconds_left");
+    s->heldout = sid2_json_number(root, "heldout");
+    s->best = sid2_json_number(root, "best");
     s->best_step = whole(root, "best_step");
-    s->age = fmax(0, (double)time(NULL) - real(root, "time"));
+    double said = sid2_json_number(root, "time");
+    if (isfinite(said)) s->age = fmax(0, (double)time(NULL) - said);
     json_decref(root);
     return true;
 }
@@ -118,7 +111,7 @@ static bool read_config(const char *run, sid2_run_status *s, sid2_error *err)
     bool ok = config || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", run);
     ok = ok && (kind == SID2_ABSENT || sid2_config_load(config, path, err));
     if (ok && kind != SID2_ABSENT) s->steps = (uint64_t)config->train_steps;
-    if (s->checkpoint[0]) s->step = strtoull(strrchr(s->checkpoint, '/') + sizeof "step-", NULL, 10);
+    if (s->checkpoint[0]) s->step = sid2_folder_step(s->checkpoint);
     sid2_config_destroy(config);
     return ok;
 }

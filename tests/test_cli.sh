@@ -390,6 +390,7 @@ rm decayed/status.json # as versions before left runs
 expect 0 '^decayed *complete .*13/13 ' status decayed
 echo '{"state": "trai' >decayed/status.json
 expect 0 '^decayed *complete .*13/13 ' status decayed
+expect 0 '"seconds_since": null' status decayed --json
 expect 0 'step-' info stopped
 
 echo "== what is printed can be pasted, and fits"
