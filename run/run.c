@@ -1,157 +1,17 @@
-/* The training of a run: everything that can be refused first, then steps, samples and checkpoints. */
-#include <sid2/sample.h>
-
-#include "events.h"
-#include "folder.h"
-#include "heldout.h"
-#include "status.h"
+/* The training of a run: everything that can be refused first, then its steps. */
+#include "at_work.h"
 
 #include "classes.h"
 #include "config.h"
 #include "file.h"
-#include "image.h"
-#include "loader.h"
 #include "trainer.h"
 
 #include <inttypes.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
-
-/* What a loader's thread has to say, until the caller's thread tells it. */
-typedef struct note {
-    struct note *next;
-    char text[480];
-} note;
-
-struct sid2_run {
-    sid2_run_options options;
-    sid2_run_plan plan;
-    sid2_run_progress progress;
-    bool losses_told;
-    int64_t broken_told;
-    bool planned, stop; /* stop: the callback said so */
-    bool lost;          /* the device: another one may go on */
-    char pictures[160]; /* the plan's */
-
-    bool resuming;
-    char checkpoint[4096];        /* to go on from */
-    sid2_run_facts before, facts; /* of the run that goes on; now */
-    sid2_config *saved, *config;
-    sid2_dataset *data;
-    sid2_classes *names; /* of its classes */
-    sid2_folder folder;
-    sid2_events events;   /* closed where they are not wanted */
-    pthread_mutex_t lock; /* over the notes */
-    note *first_note, **last_note;
-
-    sid2_device *device;
-    sid2_trainer *trainer;
-    sid2_loader *loader;
-    sid2_heldout heldout; /* what the held-out loss is measured on; no pictures: it is not */
-    double opened;        /* when */
-    double began, aside;  /* of this start; seconds in samples and checkpoints rather than steps */
-    double save_costs, grid_costs, eval_costs; /* seconds, of the last one */
-    char state[24];                            /* as it was last made public */
-    double said_at;
-    bool pausing;         /* saved, and asked to wait */
-    bool muted;           /* pictures left out are named already */
-    bool silent;          /* it cannot be made public, which was said */
-    sid2_stats_line line; /* what the next line of stats.jsonl gathers */
-    uint64_t line_steps, line_images;
-    double line_began, line_aside;
-};
-
-/* ---- Telling ---- */
-
-static void call(sid2_run *r, sid2_run_event event)
-{
-    if (r->planned) event.plan = &r->plan;
-    event.progress = &r->progress;
-    if (r->options.callback && !r->options.callback(r->options.user, &event)) r->stop = true;
-}
-
-static void tell_notes(sid2_run *r)
-{
-    pthread_mutex_lock(&r->lock);
-    note *next = r->first_note;
-    r->first_note = NULL;
-    r->last_note = &r->first_note;
-    pthread_mutex_unlock(&r->lock);
-    for (note *now; (now = next); free(now)) {
-        next = now->next;
-        call(r, (sid2_run_event){.kind = SID2_RUN_WARNING, .text = now->text});
-    }
-}
-
-static void tell(sid2_run *r, sid2_run_event event)
-{
-    tell_notes(r);
-    call(r, event);
-}
-
-static void tell_text(sid2_run *r, sid2_run_event_kind kind, const char *text)
-{
-    tell(r, (sid2_run_event){.kind = kind, .text = text});
-}
-
-/* To status.json, for others: at once where the state changes, else once a second. */
-static void publish(sid2_run *r, const char *state, const char *message)
-{
-    double now = sid2_clock();
-    sid2_error err = {0};
-    bool same = strcmp(state, r->state) == 0;
-    if (r->folder.lock < 0 || r->silent || (same && now - r->said_at < 1)) return;
-    snprintf(r->state, sizeof r->state, "%s", state);
-    r->said_at = now;
-    if (sid2_status_save(r->folder.path, state, message, &r->progress, &err)) return;
-    r->silent = true;
-    tell_text(r, SID2_RUN_WARNING, err.message);
-}
-
-static void tell_note(sid2_run *r)
-{
-    if (r->folder.note[0]) tell_text(r, SID2_RUN_WARNING, r->folder.note);
-    r->folder.note[0] = 0;
-}
-
-/* From any thread that gets pictures. */
-static void on_skip(void *user, const char *name, const char *reason)
-{
-    sid2_run *r = user;
-    if (r->muted) return;
-    note *fresh = malloc(sizeof *fresh);
-    if (!fresh) return;
-    fresh->next = NULL;
-    snprintf(fresh->text, sizeof fresh->text, "left out: %s: %s", name, reason);
-    pthread_mutex_lock(&r->lock);
-    *r->last_note = fresh;
-    r->last_note = &fresh->next;
-    pthread_mutex_unlock(&r->lock);
-}
-
-/* What is left out is counted when the data is opened, and once more at the end if some turned out broken. */
-static void tell_losses(sid2_run *r)
-{
-    char text[640];
-    int64_t broken = r->data ? sid2_dataset_broken(r->data) : 0;
-    if (!r->data || (r->losses_told && broken == r->broken_told)) return;
-    for (int i = 0;; i++) {
-        char *line = sid2_dataset_loss(r->data, i);
-        if (!line) break;
-        snprintf(text, sizeof text, "left out: %s", line);
-        tell_text(r, SID2_RUN_WARNING, text);
-        free(line);
-    }
-    char *empty = r->losses_told ? NULL : sid2_dataset_empty_classes(r->data);
-    if (empty) tell_text(r, SID2_RUN_WARNING, empty);
-    free(empty);
-    r->losses_told = true;
-    r->broken_told = broken;
-}
 
 /* ---- Preparing: everything that can be refused is refused before the run's folder is touched ---- */
 
@@ -218,13 +78,13 @@ static sid2_dataset *open_part(sid2_run *r, sid2_part part, sid2_error *err)
 {
     const sid2_config *c = r->config;
     size_t cache = (size_t)c->data_cache << 20;
-    return sid2_dataset_open(r->options.data,
-                             &sid2_with(sid2_dataset_options, .height = (int32_t)c->model_image_size.height,
-                                        .width = (int32_t)c->model_image_size.width,
-                                        .channels = (int32_t)c->model_image_channels, .part = part,
-                                        .holdout = c->train_holdout, .upright = (sid2_upright)c->data_upright,
-                                        .cache_bytes = cache ? cache : 1, .on_skip = on_skip, .user = r),
-                             err);
+    return sid2_dataset_open(
+        r->options.data,
+        &sid2_with(sid2_dataset_options, .height = (int32_t)c->model_image_size.height,
+                   .width = (int32_t)c->model_image_size.width, .channels = (int32_t)c->model_image_channels,
+                   .part = part, .holdout = c->train_holdout, .upright = (sid2_upright)c->data_upright,
+                   .cache_bytes = cache ? cache : 1, .on_skip = sid2_tell_skip, .user = r),
+        err);
 }
 
 static bool prepare_data(sid2_run *r, sid2_error *err)
@@ -236,8 +96,8 @@ static bool prepare_data(sid2_run *r, sid2_error *err)
     if (!data)
         return sid2_fail(err, SID2_ERR_USAGE, "the data is missing: %s", sid2_dataset_formats(formats));
     r->data = open_part(r, r->config->train_holdout > 0 ? SID2_PART_TRAIN : SID2_PART_ALL, err);
-    tell_notes(r);
-    tell_losses(r);
+    sid2_tell_notes(r);
+    sid2_tell_losses(r);
     if (!r->data || !prepare_classes(r, err)) return false;
     if (r->config->model_classes && !(r->names = sid2_dataset_names(r->data, err))) return false;
     if (!r->resuming && !sid2_folder_check_data(path, data, err)) return false;
@@ -256,7 +116,7 @@ static bool prepare_heldout(sid2_run *r, sid2_error *err)
     r->muted = false;
     bool ok = data && (!sid2_dataset_count(data) || sid2_heldout_read(&r->heldout, data, c, err));
     sid2_dataset_close(data);
-    tell_notes(r);
+    sid2_tell_notes(r);
     return ok;
 }
 
@@ -315,7 +175,7 @@ void sid2_run_close(sid2_run *r)
     sid2_classes_destroy(r->names);
     sid2_config_destroy(r->config);
     sid2_config_destroy(r->saved);
-    tell_notes(r);
+    sid2_tell_notes(r);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }
@@ -337,7 +197,7 @@ static bool advise_older(const sid2_run *r, const sid2_error *cause, sid2_error 
 static bool resume_older(sid2_run *r, sid2_error *cause, sid2_error *err)
 {
     char *found = r->checkpoint, damaged[4096], aside[4096], text[4200];
-    tell_text(r, SID2_RUN_WARNING, cause->message);
+    sid2_tell_text(r, SID2_RUN_WARNING, cause->message);
     for (sid2_error last = *cause; cause->code; last = *cause) {
         bool looked = is_damage(cause) && sid2_checkpoint_newest(r->options.path, sid2_folder_step(found),
                                                                  damaged, sizeof damaged, err);
@@ -351,7 +211,7 @@ static bool resume_older(sid2_run *r, sid2_error *cause, sid2_error *err)
         if (strcmp(damaged, found) == 0) return true;
         if (!sid2_folder_set_aside(damaged, aside, err)) return false;
         snprintf(text, sizeof text, "%s is kept as %s", strrchr(damaged, '/') + 1, aside);
-        tell_text(r, SID2_RUN_WARNING, text);
+        sid2_tell_text(r, SID2_RUN_WARNING, text);
     }
 }
 
@@ -401,7 +261,7 @@ static void tell_changes(sid2_run *r)
     const sid2_config_key *key;
     for (int i = 0; (key = sid2_next_change(r->saved, r->config, &i, was, is));) {
         snprintf(text, sizeof text, "%s=%s, was %s", key->name, is, was);
-        tell_text(r, SID2_RUN_CHANGED, text);
+        sid2_tell_text(r, SID2_RUN_CHANGED, text);
     }
 }
 
@@ -421,7 +281,7 @@ static bool prepare(sid2_run *r, sid2_error *err)
     bool paused = r->folder.lock >= 0;
     sid2_config_settle_train(c, r->device);
     if (r->resuming && !sid2_folder_check_config(r->options.path, r->saved, c, err)) return false;
-    tell(r, (sid2_run_event){.kind = SID2_RUN_PREPARING});
+    sid2_tell(r, (sid2_run_event){.kind = SID2_RUN_PREPARING});
     r->trainer = sid2_trainer_create(r->device, c, r->options.memory, err);
     if (!r->trainer) return false;
     /* A run that goes on is locked before it is read; a new one gets its folder last. */
@@ -430,12 +290,12 @@ static bool prepare(sid2_run *r, sid2_error *err)
         (!r->resuming && !sid2_folder_open(&r->folder, path, err)) ||
         (r->names && !sid2_trainer_name_classes(r->trainer, r->names, err)))
         return false;
-    tell_note(r);
-    publish(r, "preparing", "");
+    sid2_tell_note(r);
+    sid2_tell_state(r, "preparing", "");
     r->progress.steps = (uint64_t)c->train_steps;
     r->progress.step = r->progress.first_step = sid2_trainer_steps(r->trainer);
     make_plan(r);
-    tell(r, (sid2_run_event){.kind = paused ? SID2_RUN_CONTINUED : SID2_RUN_PLANNED});
+    sid2_tell(r, (sid2_run_event){.kind = paused ? SID2_RUN_CONTINUED : SID2_RUN_PLANNED});
     if (is_complete(r)) return true;
     r->loader = sid2_loader_open(
         r->data,
@@ -443,9 +303,9 @@ static bool prepare(sid2_run *r, sid2_error *err)
                    .first_sample = sid2_trainer_images(r->trainer), .flip = c->train_flip),
         err);
     if (r->loader && r->resuming) tell_changes(r);
-    if (r->loader && r->trainer->note[0]) tell_text(r, SID2_RUN_CHANGED, r->trainer->note);
+    if (r->loader && r->trainer->note[0]) sid2_tell_text(r, SID2_RUN_CHANGED, r->trainer->note);
     if (!r->loader || !sid2_folder_open_stats(&r->folder, r->progress.step, err)) return false;
-    tell_note(r);
+    sid2_tell_note(r);
     r->progress.heldout = NAN;
     r->progress.best = r->folder.best;
     r->progress.best_step = r->folder.best_step;
@@ -468,14 +328,6 @@ static double times_left(int64_t every, const sid2_run_progress *p)
     if (!every) return 1;
     return (double)(p->steps / (uint64_t)every - p->step / (uint64_t)every) +
            (p->steps % (uint64_t)every != 0);
-}
-
-/* Adds what was not spent on steps, and gives it. */
-static double count_aside(sid2_run *r, double since)
-{
-    double spent = sid2_clock() - since;
-    r->aside += spent;
-    return spent;
 }
 
 static double seconds_per_step(const sid2_run *r)
@@ -547,14 +399,6 @@ static void gather(sid2_run *r, const sid2_train_stats *now)
     estimate(r);
 }
 
-/* What TensorBoard is not told is worth a line, not the end of the training. */
-static void check_events(sid2_run *r, bool written, const sid2_error *cause)
-{
-    if (written) return;
-    sid2_events_close(&r->events);
-    tell_text(r, SID2_RUN_WARNING, cause->message);
-}
-
 /* A line of stats.jsonl. */
 static void write_events(sid2_run *r)
 {
@@ -573,7 +417,7 @@ static void write_events(sid2_run *r)
         snprintf(scalars[count].tag, sizeof scalars[count].tag, "loss_by_logsnr/%+d", 2 * i - 9);
         count++;
     }
-    check_events(r, sid2_events_scalars(&r->events, line->step, scalars, count, &err), &err);
+    sid2_tell_events(r, sid2_events_scalars(&r->events, line->step, scalars, count, &err), &err);
 }
 
 static bool write_line(sid2_run *r, const sid2_train_stats *now, sid2_error *err)
@@ -598,151 +442,6 @@ static bool write_line(sid2_run *r, const sid2_train_stats *now, sid2_error *err
     return ok;
 }
 
-/* ---- Samples and checkpoints ---- */
-
-static bool on_sample_step(void *user, const sid2_sample_progress *now)
-{
-    sid2_run *r = user;
-    r->progress.sampled = fmin(1, (now->images + (double)now->step / now->steps) / now->total);
-    publish(r, "sampling", "");
-    tell(r, (sid2_run_event){.kind = SID2_RUN_SAMPLING});
-    return !r->stop;
-}
-
-/* One column a class where that gives a sensible grid. */
-static bool draw(sid2_run *r, sid2_sampler *sampler, const char *path, sid2_error *err)
-{
-    int count = (int)r->config->train_sample_count, classes = (int)r->config->model_classes;
-    sid2_config_SIZE size = r->config->model_image_size;
-    uint64_t *seeds = calloc((size_t)count, sizeof *seeds);
-    int32_t *labels = calloc((size_t)count, sizeof *labels);
-    uint8_t *pixels = malloc((size_t)count * sid2_config_image_bytes(r->config));
-    sid2_image grid = {0};
-    bool ok = seeds && labels && pixels;
-    if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d samples", count);
-    for (int i = 0; ok && i < count; i++) {
-        seeds[i] = (uint64_t)i;
-        labels[i] = classes ? i % classes : -1;
-    }
-    char names[SID2_CLASSES_LIST] = "";
-    size_t named = (size_t)(classes < count ? classes : count);
-    if (ok) sid2_classes_list(r->names, labels, named, ", ", names);
-    sid2_png_text text = {(char[]){"Class name"}, names};
-    int columns = classes >= 4 && classes <= 16 && count >= classes ? classes : 0;
-    ok = ok && sid2_sampler_run(sampler, seeds, labels, count, pixels, on_sample_step, r, err) &&
-         sid2_image_grid(&grid, pixels, count, (int32_t)size.height, (int32_t)size.width,
-                         (int32_t)r->config->model_image_channels, columns, SID2_GRID_PADDING, 255, err) &&
-         sid2_png_write(path, &grid, r->names ? &text : NULL, r->names ? 1 : 0, err);
-    sid2_image_free(&grid);
-    free(seeds);
-    free(labels);
-    free(pixels);
-    return ok;
-}
-
-/* A configuration to sample or evaluate by beside the training, and the memory there is for that. */
-static sid2_config *make_beside(sid2_run *r, size_t *limit)
-{
-    sid2_config *config = sid2_config_clone(r->config);
-    const sid2_memory_report *m = sid2_trainer_memory(r->trainer);
-    size_t held = m->state + m->arena + m->workspace;
-    *limit = r->options.memory;
-    if (*limit) *limit = *limit > held ? *limit - held : 1;
-    if (config) sid2_config_settle_sample(config, r->device);
-    return config;
-}
-
-/* What cannot be shown or measured is worth a line, not the end of the training. */
-static void tell_lack(sid2_run *r, const char *of, const sid2_error *cause)
-{
-    char text[sizeof cause->message + 64];
-    if (cause->code == SID2_ERR_CANCELLED) return;
-    snprintf(text, sizeof text, "no %s at step %" PRIu64 ": %s", of, r->progress.step, cause->message);
-    tell_text(r, SID2_RUN_WARNING, text);
-}
-
-static void sample(sid2_run *r)
-{
-    sid2_error err = {0};
-    char path[4096];
-    size_t limit;
-    double since = sid2_clock();
-    sid2_config *config = make_beside(r, &limit);
-    sid2_sampler *sampler = NULL;
-    if (config) {
-        config->sample_steps = config->train_sample_steps;
-        sampler = sid2_sampler_create(r->device, config, limit, &err);
-    }
-    bool ok = sampler && sid2_sampler_load_trainer(sampler, r->trainer, &err) &&
-              sid2_path(path, &err, "%s/samples/step-%08" PRIu64 ".png", r->folder.path, r->progress.step) &&
-              draw(r, sampler, path, &err);
-    sid2_sampler_destroy(sampler);
-    sid2_config_destroy(config);
-    r->grid_costs = count_aside(r, since);
-    if (ok && r->events.stream)
-        check_events(r, sid2_events_picture(&r->events, r->progress.step, "samples", path, &err), &err);
-    if (ok)
-        tell_text(r, SID2_RUN_SAMPLED, path);
-    else
-        tell_lack(r, "sample grid", &err);
-}
-
-static bool on_measured(void *user, double done)
-{
-    sid2_run *r = user;
-    r->progress.measured = done;
-    publish(r, "measuring", "");
-    tell(r, (sid2_run_event){.kind = SID2_RUN_MEASURING});
-    return !r->stop;
-}
-
-/* The held-out loss, for the line at hand. Whether it is the lowest so far. */
-static bool measure(sid2_run *r)
-{
-    sid2_error err = {0};
-    size_t limit;
-    double since = sid2_clock();
-    sid2_run_progress *p = &r->progress;
-    sid2_config *config = make_beside(r, &limit);
-    sid2_evaluator *evaluator = config ? sid2_evaluator_create(r->device, config, limit, &err) : NULL;
-    bool ok = evaluator && sid2_evaluator_load_trainer(evaluator, r->trainer, &err) &&
-              sid2_heldout_measure(&r->heldout, evaluator, on_measured, r, &err);
-    sid2_evaluator_destroy(evaluator);
-    sid2_config_destroy(config);
-    r->eval_costs = count_aside(r, since);
-    if (!ok) return tell_lack(r, "held-out loss", &err), false;
-    r->line.heldout = &r->heldout;
-    p->heldout = sid2_heldout_loss(&r->heldout);
-    bool best = p->heldout < p->best;
-    if (best) p->best = p->heldout, p->best_step = p->step;
-    tell(r, (sid2_run_event){.kind = SID2_RUN_MEASURED});
-    return best;
-}
-
-static void point_best(sid2_run *r)
-{
-    sid2_error err = {0};
-    if (!sid2_folder_point_best(&r->folder, r->progress.step, &err))
-        tell_text(r, SID2_RUN_WARNING, err.message);
-}
-
-static bool save(sid2_run *r, sid2_error *err)
-{
-    char path[4096];
-    double since = sid2_clock();
-    if (!sid2_folder_checkpoint(&r->folder, r->progress.step, path, err) ||
-        !sid2_folder_flush_stats(&r->folder, err) || !sid2_trainer_save(r->trainer, path, err))
-        return false;
-    if (r->progress.best_step == r->progress.step) point_best(r);
-    r->save_costs = count_aside(r, since);
-    snprintf(r->checkpoint, sizeof r->checkpoint, "%s", path);
-    tell_text(r, SID2_RUN_SAVED, path);
-    sid2_error cause; /* what stays costs room, no training */
-    if (!sid2_checkpoint_prune(r->folder.path, r->progress.step, r->config->train_keep, &cause))
-        tell_text(r, SID2_RUN_WARNING, cause.message);
-    return true;
-}
-
 /* ---- The loop ---- */
 
 static void tell_skipped(sid2_run *r, uint64_t step)
@@ -750,7 +449,7 @@ static void tell_skipped(sid2_run *r, uint64_t step)
     char text[120];
     snprintf(text, sizeof text,
              "step %" PRIu64 ": the gradient is not finite; stepped over, nothing has changed", step);
-    tell_text(r, SID2_RUN_WARNING, text);
+    sid2_tell_text(r, SID2_RUN_WARNING, text);
 }
 
 /* What a step leads to. *last: the training ends with it. */
@@ -758,16 +457,16 @@ static bool follow_up(sid2_run *r, const sid2_train_stats *now, bool *last, sid2
 {
     const sid2_config *c = r->config;
     bool measured = r->heldout.count && !r->stop && (due(c->train_eval_every, now->step) || is_complete(r));
-    bool best = measured && measure(r);
+    bool best = measured && sid2_beside_measure(r);
     /* A line ends with every checkpoint too: what goes on from there begins its next one there. */
     bool keep = *last || best || due(c->train_checkpoint_every, now->step);
     bool line = keep || measured || now->step == 1 || now->step % (uint64_t)c->train_log_every == 0;
-    if ((line && !write_line(r, now, err)) || (keep && !save(r, err))) return false;
+    if ((line && !write_line(r, now, err)) || (keep && !sid2_beside_save(r, err))) return false;
     bool grid = c->train_sample_every && !r->stop;
-    if (grid && (*last || due(c->train_sample_every, now->step))) sample(r);
+    if (grid && (*last || due(c->train_sample_every, now->step))) sid2_beside_sample(r);
     *last = *last || r->stop; /* perhaps while it measured or drew */
     r->pausing = !*last && sid2_folder_is_paused(&r->folder);
-    return keep || !(*last || r->pausing) || (write_line(r, now, err) && save(r, err));
+    return keep || !(*last || r->pausing) || (write_line(r, now, err) && sid2_beside_save(r, err));
 }
 
 static void begin_steps(sid2_run *r)
@@ -784,8 +483,8 @@ static bool pause_training(sid2_run *r, bool *last, sid2_error *err)
     end_computing(r);
     r->progress.seconds_left = NAN;
     while (!*last && sid2_folder_is_paused(&r->folder)) {
-        publish(r, "paused", "");
-        tell(r, (sid2_run_event){.kind = SID2_RUN_PAUSED});
+        sid2_tell_state(r, "paused", "");
+        sid2_tell(r, (sid2_run_event){.kind = SID2_RUN_PAUSED});
         nanosleep(&moment, NULL);
         *last = r->stop || (r->options.seconds > 0 && sid2_clock() - r->opened > r->options.seconds);
     }
@@ -805,11 +504,11 @@ static bool train(sid2_run *r, sid2_error *err)
         if (!batch || !sid2_trainer_step(r->trainer, batch->pixels, batch->labels, err)) return false;
         const sid2_train_stats *now = sid2_trainer_stats(r->trainer);
         const char *notice = sid2_device_notice(r->device);
-        if (notice) tell_text(r, SID2_RUN_WARNING, notice);
+        if (notice) sid2_tell_text(r, SID2_RUN_WARNING, notice);
         gather(r, now);
         if (now->skipped) tell_skipped(r, now->step);
-        publish(r, "training", "");
-        tell(r, (sid2_run_event){.kind = SID2_RUN_STEP, .stats = now});
+        sid2_tell_state(r, "training", "");
+        sid2_tell(r, (sid2_run_event){.kind = SID2_RUN_STEP, .stats = now});
         last = is_complete(r) || is_time_up(r) || r->stop;
         if (!follow_up(r, now, &last, err)) return false;
         r->progress.seconds = r->folder.seconds + sid2_clock() - r->began;
@@ -826,9 +525,9 @@ bool sid2_run_train(sid2_run *r, sid2_device *device, sid2_error *err)
     r->device = device;
     bool ok = (!r->lost || prepare_checkpoint(r, &cause)) && prepare(r, &cause) &&
               (is_complete(r) || train(r, &cause));
-    tell_notes(r);
-    tell_losses(r);
-    publish(r, !ok ? "failed" : is_complete(r) ? "complete" : "stopped", cause.message);
+    sid2_tell_notes(r);
+    sid2_tell_losses(r);
+    sid2_tell_state(r, !ok ? "failed" : is_complete(r) ? "complete" : "stopped", cause.message);
     end_training(r);
     r->lost = cause.code == SID2_ERR_LOST;
     if (r->lost)

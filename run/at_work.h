@@ -1,0 +1,80 @@
+/* A training at work, as its files share it: run.c prepares it and takes the steps. */
+#ifndef SID2_AT_WORK_H
+#define SID2_AT_WORK_H
+
+#include "events.h"
+#include "folder.h"
+#include "heldout.h"
+
+#include "loader.h"
+
+#include <pthread.h>
+
+/* What a loader's thread has to say, until the caller's thread tells it. */
+typedef struct sid2_note {
+    struct sid2_note *next;
+    char text[480];
+} sid2_note;
+
+struct sid2_run {
+    sid2_run_options options;
+    sid2_run_plan plan;
+    sid2_run_progress progress;
+    bool losses_told;
+    int64_t broken_told;
+    bool planned, stop; /* stop: the callback said so */
+    bool lost;          /* the device: another one may go on */
+    char pictures[160]; /* the plan's */
+
+    bool resuming;
+    char checkpoint[4096];        /* to go on from */
+    sid2_run_facts before, facts; /* of the run that goes on; now */
+    sid2_config *saved, *config;
+    sid2_dataset *data;
+    sid2_classes *names; /* of its classes */
+    sid2_folder folder;
+    sid2_events events;   /* closed where they are not wanted */
+    pthread_mutex_t lock; /* over the notes */
+    sid2_note *first_note, **last_note;
+
+    sid2_device *device;
+    sid2_trainer *trainer;
+    sid2_loader *loader;
+    sid2_heldout heldout; /* what the held-out loss is measured on; no pictures: it is not */
+    double opened;        /* when */
+    double began, aside;  /* of this start; seconds in samples and checkpoints rather than steps */
+    double save_costs, grid_costs, eval_costs; /* seconds, of the last one */
+    char state[24];                            /* as it was last made public */
+    double said_at;
+    bool pausing;         /* saved, and asked to wait */
+    bool muted;           /* pictures left out are named already */
+    bool silent;          /* it cannot be made public, which was said */
+    sid2_stats_line line; /* what the next line of stats.jsonl gathers */
+    uint64_t line_steps, line_images;
+    double line_began, line_aside;
+};
+
+/* ---- telling.c ---- */
+
+void sid2_tell(sid2_run *r, sid2_run_event event);
+void sid2_tell_text(sid2_run *r, sid2_run_event_kind kind, const char *text);
+/* From any thread that gets pictures: what is left out, told by the next call of another. `user`: the run. */
+void sid2_tell_skip(void *user, const char *name, const char *reason);
+void sid2_tell_notes(sid2_run *r);
+/* What is left out is counted when the data is opened, and once more at the end if some turned out broken. */
+void sid2_tell_losses(sid2_run *r);
+/* What the folder has to tell, if anything. */
+void sid2_tell_note(sid2_run *r);
+/* To status.json, for others: at once where the state changes, else once a second. */
+void sid2_tell_state(sid2_run *r, const char *state, const char *message);
+/* What TensorBoard is not told is worth a line, not the end of the training. */
+void sid2_tell_events(sid2_run *r, bool written, const sid2_error *cause);
+
+/* ---- beside.c: what it costs counts to no step ---- */
+
+void sid2_beside_sample(sid2_run *r);
+/* The held-out loss, for the line at hand. Whether it is the lowest so far. */
+bool sid2_beside_measure(sid2_run *r);
+bool sid2_beside_save(sid2_run *r, sid2_error *err);
+
+#endif

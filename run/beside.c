@@ -1,0 +1,163 @@
+/* What a training does beside its steps: grids of samples, the held-out loss, checkpoints. */
+#include "at_work.h"
+
+#include "classes.h"
+#include "config.h"
+#include "image.h"
+#include "trainer.h"
+
+#include <sid2/sample.h>
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+/* Adds what was not spent on steps, and gives it. */
+static double count_aside(sid2_run *r, double since)
+{
+    double spent = sid2_clock() - since;
+    r->aside += spent;
+    return spent;
+}
+
+static bool on_sample_step(void *user, const sid2_sample_progress *now)
+{
+    sid2_run *r = user;
+    r->progress.sampled = fmin(1, (now->images + (double)now->step / now->steps) / now->total);
+    sid2_tell_state(r, "sampling", "");
+    sid2_tell(r, (sid2_run_event){.kind = SID2_RUN_SAMPLING});
+    return !r->stop;
+}
+
+/* One column a class where that gives a sensible grid. */
+static bool draw(sid2_run *r, sid2_sampler *sampler, const char *path, sid2_error *err)
+{
+    int count = (int)r->config->train_sample_count, classes = (int)r->config->model_classes;
+    sid2_config_SIZE size = r->config->model_image_size;
+    uint64_t *seeds = calloc((size_t)count, sizeof *seeds);
+    int32_t *labels = calloc((size_t)count, sizeof *labels);
+    uint8_t *pixels = malloc((size_t)count * sid2_config_image_bytes(r->config));
+    sid2_image grid = {0};
+    bool ok = seeds && labels && pixels;
+    if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d samples", count);
+    for (int i = 0; ok && i < count; i++) {
+        seeds[i] = (uint64_t)i;
+        labels[i] = classes ? i % classes : -1;
+    }
+    char names[SID2_CLASSES_LIST] = "";
+    size_t named = (size_t)(classes < count ? classes : count);
+    if (ok) sid2_classes_list(r->names, labels, named, ", ", names);
+    sid2_png_text text = {(char[]){"Class name"}, names};
+    int columns = classes >= 4 && classes <= 16 && count >= classes ? classes : 0;
+    ok = ok && sid2_sampler_run(sampler, seeds, labels, count, pixels, on_sample_step, r, err) &&
+         sid2_image_grid(&grid, pixels, count, (int32_t)size.height, (int32_t)size.width,
+                         (int32_t)r->config->model_image_channels, columns, SID2_GRID_PADDING, 255, err) &&
+         sid2_png_write(path, &grid, r->names ? &text : NULL, r->names ? 1 : 0, err);
+    sid2_image_free(&grid);
+    free(seeds);
+    free(labels);
+    free(pixels);
+    return ok;
+}
+
+/* A configuration to sample or evaluate by beside the training, and the memory there is for that. */
+static sid2_config *make_beside(sid2_run *r, size_t *limit)
+{
+    sid2_config *config = sid2_config_clone(r->config);
+    const sid2_memory_report *m = sid2_trainer_memory(r->trainer);
+    size_t held = m->state + m->arena + m->workspace;
+    *limit = r->options.memory;
+    if (*limit) *limit = *limit > held ? *limit - held : 1;
+    if (config) sid2_config_settle_sample(config, r->device);
+    return config;
+}
+
+/* What cannot be shown or measured is worth a line, not the end of the training. */
+static void tell_lack(sid2_run *r, const char *of, const sid2_error *cause)
+{
+    char text[sizeof cause->message + 64];
+    if (cause->code == SID2_ERR_CANCELLED) return;
+    snprintf(text, sizeof text, "no %s at step %" PRIu64 ": %s", of, r->progress.step, cause->message);
+    sid2_tell_text(r, SID2_RUN_WARNING, text);
+}
+
+void sid2_beside_sample(sid2_run *r)
+{
+    sid2_error err = {0};
+    char path[4096];
+    size_t limit;
+    double since = sid2_clock();
+    sid2_config *config = make_beside(r, &limit);
+    sid2_sampler *sampler = NULL;
+    if (config) {
+        config->sample_steps = config->train_sample_steps;
+        sampler = sid2_sampler_create(r->device, config, limit, &err);
+    }
+    bool ok = sampler && sid2_sampler_load_trainer(sampler, r->trainer, &err) &&
+              sid2_path(path, &err, "%s/samples/step-%08" PRIu64 ".png", r->folder.path, r->progress.step) &&
+              draw(r, sampler, path, &err);
+    sid2_sampler_destroy(sampler);
+    sid2_config_destroy(config);
+    r->grid_costs = count_aside(r, since);
+    if (ok && r->events.stream)
+        sid2_tell_events(r, sid2_events_picture(&r->events, r->progress.step, "samples", path, &err), &err);
+    if (ok)
+        sid2_tell_text(r, SID2_RUN_SAMPLED, path);
+    else
+        tell_lack(r, "sample grid", &err);
+}
+
+static bool on_measured(void *user, double done)
+{
+    sid2_run *r = user;
+    r->progress.measured = done;
+    sid2_tell_state(r, "measuring", "");
+    sid2_tell(r, (sid2_run_event){.kind = SID2_RUN_MEASURING});
+    return !r->stop;
+}
+
+bool sid2_beside_measure(sid2_run *r)
+{
+    sid2_error err = {0};
+    size_t limit;
+    double since = sid2_clock();
+    sid2_run_progress *p = &r->progress;
+    sid2_config *config = make_beside(r, &limit);
+    sid2_evaluator *evaluator = config ? sid2_evaluator_create(r->device, config, limit, &err) : NULL;
+    bool ok = evaluator && sid2_evaluator_load_trainer(evaluator, r->trainer, &err) &&
+              sid2_heldout_measure(&r->heldout, evaluator, on_measured, r, &err);
+    sid2_evaluator_destroy(evaluator);
+    sid2_config_destroy(config);
+    r->eval_costs = count_aside(r, since);
+    if (!ok) return tell_lack(r, "held-out loss", &err), false;
+    r->line.heldout = &r->heldout;
+    p->heldout = sid2_heldout_loss(&r->heldout);
+    bool best = p->heldout < p->best;
+    if (best) p->best = p->heldout, p->best_step = p->step;
+    sid2_tell(r, (sid2_run_event){.kind = SID2_RUN_MEASURED});
+    return best;
+}
+
+static void point_best(sid2_run *r)
+{
+    sid2_error err = {0};
+    if (!sid2_folder_point_best(&r->folder, r->progress.step, &err))
+        sid2_tell_text(r, SID2_RUN_WARNING, err.message);
+}
+
+bool sid2_beside_save(sid2_run *r, sid2_error *err)
+{
+    char path[4096];
+    double since = sid2_clock();
+    if (!sid2_folder_checkpoint(&r->folder, r->progress.step, path, err) ||
+        !sid2_folder_flush_stats(&r->folder, err) || !sid2_trainer_save(r->trainer, path, err))
+        return false;
+    if (r->progress.best_step == r->progress.step) point_best(r);
+    r->save_costs = count_aside(r, since);
+    snprintf(r->checkpoint, sizeof r->checkpoint, "%s", path);
+    sid2_tell_text(r, SID2_RUN_SAVED, path);
+    sid2_error cause; /* what stays costs room, no training */
+    if (!sid2_checkpoint_prune(r->folder.path, r->progress.step, r->config->train_keep, &cause))
+        sid2_tell_text(r, SID2_RUN_WARNING, cause.message);
+    return true;
+}
