@@ -52,19 +52,8 @@ static bool compare_classes(job *j, const subject *s, sid2_dataset *data_set, si
 
 static bool load_images(job *j, subject *s, sid2_error *err)
 {
-    double holdout = config_real(s->config, "train.holdout");
-    bool part = !j->all && holdout > 0;
-    char word[256];
-    sid2_upright upright = SID2_UPRIGHT_AUTO;
-    upright_of(config_text(s->config, "data.upright", word), &upright);
-    sid2_dataset *data =
-        sid2_dataset_open(j->data_path,
-                          &sid2_with(sid2_dataset_options, .height = sid2_config_image_height(s->config),
-                                     .width = sid2_config_image_width(s->config),
-                                     .channels = sid2_config_image_channels(s->config),
-                                     .part = part ? SID2_PART_HELDOUT : SID2_PART_ALL, .holdout = holdout,
-                                     .upright = upright, .on_skip = print_skipped, .user = &j->bar),
-                          err);
+    sid2_dataset *data = sid2_open_part(j->data_path, s->config, j->all ? SID2_PART_ALL : SID2_PART_HELDOUT,
+                                        print_skipped, &j->bar, err);
     bool ok = data && (!sid2_config_classes(s->config) || compare_classes(j, s, data, err));
     if (ok && !sid2_dataset_count(data))
         ok = sid2_fail(err, SID2_ERR_USAGE, "%s has no held-out images; --all takes every image",

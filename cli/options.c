@@ -223,6 +223,7 @@ int options_parse(const option_table *table, int argc, char **argv)
         }
     }
     while (optind < argc && positional_count < MAX_WORDS) positional[positional_count++] = argv[optind++];
+    if (optind < argc) return report_usage(table->command, "too many arguments: '%s'", argv[optind]);
     int taken = 0;
     for (int i = 0; i < table->count; i++) {
         const option_row *row = &table->rows[i];

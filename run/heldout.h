@@ -13,6 +13,11 @@ typedef struct sid2_heldout {
     sid2_eval_point *points; /* [levels], at t = (level + 0.5) / levels: what was measured last */
 } sid2_heldout;
 
+/* A data set as the configuration has it: its size and channels, whether pictures are turned, and the part; all pictures
+ * where train.holdout keeps none out. on_skip, user: as of sid2_dataset_options. */
+sid2_dataset *sid2_open_part(const char *path, const sid2_config *config, sid2_part part,
+                             void (*on_skip)(void *user, const char *name, const char *reason), void *user,
+                             sid2_error *err);
 /* Reads up to eval.images pictures of a data set, always the same ones. USAGE: a label that the model does not have. */
 bool sid2_heldout_read(sid2_heldout *h, sid2_dataset *data, const sid2_config *config, sid2_error *err);
 void sid2_heldout_free(sid2_heldout *h);

@@ -74,19 +74,6 @@ static bool check_data(const sid2_run *r, sid2_error *err)
                r->options.path, is->data);
 }
 
-static sid2_dataset *open_part(sid2_run *r, sid2_part part, sid2_error *err)
-{
-    const sid2_config *c = r->config;
-    size_t cache = (size_t)c->data_cache << 20;
-    return sid2_dataset_open(
-        r->options.data,
-        &sid2_with(sid2_dataset_options, .height = (int32_t)c->model_image_size.height,
-                   .width = (int32_t)c->model_image_size.width, .channels = (int32_t)c->model_image_channels,
-                   .part = part, .holdout = c->train_holdout, .upright = (sid2_upright)c->data_upright,
-                   .cache_bytes = cache ? cache : 1, .on_skip = sid2_tell_skip, .user = r),
-        err);
-}
-
 static bool prepare_data(sid2_run *r, sid2_error *err)
 {
     if (r->resuming && !sid2_folder_load_facts(r->options.path, &r->before, err)) return false;
@@ -95,7 +82,7 @@ static bool prepare_data(sid2_run *r, sid2_error *err)
     char formats[256];
     if (!data)
         return sid2_fail(err, SID2_ERR_USAGE, "the data is missing: %s", sid2_dataset_formats(formats));
-    r->data = open_part(r, r->config->train_holdout > 0 ? SID2_PART_TRAIN : SID2_PART_ALL, err);
+    r->data = sid2_open_part(r->options.data, r->config, SID2_PART_TRAIN, sid2_tell_skip, r, err);
     sid2_tell_notes(r);
     sid2_tell_losses(r);
     if (!r->data || !prepare_classes(r, err)) return false;
@@ -112,7 +99,7 @@ static bool prepare_heldout(sid2_run *r, sid2_error *err)
     const sid2_config *c = r->config;
     if (!c->train_eval_every || c->train_holdout <= 0) return true;
     r->muted = true;
-    sid2_dataset *data = open_part(r, SID2_PART_HELDOUT, err);
+    sid2_dataset *data = sid2_open_part(r->options.data, c, SID2_PART_HELDOUT, sid2_tell_skip, r, err);
     r->muted = false;
     bool ok = data && (!sid2_dataset_count(data) || sid2_heldout_read(&r->heldout, data, c, err));
     sid2_dataset_close(data);

@@ -59,14 +59,14 @@ def records(path):
         record = data[at + 12 : at + 12 + size]
         (of_record,) = struct.unpack("<I", data[at + 12 + size : at + 16 + size])
         assert of_size == masked_crc32c(data[at : at + 8]) and of_record == masked_crc32c(record), path
-        yield dict(fields(record)), record
+        yield dict(fields(record))
         at += 16 + size
     assert at == len(data), path
 
 
 for name in sorted(os.listdir(sys.argv[1])):
     assert name.startswith("events.out.tfevents."), name
-    for i, (event, _) in enumerate(records(os.path.join(sys.argv[1], name))):
+    for i, event in enumerate(records(os.path.join(sys.argv[1], name))):
         assert event[1] > 1.7e9, "wall time"
         assert (event.get(3) == b"brain.Event:2") == (i == 0), "the version comes first"
         if 7 in event:

@@ -386,6 +386,8 @@ expect 1 'is no run of sid2 train' status pictures
 expect 2 'no training is at work in run' pause run
 expect 1 'there is no such run' pause nowhere
 expect 2 'RUN is missing' status
+expect 2 "too many arguments: '65'" status $(seq 65)
+expect 2 "too many arguments: '65'" status -- $(seq 65)
 rm decayed/status.json # as versions before left runs
 expect 0 '^decayed *complete .*13/13 ' status decayed
 echo '{"state": "trai' >decayed/status.json
