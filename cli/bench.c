@@ -35,16 +35,18 @@ enum { OPERATORS = sizeof operators / sizeof operators[0] };
 
 /* ---- Requests ---- */
 
-/* Adds what every request says: how, on what. */
+/* Adds what every request says: how, on what. NULL without memory. */
 static json_t *request_on(const bench_job *j, const char *dtype, json_t *request)
 {
-    json_object_set_new(request, "dtype", json_string(dtype));
-    json_object_set_new(request, "compile", json_boolean(j->compile));
-    json_object_set_new(request, "device", json_string(j->on.id));
-    json_object_set_new(request, "threads", json_integer(j->on.threads));
-    json_object_set_new(request, "deterministic", json_boolean(j->on.deterministic));
-    json_object_set_new(request, "tf32", json_boolean(j->on.tf32));
-    return request;
+    if (!json_object_set_new(request, "dtype", json_string(dtype)) &&
+        !json_object_set_new(request, "compile", json_boolean(j->compile)) &&
+        !json_object_set_new(request, "device", json_string(j->on.id)) &&
+        !json_object_set_new(request, "threads", json_integer(j->on.threads)) &&
+        !json_object_set_new(request, "deterministic", json_boolean(j->on.deterministic)) &&
+        !json_object_set_new(request, "tf32", json_boolean(j->on.tf32)))
+        return request;
+    json_decref(request);
+    return NULL;
 }
 
 json_t *bench_request(const bench_job *j, const char *mode, const char *dtype)
@@ -52,11 +54,14 @@ json_t *bench_request(const bench_job *j, const char *mode, const char *dtype)
     json_t *config = json_object();
     const sid2_config_key *key;
     char value[256];
-    for (int i = 0; (key = sid2_config_key_at(i)); i++)
+    bool ok = true;
+    for (int i = 0; ok && (key = sid2_config_key_at(i)); i++)
         if (strncmp(key->name, "model.", 6) == 0 || strncmp(key->name, "schedule.", 9) == 0 ||
             strncmp(key->name, "loss.", 5) == 0 || strcmp(key->name, "train.arena") == 0 ||
             strcmp(key->name, "train.lanes") == 0 || strcmp(key->name, "train.microbatch") == 0)
-            json_object_set_new(config, key->name, json_string(config_text(j->config, key->name, value)));
+            ok = !json_object_set_new(config, key->name,
+                                      json_string(config_text(j->config, key->name, value)));
+    if (!ok) json_decref(config), config = NULL; /* then there is no request either */
     return request_on(
         j, dtype,
         json_pack("{s:o, s:s, s:I}", "config", config, "mode", mode, "batch", (json_int_t)j->batch));
@@ -167,7 +172,7 @@ static bool compare(const bench_job *j, const char *name, const char *dtype, con
 {
     worker side[2] = {0};
     double seconds[2], mib[2][2];
-    bool ok = request && bench_start_sid2(j, &side[0], request, err) &&
+    bool ok = bench_start_sid2(j, &side[0], request, err) &&
               bench_start_pytorch(j, &side[1], request, &side[0], err);
     ok = ok && bench_measure(j, side, 2, seconds, err);
     if (ok && unit) ok = bench_memory(&side[0], mib[0], err) && bench_memory(&side[1], mib[1], err);

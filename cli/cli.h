@@ -89,6 +89,9 @@ int64_t config_int(const sid2_config *config, const char *key);
 double config_real(const sid2_config *config, const char *key);
 bool config_yes(const sid2_config *config, const char *key);
 const char *config_text(const sid2_config *config, const char *key, char text[256]);
+/* Sets one, as KEY=VALUE on the command line does. */
+bool config_set(sid2_config *config, const char *key, const char *value, sid2_error *err);
+bool config_set_int(sid2_config *config, const char *key, int64_t value, sid2_error *err);
 /* How a batch is computed, and why; a part of it is called a `lane` (training) or a `part`: "64 images in 8 lanes on 2
  * cores, 8 at a time". Returns `text`. */
 const char *lanes_text(const char *lane, const sid2_memory_report *memory, int64_t batch, char text[320]);

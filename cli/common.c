@@ -1,5 +1,6 @@
 #include "cli.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,21 @@ bool config_yes(const sid2_config *config, const char *key)
 {
     char text[256];
     return strcmp(config_text(config, key, text), "yes") == 0;
+}
+
+bool config_set(sid2_config *config, const char *key, const char *value, sid2_error *err)
+{
+    char text[512];
+    if (snprintf(text, sizeof text, "%s=%s", key, value) < (int)sizeof text)
+        return sid2_config_set(config, text, err);
+    return sid2_fail(err, SID2_ERR_USAGE, "%s: '%.80s...' is too long", key, value);
+}
+
+bool config_set_int(sid2_config *config, const char *key, int64_t value, sid2_error *err)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%" PRId64, value);
+    return config_set(config, key, text, err);
 }
 
 /* Where a lane has several cores, so have its sums, and oneDNN's depend on how many. */

@@ -67,11 +67,10 @@ static bool load_images(job *j, subject *s, sid2_error *err)
 static bool follow_first(const job *j, subject *s, sid2_error *err)
 {
     static const char *const keys[] = {"eval.levels", "eval.images"};
-    char value[256], text[300];
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        snprintf(text, sizeof text, "%s=%s", keys[i], config_text(j->subjects[0].config, keys[i], value));
-        if (!sid2_config_set(s->config, text, err)) return false;
-    }
+    char value[256];
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!config_set(s->config, keys[i], config_text(j->subjects[0].config, keys[i], value), err))
+            return false;
     return true;
 }
 

@@ -48,6 +48,8 @@ static bool measure_microbatch(const bench_job *j, const char *dtype, int images
     return ok;
 }
 
+static double whole(const sid2_prediction *p) { return p->lanes + p->sums_and_update + p->waking; }
+
 /* Lanes for all cores, of the same micro-batches, whose time is known: more lanes of the same batch if it has so many,
  * else of a larger one. */
 static void print_advice(const bench_job *j, const sid2_step_work *work, const sid2_machine_rates *m,
@@ -61,8 +63,7 @@ static void print_advice(const bench_job *j, const sid2_step_work *work, const s
     more.seconds *= times, more.bytes *= times, more.weights *= times;
     sid2_prediction p = sid2_predict_step(&more, m, threads);
     if (size != j->batch) snprintf(batch, sizeof batch, "train.batch=%lld ", (long long)size);
-    printf("  %strain.lanes=%d: %s", batch, more.lanes,
-           sid2_text_rate((double)size / (p.lanes + p.sums_and_update + p.waking), rate));
+    printf("  %strain.lanes=%d: %s", batch, more.lanes, sid2_text_rate((double)size / whole(&p), rate));
 }
 
 static void print_rows(const bench_job *j, const char *dtype, const sid2_step_work *work,
@@ -70,7 +71,7 @@ static void print_rows(const bench_job *j, const char *dtype, const sid2_step_wo
 {
     char rate[32], name[48];
     sid2_prediction one = sid2_predict_step(work, m, 1);
-    double alone = one.lanes + one.sums_and_update;
+    double alone = whole(&one);
     snprintf(name, sizeof name, "train, %s, images/s", dtype);
     printf("%-26s %9s %6s %6s %9s %11s %9s\n", name, "predicted", "speed", "cores", "lanes, ms", "sums, Adam",
            "waking");
@@ -80,7 +81,7 @@ static void print_rows(const bench_job *j, const char *dtype, const sid2_step_wo
     for (int t = 0; t < j->predicted_count; t++) {
         int threads = j->predicted[t];
         sid2_prediction p = sid2_predict_step(work, m, threads);
-        double seconds = p.lanes + p.sums_and_update + p.waking;
+        double seconds = whole(&p);
         snprintf(name, sizeof name, "%d thread%s", threads, threads > 1 ? "s" : "");
         printf("  %-24s %9s %6.2f %6d %9.1f %11.2f %9.2f", name,
                sid2_text_rate((double)j->batch / seconds, rate), alone / seconds, p.cores, 1e3 * p.lanes,
@@ -92,15 +93,14 @@ static void print_rows(const bench_job *j, const char *dtype, const sid2_step_wo
 
 static bool predict(bench_job *j, const char *dtype, const sid2_machine_rates *m, sid2_error *err)
 {
-    char text[64], a[32], b[32], c[32], d[32];
+    char a[32], b[32], c[32], d[32];
     sid2_recipe recipe = sid2_recipe_of(j->config);
     const sid2_training_site site = sid2_training_site_of(NULL, 0);
     sid2_training plan;
     double seconds;
-    snprintf(text, sizeof text, "train.batch=%lld", (long long)j->batch);
-    if (!sid2_config_set(j->config, text, err)) return false;
-    snprintf(text, sizeof text, "train.precision=%s", dtype);
-    if (!sid2_config_set(j->config, text, err) || !sid2_training_plan(j->config, &recipe, &site, &plan, err))
+    if (!config_set_int(j->config, "train.batch", j->batch, err) ||
+        !config_set(j->config, "train.precision", dtype, err) ||
+        !sid2_training_plan(j->config, &recipe, &site, &plan, err))
         return false;
     sid2_step_work work = sid2_step_work_of(&plan, &recipe, j->batch);
     int images = plan.microbatch;

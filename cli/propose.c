@@ -1,5 +1,7 @@
 #include "propose.h"
 
+#include "config.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -22,22 +24,14 @@ typedef struct measured {
     bool fits;   /* into the memory */
 } measured;
 
-static bool set_number(sid2_config *config, const char *key, int64_t value, sid2_error *err)
-{
-    char text[80];
-    snprintf(text, sizeof text, "%s=%" PRId64, key, value);
-    return sid2_config_set(config, text, err);
-}
-
 /* Seconds that a step of `batch` pictures takes: the shortest of those after the first, for a second or so. Longer ones
  * were waiting for something else. */
 static bool time_steps(sid2_device *device, sid2_config *config, int64_t batch, size_t memory,
                        double *seconds, sid2_error *err)
 {
     enum { MOST_STEPS = 20 };
-    size_t size = (size_t)sid2_config_image_size(config),
-           bytes = (size_t)batch * size * size * (size_t)sid2_config_image_channels(config);
-    if (!set_number(config, "train.batch", batch, err)) return false;
+    size_t bytes = (size_t)batch * sid2_config_image_bytes(config);
+    if (!config_set_int(config, "train.batch", batch, err)) return false;
     uint8_t *pixels = malloc(bytes);
     if (!pixels) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a batch");
     for (size_t i = 0; i < bytes; i++) pixels[i] = (uint8_t)(i * 37 % 251);

@@ -1,6 +1,7 @@
 /* sid2 sample: seeds in, pictures out. */
 #include "cli.h"
 
+#include "config.h"
 #include "file.h"
 #include "image.h"
 #include "npz.h"
@@ -291,16 +292,14 @@ static bool prepare(job *j, sid2_error *err)
     j->width = sid2_config_image_width(j->config);
     j->height = sid2_config_image_height(j->config);
     j->channels = sid2_config_image_channels(j->config);
-    j->image_bytes = (size_t)j->width * (size_t)j->height * (size_t)j->channels;
+    j->image_bytes = sid2_config_image_bytes(j->config);
     j->seeds = parse_ranges("seeds", j->seeds_text, MAX_SEEDS, &j->count, err);
     if (!j->seeds) return false;
     if (j->kind == OUTPUT_FOLDER && !check_repeats(j, err)) return false;
     if (!prepare_labels(j, err)) return false;
-    if (j->count < (size_t)config_int(j->config, "sample.batch")) {
-        char batch[64]; /* a larger one would compute images that nobody asked for */
-        snprintf(batch, sizeof batch, "sample.batch=%zu", j->count);
-        if (!sid2_config_set(j->config, batch, err)) return false;
-    }
+    if (j->count < (size_t)config_int(j->config, "sample.batch") && /* nobody asked for more */
+        !config_set_int(j->config, "sample.batch", (int64_t)j->count, err))
+        return false;
     j->device = open_device(&j->on, err);
     if (!j->device) return false;
     sid2_config_settle_sample(j->config, j->device);

@@ -23,9 +23,8 @@ static bool start(const bench_job *j, const char *mode, const char *dtype, sides
             one.compile = kind == COMPILED;
             json_t *request = bench_request(&one, mode, dtype);
             worker *w = &s->at[s->count++], *ours = w - kind;
-            bool ok = request || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-            ok = ok && (kind == OURS ? bench_start_sid2(&one, w, request, err)
-                                     : bench_start_pytorch(&one, w, request, ours, err));
+            bool ok = kind == OURS ? bench_start_sid2(&one, w, request, err)
+                                   : bench_start_pytorch(&one, w, request, ours, err);
             json_decref(request);
             if (!ok) return false;
         }

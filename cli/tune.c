@@ -4,6 +4,7 @@
 #include "cli.h"
 
 #include "backends.h"
+#include "config.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -196,7 +197,7 @@ static bool tune_blocks(const sid2_device_info *info, const sid2_backend *backen
 
 /* ---- Types ---- */
 
-enum { TYPES = 2, BATCH = 32, ROUNDS = 5 };
+enum { TYPES = 2, BATCH = 32, STEPS = 2, ROUNDS = 5 };
 static const char *const type_names[TYPES] = {"f32", "bf16"};
 static const sid2_dtype types[TYPES] = {SID2_F32, SID2_BF16};
 
@@ -205,21 +206,20 @@ typedef struct network {
     sid2_config *config;
     sid2_trainer *trainer;
     sid2_sampler *sampler;
-    double train, sample; /* seconds an image; the least of all rounds */
+    double train, sample; /* seconds an image, and an evaluation of one; the least of all rounds */
 } network;
 
 static bool open_network(network *n, sid2_device *device, const char *type, sid2_error *err)
 {
-    char train[32], sample[32];
-    snprintf(train, sizeof train, "train.precision=%s", type);
-    snprintf(sample, sizeof sample, "sample.precision=%s", type);
-    const char *const settings[] = {train, sample, "train.batch=32", "sample.batch=32", "sample.steps=2"};
     n->config = sid2_config_create();
     bool ok = n->config ? sid2_config_preset(n->config, "fashion-mnist", err)
                         : sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    for (size_t i = 0; ok && i < sizeof settings / sizeof *settings; i++)
-        ok = sid2_config_set(n->config, settings[i], err);
-    return ok && (n->trainer = sid2_trainer_create(device, n->config, 0, err)) &&
+    return ok && config_set(n->config, "train.precision", type, err) &&
+           config_set(n->config, "sample.precision", type, err) &&
+           config_set_int(n->config, "train.batch", BATCH, err) &&
+           config_set_int(n->config, "sample.batch", BATCH, err) &&
+           config_set_int(n->config, "sample.steps", STEPS, err) &&
+           (n->trainer = sid2_trainer_create(device, n->config, 0, err)) &&
            (n->sampler = sid2_sampler_create(device, n->config, 0, err)) &&
            sid2_sampler_load_trainer(n->sampler, n->trainer, err);
 }
@@ -240,7 +240,7 @@ static bool time_network(network *n, uint8_t *pixels, sid2_error *err)
     double trained = sid2_clock();
     if (!sid2_sampler_run(n->sampler, seeds, labels, BATCH, pixels, NULL, NULL, err)) return false;
     n->train = fmin(n->train, (trained - began) / BATCH);
-    n->sample = fmin(n->sample, (sid2_clock() - trained) / BATCH / 2); /* two evaluations an image */
+    n->sample = fmin(n->sample, (sid2_clock() - trained) / BATCH / STEPS);
     return true;
 }
 
@@ -251,8 +251,7 @@ static bool measure_types(sid2_device *device, network n[TYPES], sid2_error *err
     for (int i = 0; ok && i < TYPES; i++) {
         ok = open_network(&n[i], device, type_names[i], err);
         if (!ok || pixels) continue;
-        size_t size = (size_t)sid2_config_image_size(n[i].config);
-        pixels = calloc(BATCH, size * size * (size_t)sid2_config_image_channels(n[i].config));
+        pixels = calloc(BATCH, sid2_config_image_bytes(n[i].config));
         ok = pixels || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     }
     for (int round = 0; ok && round <= ROUNDS; round++) /* in turn; the first warms up */

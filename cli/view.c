@@ -86,10 +86,9 @@ static bool prepare_sampler(viewer *v, sid2_error *err)
     sid2_config *config = sid2_config_clone(v->config);
     bool ok = config || sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), same = v->sampler != NULL;
     for (int i = 0; ok && i < KEYS; i++) {
-        char text[256], now[256], before[256];
+        char now[256], before[256];
         const char *value = value_of(v, keys[i].name);
-        snprintf(text, sizeof text, "%s=%s", keys[i].key, value);
-        ok = !*value || sid2_config_set(config, text, err);
+        ok = !*value || config_set(config, keys[i].key, value, err);
         same = same && strcmp(config_text(config, keys[i].key, now),
                               config_text(v->made_config, keys[i].key, before)) == 0;
     }

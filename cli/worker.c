@@ -21,6 +21,7 @@
 bool worker_start(worker *w, const char *const *command, const json_t *request, sid2_error *err)
 {
     const char *mode = json_string_value(json_object_get(request, "mode"));
+    if (!request) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a request");
     *w = (worker){.whole = mode && strcmp(mode, "sample") == 0 ? WORKER_SAMPLER_STEPS : 1};
     int to[2] = {-1, -1}, from[2] = {-1, -1};
     /* Closed in the next worker, or this one's end would never come. */
@@ -159,20 +160,6 @@ static bool start_device(bench *b, const json_t *request, sid2_error *err)
     return b->device != NULL;
 }
 
-static bool set_key(sid2_config *config, const char *key, const char *value, sid2_error *err)
-{
-    char text[256];
-    snprintf(text, sizeof text, "%s=%s", key, value);
-    return sid2_config_set(config, text, err);
-}
-
-static bool set_number(sid2_config *config, const char *key, int64_t value, sid2_error *err)
-{
-    char text[32];
-    snprintf(text, sizeof text, "%lld", (long long)value);
-    return set_key(config, key, text, err);
-}
-
 static bool configure(bench *b, const json_t *request, const char *dtype, sid2_error *err)
 {
     const char *key;
@@ -180,13 +167,13 @@ static bool configure(bench *b, const json_t *request, const char *dtype, sid2_e
     b->config = sid2_config_create();
     bool ok = b->config || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     json_object_foreach(json_object_get(request, "config"), key, value) ok =
-        ok && set_key(b->config, key, json_string_value(value), err);
-    return ok && set_number(b->config, "train.batch", b->batch, err) &&
-           set_number(b->config, "sample.batch", b->batch, err) &&
-           set_number(b->config, "sample.steps", WORKER_SAMPLER_STEPS, err) &&
-           set_key(b->config, "train.precision", dtype, err) &&
-           set_key(b->config, "sample.precision", dtype, err) &&
-           set_key(b->config, "sample.guidance", "1", err);
+        ok && config_set(b->config, key, json_string_value(value), err);
+    return ok && config_set_int(b->config, "train.batch", b->batch, err) &&
+           config_set_int(b->config, "sample.batch", b->batch, err) &&
+           config_set_int(b->config, "sample.steps", WORKER_SAMPLER_STEPS, err) &&
+           config_set(b->config, "train.precision", dtype, err) &&
+           config_set(b->config, "sample.precision", dtype, err) &&
+           config_set(b->config, "sample.guidance", "1", err);
 }
 
 /* A checkpoint of fresh weights in `folder`, by a process of its own: what training holds must not count as
@@ -197,7 +184,7 @@ static bool save_fresh(const bench *b, const json_t *request, const char *folder
     if (process == 0) {
         sid2_device *device = open_asked(request, err);
         sid2_config *config = sid2_config_clone(b->config);
-        bool ok = device && config && set_key(config, "train.batch", "1", err);
+        bool ok = device && config && config_set(config, "train.batch", "1", err);
         sid2_trainer *trainer = ok ? sid2_trainer_create(device, config, 0, err) : NULL;
         ok = trainer && sid2_trainer_save(trainer, folder, err);
         if (!ok) printf("error %s\n", err->message), fflush(stdout);

@@ -30,7 +30,7 @@ typedef struct worker {
     double parameters;
 } worker;
 
-/* Starts `command` (ended by NULL) and gives it the first line. */
+/* Starts `command` (ended by NULL) and gives it the first line. A request that is NULL fails for want of memory. */
 bool worker_start(worker *w, const char *const *command, const json_t *request, sid2_error *err);
 bool worker_ask(worker *w, const char *question, char *answer, size_t size, sid2_error *err);
 void worker_stop(worker *w);
