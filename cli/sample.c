@@ -84,14 +84,13 @@ static bool find_maker(job *j, sid2_error *err)
                          j->like_path, asked, cause.message, named);
     }
     j->path = asked;
-    for (uint64_t before = UINT64_MAX;;) {
+    for (;;) {
         if (!sid2_checkpoint_digest(j->directory, digest, err)) return false;
         if (strcmp(digest, j->like.digest) == 0) return true;
         char found[4096];
-        const char *step = strstr(j->directory, "/step-");
-        if (!step ||
-            !sid2_checkpoint_newest(asked, before = strtoull(step + 6, NULL, 10), found, sizeof found,
-                                    NULL) ||
+        const char *step = strrchr(j->directory, '/');
+        if (!step || strncmp(step, "/step-", 6) != 0 ||
+            !sid2_checkpoint_newest(asked, strtoull(step + 6, NULL, 10), found, sizeof found, NULL) ||
             !found[0])
             break;
         sid2_checkpoint_release(j->hold);
@@ -605,17 +604,20 @@ int command_sample(int argc, char **argv)
         progress_clear(&j.bar);
         print_notice(j.device);
     }
-    if (ok)
+    if (ok) {
         print_result(&j, sid2_clock() - began);
-    else if (err.code == SID2_ERR_CANCELLED)
+        code = 0;
+        if (j.differs && !j.is_other) {
+            fprintf(stderr, "sid2 sample: %s\n", j.verdict);
+            code = EXIT_FAILED;
+        }
+    } else if (err.code == SID2_ERR_CANCELLED) {
         fprintf(stderr, "sid2 sample: stopped; %s\n",
                 j.kind == OUTPUT_FOLDER ? "the images so far are whole" : "nothing was written");
-    bool unlike = ok && j.differs && !j.is_other;
-    if (unlike) fprintf(stderr, "sid2 sample: %s\n", j.verdict);
-    code = ok && !unlike                    ? 0
-           : unlike                         ? EXIT_FAILED
-           : err.code == SID2_ERR_CANCELLED ? 1
-                                            : report_error("sample", &err);
+        code = EXIT_FAILED;
+    } else {
+        code = report_error("sample", &err);
+    }
 
     if (j.npz) sid2_npz_discard(j.npz);
     sid2_atomic_discard(&j.file);

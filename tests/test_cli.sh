@@ -3,16 +3,8 @@
 set -u
 sid2=$1
 source=$(cd "$(dirname "$0")/.." && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
+. "$source/tests/workplace.sh"
 export OMP_NUM_THREADS=2
-failures=0
-
-fail() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
 
 # expect CODE PATTERN ARGUMENTS...: the exit code, and a line of the output that matches; an error is one line.
 expect() {
@@ -576,9 +568,9 @@ expect 1 'nowhere' sample --like nowhere.png
 expect 2 'CHECKPOINT is missing' sample --out no.png
 expect 2 "was made by weights with the digest" sample "$source/checkpoints/fashion-mnist" --like one.png --out no.png
 (cd deep && expect 2 "was made by 'run', which cannot be read here" sample --like ../one.png --out no.png)
-cp -r run older && expect 0 '' train "${small[@]}" --out older --set train.steps=14
-expect 0 'as one.png, to the bit' sample older --like one.png --out two.png # by the checkpoint before the newest
-rm -r older
+mkdir step-by-step && cp -r run step-by-step/older && expect 0 '' train "${small[@]}" --out step-by-step/older --set train.steps=14
+expect 0 'as one.png, to the bit' sample step-by-step/older --like one.png --out two.png # by the checkpoint before the newest
+rm -r step-by-step
 cp -r run/checkpoints/step-00000012 cut
 truncate -s -100 cut/ema.safetensors
 expect 1 'ema.safetensors' sample cut --out no.png

@@ -8,14 +8,7 @@ if ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1'; then
     echo "skipped: there is a driver"
     exit 77
 fi
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
-fail() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
+. "$source/tests/workplace.sh"
 
 if ldd "$sid2" | grep -E 'libcuda|libcudart|libcublas|libcudnn'; then fail "the program is bound to CUDA's libraries"; fi
 "$sid2" devices >out || fail "sid2 devices does not end well"

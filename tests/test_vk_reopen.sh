@@ -4,20 +4,13 @@
 # saved stays, to go on from.
 # Usage: test_vk_reopen.sh SID2 FOLDER-OF-THE-LOADER SYSTEM-LOADER
 set -u
-sid2=$1 loader=$2
+sid2=$1 loader=$2 here=$(cd "$(dirname "$0")" && pwd)
 export SID2_REAL_VULKAN=$3
 if [ ! -e "$SID2_REAL_VULKAN" ] || ! "$sid2" devices | grep -q '^vulkan:0'; then
     echo "skipped: no Vulkan device"
     exit 77
 fi
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
-fail() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
+. "$here/workplace.sh"
 
 # train OUT LOSE-AT: the exit code in $code
 train() {
