@@ -1,18 +1,13 @@
 /* sid2 status: how runs stand, also those that are being trained. */
 #include "cli.h"
 
+#include "files.h"
 #include "json.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
 
 /* Wide enough for the longest run. */
 static int name_width(const word_list *runs)
@@ -32,7 +27,7 @@ static void print_row(const char *run, int width, const sid2_run_status *s)
     if (isfinite(s->loss)) snprintf(loss, sizeof loss, "%.4f", s->loss);
     printf("%-*s  %-9s %15s  %7s %9s %9s  ", width, run, s->state, step, loss, rate, left);
     if (s->checkpoint[0])
-        printf("%s, %s ago\n", base_name(s->checkpoint), sid2_text_time(s->checkpoint_age, age));
+        printf("%s, %s ago\n", sid2_base_name(s->checkpoint), sid2_text_time(s->checkpoint_age, age));
     else
         puts("none");
     if (s->message[0]) printf("    %s\n", s->message);
