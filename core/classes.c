@@ -110,12 +110,9 @@ bool sid2_classes_load(sid2_classes **classes, const char *path, sid2_error *err
     if (kind == SID2_ABSENT) return true;
     uint8_t *text = sid2_file_read(path, MAX_FILE, &size, err);
     if (!text) return false;
-    json_error_t where;
-    json_t *list = sid2_json_read(text, size, 0, &where);
+    json_t *list = sid2_json_parse(text, size, 0, path, err);
     free(text);
-    if (!list && sid2_json_no_memory()) return out_of_memory(err);
-    if (!list) return sid2_fail(err, SID2_ERR_FORMAT, "%s: line %d: %s", path, where.line, where.text);
-    bool ok = from_json(classes, list, path, err);
+    bool ok = list && from_json(classes, list, path, err);
     json_decref(list);
     return ok;
 }

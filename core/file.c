@@ -41,13 +41,13 @@ static char *folder_of(const char *path)
     return slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
 }
 
-static const char *name_of(const char *path)
+const char *sid2_base_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
 }
 
-static char *join(const char *folder, const char *name)
+char *sid2_path_join(const char *folder, const char *name)
 {
     char *path = malloc(strlen(folder) + strlen(name) + 2);
     if (path) sprintf(path, "%s/%s", folder, name);
@@ -90,7 +90,6 @@ bool sid2_list_folder(sid2_list *list, const char *path, bool (*wanted)(const ch
     *list = (sid2_list){0};
     DIR *folder = opendir(path);
     if (!folder) return errno == ENOENT || cannot(path, "", errno, err);
-    size_t room = 0;
     bool ok = true;
     for (struct dirent *entry; ok;) {
         errno = 0;
@@ -100,19 +99,10 @@ bool sid2_list_folder(sid2_list *list, const char *path, bool (*wanted)(const ch
         }
         const char *name = entry->d_name;
         if (!strcmp(name, ".") || !strcmp(name, "..") || (wanted && !wanted(name))) continue;
-        if (list->count == room) {
-            char **grown = realloc(list->name, (room = 2 * room + 16) * sizeof *grown);
-            ok = grown || no_memory(path, err);
-            if (grown) list->name = grown;
-        }
-        char *copy = ok ? strdup(name) : NULL;
-        if (copy)
-            list->name[list->count++] = copy;
-        else
-            ok = no_memory(path, err);
+        ok = sid2_list_push(list, name, NULL) || no_memory(path, err);
     }
     closedir(folder);
-    if (ok && list->count) qsort(list->name, list->count, sizeof *list->name, by_bytes);
+    sid2_list_sort(list);
     if (!ok) sid2_list_free(list);
     return ok;
 }
@@ -122,6 +112,49 @@ void sid2_list_free(sid2_list *list)
     for (size_t i = 0; i < list->count; i++) free(list->name[i]);
     free(list->name);
     *list = (sid2_list){0};
+}
+
+bool sid2_list_push(sid2_list *list, const char *name, sid2_error *err)
+{
+    if (list->count == list->room) {
+        size_t room = 2 * list->room + 64;
+        char **grown = realloc(list->name, room * sizeof *grown);
+        if (!grown) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for %zu names", room);
+        list->name = grown;
+        list->room = room;
+    }
+    char *copy = strdup(name);
+    if (!copy) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for a name");
+    list->name[list->count++] = copy;
+    return true;
+}
+
+void sid2_list_sort(sid2_list *list)
+{
+    size_t kept = 0;
+    if (list->count) qsort(list->name, list->count, sizeof *list->name, by_bytes);
+    for (size_t i = 0; i < list->count; i++)
+        if (kept && !strcmp(list->name[kept - 1], list->name[i]))
+            free(list->name[i]);
+        else
+            list->name[kept++] = list->name[i];
+    list->count = kept;
+}
+
+int64_t sid2_list_find(const sid2_list *list, const char *name, size_t length)
+{
+    size_t low = 0, high = list->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strncmp(list->name[middle], name, length);
+        if (!order && list->name[middle][length]) order = 1;
+        if (!order) return (int64_t)middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return -1;
 }
 
 /* ---- Reading ---- */
@@ -213,9 +246,9 @@ static char *temporary_name(const char *path, const char *kind, int number)
 {
     char *folder = folder_of(path), *temporary = NULL;
     char name[NAME_MAX + 1];
-    snprintf(name, sizeof name, ".%.*s.sid2-%s-%ld-%d", MOST_NAME, name_of(path), kind, (long)getpid(),
+    snprintf(name, sizeof name, ".%.*s.sid2-%s-%ld-%d", MOST_NAME, sid2_base_name(path), kind, (long)getpid(),
              number);
-    if (folder) temporary = join(folder, name);
+    if (folder) temporary = sid2_path_join(folder, name);
     free(folder);
     return temporary;
 }
@@ -276,7 +309,7 @@ static bool restore(const char *folder, const char *name, const char *tail, cons
 {
     if (strncmp(tail, ".sid2-old-", 10)) return false;
     char *original = strndup(name + 1, (size_t)(tail - name) - 1);
-    char *place = original ? join(folder, original) : NULL;
+    char *place = original ? sid2_path_join(folder, original) : NULL;
     struct stat status;
     bool keep = !place || lstat(place, &status);
     if (keep && place && errno == ENOENT && rename(path, place)) errno = 0; /* then the next start tries */
@@ -292,7 +325,7 @@ void sid2_clear_leftovers(const char *folder)
     for (size_t i = 0; i < list.count; i++) {
         pid_t process;
         const char *name = list.name[i], *tail = leftover_tail(name, &process);
-        char *path = join(folder, name);
+        char *path = sid2_path_join(folder, name);
         if (path && is_abandoned(path, process) && !restore(folder, name, tail, path))
             sid2_remove_tree(path, NULL);
         free(path);
@@ -363,7 +396,7 @@ static bool check_way(const char *path, int links, sid2_error *err)
         if (length > 0 && links < 40) { /* the kernel's own limit */
             target[length] = 0;
             char *folder = folder_of(partial), *next = target[0] == '/' ? strdup(target)
-                                                       : folder         ? join(folder, target)
+                                                       : folder         ? sid2_path_join(folder, target)
                                                                         : NULL;
             ok = next ? check_way(next, links + 1, err) : no_memory(path, err);
             free(next);

@@ -9,6 +9,8 @@
 /* Formats a path; false (with an error) where it does not fit. */
 bool sid2_path(char path[4096], sid2_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+char *sid2_path_join(const char *folder, const char *name); /* to be freed; NULL without memory */
+const char *sid2_base_name(const char *path);               /* what follows the last '/' */
 
 /* ---- Looking ---- */
 
@@ -28,10 +30,15 @@ bool sid2_look(const char *path, sid2_kind *kind, sid2_error *err);
  * absent folder has none. Free with sid2_list_free. */
 typedef struct sid2_list {
     char **name;
-    size_t count;
+    size_t count, room;
 } sid2_list;
 bool sid2_list_folder(sid2_list *list, const char *path, bool (*wanted)(const char *name), sid2_error *err);
 void sid2_list_free(sid2_list *list);
+/* Lists of other names. */
+bool sid2_list_push(sid2_list *list, const char *name, sid2_error *err); /* copies */
+void sid2_list_sort(sid2_list *list);                                    /* in order of bytes, each once */
+/* The place of the name of these bytes in a sorted list, by halving; -1: it is not there. */
+int64_t sid2_list_find(const sid2_list *list, const char *name, size_t length);
 
 /* ---- Reading ---- */
 

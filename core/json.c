@@ -52,3 +52,14 @@ double sid2_json_number(const json_t *object, const char *key)
     const json_t *value = json_object_get(object, key);
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
+
+json_t *sid2_json_parse(const void *text, size_t size, size_t flags, const char *name, sid2_error *err)
+{
+    json_error_t problem;
+    json_t *read = sid2_json_read(text, size, flags, &problem);
+    if (!read && starved)
+        sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", name);
+    else if (!read)
+        sid2_fail(err, SID2_ERR_FORMAT, "%s: line %d: %s", name, problem.line, problem.text);
+    return read;
+}

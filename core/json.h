@@ -2,8 +2,7 @@
 #ifndef SID2_JSON_H
 #define SID2_JSON_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "base.h"
 
 #include <jansson.h>
 
@@ -16,5 +15,7 @@ bool sid2_json_no_memory(void);
 json_t *sid2_json_real(double value);
 /* A member that is a number; NaN where there is none. */
 double sid2_json_number(const json_t *object, const char *key);
+/* sid2_json_read of what is called `name` in the line of the error. */
+json_t *sid2_json_parse(const void *text, size_t size, size_t flags, const char *name, sid2_error *err);
 
 #endif

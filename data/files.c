@@ -1,6 +1,5 @@
 #include "files.h"
 
-#include "file.h"
 #include "text.h"
 
 #include <errno.h>
@@ -8,12 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-const char *sid2_base_name(const char *name)
-{
-    const char *slash = strrchr(name, '/');
-    return slash ? slash + 1 : name;
-}
 
 int sid2_compare_paths(const char *a, const char *b)
 {
@@ -78,7 +71,7 @@ bool sid2_files_add_folder(sid2_files *files, const char *stored, sid2_error *er
 {
     if (!*stored || is_hidden(stored)) return true;
     char *name = sid2_text_nfc(stored);
-    bool ok = name ? sid2_names_push(&files->folders, name, err) : no_memory(files, err);
+    bool ok = name ? sid2_list_push(&files->folders, name, err) : no_memory(files, err);
     free(name);
     return ok;
 }
@@ -100,16 +93,11 @@ char *sid2_archive_name(const char *stored)
 
 /* ---- Finding ---- */
 
-static int compare(const char *a, int32_t a_archive, const char *b, int32_t b_archive)
-{
-    int order = sid2_compare_paths(a, b);
-    return order ? order : (a_archive > b_archive) - (a_archive < b_archive);
-}
-
 static int by_name(const void *a, const void *b)
 {
     const sid2_entry *x = a, *y = b;
-    int order = compare(x->name, x->archive, y->name, y->archive);
+    int order = sid2_compare_paths(x->name, y->name);
+    if (!order) order = (x->archive > y->archive) - (x->archive < y->archive);
     return order ? order : (x->place > y->place) - (x->place < y->place);
 }
 
@@ -118,19 +106,39 @@ static int by_path(const void *a, const void *b)
     return sid2_compare_paths(*(char *const *)a, *(char *const *)b);
 }
 
-const sid2_entry *sid2_files_find(const sid2_files *files, const char *name, int32_t archive)
+/* What an entry's name and archive are to those of start[0, length) with rest. */
+static int compare(const sid2_entry *e, const char *start, size_t length, const char *rest, int32_t archive)
+{
+    size_t same = 0;
+    while (same < length && e->name[same] == start[same]) same++;
+    int order = sid2_compare_paths(e->name + same, same < length ? start + same : rest);
+    return order ? order : (e->archive > archive) - (e->archive < archive);
+}
+
+static const sid2_entry *find(const sid2_files *files, const char *start, size_t length, const char *rest,
+                              int32_t archive)
 {
     int64_t low = 0, high = files->count;
     while (low < high) {
         int64_t middle = low + (high - low) / 2;
-        const sid2_entry *e = &files->entry[middle];
-        if (compare(e->name, e->archive, name, archive) < 0)
+        if (compare(&files->entry[middle], start, length, rest, archive) < 0)
             low = middle + 1;
         else
             high = middle;
     }
     const sid2_entry *e = low < files->count ? &files->entry[low] : NULL;
-    return e && !compare(e->name, e->archive, name, archive) ? e : NULL;
+    return e && !compare(e, start, length, rest, archive) ? e : NULL;
+}
+
+const sid2_entry *sid2_files_find(const sid2_files *files, const char *name, int32_t archive)
+{
+    return find(files, "", 0, name, archive);
+}
+
+const sid2_entry *sid2_files_beside(const sid2_files *files, const sid2_entry *entry, size_t length,
+                                    const char *rest)
+{
+    return find(files, entry->name, length, rest, entry->archive);
 }
 
 bool sid2_is_picture_name(const char *name)
@@ -145,7 +153,7 @@ static void sort(sid2_files *files)
 {
     if (files->count) qsort(files->entry, (size_t)files->count, sizeof *files->entry, by_name);
     if (files->folders.count)
-        qsort(files->folders.item, (size_t)files->folders.count, sizeof *files->folders.item, by_path);
+        qsort(files->folders.name, files->folders.count, sizeof *files->folders.name, by_path);
 }
 
 /* ---- Opening ---- */
@@ -176,16 +184,16 @@ static bool list_range(sid2_files *files, const range *r, sid2_error *err)
     if (r->last < r->first || r->last - r->first >= MOST)
         return sid2_fail(err, SID2_ERR_USAGE, "%s: from %ld to %ld are no shards", files->path, r->first,
                          r->last);
-    sid2_names paths = {0};
+    sid2_list paths = {0};
     bool ok = true;
     for (long i = r->first; ok && i <= r->last; i++) {
         char path[4096];
         ok = sid2_path(path, err, "%.*s%0*ld%s", (int)(r->open - files->path), files->path, r->digits, i,
                        r->close + 1) &&
-             sid2_names_push(&paths, path, err);
+             sid2_list_push(&paths, path, err);
     }
     ok = ok && sid2_files_list_tars(files, &paths, err);
-    sid2_names_free(&paths);
+    sid2_list_free(&paths);
     return ok;
 }
 
@@ -202,9 +210,9 @@ static bool list_file(sid2_files *files, sid2_error *err)
     if (size == 0) return sid2_fail(err, SID2_ERR_FORMAT, "%s: the file is empty", path);
     if (sid2_text_ends(path, ".zip") || !memcmp(start, "PK", 2)) return sid2_files_list_zip(files, err);
     if (!sid2_is_tar(path, start)) return sid2_files_list_beside(files, err);
-    sid2_names paths = {0};
-    bool ok = sid2_names_push(&paths, path, err) && sid2_files_list_tars(files, &paths, err);
-    sid2_names_free(&paths);
+    sid2_list paths = {0};
+    bool ok = sid2_list_push(&paths, path, err) && sid2_files_list_tars(files, &paths, err);
+    sid2_list_free(&paths);
     return ok;
 }
 
@@ -241,7 +249,7 @@ static void drop_entries(sid2_files *files)
         free(files->entry[i].stored);
     }
     files->count = 0;
-    sid2_names_free(&files->folders);
+    sid2_list_free(&files->folders);
 }
 
 bool sid2_files_hold_tars(const sid2_files *files)
@@ -253,7 +261,7 @@ bool sid2_files_hold_tars(const sid2_files *files)
 
 bool sid2_files_open_tars(sid2_files *files, sid2_error *err)
 {
-    sid2_names paths = {0};
+    sid2_list paths = {0};
     bool ok = true;
     for (int64_t i = 0; ok && i < files->count; i++) {
         const sid2_entry *e = &files->entry[i];
@@ -262,12 +270,12 @@ bool sid2_files_open_tars(sid2_files *files, sid2_error *err)
             continue;
         }
         char *path = sid2_path_join(files->path, e->stored ? e->stored : e->name);
-        ok = path ? sid2_names_push(&paths, path, err) : no_memory(files, err);
+        ok = path ? sid2_list_push(&paths, path, err) : no_memory(files, err);
         free(path);
     }
     drop_entries(files);
     ok = ok && sid2_files_list_tars(files, &paths, err);
-    sid2_names_free(&paths);
+    sid2_list_free(&paths);
     sort(files);
     return ok;
 }

@@ -3,8 +3,8 @@
 #ifndef SID2_FILES_H
 #define SID2_FILES_H
 
+#include "file.h"
 #include "losses.h"
-#include "names.h"
 
 typedef struct sid2_entry {
     char *name;        /* below the path, '/' between folders; Unicode's NFC */
@@ -21,7 +21,7 @@ struct sid2_files {
     char *path;
     sid2_entry *entry; /* files that can be read, sorted as if folder by folder; none is hidden */
     int64_t count, room;
-    sid2_names folders; /* all there are, empty ones too, sorted */
+    sid2_list folders; /* all there are, empty ones too, sorted */
     char *
         choice; /* the one that the path names, where that is no archive: the others lie beside it. Else NULL */
     sid2_losses losses; /* what was there and is no such file */
@@ -42,6 +42,9 @@ bool sid2_files_open_tars(sid2_files *files, sid2_error *err);
 
 /* The file of this name in this one of several tars, by halving; NULL: none. */
 const sid2_entry *sid2_files_find(const sid2_files *files, const char *name, int32_t archive);
+/* The same of the name that begins with the first `length` bytes of an entry's, and goes on with `rest`. */
+const sid2_entry *sid2_files_beside(const sid2_files *files, const sid2_entry *entry, size_t length,
+                                    const char *rest);
 /* .png, .jpg, .webp, ... */
 bool sid2_is_picture_name(const char *name);
 
@@ -49,10 +52,8 @@ bool sid2_is_picture_name(const char *name);
 typedef struct sid2_member sid2_member;
 sid2_member *sid2_member_open(sid2_files *files, const sid2_entry *entry, sid2_error *err);
 bool sid2_member_read(sid2_member *member, void *bytes, size_t size, uint64_t offset,
-                      sid2_error *err);      /* thread-safe */
-void sid2_member_close(sid2_member *member); /* before its files; NULL is fine */
-/* The part of a name behind its last '/'. */
-const char *sid2_base_name(const char *name);
+                      sid2_error *err);               /* thread-safe */
+void sid2_member_close(sid2_member *member);          /* before its files; NULL is fine */
 int sid2_compare_paths(const char *a, const char *b); /* as if folder by folder: '/' before all others */
 
 /* ---- For those who fill it (files_*.c) ---- */
@@ -61,7 +62,7 @@ bool sid2_files_list_folder(sid2_files *files, sid2_error *err);
 bool sid2_files_list_beside(sid2_files *files, sid2_error *err);
 bool sid2_files_list_zip(sid2_files *files, sid2_error *err);
 /* `paths`: of the archives. */
-bool sid2_files_list_tars(sid2_files *files, const sid2_names *paths, sid2_error *err);
+bool sid2_files_list_tars(sid2_files *files, const sid2_list *paths, sid2_error *err);
 
 /* Whether a file of this name, beginning so, is a tar, compressed or not. */
 bool sid2_is_tar(const char *path, const uint8_t start[512]);

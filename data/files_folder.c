@@ -1,5 +1,4 @@
 /* Files in a folder and those below it. */
-#include "file.h"
 #include "files.h"
 #include "text.h"
 

@@ -1,6 +1,5 @@
 /* Files in tars, through libarchive, which reads from front to end. One pass notes where each file begins; to read
  * one is to begin there. A compressed tar is unpacked first, into a scratch file. */
-#include "file.h"
 #include "files.h"
 #include "text.h"
 
@@ -298,9 +297,9 @@ static bool add_tar(sid2_files *files, const char *path, sid2_error *err)
     return (!is_compressed(start) || unpack(t, archive, err)) && list_members(files, archive, err);
 }
 
-bool sid2_files_list_tars(sid2_files *files, const sid2_names *paths, sid2_error *err)
+bool sid2_files_list_tars(sid2_files *files, const sid2_list *paths, sid2_error *err)
 {
-    tars *t = calloc(1, sizeof *t + (size_t)paths->count * sizeof *t->item);
+    tars *t = calloc(1, sizeof *t + paths->count * sizeof *t->item);
     if (files->close) files->close(files);
     files->kind = "tar";
     files->read = read_member;
@@ -312,7 +311,7 @@ bool sid2_files_list_tars(sid2_files *files, const sid2_names *paths, sid2_error
     locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
     locale_t before = utf8 ? uselocale(utf8) : (locale_t)0;
     bool ok = true;
-    for (int64_t i = 0; ok && i < paths->count; i++) ok = add_tar(files, paths->item[i], err);
+    for (size_t i = 0; ok && i < paths->count; i++) ok = add_tar(files, paths->name[i], err);
     if (utf8) {
         uselocale(before);
         freelocale(utf8);

@@ -1,5 +1,6 @@
 #include "losses.h"
 
+#include "file.h"
 #include "text.h"
 
 #include <stdio.h>
@@ -29,7 +30,7 @@ static const struct {
 
 static void ending_of(const char *name, char ending[12])
 {
-    const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name, *dot = strrchr(base, '.');
+    const char *base = sid2_base_name(name), *dot = strrchr(base, '.');
     size_t length = dot && dot != base ? strlen(dot) : 0;
     strcpy(ending, "no ending");
     if (length < 2 || length > 11) return;

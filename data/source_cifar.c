@@ -79,12 +79,7 @@ static bool is_ten(const char *base)
 /* A file in the same folder as another one. */
 static const sid2_entry *beside(const sid2_files *files, const sid2_entry *entry, const char *base)
 {
-    char path[4608];
-    size_t first = (size_t)(sid2_base_name(entry->name) - entry->name);
-    if (first + strlen(base) >= sizeof path) return NULL;
-    memcpy(path, entry->name, first);
-    strcpy(path + first, base);
-    return sid2_files_find(files, path, entry->archive);
+    return sid2_files_beside(files, entry, (size_t)(sid2_base_name(entry->name) - entry->name), base);
 }
 
 static bool is_hundred(const sid2_files *files, const sid2_entry *entry)

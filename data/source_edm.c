@@ -4,7 +4,6 @@
 #include "source.h"
 #include "text.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,32 +39,16 @@ static bool find(layout *l, sid2_error *err)
         return sid2_fail(err, SID2_ERR_USAGE, "%s: holds several data sets (%s, %s): give one of them",
                          l->files->path, l->dataset->name, second->name);
     l->first = (size_t)(sid2_base_name(l->dataset->name) - l->dataset->name);
-    char *path = malloc(l->first + sizeof "names.json");
-    if (!path) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", l->files->path);
-    memcpy(path, l->dataset->name, l->first);
-    strcpy(path + l->first, "names.json");
-    l->names = sid2_files_find(l->files, path, l->dataset->archive);
-    free(path);
+    l->names = sid2_files_beside(l->files, l->dataset, l->first, "names.json");
     return true;
 }
 
 static json_t *read_json(sid2_files *files, const sid2_entry *entry, sid2_error *err)
 {
     size_t size;
-    sid2_error cause = {0};
-    uint8_t *bytes = files->read(files, entry, MOST_JSON, &size, &cause);
-    if (!bytes) {
-        bool named = strstr(cause.message, files->path);
-        sid2_fail(err, cause.code, "%s%s%s", named ? "" : files->path, named ? "" : ": ", cause.message);
-        return NULL;
-    }
-    json_error_t problem;
-    json_t *json = sid2_json_read(bytes, size, JSON_REJECT_DUPLICATES, &problem);
+    uint8_t *bytes = files->read(files, entry, MOST_JSON, &size, err);
+    json_t *json = bytes ? sid2_json_parse(bytes, size, JSON_REJECT_DUPLICATES, entry->name, err) : NULL;
     free(bytes);
-    bool memory = !json && sid2_json_no_memory();
-    if (!json)
-        sid2_fail(err, memory ? SID2_ERR_MEMORY : SID2_ERR_FORMAT, "%s: %s: line %d: %s", files->path,
-                  entry->name, problem.line, problem.text);
     return json;
 }
 
@@ -74,21 +57,14 @@ static const sid2_entry *find_labelled(const layout *l, const char *name, sid2_e
 {
     char *clean = sid2_archive_name(name);
     char *composed = clean ? sid2_text_nfc(clean) : NULL;
-    char *path = composed ? malloc(l->first + strlen(composed) + 1) : NULL;
-    const sid2_entry *found = NULL;
-    if (path) {
-        memcpy(path, l->dataset->name, l->first);
-        strcpy(path + l->first, composed);
-        found = sid2_files_find(l->files, path, l->dataset->archive);
-    }
-    if (!path)
+    const sid2_entry *found = composed ? sid2_files_beside(l->files, l->dataset, l->first, composed) : NULL;
+    if (!composed)
         sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for labels", l->files->path);
     else if (!found)
         sid2_fail(err, SID2_ERR_FORMAT, "%s: dataset.json labels %s, which is not in the %s", l->files->path,
                   name, strcmp(l->files->kind, "folder") ? "archive" : "folder");
     free(clean);
     free(composed);
-    free(path);
     return found;
 }
 

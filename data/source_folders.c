@@ -7,21 +7,19 @@
 
 /* The folders right below `root` ("" or "photos/"), and how many pictures lie beside them. */
 typedef struct level {
-    sid2_names folders;    /* sorted, each once */
+    sid2_list folders;     /* sorted, each once */
     int64_t with_pictures; /* of them */
     int64_t direct;
 } level;
 
-static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-static bool push_first(sid2_names *names, const char *below, const char *slash, sid2_error *err)
+static bool push_first(sid2_list *names, const char *below, const char *slash, sid2_error *err)
 {
     size_t length = (size_t)(slash - below);
-    const char *last = names->count ? names->item[names->count - 1] : "";
+    const char *last = names->count ? names->name[names->count - 1] : "";
     if (strlen(last) == length && !strncmp(last, below, length)) return true;
     char *copy = strndup(below, length);
     bool ok =
-        copy ? sid2_names_push(names, copy, err) : sid2_fail(err, SID2_ERR_MEMORY, "no memory for a name");
+        copy ? sid2_list_push(names, copy, err) : sid2_fail(err, SID2_ERR_MEMORY, "no memory for a name");
     free(copy);
     return ok;
 }
@@ -40,23 +38,14 @@ static bool look(level *l, const sid2_files *files, const char *root, sid2_error
         else
             l->direct++;
     }
-    l->with_pictures = l->folders.count;
-    for (int64_t i = 0; ok && i < files->folders.count; i++) {
-        const char *name = files->folders.item[i];
+    l->with_pictures = (int64_t)l->folders.count;
+    for (size_t i = 0; ok && i < files->folders.count; i++) {
+        const char *name = files->folders.name[i];
         if (strncmp(name, root, first) == 0 && name[first])
             ok = push_first(&l->folders, name + first, strchrnul(name + first, '/'), err);
     }
-    if (l->folders.count) qsort(l->folders.item, (size_t)l->folders.count, sizeof *l->folders.item, by_bytes);
-    int64_t kept = 0;
-    for (int64_t i = 0; i < l->folders.count; i++) {
-        char *name = l->folders.item[i];
-        if (kept && strcmp(l->folders.item[kept - 1], name) == 0)
-            free(name);
-        else
-            l->folders.item[kept++] = name;
-    }
-    l->folders.count = kept;
-    if (!ok) sid2_names_free(&l->folders);
+    sid2_list_sort(&l->folders);
+    if (!ok) sid2_list_free(&l->folders);
     return ok;
 }
 
@@ -75,10 +64,10 @@ static int split_of(const char *name)
 static const char *training_split(const sid2_files *files, const char *root, const level *l)
 {
     const char *found = NULL;
-    for (int64_t i = 0; i < l->folders.count; i++) {
-        int split = split_of(l->folders.item[i]);
+    for (size_t i = 0; i < l->folders.count; i++) {
+        int split = split_of(l->folders.name[i]);
         if (split == SPLITS) return NULL;
-        if (split < TRAINING_SPLITS) found = l->folders.item[i];
+        if (split < TRAINING_SPLITS) found = l->folders.name[i];
     }
     size_t first = strlen(root);
     for (int64_t i = 0; found && i < files->count; i++) {
@@ -98,7 +87,7 @@ static bool descend(level *l, char **root, const sid2_files *files, sid2_error *
     if (!*root) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", files->path);
     if (!look(l, files, *root, err)) return false;
     while (!l->direct && l->with_pictures) {
-        const char *into = l->folders.count == 1 ? l->folders.item[0] : training_split(files, *root, l);
+        const char *into = l->folders.count == 1 ? l->folders.name[0] : training_split(files, *root, l);
         if (!into) break;
         level below;
         char *path = malloc(strlen(*root) + strlen(into) + 2);
@@ -110,7 +99,7 @@ static bool descend(level *l, char **root, const sid2_files *files, sid2_error *
         }
         bool holds_classes = below.with_pictures > (below.direct ? 1 : 0);
         level *unused = holds_classes ? l : &below;
-        sid2_names_free(&unused->folders);
+        sid2_list_free(&unused->folders);
         if (!holds_classes) {
             free(path);
             break;
@@ -122,24 +111,7 @@ static bool descend(level *l, char **root, const sid2_files *files, sid2_error *
     return true;
 }
 
-static int32_t find_class(const sid2_names *classes, const char *below, const char *slash)
-{
-    size_t length = (size_t)(slash - below);
-    int64_t low = 0, high = classes->count;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        int order = strncmp(classes->item[middle], below, length);
-        if (!order && classes->item[middle][length]) order = 1;
-        if (!order) return (int32_t)middle;
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return -1;
-}
-
-static bool classify(sid2_source *source, const char *root, const sid2_names *classes, sid2_error *err)
+static bool classify(sid2_source *source, const char *root, const sid2_list *classes, sid2_error *err)
 {
     const sid2_files *files = source->files;
     size_t first = strlen(root);
@@ -155,16 +127,17 @@ static bool classify(sid2_source *source, const char *root, const sid2_names *cl
         else if (!inside || (!slash && classes->count))
             ok = sid2_source_lose(source, inside || !*top ? SID2_LOST_OUTSIDE : SID2_LOST_SPLIT, e, err);
         else
-            ok = sid2_source_add_picture(source, e, slash ? find_class(classes, below, slash) : 0, err);
+            ok = sid2_source_add_picture(
+                source, e, slash ? (int32_t)sid2_list_find(classes, below, (size_t)(slash - below)) : 0, err);
     }
     return ok;
 }
 
 /* ImageNet's folders are called "n01440764". */
-static bool is_imagenet(const sid2_names *classes)
+static bool is_imagenet(const sid2_list *classes)
 {
-    for (int64_t i = 0; i < classes->count; i++) {
-        const char *name = classes->item[i];
+    for (size_t i = 0; i < classes->count; i++) {
+        const char *name = classes->name[i];
         if (name[0] != 'n' || strspn(name + 1, "0123456789") != 8 || name[9]) return false;
     }
     return classes->count > 0;
@@ -177,20 +150,19 @@ static bool open_folders(sid2_source *source, sid2_error *err)
     char *root = NULL;
     static const char *const all[] = {"images"};
     bool ok = descend(&l, &root, source->files, err);
-    const sid2_names *classes = &l.folders;
+    const sid2_list *classes = &l.folders;
     if (ok && (l.direct || l.with_pictures)) {
         sid2_source_of_pictures(source);
         source->is_photos = !is_imagenet(classes);
-        ok = (classes->count
-                  ? sid2_source_name_classes(source, classes->count, (const char *const *)classes->item,
-                                             classes->count, err)
-                  : sid2_source_name_classes(source, 1, all, 1, err)) &&
+        int64_t count = (int64_t)classes->count;
+        ok = (count ? sid2_source_name_classes(source, count, (const char *const *)classes->name, count, err)
+                    : sid2_source_name_classes(source, 1, all, 1, err)) &&
              classify(source, root, classes, err);
     }
     if (ok && !source->load)
         for (int64_t i = 0; ok && i < source->files->count && !sid2_files_hold_tars(source->files); i++)
             ok = sid2_source_lose(source, SID2_LOST_KIND, &source->files->entry[i], err);
-    sid2_names_free(&l.folders);
+    sid2_list_free(&l.folders);
     free(root);
     return ok;
 }

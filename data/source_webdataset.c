@@ -4,8 +4,6 @@
 #include "source.h"
 #include "text.h"
 
-#include <ctype.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +13,8 @@ enum { MOST_LABEL = 1 << 20, LONGEST_LABEL = 256 };
 /* One file of the sample that `entry` is of, by its ending; NULL: it has none. */
 static const sid2_entry *companion(const sid2_files *files, const sid2_entry *entry, const char *ending)
 {
-    char path[4608];
-    const char *base = sid2_base_name(entry->name), *dot = strchrnul(base, '.');
-    int length = snprintf(path, sizeof path, "%.*s%s", (int)(dot - entry->name), entry->name, ending);
-    return length < (int)sizeof path ? sid2_files_find(files, path, entry->archive) : NULL;
+    const char *dot = strchrnul(sid2_base_name(entry->name), '.');
+    return sid2_files_beside(files, entry, (size_t)(dot - entry->name), ending);
 }
 
 /* A sample's first picture stands for it. */
@@ -32,8 +28,8 @@ static bool is_further(const sid2_files *files, const sid2_entry *entry)
     return false;
 }
 
-/* "label" text of a sample, "" where there is none, from malloc. */
-static bool take_json(char text[LONGEST_LABEL], const json_t *json)
+/* The label in a sample's JSON; `text` stays as it is where there is none. */
+static void take_json(char text[LONGEST_LABEL], const json_t *json)
 {
     static const char *const keys[] = {"cls", "label", "class", "class_id"};
     const json_t *found = json_is_object(json) ? NULL : json;
@@ -42,7 +38,6 @@ static bool take_json(char text[LONGEST_LABEL], const json_t *json)
         snprintf(text, LONGEST_LABEL, "%lld", (long long)json_integer_value(found));
     else if (json_is_string(found))
         snprintf(text, LONGEST_LABEL, "%s", json_string_value(found));
-    return text[0];
 }
 
 static bool read_label(char text[LONGEST_LABEL], sid2_files *files, const sid2_entry *entry, sid2_error *err)
@@ -56,18 +51,13 @@ static bool read_label(char text[LONGEST_LABEL], sid2_files *files, const sid2_e
     bool ok = true;
     if (plain) {
         size_t first = 0;
-        while (size && isspace((unsigned char)bytes[size - 1])) size--;
-        while (first < size && isspace((unsigned char)bytes[first])) first++;
+        while (size && sid2_is_space(bytes[size - 1])) size--;
+        while (first < size && sid2_is_space(bytes[first])) first++;
         snprintf(text, LONGEST_LABEL, "%.*s", (int)(size - first), bytes + first);
     } else {
-        json_error_t problem;
-        json_t *value = sid2_json_read(bytes, size, JSON_DECODE_ANY, &problem);
-        if (value)
-            take_json(text, value);
-        else if (sid2_json_no_memory())
-            ok = sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", json->name);
-        else
-            ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: line %d: %s", json->name, problem.line, problem.text);
+        json_t *value = sid2_json_parse(bytes, size, JSON_DECODE_ANY, json->name, err);
+        ok = value != NULL;
+        if (ok) take_json(text, value);
         json_decref(value);
     }
     free(bytes);
@@ -77,48 +67,41 @@ static bool read_label(char text[LONGEST_LABEL], sid2_files *files, const sid2_e
 /* ---- Labels, once all are known ---- */
 
 /* Labels are numbers of classes if all are numbers, else names of classes. */
-static bool are_numbers(const sid2_names *labels)
+static bool are_numbers(const sid2_list *labels)
 {
-    for (int64_t i = 0; i < labels->count; i++) {
-        const char *text = labels->item[i];
+    for (size_t i = 0; i < labels->count; i++) {
+        const char *text = labels->name[i];
         if (strspn(text, "0123456789") != strlen(text) || strlen(text) > 9) return false;
     }
     return true;
 }
 
-static bool number(sid2_source *source, const sid2_names *labels, sid2_error *err)
+static bool number(sid2_source *source, const sid2_list *labels, sid2_error *err)
 {
     int64_t classes = 0;
-    for (int64_t i = 0; i < labels->count; i++) {
-        long value = strtol(labels->item[i], NULL, 10);
+    for (size_t i = 0; i < labels->count; i++) {
+        long value = strtol(labels->name[i], NULL, 10);
         source->labels[i] = (int32_t)value;
         if (value >= classes) classes = value + 1;
     }
     return sid2_source_name_classes(source, classes, NULL, 0, err);
 }
 
-static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-static bool name(sid2_source *source, const sid2_names *labels, sid2_error *err)
+static bool name(sid2_source *source, const sid2_list *labels, sid2_error *err)
 {
-    char **sorted = malloc((size_t)labels->count * sizeof *sorted);
-    if (!sorted) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for class names", source->files->path);
-    memcpy(sorted, labels->item, (size_t)labels->count * sizeof *sorted);
-    qsort(sorted, (size_t)labels->count, sizeof *sorted, by_bytes);
-    size_t classes = 0;
-    for (int64_t i = 0; i < labels->count; i++)
-        if (!classes || strcmp(sorted[classes - 1], sorted[i]) != 0) sorted[classes++] = sorted[i];
-    for (int64_t i = 0; i < labels->count; i++) {
-        char **found = bsearch(&labels->item[i], sorted, classes, sizeof *sorted, by_bytes);
-        source->labels[i] = (int32_t)(found - sorted);
-    }
-    bool ok = sid2_source_name_classes(source, (int64_t)classes, (const char *const *)sorted,
-                                       (int64_t)classes, err);
-    free(sorted);
+    sid2_list classes = {0};
+    bool ok = true;
+    for (size_t i = 0; ok && i < labels->count; i++) ok = sid2_list_push(&classes, labels->name[i], err);
+    sid2_list_sort(&classes);
+    for (size_t i = 0; ok && i < labels->count; i++)
+        source->labels[i] = (int32_t)sid2_list_find(&classes, labels->name[i], strlen(labels->name[i]));
+    ok = ok && sid2_source_name_classes(source, (int64_t)classes.count, (const char *const *)classes.name,
+                                        (int64_t)classes.count, err);
+    sid2_list_free(&classes);
     return ok;
 }
 
-static bool add_sample(sid2_source *source, sid2_names *labels, const sid2_entry *entry, sid2_error *err)
+static bool add_sample(sid2_source *source, sid2_list *labels, const sid2_entry *entry, sid2_error *err)
 {
     char text[LONGEST_LABEL];
     if (is_further(source->files, entry)) return sid2_source_lose(source, SID2_LOST_EXTRA, entry, err);
@@ -128,7 +111,7 @@ static bool add_sample(sid2_source *source, sid2_names *labels, const sid2_entry
     if (!sid2_source_add_picture(source, entry, 0, err)) return false;
     char *composed = source->count > before ? sid2_text_nfc(text) : NULL;
     bool ok = source->count == before ||
-              (composed ? sid2_names_push(labels, composed, err)
+              (composed ? sid2_list_push(labels, composed, err)
                         : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for labels", source->files->path));
     free(composed);
     return ok;
@@ -156,7 +139,7 @@ static bool open_shards(sid2_source *source, sid2_error *err)
     if (strcmp(files->kind, "tar") != 0 || !has_labels(files)) return true;
     sid2_source_of_pictures(source);
     source->kind = "WebDataset";
-    sid2_names labels = {0};
+    sid2_list labels = {0};
     bool ok = true;
     for (int64_t i = 0; ok && i < files->count; i++) {
         const sid2_entry *e = &files->entry[i];
@@ -167,7 +150,7 @@ static bool open_shards(sid2_source *source, sid2_error *err)
     }
     if (ok && labels.count)
         ok = are_numbers(&labels) ? number(source, &labels, err) : name(source, &labels, err);
-    sid2_names_free(&labels);
+    sid2_list_free(&labels);
     return ok;
 }
 

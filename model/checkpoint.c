@@ -163,11 +163,9 @@ static bool load_state(const char *directory, state *s, sid2_error *err)
     *s = (state){0};
     uint8_t *text = sid2_file_read(join(path, directory, "state.json"), STATE_LIMIT, &size, err);
     if (!text) return false;
-    json_error_t where;
-    json_t *root = sid2_json_read(text, size, JSON_REJECT_DUPLICATES, &where);
+    json_t *root = sid2_json_parse(text, size, JSON_REJECT_DUPLICATES, path, err);
     free(text);
-    if (!root && sid2_json_no_memory()) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
-    if (!root) return sid2_fail(err, SID2_ERR_FORMAT, "%s: line %d: %s", path, where.line, where.text);
+    if (!root) return false;
     uint64_t named;
     bool ok = parse_state(path, root, s, err);
     json_decref(root);
