@@ -50,12 +50,11 @@ static const char *kind_of(const uint8_t *bytes, size_t size)
 bool sid2_image_decode(sid2_image *image, const void *bytes, size_t size, const char *name, sid2_error *err)
 {
     *image = (sid2_image){0};
-    if (size >= 8 && !memcmp(bytes, "\x89PNG\r\n\x1a\n", 8))
-        return sid2_png_decode(image, NULL, NULL, bytes, size, name, err);
-    if (size >= 3 && !memcmp(bytes, "\xff\xd8\xff", 3))
-        return sid2_jpeg_decode(image, bytes, size, name, err);
-    if (size >= 12 && !memcmp(bytes, "RIFF", 4) && !memcmp((const char *)bytes + 8, "WEBP", 4))
-        return sid2_webp_decode(image, bytes, size, name, err);
+    sid2_image_format format;
+    if (sid2_image_format_in(bytes, size, &format))
+        return format == SID2_IMAGE_WEBP   ? sid2_webp_decode(image, bytes, size, name, err)
+               : format == SID2_IMAGE_JPEG ? sid2_jpeg_decode(image, bytes, size, name, err)
+                                           : sid2_png_decode(image, NULL, NULL, bytes, size, name, err);
     const char *kind = kind_of(bytes, size);
     return sid2_fail(err, SID2_ERR_FORMAT, "%s: %s%s", name, kind ? kind : "",
                      !size  ? "the file is empty"

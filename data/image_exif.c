@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 /* One entry of `size` bytes, which are the caller's to fill; NULL: no memory. The data keeps it. */
 static uint8_t *add_entry(ExifData *data, ExifIfd where, ExifTag tag, ExifFormat format, size_t size)
@@ -25,24 +26,19 @@ static uint8_t *add_entry(ExifData *data, ExifIfd where, ExifTag tag, ExifFormat
     return bytes;
 }
 
-/* UTF-8 as UTF-16, high byte first; the number of bytes. What is no UTF-8 becomes '?'. `to`: NULL to count. */
+/* UTF-8 as UTF-16, high byte first; the number of bytes. Each byte that is no UTF-8 becomes '?'. `to`: NULL to count. */
 static size_t utf16_of_utf8(const char *text, uint8_t *to)
 {
     size_t size = 0;
-    for (const uint8_t *at = (const uint8_t *)text; *at;) {
-        int more = *at < 0x80 ? 0 : *at < 0xc2 ? -1 : *at < 0xe0 ? 1 : *at < 0xf0 ? 2 : *at < 0xf5 ? 3 : -1;
-        uint32_t code = more < 0 ? '?' : more ? *at & (0x3fu >> more) : *at;
-        for (at++; more > 0; more--) {
-            if ((*at & 0xc0) != 0x80) {
-                code = '?';
-                break;
-            }
-            code = code << 6 | (*at++ & 0x3f);
-        }
-        uint32_t units[2] = {code, 0};
+    while (*text) {
+        utf8proc_int32_t code;
+        utf8proc_ssize_t bytes = utf8proc_iterate((const utf8proc_uint8_t *)text, -1, &code);
+        text += bytes > 0 ? bytes : 1;
+        if (bytes <= 0) code = '?';
+        uint32_t units[2] = {(uint32_t)code, 0};
         if (code > 0xffff) {
-            units[0] = 0xd800 + ((code - 0x10000) >> 10);
-            units[1] = 0xdc00 + (code & 0x3ff);
+            units[0] = 0xd800 + (((uint32_t)code - 0x10000) >> 10);
+            units[1] = 0xdc00 + ((uint32_t)code & 0x3ff);
         }
         for (int i = 0; i < (code > 0xffff ? 2 : 1); i++, size += 2)
             if (to) {

@@ -30,18 +30,16 @@ static bool import(WebPPicture *picture, const sid2_image *image, bool lossless,
 {
     if (!WebPPictureInit(picture))
         return sid2_fail(err, SID2_ERR_INTERNAL, "WebP: libwebp is not of its header's version");
-    sid2_image rgb;
-    if (!sid2_image_alloc(&rgb, image->width, image->height, 3, err)) return false;
+    sid2_image rgb = *image; /* borrowed where it is that already */
+    bool is_own = image->channels != 3;
+    if (is_own && !sid2_image_alloc(&rgb, image->width, image->height, 3, err)) return false;
     size_t count = (size_t)image->width * (size_t)image->height;
-    if (image->channels == 3)
-        memcpy(rgb.pixels, image->pixels, 3 * count);
-    else
-        for (size_t i = 0; i < count; i++) memset(rgb.pixels + 3 * i, image->pixels[i], 3);
+    for (size_t i = 0; is_own && i < count; i++) memset(rgb.pixels + 3 * i, image->pixels[i], 3);
     picture->use_argb = lossless;
     picture->width = image->width;
     picture->height = image->height;
     bool ok = WebPPictureImportRGB(picture, rgb.pixels, 3 * image->width);
-    sid2_image_free(&rgb);
+    if (is_own) sid2_image_free(&rgb);
     return ok || fail("encoder", err);
 }
 

@@ -178,9 +178,9 @@ static bool refuse(const sid2_files *files, sid2_error *err)
                          sid2_dataset_formats(list));
     char *text = NULL;
     for (int i = 0; i < SID2_REASONS && !text; i++) text = sid2_losses_text(&files->losses, (sid2_reason)i);
-    sid2_fail(err, SID2_ERR_FORMAT, "%s: no PNG, JPEG or WebP pictures in this %s%s%s%s", files->path,
+    sid2_fail(err, SID2_ERR_FORMAT, "%s: no PNG, JPEG or WebP pictures in this %s%s%s", files->path,
               strcmp(files->kind, "folder") ? "archive" : "folder or below", text ? "; it holds " : "",
-              text ? text : "", "");
+              text ? text : "");
     free(text);
     return false;
 }
