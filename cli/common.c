@@ -77,17 +77,15 @@ const char *lanes_text(const char *lane, const sid2_memory_report *m, int64_t ba
 
 const char *words_of(const char *key, char text[256])
 {
-    const sid2_config_word *word;
-    int count = 0;
-    for (int i = 0; (word = sid2_config_word_at(i)); i++) count += strcmp(word->key, key) == 0;
-    text[0] = 0;
-    for (int i = 0; (word = sid2_config_word_at(i)); i++) {
-        if (strcmp(word->key, key) != 0) continue;
-        size_t used = strlen(text);
-        count--;
-        snprintf(text + used, 256 - used, "%s%s", word->word, count > 1 ? ", " : count ? " or " : "");
+    const sid2_config_key *row;
+    int i = 0;
+    while ((row = sid2_config_key_at(i)) && strcmp(row->name, key) != 0) i++;
+    size_t used = 0;
+    for (const char *word = row ? row->accepts : "", *end; *word; word = *end ? end + 1 : end) {
+        end = strchrnul(word, '|');
+        const char *next = !*end ? "" : strchr(end + 1, '|') ? ", " : " or ";
+        used += (size_t)snprintf(text + used, 256 - used, "%.*s%s", (int)(end - word), word, next);
     }
-    size_t used = strlen(text);
     snprintf(text + used, 256 - used, " (%s)", key);
     return text;
 }

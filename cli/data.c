@@ -36,6 +36,52 @@ static int synth(int argc, char **argv)
     return 0;
 }
 
+/* ---- How a data set is read ---- */
+
+typedef struct reading {
+    const char *path, *turn;
+    int64_t size, channels;
+    sid2_upright upright;          /* `turn`, checked */
+    char formats[256], words[256]; /* for the help */
+} reading;
+
+#define READING_ROWS(r, size_help)                                                                           \
+    {OPTION_POSITIONAL, "PATH", NULL, &(r).path, sid2_dataset_formats((r).formats), NULL},                   \
+        {OPTION_INT, "size", "N", &(r).size, size_help, NULL},                                               \
+        {OPTION_INT, "channels", "N", &(r).channels, "1 grey, 3 colour (3)", NULL},                          \
+    {                                                                                                        \
+        OPTION_TEXT, "upright", "WORD", &(r).turn, words_of("data.upright", (r).words), NULL                 \
+    }
+
+/* 0, or the exit code that goes with the error reported. */
+static int check_reading(const char *command, reading *r)
+{
+    if (r->size < 4 || r->size > 4096) return report_usage(command, "--size should be 4 to 4096");
+    if (r->channels != 1 && r->channels != 3) return report_usage(command, "--channels should be 1 or 3");
+    if (upright_of(r->turn, &r->upright)) return 0;
+    return report_usage(command, "--upright '%s' should be %s", r->turn, r->words);
+}
+
+static sid2_dataset *open_reading(const reading *r, progress *bar, sid2_error *err)
+{
+    return sid2_dataset_open(r->path,
+                             &sid2_with(sid2_dataset_options, .size = (int32_t)r->size,
+                                        .channels = (int32_t)r->channels, .upright = r->upright,
+                                        .cache_bytes = 1, .on_skip = print_skipped, .user = bar),
+                             err);
+}
+
+static void print_losses(sid2_dataset *data)
+{
+    char *line;
+    for (int i = 0; (line = sid2_dataset_loss(data, i)); i++, free(line)) printf("left out   %s\n", line);
+    line = sid2_dataset_empty_classes(data);
+    if (line) printf("empty      %s\n", line);
+    free(line);
+}
+
+/* ---- Looking ---- */
+
 enum { MAX_SHOWN = 100000 };
 
 typedef struct statistics {
@@ -77,15 +123,6 @@ static bool read_all(sid2_dataset *data, statistics *s, uint8_t *sheet, int64_t 
     return ok;
 }
 
-static void print_losses(sid2_dataset *data)
-{
-    char *line;
-    for (int i = 0; (line = sid2_dataset_loss(data, i)); i++, free(line)) printf("left out   %s\n", line);
-    line = sid2_dataset_empty_classes(data);
-    if (line) printf("empty      %s\n", line);
-    free(line);
-}
-
 static void print_statistics(sid2_dataset *data, const statistics *s)
 {
     int channels = sid2_dataset_channels(data), size = sid2_dataset_size(data);
@@ -115,27 +152,18 @@ static void print_statistics(sid2_dataset *data, const statistics *s)
 
 static int inspect(int argc, char **argv)
 {
-    const char *path = NULL, *out = NULL;
-    const char *turn = "auto";
-    sid2_upright upright;
-    int64_t size = 32, channels = 3, shown = 100;
-    char formats[256], words[256];
+    const char *out = NULL;
+    reading r = {.turn = "auto", .size = 32, .channels = 3};
+    int64_t shown = 100;
     const option_row rows[] = {
-        {OPTION_POSITIONAL, "PATH", NULL, &path, sid2_dataset_formats(formats), NULL},
-        {OPTION_INT, "size", "N", &size, "side that pictures are brought to, as in training (32)", NULL},
-        {OPTION_INT, "channels", "N", &channels, "1 grey, 3 colour (3)", NULL},
-        {OPTION_TEXT, "upright", "WORD", &turn, words_of("data.upright", words), NULL},
+        READING_ROWS(r, "side that pictures are brought to, as in training (32)"),
         {OPTION_TEXT, "out", "x.png", &out, "also write a contact sheet", NULL},
         {OPTION_INT, "shown", "N", &shown, "pictures on the contact sheet (100)", NULL},
     };
     int code = options_parse(
         &(option_table){"data inspect", "Count and measure a data set, and show some of it", NULL, rows, 6},
         argc, argv);
-    if (code != OPTIONS_RUN) return code;
-    if (!upright_of(turn, &upright))
-        return report_usage("data inspect", "--upright '%s' should be %s", turn, words);
-    if (size < 4 || size > 4096) return report_usage("data inspect", "--size should be 4 to 4096");
-    if (channels != 1 && channels != 3) return report_usage("data inspect", "--channels should be 1 or 3");
+    if (code != OPTIONS_RUN || (code = check_reading("data inspect", &r))) return code;
     if (shown < 1 || shown > MAX_SHOWN)
         return report_usage("data inspect", "--shown should be 1 to %d", MAX_SHOWN);
     if (out && !sid2_text_ends(out, ".png"))
@@ -143,21 +171,17 @@ static int inspect(int argc, char **argv)
     interrupt_install();
     sid2_error err = {0};
     progress bar = {0};
-    sid2_dataset *data = sid2_dataset_open(
-        path,
-        &sid2_with(sid2_dataset_options, .size = (int32_t)size, .channels = (int32_t)channels,
-                   .upright = upright, .cache_bytes = 1, .on_skip = print_skipped, .user = &bar),
-        &err);
+    sid2_dataset *data = open_reading(&r, &bar, &err);
     if (!data) return report_error("data inspect", &err);
     int64_t count = sid2_dataset_count(data), keep = !out ? 0 : shown < count ? shown : count;
-    size_t image_bytes = (size_t)(size * size * channels);
+    int32_t size = (int32_t)r.size, channels = (int32_t)r.channels;
+    size_t image_bytes = sid2_sample_bytes(sid2_dataset_type(data));
     uint8_t *sheet = NULL;
     statistics s = {0};
     sid2_atomic_file file = {0};
     sid2_grid_size whole;
     bool ok = true;
-    if (out && !sid2_image_grid_size(&whole, (int32_t)keep, (int32_t)size, (int32_t)size, 0,
-                                     SID2_GRID_PADDING, &err))
+    if (out && !sid2_image_grid_size(&whole, (int32_t)keep, size, size, 0, SID2_GRID_PADDING, &err))
         ok = sid2_fail(&err, SID2_ERR_USAGE, "%s: give a lower --shown or --size", err.message);
     else if (!(sheet = malloc((size_t)keep * image_bytes + 1)))
         ok = sid2_fail(&err, SID2_ERR_MEMORY, "out of memory for a sheet of %" PRId64 " pictures", keep);
@@ -168,8 +192,7 @@ static int inspect(int argc, char **argv)
     if (ok && out) {
         sid2_image grid = {0};
         int32_t tiles = (int32_t)(s.pictures < keep ? s.pictures : keep);
-        ok = sid2_image_grid(&grid, sheet, tiles, (int32_t)size, (int32_t)size, (int32_t)channels, 0,
-                             SID2_GRID_PADDING, 255, &err) &&
+        ok = sid2_image_grid(&grid, sheet, tiles, size, size, channels, 0, SID2_GRID_PADDING, 255, &err) &&
              sid2_png_finish(&file, &grid, NULL, 0, &err);
         sid2_image_free(&grid);
         if (ok) printf("sheet      %s\n", out);
@@ -190,38 +213,27 @@ static bool show_packed(void *user, int64_t done, int64_t total)
 
 static int pack(int argc, char **argv)
 {
-    const char *path = NULL, *out = NULL, *turn = "auto";
-    sid2_upright upright;
-    int64_t size = 0, channels = 3, threads = 0;
-    char formats[256], words[256];
+    const char *out = NULL;
+    reading r = {.turn = "auto", .channels = 3};
+    int64_t threads = 0;
     const option_row rows[] = {
-        {OPTION_POSITIONAL, "PATH", NULL, &path, sid2_dataset_formats(formats), NULL},
+        READING_ROWS(r, "side that pictures are cropped and resized to; required"),
         {OPTION_TEXT, "out", "x.zip", &out, "the new data set, in EDM layout; required", NULL},
-        {OPTION_INT, "size", "N", &size, "side that pictures are cropped and resized to; required", NULL},
-        {OPTION_INT, "channels", "N", &channels, "1 grey, 3 colour (3)", NULL},
-        {OPTION_TEXT, "upright", "WORD", &turn, words_of("data.upright", words), NULL},
         OPTION_THREADS(&threads),
     };
     int code = options_parse(
         &(option_table){"data pack", "Decode, crop and resize a data set once, for training to read quickly",
-                        "Ctrl-C keeps what is done in x.zip.part; the same command goes on.\n", rows, 6},
+                        "Ctrl-C keeps what is done in x.zip.part; the same command goes on.", rows, 6},
         argc, argv);
     if (code != OPTIONS_RUN) return code;
     if (!out) return report_usage("data pack", "--out is missing");
     if (!sid2_text_ends(out, ".zip")) return report_usage("data pack", "--out '%s' should end in .zip", out);
-    if (size < 4 || size > 4096) return report_usage("data pack", "--size should be 4 to 4096");
-    if (channels != 1 && channels != 3) return report_usage("data pack", "--channels should be 1 or 3");
-    if (!upright_of(turn, &upright))
-        return report_usage("data pack", "--upright '%s' should be %s", turn, words);
+    if ((code = check_reading("data pack", &r))) return code;
     interrupt_install();
     sid2_error err = {0};
     progress bar = {0};
     double began = sid2_clock();
-    sid2_dataset *data = sid2_dataset_open(
-        path,
-        &sid2_with(sid2_dataset_options, .size = (int32_t)size, .channels = (int32_t)channels,
-                   .upright = upright, .cache_bytes = 1, .on_skip = print_skipped, .user = &bar),
-        &err);
+    sid2_dataset *data = open_reading(&r, &bar, &err);
     if (!data) return report_error("data pack", &err);
     progress_begin(&bar);
     bool ok = sid2_dataset_pack(
@@ -231,8 +243,8 @@ static int pack(int argc, char **argv)
     progress_clear(&bar);
     if (ok) {
         printf("%" PRId64 " pictures, %d classes, %" PRId64 "x%" PRId64 ", in %.1f s: %s\n",
-               sid2_dataset_count(data) - sid2_dataset_broken(data), sid2_dataset_classes(data), size, size,
-               sid2_clock() - began, out);
+               sid2_dataset_count(data) - sid2_dataset_broken(data), sid2_dataset_classes(data), r.size,
+               r.size, sid2_clock() - began, out);
         print_losses(data);
     }
     sid2_dataset_close(data);

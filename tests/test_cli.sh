@@ -105,6 +105,9 @@ expect 1 'no?where' info "$(printf 'no\033where')"
 (cd "$source" && ! grep -rnE '\b(printf|puts|perror)\(|\b(stdout|stderr)\b' core model data run lib cpu vk --include='*.[ch]') >passes ||
     fail "the library prints: $(cat passes)"
 
+"$sid2" help --markdown >out
+grep -E '[.;]\?$|\| +\(' out && fail "help prints what is no character, or words that are not there"
+
 echo "== standard streams"
 for arguments in --help 'help --markdown' 'info --preset quickstart' 'info --preset quickstart --json' devices; do
     read -ra words <<<"$arguments"
@@ -156,6 +159,7 @@ expect 0 'pictures   199 .*1 more were broken' data inspect broken
 [ "$(awk '/^ +[0-9]+ +[0-9]/ { n += $2 } END { print n }' out)" -eq 199 ] || fail "the classes count a broken picture"
 expect 2 'shown should be 1' data inspect pictures --out no.png --shown 0
 expect 2 'should end in .png' data inspect pictures --out no.jpg
+expect 2 "upright 'left' should be auto, yes or no" data inspect pictures --upright left
 expect 2 'lower --shown or --size' data inspect pictures --out no.png --size 4096
 
 # needs ARGUMENTS...: a limit that is refused names one that works.
