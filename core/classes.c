@@ -17,8 +17,9 @@ enum { MAX_FILE = 64 << 20, MAX_LABELS = 1000000, SHOWN = 40 /* bytes of a name 
 
 struct sid2_classes {
     int count;
-    char **name;   /* NFC */
-    char **folded; /* without case */
+    char **name;         /* NFC */
+    char **folded;       /* without case */
+    const char **sorted; /* the names by their bytes */
 };
 
 /* ---- Text ---- */
@@ -47,6 +48,11 @@ static bool out_of_memory(sid2_error *err)
     return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for names of classes");
 }
 
+static int by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 sid2_classes *sid2_classes_create(const char *const *names, int count, sid2_error *err)
 {
     sid2_classes *c = calloc(1, sizeof *c);
@@ -54,10 +60,16 @@ sid2_classes *sid2_classes_create(const char *const *names, int count, sid2_erro
     c->count = count;
     c->name = calloc((size_t)count + 1, sizeof *c->name);
     c->folded = calloc((size_t)count + 1, sizeof *c->folded);
-    bool ok = c->name && c->folded;
-    for (int i = 0; ok && i < count; i++)
+    c->sorted = calloc((size_t)count + 1, sizeof *c->sorted);
+    bool ok = c->name && c->folded && c->sorted;
+    for (int i = 0; ok && i < count; i++) {
         ok = (c->name[i] = normal(names[i])) && (c->folded[i] = sid2_text_fold(c->name[i]));
-    if (ok) return c;
+        c->sorted[i] = c->name[i];
+    }
+    if (ok) {
+        qsort(c->sorted, (size_t)count, sizeof *c->sorted, by_bytes);
+        return c;
+    }
     sid2_classes_destroy(c);
     return out_of_memory(err), NULL;
 }
@@ -74,6 +86,7 @@ void sid2_classes_destroy(sid2_classes *c)
     for (int i = 0; c->folded && i < c->count; i++) free(c->folded[i]);
     free(c->name);
     free(c->folded);
+    free(c->sorted);
     free(c);
 }
 
@@ -153,9 +166,7 @@ const char *sid2_classes_list(const sid2_classes *c, const int32_t *labels, size
 
 static bool has(const sid2_classes *c, const char *name)
 {
-    bool found = false;
-    for (int i = 0; i < c->count && !found; i++) found = strcmp(c->name[i], name) == 0;
-    return found;
+    return bsearch(&name, c->sorted, (size_t)c->count, sizeof *c->sorted, by_bytes) != NULL;
 }
 
 /* "; gone: 'a', 'b' and 3 more": names of one that the other lacks. */
@@ -345,16 +356,22 @@ static bool take(search *s, const char *item, const meaning *m, sid2_error *err)
     return m->named ? add(s, (uint64_t)m->name, (uint64_t)m->name, err) : add(s, m->low, m->high, err);
 }
 
-/* The most commas that a name has: a list's item may be so many more of its parts. */
-static int most_commas(const sid2_classes *c)
+static int count_commas(const char *text)
 {
-    int most = 0;
+    int commas = 0;
+    for (; (text = strchr(text, ',')); text++) commas++;
+    return commas;
+}
+
+/* The most commas that a name has, and no more than the list: its item may be so many more of its parts. */
+static int most_commas(const sid2_classes *c, const char *list)
+{
+    int most = 0, there = count_commas(list);
     for (int i = 0; i < sid2_classes_count(c); i++) {
-        int commas = 0;
-        for (const char *at = c->name[i]; (at = strchr(at, ',')); at++) commas++;
+        int commas = count_commas(c->name[i]);
         if (commas > most) most = commas;
     }
-    return most;
+    return most < there ? most : there;
 }
 
 /* The text of `parts` parts from `at` on, without spaces around it; *next: behind it, NULL at the end. */
@@ -391,7 +408,7 @@ int32_t *sid2_classes_parse(const sid2_classes *classes, int labels, const char 
                             sid2_error *err)
 {
     search s = {.classes = classes, .labels = labels};
-    int most = most_commas(classes);
+    int most = most_commas(classes, text);
     bool ok = true;
     for (const char *at = text; ok && at;) ok = take_next(&s, &at, most, err);
     *count = s.count;

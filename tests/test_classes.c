@@ -159,6 +159,36 @@ static void what_changed_is_said(void **state)
     sid2_classes_destroy(c);
 }
 
+/* Two lists without a name in common, and a name of nothing but commas, as a file may hold them: neither may take time
+ * with the square of its length. */
+static void long_lists_are_soon_read(void **state)
+{
+    (void)state;
+    enum { COUNT = 300000, COMMAS = 1 << 20 };
+    static char text[2][COUNT][8], commas[COMMAS + 1];
+    static const char *names[2][COUNT];
+    memset(commas, ',', COMMAS);
+    for (int i = 0; i < 2 * COUNT; i++)
+        sprintf(text[i / COUNT][i % COUNT], "%c%d", 'a' + i / COUNT, i % COUNT);
+    for (int i = 0; i < 2 * COUNT; i++) names[i / COUNT][i % COUNT] = text[i / COUNT][i % COUNT];
+    names[1][7] = commas;
+    sid2_classes *before = sid2_classes_create(names[0], COUNT, &err),
+                 *now = sid2_classes_create(names[1], COUNT, &err);
+    must(before && now);
+    double began = sid2_clock();
+    char said[SID2_CLASSES_TEXT];
+    assert_true(sid2_classes_differ(before, now, said));
+    assert_non_null(strstr(said, "gone: 'a0', 'a1' and 299998 more; new: 'b0', 'b1' and 299998 more"));
+    size_t count;
+    int32_t *labels = sid2_classes_parse(now, COUNT, "b3,b5", &count, &err);
+    must(labels);
+    assert_true(count == 2 && labels[0] == 3 && labels[1] == 5);
+    free(labels);
+    assert_true(sid2_clock() - began < 20);
+    sid2_classes_destroy(before);
+    sid2_classes_destroy(now);
+}
+
 static void checkpoints_keep_names(void **state)
 {
     (void)state;
@@ -231,7 +261,7 @@ int main(void)
         cmocka_unit_test(names_numbers_and_ranges),    cmocka_unit_test(what_may_mean_two_things_is_refused),
         cmocka_unit_test(without_names_numbers_do),    cmocka_unit_test(a_thousand_names),
         cmocka_unit_test(lists_are_cut_between_names), cmocka_unit_test(what_changed_is_said),
-        cmocka_unit_test(checkpoints_keep_names),
+        cmocka_unit_test(long_lists_are_soon_read),    cmocka_unit_test(checkpoints_keep_names),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
