@@ -141,8 +141,6 @@ sid2_device *sid2_backends_open(const sid2_backend *const *backends, int backend
     return device;
 }
 
-int sid2_device_cores(const sid2_device *device) { return device->info.cores > 1 ? device->info.cores : 1; }
-
 sid2_device *sid2_device_part(sid2_device *device, int cores, sid2_error *err)
 {
     const sid2_backend *backend = device->backend;

@@ -12,7 +12,7 @@ typedef struct member {
 } member;
 
 struct sid2_team {
-    int size, started; /* threads, beside the caller */
+    int started; /* threads, beside the caller */
     member *member;
     pthread_mutex_t lock;
     pthread_cond_t begin, end;
@@ -78,7 +78,6 @@ sid2_team *sid2_team_create(int size, sid2_error *err)
         free(members);
         return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d threads", size), NULL;
     }
-    team->size = size;
     team->member = members;
     pthread_mutex_init(&team->lock, NULL);
     pthread_cond_init(&team->begin, NULL);
@@ -104,8 +103,6 @@ void sid2_team_destroy(sid2_team *team)
     free(team->member);
     free(team);
 }
-
-int sid2_team_size(const sid2_team *team) { return team->size; }
 
 bool sid2_team_run(sid2_team *team, sid2_team_work work, void *data, sid2_error *err)
 {

@@ -15,7 +15,6 @@ typedef bool (*sid2_team_work)(void *data, int member, sid2_error *err);
 /* The caller of sid2_team_run is member 0; size - 1 threads are started. */
 sid2_team *sid2_team_create(int size, sid2_error *err);
 void sid2_team_destroy(sid2_team *team); /* NULL is fine */
-int sid2_team_size(const sid2_team *team);
 
 /* Every member does its part, all at the same time; returns when the last one has. Of several that fail, the error is
  * that of the first. What a member wrote is seen by whoever comes after the call. */

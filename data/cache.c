@@ -60,5 +60,3 @@ bool sid2_cache_get(const sid2_cache *cache, int64_t number, void *sample)
     memcpy(sample, cache->memory + offset, cache->sample_bytes);
     return true;
 }
-
-bool sid2_cache_is_file(const sid2_cache *cache) { return cache && !cache->memory; }

@@ -14,6 +14,5 @@ void sid2_cache_close(sid2_cache *cache); /* NULL is fine */
  * read. */
 bool sid2_cache_put(sid2_cache *cache, int64_t number, const void *sample);
 bool sid2_cache_get(const sid2_cache *cache, int64_t number, void *sample);
-bool sid2_cache_is_file(const sid2_cache *cache);
 
 #endif

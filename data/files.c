@@ -8,7 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-int sid2_compare_paths(const char *a, const char *b)
+/* As if folder by folder: '/' before all others. */
+static int compare_paths(const char *a, const char *b)
 {
     for (; *a && *a == *b; a++) b++;
     int left = *a == '/' ? 1 : (unsigned char)*a, right = *b == '/' ? 1 : (unsigned char)*b;
@@ -96,14 +97,14 @@ char *sid2_archive_name(const char *stored)
 static int by_name(const void *a, const void *b)
 {
     const sid2_entry *x = a, *y = b;
-    int order = sid2_compare_paths(x->name, y->name);
+    int order = compare_paths(x->name, y->name);
     if (!order) order = (x->archive > y->archive) - (x->archive < y->archive);
     return order ? order : (x->place > y->place) - (x->place < y->place);
 }
 
 static int by_path(const void *a, const void *b)
 {
-    return sid2_compare_paths(*(char *const *)a, *(char *const *)b);
+    return compare_paths(*(char *const *)a, *(char *const *)b);
 }
 
 /* What an entry's name and archive are to those of start[0, length) with rest. */
@@ -111,7 +112,7 @@ static int compare(const sid2_entry *e, const char *start, size_t length, const 
 {
     size_t same = 0;
     while (same < length && e->name[same] == start[same]) same++;
-    int order = sid2_compare_paths(e->name + same, same < length ? start + same : rest);
+    int order = compare_paths(e->name + same, same < length ? start + same : rest);
     return order ? order : (e->archive > archive) - (e->archive < archive);
 }
 

@@ -52,9 +52,8 @@ bool sid2_is_picture_name(const char *name);
 typedef struct sid2_member sid2_member;
 sid2_member *sid2_member_open(sid2_files *files, const sid2_entry *entry, sid2_error *err);
 bool sid2_member_read(sid2_member *member, void *bytes, size_t size, uint64_t offset,
-                      sid2_error *err);               /* thread-safe */
-void sid2_member_close(sid2_member *member);          /* before its files; NULL is fine */
-int sid2_compare_paths(const char *a, const char *b); /* as if folder by folder: '/' before all others */
+                      sid2_error *err);      /* thread-safe */
+void sid2_member_close(sid2_member *member); /* before its files; NULL is fine */
 
 /* ---- For those who fill it (files_*.c) ---- */
 

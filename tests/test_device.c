@@ -499,15 +499,15 @@ static void parts_compute_at_the_same_time(void **state)
     static float one[ELEMENTS], y[ELEMENTS];
     fixture whole = make_fixture("cpu", PARTS), alone = make_fixture("cpu", 1);
     run_into(&alone, one);
-    assert_int_equal(sid2_device_cores(whole.device), PARTS);
-    assert_int_equal(sid2_device_cores(alone.device), 1);
+    assert_int_equal(sid2_device_describe(whole.device)->cores, PARTS);
+    assert_int_equal(sid2_device_describe(alone.device)->cores, 1);
     size_t before = sid2_device_used(whole.device);
     sid2_device *part[PARTS];
     sid2_buffer *out[PARTS];
     parts p = {.team = sid2_team_create(PARTS, &err)};
     for (int i = 0; i < PARTS; i++) {
         assert_non_null(part[i] = sid2_device_part(whole.device, 1, &err));
-        assert_int_equal(sid2_device_cores(part[i]), 1);
+        assert_int_equal(sid2_device_describe(part[i])->cores, 1);
         assert_non_null(out[i] = sid2_buffer_create(part[i], ELEMENTS * sizeof(float), &err));
         const sid2_binding bindings[] = {{"x", whole.x}, {"w", whole.w}, {"y", out[i]}};
         p.program[i] = sid2_program_create(part[i], whole.graph, NULL, bindings, 3, &err);
@@ -527,7 +527,7 @@ static void parts_compute_at_the_same_time(void **state)
     free_fixture(&whole);
     free_fixture(&alone);
     sid2_device *reference = open_device("reference", 1);
-    assert_int_equal(sid2_device_cores(reference), 1);
+    assert_int_equal(sid2_device_describe(reference)->cores, 1);
     sid2_device_close(reference);
 }
 
