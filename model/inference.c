@@ -22,9 +22,11 @@ static void clear(sid2_inference *n)
     for (int w = 0; n->worker && w < n->plan.workers; w++) sid2_device_close(n->worker[w].cores);
     free(n->worker);
     free(n->part);
+    free(n->numbers);
     n->team = NULL;
     n->worker = NULL;
     n->part = NULL;
+    n->numbers = NULL;
     sid2_buffers_clear(&n->buffers);
     sid2_sampling_clear(&n->plan);
 }
@@ -82,7 +84,8 @@ static bool compile(sid2_inference *n, sid2_error *err)
         if (n->plan.graph[i]) used[count++] = n->plan.graph[i];
     n->part = calloc((size_t)n->plan.parts, sizeof *n->part);
     n->worker = calloc((size_t)n->plan.workers, sizeof *n->worker);
-    if (!n->part || !n->worker) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    n->numbers = calloc((size_t)n->plan.images, sizeof *n->numbers);
+    if (!n->part || !n->worker || !n->numbers) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     for (int i = 0; i < count; i++)
         if (!sid2_buffers_params(&n->buffers, used[i], err)) return false;
     for (int p = 0; p < n->plan.parts; p++)
@@ -202,12 +205,8 @@ bool sid2_inference_tell(sid2_inference *n, const char *name, const void *data, 
 
 bool sid2_inference_upload(sid2_inference *n, const char *name, double value, sid2_error *err)
 {
-    float *values = malloc((size_t)n->plan.images * sizeof *values);
-    if (!values) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    for (int i = 0; i < n->plan.images; i++) values[i] = (float)value;
-    bool ok = sid2_inference_tell(n, name, values, err);
-    free(values);
-    return ok;
+    for (int i = 0; i < n->plan.images; i++) n->numbers[i] = (float)value;
+    return sid2_inference_tell(n, name, n->numbers, err);
 }
 
 bool sid2_inference_upload_images(sid2_inference *n, const uint64_t *seeds, const int32_t *labels, int first,

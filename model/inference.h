@@ -27,6 +27,7 @@ typedef struct sid2_inference {
     sid2_team *team;
     bool loaded;
     size_t image_bytes; /* of one image */
+    float *numbers;     /* [plan.images], of sid2_inference_upload */
     /* Of the pass that runs. */
     sid2_pass pass;
     int used; /* parts with images that are wanted */
