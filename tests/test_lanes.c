@@ -40,27 +40,46 @@ static void same_state(const sid2_trainer *a, const sid2_trainer *b)
     }
 }
 
-/* Fifty steps on 1, 2, 3 and 8 threads, more than there are cores among them. */
+static pthread_barrier_t all_at_work;
+static int workers;
+
+/* Lanes are taken in order, and whoever has one of the first waits here until everybody has: so small a lane might else
+ * be done before another thread is awake. */
+static bool tell_together(void *self, sid2_buffers *buffers, const sid2_step_input *step, int first,
+                          float *logsnr, sid2_error *error)
+{
+    if (first < 2 * workers) pthread_barrier_wait(&all_at_work);
+    return sid2_diffusion.tell(self, buffers, step, first, logsnr, error);
+}
+
+/* Fifty steps on 1, 2, 3 and 8 threads, more than there are cores among them, every thread with a lane in each step. */
 static void threads_change_no_bit(void **state)
 {
     (void)state;
     enum { STEPS = 50 };
     static const int threads[] = {1, 2, 3, 8};
     static const char *const precisions[] = {"train.precision=f32", "train.precision=bf16"};
+    sid2_objective together = sid2_diffusion;
+    together.tell = tell_together;
     for (int p = 0; p < 2; p++) {
         sid2_config *config = LANES(precisions[p], "model.dropout=0.1");
+        sid2_recipe recipe = sid2_recipe_of(config);
+        recipe.objectives[0] = &together;
         sid2_device *device[4];
         sid2_trainer *t[4];
         float losses[4];
         for (int i = 0; i < 4; i++) {
             device[i] = open_threads(threads[i]);
-            t[i] = make_trainer(device[i], config);
+            must(t[i] = sid2_trainer_create_recipe(device[i], config, &recipe, 0, &err));
             const sid2_memory_report *m = sid2_trainer_memory(t[i]);
             assert_int_equal(m->lanes, 8);
             assert_int_equal(m->workers, threads[i]);
             assert_int_equal(m->cores, 1);
             assert_int_equal(m->microbatch, 2);
+            workers = m->workers;
+            assert_int_equal(pthread_barrier_init(&all_at_work, NULL, (unsigned)workers), 0);
             losses[i] = (float)train_steps(t[i], STEPS).loss;
+            pthread_barrier_destroy(&all_at_work);
             assert_true(losses[i] == losses[0]);
             same_state(t[0], t[i]);
         }
