@@ -1,7 +1,6 @@
 #include "digest.h"
 
 #include "file.h"
-#include "text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +20,9 @@ void sid2_digest_bytes(const void *bytes, size_t size, char digest[33])
     print(XXH3_128bits(bytes, size), digest);
 }
 
+/* As JSON has it: a flipped '\n' is none. */
+static bool is_space(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+
 bool sid2_digest_holds(const char *json, size_t size)
 {
     static const char key[] = "\"xxh3_128\"";
@@ -30,11 +32,11 @@ bool sid2_digest_holds(const char *json, size_t size)
     while (at > 0 && (size - at < KEY || memcmp(json + at, key, KEY) != 0)) at--;
     if (size - at < KEY || memcmp(json + at, key, KEY) != 0) return true;
     size_t before = at, after = at + FIELD;
-    while (before > 0 && sid2_is_space(json[before - 1])) before--;
+    while (before > 0 && is_space(json[before - 1])) before--;
     if (!before || json[--before] != ',') return false;
-    while (size > after && sid2_is_space(json[size - 1])) size--;
+    while (size > after && is_space(json[size - 1])) size--;
     if (size <= after || json[--size] != '}') return false;
-    while (size > after && sid2_is_space(json[size - 1])) size--;
+    while (size > after && is_space(json[size - 1])) size--;
     sid2_digest_bytes(json, before, digest);
     snprintf(field, sizeof field, "%s: \"%s\"", key, digest);
     return size == after && memcmp(json + at, field, FIELD) == 0;
