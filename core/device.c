@@ -523,41 +523,14 @@ const sid2_node_time *sid2_program_profile(sid2_program *program)
 
 /* ---- Sums ---- */
 
-/* Where the backend has no such call: into += from as a program, then zeros. */
-static bool fold_by_program(sid2_buffer *into, sid2_buffer *from, size_t first, size_t count, sid2_error *err)
-{
-    sid2_device *device = into->device;
-    int64_t all = (int64_t)(into->bytes / sizeof(float));
-    sid2_graph *g = sid2_graph_create(SID2_F32);
-    float *zero = calloc(count, sizeof *zero);
-    bool ok = (g && zero) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a sum");
-    if (ok) {
-        const sid2_shape shape = sid2_shape_of((int64_t)count);
-        sid2_tensor a = sid2_graph_view(g, sid2_graph_external(g, "into", SID2_F32, sid2_shape_of(all)),
-                                        (int64_t)first, shape),
-                    b = sid2_graph_view(g, sid2_graph_external(g, "from", SID2_F32, sid2_shape_of(all)),
-                                        (int64_t)first, shape);
-        sid2_graph_emit_into(g, SID2_OP_add, (sid2_attr){.scale = 1}, (sid2_tensor[]){a, b}, 2, &a, 1);
-        ok = sid2_graph_finish(g, err);
-    }
-    const sid2_binding bindings[] = {{"into", into}, {"from", from}};
-    sid2_program *program = ok ? sid2_program_create(device, g, NULL, bindings, 2, err) : NULL;
-    ok = program && sid2_program_run(program, err) &&
-         sid2_buffer_upload(from, first * sizeof *zero, zero, count * sizeof *zero, err);
-    sid2_program_destroy(program);
-    sid2_graph_destroy(g);
-    free(zero);
-    return ok;
-}
-
 bool sid2_buffer_fold(sid2_buffer *into, sid2_buffer *from, size_t first, size_t count, sid2_error *err)
 {
     const sid2_backend *backend = into->device->backend;
     size_t size = sizeof(float);
+    if (!backend->fold)
+        return sid2_fail(err, SID2_ERR_INTERNAL, "%s folds no buffers", into->device->info.id);
     if (!in_range(into, first * size, count * size, err) || !in_range(from, first * size, count * size, err))
         return false;
-    if (!count) return true;
-    if (!backend->fold) return fold_by_program(into, from, first, count, err);
     backend->fold(into->handle, from->handle, first, count);
     count_write(into);
     count_write(from);

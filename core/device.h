@@ -65,7 +65,7 @@ typedef struct sid2_backend {
      * costs nothing. */
     bool (*download_later)(void *self, const void *handle, size_t offset, void *to, size_t bytes,
                            sid2_error *err);
-    /* f32, `count` from element `first` on: into += from, from = 0. From any thread. NULL: by a program. */
+    /* f32, `count` from element `first` on: into += from, from = 0. From any thread. There where it rebinds. */
     void (*fold)(void *into, void *from, size_t first, size_t count);
     /* Prepares bound steps, which live as long as the program; whoever needs them no more may free them. Scratch
      * comes from the arena. */
@@ -103,7 +103,7 @@ bool sid2_buffer_download(const sid2_buffer *buffer, size_t offset, void *to, si
  * destroyed. */
 bool sid2_buffer_download_later(const sid2_buffer *buffer, size_t offset, void *to, size_t bytes,
                                 sid2_error *err);
-/* Of two buffers of f32, `count` elements from `first` on: into += from, from = 0. Where sid2_device_cores is not 1,
+/* Of two buffers of f32, `count` elements from `first` on: into += from, from = 0. Only where sid2_device_rebinds;
  * several threads may do so at once, each with a range of its own. */
 bool sid2_buffer_fold(sid2_buffer *into, sid2_buffer *from, size_t first, size_t count, sid2_error *err);
 

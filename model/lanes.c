@@ -47,6 +47,53 @@ static bool open_sums(sid2_lanes *l, sid2_device *device, sid2_error *err)
     return true;
 }
 
+/* into += from, from = 0; not 0 from, which a NaN would survive. */
+static sid2_graph *move_graph(int64_t count, sid2_error *err)
+{
+    sid2_graph *g = sid2_graph_create(SID2_F32);
+    if (!g) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory building the graph"), NULL;
+    const sid2_shape shape = sid2_shape_of(count);
+    sid2_tensor into = sid2_graph_external(g, "into", SID2_F32, shape),
+                from = sid2_graph_external(g, "from", SID2_F32, shape),
+                zero = sid2_graph_external(g, "zero", SID2_F32, shape);
+    const sid2_attr as_it_is = {.scale = 1};
+    sid2_graph_emit_into(g, SID2_OP_add, as_it_is, (sid2_tensor[]){into, from}, 2, &into, 1);
+    sid2_graph_emit_into(g, SID2_OP_scale, as_it_is, &zero, 1, &from, 1);
+    if (sid2_graph_finish(g, err)) return g;
+    sid2_graph_destroy(g);
+    return NULL;
+}
+
+/* The last of the sums stays zero, to be copied from. */
+static bool open_moves(sid2_lanes *l, int objective, sid2_error *err)
+{
+    char name[96];
+    sid2_lane_moves *m = &l->moves[objective];
+    sid2_lane_worker *w = &l->worker[0];
+    sid2_buffer *zero = l->sums[l->plan->sums - 1],
+                *home = sid2_buffers_find(
+                    &w->buffers, sid2_params_buffer(l->recipe->objectives[objective]->trains, "grads", name));
+    if (!(m->graph = move_graph((int64_t)(home->bytes / sizeof(float)), err))) return false;
+    for (int i = 0; i + 1 < l->plan->sums; i++) {
+        const sid2_binding out[] = {{"into", l->sums[i]}, {"from", home}, {"zero", zero}},
+                           back[] = {{"into", home}, {"from", l->sums[i]}, {"zero", zero}};
+        m->out[i] = sid2_program_create(w->buffers.device, m->graph, w->arena, out, 3, err);
+        m->back[i] =
+            m->out[i] ? sid2_program_create(w->buffers.device, m->graph, w->arena, back, 3, err) : NULL;
+        if (!m->back[i]) return false;
+    }
+    return true;
+}
+
+static void close_moves(sid2_lane_moves *m)
+{
+    for (int i = 0; i < SID2_MAX_HEIGHT; i++) {
+        sid2_program_destroy(m->out[i]);
+        sid2_program_destroy(m->back[i]);
+    }
+    sid2_graph_destroy(m->graph);
+}
+
 bool sid2_lanes_open(sid2_lanes *l, const sid2_recipe *recipe, const sid2_training *plan,
                      const sid2_buffers *states, int64_t batch, const sid2_graph *const *others,
                      int other_count, sid2_error *err)
@@ -68,7 +115,10 @@ bool sid2_lanes_open(sid2_lanes *l, const sid2_recipe *recipe, const sid2_traini
     if (!l->worker) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d workers", plan->workers);
     for (int w = 0; w < plan->workers; w++)
         if (!open_worker(l, &l->worker[w], states, graphs, count, err)) return false;
-    return open_sums(l, states->device, err) && (l->team = sid2_team_create(plan->workers, err)) != NULL;
+    if (!open_sums(l, states->device, err)) return false;
+    for (int i = 0; i < plan->graph_count && plan->sums && !l->rebinds; i++)
+        if (!open_moves(l, i, err)) return false;
+    return (l->team = sid2_team_create(plan->workers, err)) != NULL;
 }
 
 bool sid2_lanes_start(sid2_lanes *l, const sid2_config *config, sid2_error *err)
@@ -98,6 +148,7 @@ void sid2_lanes_close(sid2_lanes *l)
 {
     if (!l->plan) return;
     sid2_team_destroy(l->team);
+    for (int i = 0; i < SID2_MAX_OBJECTIVES; i++) close_moves(&l->moves[i]);
     for (int w = 0; l->worker && w < l->plan->workers; w++) close_worker(l, &l->worker[w]);
     for (int i = 0; l->sums && i < l->plan->sums; i++) sid2_buffer_destroy(l->sums[i]);
     free(l->worker);
@@ -132,6 +183,9 @@ size_t sid2_lanes_workspace(const sid2_lanes *l)
     for (int w = 0; w < l->plan->workers; w++)
         for (int i = 0; i < l->plan->graph_count; i++)
             bytes += sid2_program_workspace(l->worker[w].program[i]);
+    for (int i = 0; i < l->plan->graph_count; i++)
+        for (int k = 0; l->moves[i].graph && k + 1 < l->plan->sums; k++)
+            bytes += sid2_program_workspace(l->moves[i].out[k]) + sid2_program_workspace(l->moves[i].back[k]);
     return bytes;
 }
 
@@ -219,17 +273,16 @@ static bool run_microbatch(sid2_lanes *l, sid2_lane_worker *w, int first, bool l
            sid2_buffer_download_later(loss, 0, l->loss + first, loss->bytes, err);
 }
 
-/* Where programs cannot be given another buffer, the lane is added up in the state's own and taken from there. */
-static bool run_lane(sid2_lanes *l, sid2_lane_worker *w, int lane, sid2_buffer *sum, sid2_error *err)
+/* Added to the gradients that its program is bound to. */
+static bool run_lane(sid2_lanes *l, sid2_lane_worker *w, int lane, sid2_error *err)
 {
     int begin = lane * l->images, end = begin + l->images, size = l->plan->microbatch;
-    if (l->rebinds && !sid2_program_rebind(w->program[l->turn], l->grads, sum, err)) return false;
     for (int first = begin; first < end; first += size) {
         bool last = lane + 1 == l->plan->lanes && first + size >= end;
         if (atomic_load(&l->stop)) return true; /* the error is somebody else's */
         if (!run_microbatch(l, w, first, last, err)) return false;
     }
-    return sum == l->home || l->rebinds || sid2_buffer_fold(sum, l->home, 0, elements(l), err);
+    return true;
 }
 
 static bool run_lanes(void *data, int member, sid2_error *err)
@@ -241,7 +294,7 @@ static bool run_lanes(void *data, int member, sid2_error *err)
         sid2_buffer *sum;
         bool ok = take(l, &lane, &sum, err);
         if (ok && !sum) return true;
-        ok = ok && run_lane(l, w, lane, sum, err);
+        ok = ok && sid2_program_rebind(w->program[l->turn], l->grads, sum, err) && run_lane(l, w, lane, err);
         if (!ok) return stop(l), false;
         put(l, lane, sum);
     }
@@ -254,14 +307,42 @@ static bool add_ranges(void *data, int member, sid2_error *err)
     enum { RANGE = 1 << 14 };
     sid2_lanes *l = data;
     (void)member;
-    size_t all = elements(l), range = l->rebinds ? RANGE : all;
-    for (size_t first; (first = (size_t)sid2_team_next(l->team) * range) < all;)
+    size_t all = elements(l);
+    for (size_t first; (first = (size_t)sid2_team_next(l->team) * RANGE) < all;)
         for (int i = 0; i < l->meetings; i++) {
             const struct sid2_meeting *m = &l->meeting[i];
-            size_t count = all - first < range ? all - first : range;
+            size_t count = all - first < RANGE ? all - first : RANGE;
             if (!sid2_buffer_fold(m->into, m->from, first, count, err)) return false;
         }
     return true;
+}
+
+/* Where programs keep their buffers, there is one worker: each lane is added up in the state's own, and a sum waits at
+ * its height of the tree for the next one there, as a binary number counts. */
+static bool run_in_order(sid2_lanes *l, sid2_error *err)
+{
+    const sid2_lane_moves *moves = &l->moves[l->turn];
+    for (int lane = 0; lane < l->plan->lanes; lane++) {
+        int height = 0;
+        if (!run_lane(l, &l->worker[0], lane, err)) return false;
+        for (; lane >> height & 1; height++)
+            if (!sid2_program_run(moves->back[height], err)) return false;
+        if (lane + 1 < l->plan->lanes && !sid2_program_run(moves->out[height], err)) return false;
+    }
+    return true;
+}
+
+/* Lanes side by side, then what is left of the tree. */
+static bool run_side_by_side(sid2_lanes *l, sid2_error *err)
+{
+    l->next = l->meetings = l->free_count = 0;
+    memset(l->node, 0, (size_t)l->plan->lanes * 2 * sizeof(sid2_buffer *));
+    for (int i = l->plan->sums; i-- > 0;) l->free[l->free_count++] = l->sums[i];
+    l->free[l->free_count++] = l->home; /* the first to be taken */
+    if (!sid2_team_run(l->team, run_lanes, l, err)) return false;
+    for (int parent = l->plan->lanes - 1; parent >= 1; parent--)
+        if (meet(l, parent, &l->meeting[l->meetings])) l->node[parent] = l->meeting[l->meetings++].into;
+    return !l->meetings || sid2_team_run(l->team, add_ranges, l, err);
 }
 
 /* ---- A step ---- */
@@ -287,17 +368,8 @@ bool sid2_lanes_run(sid2_lanes *l, int turn, const sid2_step_input *step, const 
     l->loss = loss, l->logsnr = logsnr;
     l->grads = grads;
     l->home = sid2_buffers_find(&l->worker[0].buffers, grads);
-    l->next = l->meetings = l->free_count = 0;
     atomic_store(&l->stop, false);
-    memset(l->node, 0, (size_t)l->plan->lanes * 2 * sizeof(sid2_buffer *));
-    for (int i = l->plan->sums; i-- > 0;) l->free[l->free_count++] = l->sums[i];
-    /* The state's own is the first to be taken. */
-    if (l->rebinds || l->plan->lanes == 1) l->free[l->free_count++] = l->home;
-    if (!sid2_team_run(l->team, run_lanes, l, err)) return false;
-    for (int parent = l->plan->lanes - 1; parent >= 1; parent--)
-        if (meet(l, parent, &l->meeting[l->meetings])) l->node[parent] = l->meeting[l->meetings++].into;
-    if (l->node[1] != l->home) l->meeting[l->meetings++] = (struct sid2_meeting){l->home, l->node[1]};
-    if (l->meetings && !sid2_team_run(l->team, add_ranges, l, err)) return false;
+    if (!(l->rebinds ? run_side_by_side(l, err) : run_in_order(l, err))) return false;
     l->dirty = false;
     return true;
 }

@@ -13,6 +13,8 @@
 #include "team.h"
 #include "training.h"
 
+enum { SID2_MAX_HEIGHT = 16 }; /* of the tree: 65536 lanes */
+
 /* Whoever computes a lane at a time: on a part of the device, or on the whole. */
 typedef struct sid2_lane_worker {
     sid2_device *part;    /* NULL: the whole */
@@ -21,6 +23,13 @@ typedef struct sid2_lane_worker {
     sid2_program *program[SID2_MAX_OBJECTIVES]; /* by the recipe */
     void *host[SID2_MAX_OBJECTIVES];
 } sid2_lane_worker;
+
+/* Where programs keep their buffers: those that move sums, of the state that an objective trains. */
+typedef struct sid2_lane_moves {
+    sid2_graph *graph;
+    sid2_program *out[SID2_MAX_HEIGHT],
+        *back[SID2_MAX_HEIGHT]; /* to sums[height], where nothing is, and from there */
+} sid2_lane_moves;
 
 typedef struct sid2_lanes {
     const sid2_recipe *recipe;
@@ -31,6 +40,7 @@ typedef struct sid2_lanes {
     sid2_lane_worker *worker; /* [plan->workers] */
     sid2_buffer **sums;       /* [plan->sums], zero between steps */
     bool rebinds, dirty;      /* dirty: a step failed, so the sums are not zero */
+    sid2_lane_moves moves[SID2_MAX_OBJECTIVES];
 
     /* Of the step that runs. */
     int turn;

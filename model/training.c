@@ -106,7 +106,8 @@ static int64_t lanes_of(const sid2_config *c, const sid2_recipe *recipe, bool gp
 }
 
 /* Gradients of lanes that are not in the states' own buffer: of those that are computed, and, as they are taken in
- * order, of at most one at each height of the tree. */
+ * order, of at most one at each height of the tree. Where programs keep their buffers, the states' own is for the lane
+ * that is computed, and one more stays zero. */
 static int sums_of(int lanes, int workers, bool rebinds)
 {
     int height = 0;

@@ -28,11 +28,11 @@ typedef struct sid2_training {
     int graph_count;
     int lanes, microbatch, recomputed, segments;
     int workers, cores; /* of each worker */
-    int sums;           /* buffers of gradients beside the states' own: lanes' that have not met yet */
-    size_t sum;         /* bytes of one */
-    size_t arena;       /* bytes of activations of a worker, of the graph that needs most */
-    size_t told;        /* bytes of a worker for what goes in and out */
-    size_t params;      /* bytes of weights, gradients, moments, averages */
+    int sums;      /* buffers of gradients beside the states' own: lanes' that have not met yet, or zeros */
+    size_t sum;    /* bytes of one */
+    size_t arena;  /* bytes of activations of a worker, of the graph that needs most */
+    size_t told;   /* bytes of a worker for what goes in and out */
+    size_t params; /* bytes of weights, gradients, moments, averages */
     size_t
         wish; /* bytes that a lane on every core would take, where there are fewer for want of memory; else 0 */
 } sid2_training;

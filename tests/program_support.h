@@ -189,35 +189,6 @@ static inline void check_stops(sid2_device *device)
     chain_free(&c);
 }
 
-/* A range of one buffer is added to another and is zero then; the rest stays. */
-static inline void check_folds(sid2_device *device)
-{
-    enum { COUNT_ = 5000 };
-    static const int ranges[][2] = {{0, COUNT_}, {17, 4001}, {COUNT_ - 1, 1}, {300, 0}};
-    float into[COUNT_], from[COUNT_], sum[COUNT_], rest[COUNT_];
-    chain c = {0};
-    size_t before = sid2_device_used(device);
-    sid2_buffer *a = sid2_buffer_create(device, sizeof into, &c.error),
-                *b = sid2_buffer_create(device, sizeof from, &c.error);
-    chain_must(&c, a && b, "buffers");
-    for (size_t r = 0; r < sizeof ranges / sizeof *ranges; r++) {
-        size_t first = (size_t)ranges[r][0], count = (size_t)ranges[r][1];
-        for (int i = 0; i < COUNT_; i++) into[i] = chain_number(i), from[i] = 7 * chain_number(i + 3);
-        chain_must(&c, sid2_buffer_upload(a, 0, into, sizeof into, &c.error), "upload");
-        chain_must(&c, sid2_buffer_upload(b, 0, from, sizeof from, &c.error), "upload");
-        for (size_t i = first; i < first + count; i++) into[i] += from[i], from[i] = 0;
-        chain_must(&c, sid2_buffer_fold(a, b, first, count, &c.error), "fold");
-        chain_must(&c, sid2_buffer_download(a, 0, sum, sizeof sum, &c.error), "download");
-        chain_must(&c, sid2_buffer_download(b, 0, rest, sizeof rest, &c.error), "download");
-        assert_memory_equal(sum, into, sizeof into);
-        assert_memory_equal(rest, from, sizeof from);
-    }
-    assert_false(sid2_buffer_fold(a, b, 1, COUNT_, &c.error));
-    sid2_buffer_destroy(a);
-    sid2_buffer_destroy(b);
-    assert_int_equal(sid2_device_used(device), before);
-}
-
 /* A graph of one random node of the operator. NULL where it has no such types. */
 static inline sid2_graph *one_node(sid2_op op, sid2_dtype compute)
 {

@@ -460,14 +460,6 @@ static void programs_share_an_arena(void **state)
     }
 }
 
-static void buffers_are_folded(void **state)
-{
-    (void)state;
-    sid2_device *device = open_cuda();
-    check_folds(device);
-    sid2_device_close(device);
-}
-
 static void programs_stop_where_they_are_told(void **state)
 {
     (void)state;
@@ -539,6 +531,13 @@ static void training_on_oblong_images_agrees(void **state)
     train(TINY("model.dropout=0.1", "model.image_size=4x16"), 1e-5);
 }
 
+/* Four lanes of two micro-batches: their sums wait at two heights. */
+static void training_in_lanes_agrees(void **state)
+{
+    (void)state;
+    train(TINY("model.dropout=0.1", "train.lanes=4", "train.microbatch=1"), 1e-5);
+}
+
 static void training_in_bf16_agrees(void **state)
 {
     (void)state;
@@ -577,6 +576,7 @@ int main(int argc, char **argv)
         TEST(what_is_not_there_is_refused_by_name),
         TEST(training_agrees),
         TEST(training_on_oblong_images_agrees),
+        TEST(training_in_lanes_agrees),
         TEST(training_in_bf16_agrees),
         TEST(a_nan_is_caught),
     };
