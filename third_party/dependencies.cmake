@@ -60,3 +60,13 @@ if(SID2_VULKAN)
     message(STATUS "sid2: no Vulkan backend: headers or volk not found (Debian, Ubuntu: libvulkan-dev libvulkan-volk-dev)")
   endif()
 endif()
+
+# MPI between processes: a module for each implementation that is here, opened when a training has several ranks.
+option(SID2_MPI "Build the modules for MPI" ON)
+if(SID2_MPI)
+  pkg_check_modules(MPICH IMPORTED_TARGET mpich)
+  pkg_check_modules(OMPI-C IMPORTED_TARGET ompi-c)
+  if(NOT MPICH_FOUND AND NOT OMPI-C_FOUND)
+    message(STATUS "sid2: no MPI: trainings have one process on the CPU (Debian, Ubuntu: libmpich-dev or libopenmpi-dev)")
+  endif()
+endif()

@@ -1,0 +1,42 @@
+/* Processes that compute as one.
+ *
+ * Every call is made by all ranks, in the same order, with the same sizes. Sums over ranks are taken in a fixed binary
+ * tree, ranks 0 + 1, 2 + 3, then pairs of pairs: the upper levels of the tree of a training's lanes, so that results
+ * do not depend on how lanes are dealt to ranks. Recursive halving, nearest rank first, is that tree: at each stage
+ * two partners exchange halves of what they hold, and each adds its own (R. Thakur, R. Rabenseifner, W. Gropp,
+ * 2005, "Optimization of collective communication operations in MPICH", section 4). It moves the bytes of a ring, and takes
+ * the logarithm of its latencies. */
+#ifndef SID2_GROUP_H
+#define SID2_GROUP_H
+
+#include "transport.h"
+
+typedef struct sid2_group sid2_group;
+
+/* Ranks: a power of two. `seconds`: what is waited for longer has failed; LOST, and the message names who. */
+sid2_group *sid2_group_join(const sid2_transport *transport, const sid2_place *place, double seconds,
+                            sid2_error *err);
+void sid2_group_leave(sid2_group *group, bool in_order); /* NULL is fine */
+
+const sid2_place *sid2_group_place(const sid2_group *group);
+uint64_t sid2_group_sent(const sid2_group *group); /* bytes, by this rank, so far */
+
+typedef struct sid2_span {
+    int64_t first, count;
+} sid2_span;
+
+/* A rank's part of `count` elements; whole blocks of `block`, but for the end. */
+sid2_span sid2_group_part(const sid2_group *group, int rank, int64_t count, int64_t block);
+/* Afterwards this rank's part of `values` f32 [count] is the sum over the ranks. The rest is lost. */
+bool sid2_group_sum(sid2_group *group, float *values, int64_t count, int64_t block, sid2_error *err);
+/* Every rank's part of `values` [count], elements of `size` bytes, to all. */
+bool sid2_group_spread(sid2_group *group, void *values, size_t size, int64_t count, int64_t block,
+                       sid2_error *err);
+/* `size` bytes of each rank, at rank * size of `all`, to all. */
+bool sid2_group_gather(sid2_group *group, void *all, size_t size, sid2_error *err);
+/* Rank 0's bytes to all. */
+bool sid2_group_share(sid2_group *group, void *bytes, size_t size, sid2_error *err);
+/* Ors the flags of all ranks. */
+bool sid2_group_agree(sid2_group *group, uint32_t *flags, sid2_error *err);
+
+#endif
