@@ -359,9 +359,10 @@ static void words_are_those_of_their_tables(void **state)
 static void presets_load_and_describe(void **state)
 {
     (void)state;
-    static const char *const wanted[] = {"imagenet128-1", "imagenet128-2", "imagenet256-1", "imagenet256-2",
-                                         "imagenet512-2", "imagenet512-4", "fashion-mnist", "cifar10",
-                                         "emoji128",      "photos64",      "quickstart"};
+    static const char *const wanted[] = {"imagenet128-1",  "imagenet128-2", "imagenet256-1", "imagenet256-2",
+                                         "imagenet512-2",  "imagenet512-4", "imagenet64-1",  "imagenet1024-4",
+                                         "imagenet1024-8", "fashion-mnist", "cifar10",       "emoji128",
+                                         "photos64",       "quickstart"};
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         bool found = false;
         for (int j = 0; sid2_preset_name(j); j++) found |= strcmp(sid2_preset_name(j), wanted[i]) == 0;

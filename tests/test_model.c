@@ -97,8 +97,9 @@ static void published_operation_counts(void **state)
     static const struct {
         const char *preset;
         double giga;
-    } want[] = {{"imagenet128-2", 32.7},  {"imagenet128-1", 137.4}, {"imagenet256-2", 137.4},
-                {"imagenet512-4", 137.4}, {"imagenet256-1", 652.8}, {"imagenet512-2", 652.8}};
+    } want[] = {{"imagenet64-1", 108.45}, {"imagenet128-2", 32.7},  {"imagenet128-1", 137.4},
+                {"imagenet256-2", 137.4}, {"imagenet512-4", 137.4}, {"imagenet1024-8", 137.4},
+                {"imagenet256-1", 652.8}, {"imagenet512-2", 652.8}, {"imagenet1024-4", 652.8}};
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         sid2_config *config = sid2_config_create();
         must(sid2_config_preset(config, want[i].preset, &err));
