@@ -1,6 +1,5 @@
 #include "team.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -56,17 +55,21 @@ static void *live(void *data)
     return NULL;
 }
 
-/* Signals are for the application's own threads. */
-static bool start(sid2_team *team, int number)
+bool sid2_thread_start(pthread_t *thread, void *(*run)(void *), void *data)
 {
     sigset_t all, before;
-    member *m = &team->member[number];
-    *m = (member){.team = team, .number = number};
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool started = pthread_create(&m->thread, NULL, live, m) == 0;
+    bool started = pthread_create(thread, NULL, run, data) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return started;
+}
+
+static bool start(sid2_team *team, int number)
+{
+    member *m = &team->member[number];
+    *m = (member){.team = team, .number = number};
+    return sid2_thread_start(&m->thread, live, m);
 }
 
 sid2_team *sid2_team_create(int size, sid2_error *err)

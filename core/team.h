@@ -7,6 +7,11 @@
 
 #include "base.h"
 
+#include <pthread.h>
+
+/* A thread that takes no signals: they are for the application's own. False: the system has no more. */
+bool sid2_thread_start(pthread_t *thread, void *(*run)(void *), void *data);
+
 typedef struct sid2_team sid2_team;
 
 /* The part of one member, 0 .. size - 1. */

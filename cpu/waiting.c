@@ -1,8 +1,8 @@
 #include "waiting.h"
 
+#include "team.h"
+
 #include <omp.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -60,12 +60,8 @@ static void wait_briefly(sid2_cpu_waiting *w)
         w->brief = true;
         return;
     }
-    sigset_t all, before; /* signals are for the application's own threads */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     w->leave = false;
-    w->brief = pthread_create(&w->holder, NULL, hold_threads, w) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    w->brief = sid2_thread_start(&w->holder, hold_threads, w);
 }
 
 static void wait_long(sid2_cpu_waiting *w)
