@@ -66,7 +66,7 @@ static sid2_operand bind(const sid2_graph *g, const sid2_plan *plan, const sid2_
 {
     if (tensor == SID2_NONE) return (sid2_operand){0};
     const sid2_tensor_info *info = &g->tensors[tensor];
-    sid2_place place = sid2_plan_place(plan, g, tensor);
+    sid2_plan_spot place = sid2_plan_place(plan, g, tensor);
     sid2_operand o = {.dtype = info->dtype, .shape = info->shape};
     if (place.external == SID2_NONE) {
         o.data = map->pieces[place.offset / map->span];

@@ -159,6 +159,7 @@ sid2_device *sid2_device_part(sid2_device *device, int cores, sid2_error *err)
 }
 
 bool sid2_device_rebinds(const sid2_device *device) { return device->backend->rebinds; }
+bool sid2_device_is_host(const sid2_device *device) { return device->backend->rebinds; }
 
 void sid2_device_close(sid2_device *device)
 {
@@ -215,6 +216,12 @@ static bool in_range(const sid2_buffer *buffer, size_t offset, size_t bytes, sid
 
 /* Of several that write ranges of one buffer each counts. */
 static void count_write(sid2_buffer *buffer) { __atomic_fetch_add(&buffer->version, 1, __ATOMIC_RELAXED); }
+void sid2_buffer_touch(sid2_buffer *buffer) { count_write(buffer); }
+
+void *sid2_buffer_memory(const sid2_buffer *buffer)
+{
+    return sid2_device_is_host(buffer->device) ? buffer->handle : NULL;
+}
 
 bool sid2_buffer_upload(sid2_buffer *buffer, size_t offset, const void *from, size_t bytes, sid2_error *err)
 {

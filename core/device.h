@@ -51,8 +51,8 @@ typedef struct sid2_backend {
     /* A part with so many of its cores, which takes every handle of memory of the whole; `close` ends it. NULL: it is
      * one piece. */
     void *(*part)(void *self, int cores, sid2_error *err);
-    bool addresses;                  /* handles of memory are addresses */
-    bool rebinds;                    /* with addresses: each run looks anew where its calls' tensors lie */
+    bool addresses; /* handles of memory are addresses */
+    bool rebinds;   /* with addresses, the host's: each run looks anew where its calls' tensors lie */
     size_t (*alignment)(void *self); /* of tensors in the arena, bytes */
     size_t (*largest)(void *self);   /* allocation, bytes; NULL: any */
     bool (*supports)(void *self, sid2_op op, sid2_dtype compute);
@@ -93,6 +93,8 @@ size_t sid2_device_alignment(const sid2_device *device);
 sid2_device *sid2_device_part(sid2_device *device, int cores, sid2_error *err);
 /* Whether its programs can be given other buffers: sid2_program_rebind. */
 bool sid2_device_rebinds(const sid2_device *device);
+/* Whether its buffers are in the host's memory. */
+bool sid2_device_is_host(const sid2_device *device);
 
 sid2_buffer *sid2_buffer_create(sid2_device *device, size_t bytes, sid2_error *err); /* zero-filled */
 void sid2_buffer_destroy(sid2_buffer *buffer);
@@ -103,6 +105,10 @@ bool sid2_buffer_download(const sid2_buffer *buffer, size_t offset, void *to, si
  * destroyed. */
 bool sid2_buffer_download_later(const sid2_buffer *buffer, size_t offset, void *to, size_t bytes,
                                 sid2_error *err);
+/* Its bytes where the device's memory is the host's, else NULL. Whoever writes there says so afterwards. */
+void *sid2_buffer_memory(const sid2_buffer *buffer);
+/* It is written by others than this device's programs and uploads. */
+void sid2_buffer_touch(sid2_buffer *buffer);
 /* Of two buffers of f32, `count` elements from `first` on: into += from, from = 0. Only where sid2_device_rebinds;
  * several threads may do so at once, each with a range of its own. */
 bool sid2_buffer_fold(sid2_buffer *into, sid2_buffer *from, size_t first, size_t count, sid2_error *err);

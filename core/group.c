@@ -1,18 +1,21 @@
-#include "group.h"
+#include "group_inside.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE = 1 << 20 }; /* elements received at a time, before they are added */
+static const sid2_place alone = {.ranks = 1, .local_ranks = 1, .launcher = ""};
 
-struct sid2_group {
-    const sid2_transport *transport;
-    void *self;
-    sid2_place place;
-    double seconds;
-    uint64_t sent;
-    float *received; /* [PIECE] */
-};
+const sid2_place *sid2_group_place(const sid2_group *g) { return g ? &g->place : &alone; }
+int sid2_group_rank(const sid2_group *g) { return sid2_group_place(g)->rank; }
+int sid2_group_ranks(const sid2_group *g) { return sid2_group_place(g)->ranks; }
+uint64_t sid2_group_sent(const sid2_group *g) { return g ? g->sent : 0; }
+
+static void drop(sid2_group *g)
+{
+    for (int i = 0; g && i < 3; i++) free(g->piece[i]);
+    free(g);
+}
 
 sid2_group *sid2_group_join(const sid2_transport *transport, const sid2_place *place, double seconds,
                             sid2_error *err)
@@ -21,30 +24,26 @@ sid2_group *sid2_group_join(const sid2_transport *transport, const sid2_place *p
         return sid2_fail(err, SID2_ERR_USAGE, "%d ranks: sums in a fixed order need a power of two",
                          place->ranks),
                NULL;
-    sid2_group *g = malloc(sizeof *g);
-    float *received = malloc(PIECE * sizeof *received);
-    if (g) *g = (sid2_group){transport, .place = *place, .seconds = seconds, .received = received};
-    if (!g || !received)
+    sid2_group *g = calloc(1, sizeof *g);
+    if (g) *g = (sid2_group){transport, .place = *place, .seconds = seconds};
+    for (int i = 0; g && i < 3; i++) g->piece[i] = malloc(SID2_GROUP_PIECE * sizeof *g->piece[i]);
+    if (!g || !g->piece[0] || !g->piece[1] || !g->piece[2])
         sid2_fail(err, SID2_ERR_MEMORY, "out of memory joining %d ranks", place->ranks);
     else if ((g->self = transport->join(place, err)))
         return g;
-    free(received);
-    free(g);
+    drop(g);
     return NULL;
 }
 
 void sid2_group_leave(sid2_group *g, bool in_order)
 {
     if (!g) return;
+    sid2_group_detach(g);
     g->transport->leave(g->self, in_order);
-    free(g->received);
-    free(g);
+    drop(g);
 }
 
-const sid2_place *sid2_group_place(const sid2_group *g) { return &g->place; }
-uint64_t sid2_group_sent(const sid2_group *g) { return g->sent; }
-
-static bool exchange(sid2_group *g, const sid2_transfer *transfer, sid2_error *err)
+bool sid2_group_exchange(sid2_group *g, const sid2_transfer *transfer, sid2_error *err)
 {
     g->sent += transfer->send_bytes;
     return g->transport->exchange(g->self, transfer, 1, g->seconds, err);
@@ -52,106 +51,108 @@ static bool exchange(sid2_group *g, const sid2_transfer *transfer, sid2_error *e
 
 /* ---- Parts ---- */
 
-/* What a rank holds once the bits of its number below `bit` have halved [0, count), and what it gives away at `bit`. */
-typedef struct halves {
-    sid2_span keep, give;
-} halves;
-
-static halves halve(sid2_span span, bool upper, int64_t block)
+static sid2_halves halve(sid2_span span, bool upper, int64_t block)
 {
     int64_t blocks = (span.count + block - 1) / block, low = (blocks + 1) / 2 * block;
     if (low > span.count) low = span.count;
     sid2_span lower = {span.first, low}, higher = {span.first + low, span.count - low};
-    return upper ? (halves){higher, lower} : (halves){lower, higher};
+    return upper ? (sid2_halves){higher, lower} : (sid2_halves){lower, higher};
 }
 
-static halves halves_at(int rank, int bit, int64_t count, int64_t block)
+sid2_halves sid2_group_halves(int rank, int bit, sid2_span range, int64_t block)
 {
-    halves h = {.keep = {0, count}};
+    sid2_halves h = {.keep = range};
     for (int b = 1; b <= bit; b <<= 1) h = halve(h.keep, rank & b, block);
     return h;
 }
 
-sid2_span sid2_group_part(const sid2_group *g, int rank, int64_t count, int64_t block)
+sid2_span sid2_group_part(const sid2_group *g, int rank, sid2_span range, int64_t block)
 {
-    return halves_at(rank, g->place.ranks >> 1, count, block).keep;
+    return sid2_group_halves(rank, sid2_group_ranks(g) >> 1, range, block).keep;
 }
 
-/* ---- Sums ---- */
-
-static int64_t within(int64_t from, int64_t count)
-{
-    int64_t left = count - from;
-    return left < 0 ? 0 : left < PIECE ? left : PIECE;
-}
-
-static bool sum_with(sid2_group *g, int peer, float *values, halves h, sid2_error *err)
-{
-    for (int64_t at = 0; at < h.keep.count || at < h.give.count; at += PIECE) {
-        int64_t send = within(at, h.give.count), receive = within(at, h.keep.count);
-        const sid2_transfer transfer = {peer, values + h.give.first + at, (size_t)send * sizeof(float),
-                                        g->received, (size_t)receive * sizeof(float)};
-        if (!exchange(g, &transfer, err)) return false;
-        float *sum = values + h.keep.first + at;
-        for (int64_t i = 0; i < receive; i++) sum[i] += g->received[i];
-    }
-    return true;
-}
-
-bool sid2_group_sum(sid2_group *g, float *values, int64_t count, int64_t block, sid2_error *err)
-{
-    for (int bit = 1; bit < g->place.ranks; bit <<= 1)
-        if (!sum_with(g, g->place.rank ^ bit, values, halves_at(g->place.rank, bit, count, block), err))
-            return false;
-    return true;
-}
+/* ---- Host memory ---- */
 
 bool sid2_group_spread(sid2_group *g, void *values, size_t size, int64_t count, int64_t block,
                        sid2_error *err)
 {
     char *bytes = values;
-    for (int bit = g->place.ranks >> 1; bit; bit >>= 1) {
-        halves h = halves_at(g->place.rank, bit, count, block);
-        const sid2_transfer transfer = {g->place.rank ^ bit, bytes + (size_t)h.keep.first * size,
+    int rank = sid2_group_rank(g);
+    for (int bit = sid2_group_ranks(g) >> 1; bit; bit >>= 1) {
+        sid2_halves h = sid2_group_halves(rank, bit, (sid2_span){0, count}, block);
+        const sid2_transfer transfer = {rank ^ bit, bytes + (size_t)h.keep.first * size,
                                         (size_t)h.keep.count * size, bytes + (size_t)h.give.first * size,
                                         (size_t)h.give.count * size};
-        if (!exchange(g, &transfer, err)) return false;
+        if (!sid2_group_exchange(g, &transfer, err)) return false;
     }
     return true;
 }
 
-/* ---- Small things ---- */
-
 bool sid2_group_gather(sid2_group *g, void *all, size_t size, sid2_error *err)
 {
-    for (int bit = 1; bit < g->place.ranks; bit <<= 1) { /* `bit` ranks are known, from `first` */
-        int first = g->place.rank & -bit, other = first ^ bit;
-        const sid2_transfer transfer = {g->place.rank ^ bit, (char *)all + (size_t)first * size,
-                                        (size_t)bit * size, (char *)all + (size_t)other * size,
-                                        (size_t)bit * size};
-        if (!exchange(g, &transfer, err)) return false;
+    int rank = sid2_group_rank(g);
+    for (int bit = 1; bit < sid2_group_ranks(g); bit <<= 1) { /* `bit` ranks are known, from `first` */
+        int first = rank & -bit, other = first ^ bit;
+        const sid2_transfer transfer = {rank ^ bit, (char *)all + (size_t)first * size, (size_t)bit * size,
+                                        (char *)all + (size_t)other * size, (size_t)bit * size};
+        if (!sid2_group_exchange(g, &transfer, err)) return false;
     }
     return true;
 }
 
 bool sid2_group_share(sid2_group *g, void *bytes, size_t size, sid2_error *err)
 {
-    for (int bit = g->place.ranks >> 1; bit; bit >>= 1) { /* ranks that are multiples of 2 bit have them */
-        if (g->place.rank & (bit - 1)) continue;
-        bool has = !(g->place.rank & bit);
-        const sid2_transfer transfer = {g->place.rank ^ bit, bytes, has ? size : 0, bytes, has ? 0 : size};
-        if (!exchange(g, &transfer, err)) return false;
+    int rank = sid2_group_rank(g);
+    for (int bit = sid2_group_ranks(g) >> 1; bit;
+         bit >>= 1) { /* ranks that are multiples of 2 bit have them */
+        if (rank & (bit - 1)) continue;
+        bool has = !(rank & bit);
+        const sid2_transfer transfer = {rank ^ bit, bytes, has ? size : 0, bytes, has ? 0 : size};
+        if (!sid2_group_exchange(g, &transfer, err)) return false;
     }
     return true;
 }
 
 bool sid2_group_agree(sid2_group *g, uint32_t *flags, sid2_error *err)
 {
-    for (int bit = 1; bit < g->place.ranks; bit <<= 1) {
+    int rank = sid2_group_rank(g);
+    for (int bit = 1; bit < sid2_group_ranks(g); bit <<= 1) {
         uint32_t theirs = 0;
-        const sid2_transfer transfer = {g->place.rank ^ bit, flags, sizeof *flags, &theirs, sizeof theirs};
-        if (!exchange(g, &transfer, err)) return false;
+        const sid2_transfer transfer = {rank ^ bit, flags, sizeof *flags, &theirs, sizeof theirs};
+        if (!sid2_group_exchange(g, &transfer, err)) return false;
         *flags |= theirs;
     }
     return true;
+}
+
+/* What one rank of several has to say, with its name. */
+static void sign(const sid2_group *g, sid2_error *word, const sid2_error *cause)
+{
+    char text[sizeof cause->message];
+    const char *message = cause && cause->message[0] ? cause->message : "failed";
+    word->code = cause ? cause->code : SID2_ERR_INTERNAL;
+    if (g->place.rank)
+        snprintf(text, sizeof text, "rank %d on %s: %.380s", g->place.rank, g->place.host, message);
+    else
+        snprintf(text, sizeof text, "%s", message);
+    memcpy(word->message, text, sizeof text);
+}
+
+bool sid2_group_concur(sid2_group *g, bool well, sid2_error *err)
+{
+    uint32_t failed = !well;
+    sid2_error cause = {0};
+    if (!g) return well;
+    if (!well && err && err->code == SID2_ERR_LOST)
+        return false; /* a peer is gone, or will see that this one is */
+    if (!sid2_group_agree(g, &failed, &cause)) return sid2_fail(err, cause.code, "%s", cause.message);
+    if (!failed) return true;
+    sid2_error *words = calloc((size_t)g->place.ranks, sizeof *words);
+    if (!words) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    if (!well) sign(g, &words[g->place.rank], err);
+    bool told = sid2_group_gather(g, words, sizeof *words, &cause);
+    for (int r = g->place.ranks; told && r-- > 0;)
+        if (words[r].code) cause = words[r];
+    free(words);
+    return sid2_fail(err, cause.code, "%s", cause.message);
 }

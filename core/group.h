@@ -5,7 +5,9 @@
  * do not depend on how lanes are dealt to ranks. Recursive halving, nearest rank first, is that tree: at each stage
  * two partners exchange halves of what they hold, and each adds its own (R. Thakur, R. Rabenseifner, W. Gropp,
  * 2005, "Optimization of collective communication operations in MPICH", section 4). It moves the bytes of a ring, and takes
- * the logarithm of its latencies. */
+ * the logarithm of its latencies.
+ *
+ * NULL is a group too: of one process, which has every part and gets along without any bytes. */
 #ifndef SID2_GROUP_H
 #define SID2_GROUP_H
 
@@ -19,16 +21,19 @@ sid2_group *sid2_group_join(const sid2_transport *transport, const sid2_place *p
 void sid2_group_leave(sid2_group *group, bool in_order); /* NULL is fine */
 
 const sid2_place *sid2_group_place(const sid2_group *group);
+int sid2_group_rank(const sid2_group *group);
+int sid2_group_ranks(const sid2_group *group);
 uint64_t sid2_group_sent(const sid2_group *group); /* bytes, by this rank, so far */
 
 typedef struct sid2_span {
     int64_t first, count;
 } sid2_span;
 
-/* A rank's part of `count` elements; whole blocks of `block`, but for the end. */
-sid2_span sid2_group_part(const sid2_group *group, int rank, int64_t count, int64_t block);
-/* Afterwards this rank's part of `values` f32 [count] is the sum over the ranks. The rest is lost. */
-bool sid2_group_sum(sid2_group *group, float *values, int64_t count, int64_t block, sid2_error *err);
+/* A rank's part of a range of elements; whole blocks of `block`, counted from its beginning, but for the end. */
+sid2_span sid2_group_part(const sid2_group *group, int rank, sid2_span range, int64_t block);
+
+/* ---- Host memory ---- */
+
 /* Every rank's part of `values` [count], elements of `size` bytes, to all. */
 bool sid2_group_spread(sid2_group *group, void *values, size_t size, int64_t count, int64_t block,
                        sid2_error *err);
@@ -38,5 +43,26 @@ bool sid2_group_gather(sid2_group *group, void *all, size_t size, sid2_error *er
 bool sid2_group_share(sid2_group *group, void *bytes, size_t size, sid2_error *err);
 /* Ors the flags of all ranks. */
 bool sid2_group_agree(sid2_group *group, uint32_t *flags, sid2_error *err);
+/* Whether all ranks are well. Where one is not, `err` has become the same for all: that of the first such rank, which its
+ * message names. Whose own call was fine passes true, and anything in `err`. */
+bool sid2_group_concur(sid2_group *group, bool well, sid2_error *err);
+
+/* ---- Buffers of a device ----
+ * Where the transport has a queue for the device, work is queued there; what the device is given after
+ * sid2_group_finish waits for it. Else it is done on return: in place where the device's memory is the host's, by copies of
+ * pieces elsewhere. */
+
+/* Before the first of these; once. */
+bool sid2_group_attach(sid2_group *group, sid2_device *device, sid2_error *err);
+/* Whether work is queued, so that it is worth beginning while the device computes. */
+bool sid2_group_queues(const sid2_group *group);
+/* Afterwards this rank's part of a range of f32 values is the sum over the ranks. The rest of the range is lost. With
+ * `low`, what is added is rounded to bf16 first, this rank's own too, so that half the bytes travel. */
+bool sid2_group_sum(sid2_group *group, sid2_buffer *values, sid2_span range, int64_t block, bool low,
+                    sid2_error *err);
+/* Every rank's part of a range to all, elements of `size` bytes. */
+bool sid2_group_spread_buffer(sid2_group *group, sid2_buffer *values, size_t size, sid2_span range,
+                              int64_t block, sid2_error *err);
+bool sid2_group_finish(sid2_group *group, sid2_error *err);
 
 #endif

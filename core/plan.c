@@ -142,11 +142,11 @@ void sid2_plan_destroy(sid2_plan *plan)
     free(plan);
 }
 
-sid2_place sid2_plan_place(const sid2_plan *plan, const sid2_graph *graph, sid2_tensor tensor)
+sid2_plan_spot sid2_plan_place(const sid2_plan *plan, const sid2_graph *graph, sid2_tensor tensor)
 {
     const sid2_tensor_info *info = &graph->tensors[tensor];
     sid2_tensor base = sid2_graph_base(graph, tensor);
     size_t offset = (size_t)info->offset * sid2_dtype_size(info->dtype);
-    if (info->external) return (sid2_place){base, offset};
-    return (sid2_place){SID2_NONE, plan->offset[base] + offset};
+    if (info->external) return (sid2_plan_spot){base, offset};
+    return (sid2_plan_spot){SID2_NONE, plan->offset[base] + offset};
 }

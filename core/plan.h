@@ -22,11 +22,11 @@ void sid2_plan_destroy(sid2_plan *plan);
 
 /* Where a tensor lies: `offset` bytes into the arena, or into the buffer of an external, of which it may be a
  * view. */
-typedef struct sid2_place {
+typedef struct sid2_plan_spot {
     sid2_tensor external; /* SID2_NONE: the arena */
     size_t offset;
-} sid2_place;
+} sid2_plan_spot;
 
-sid2_place sid2_plan_place(const sid2_plan *plan, const sid2_graph *graph, sid2_tensor tensor);
+sid2_plan_spot sid2_plan_place(const sid2_plan *plan, const sid2_graph *graph, sid2_tensor tensor);
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef SID2_TRANSPORT_H
 #define SID2_TRANSPORT_H
 
+#include "device.h"
 #include "place.h"
 
 /* Bytes to a peer and bytes from it; either may be none. What one side sends, the other expects. */
@@ -14,6 +15,33 @@ typedef struct sid2_transfer {
     size_t receive_bytes;
 } sid2_transfer;
 
+/* The same between buffers of a device, from and to offsets in bytes. */
+typedef struct sid2_buffer_transfer {
+    int peer;
+    const sid2_buffer *send;
+    size_t send_at, send_bytes;
+    sid2_buffer *receive;
+    size_t receive_at, receive_bytes;
+} sid2_buffer_transfer;
+
+/* Calls for a device's buffers, which queue work beside the device's own and return before it is done; what is queued
+ * happens in order. A transport without them (MPI) is given host memory instead. */
+typedef struct sid2_transport_queue {
+    /* Whether it can take that device's buffers, from now on; before all others. */
+    bool (*attach)(void *self, sid2_device *device, sid2_error *err);
+    /* What is queued from now on waits for what the device was given until now. */
+    bool (*begin)(void *self, sid2_error *err);
+    bool (*exchange)(void *self, const sid2_buffer_transfer *transfers, int count, sid2_error *err);
+    /* f32, `count` elements: into += from. With `low`, `from` holds bf16, and `into` is rounded to that first. */
+    bool (*add)(void *self, sid2_buffer *into, int64_t into_first, const sid2_buffer *from, int64_t count,
+                bool low, sid2_error *err);
+    /* f32 to bf16, at the start of `into`. */
+    bool (*narrow)(void *self, sid2_buffer *into, const sid2_buffer *from, int64_t from_first, int64_t count,
+                   sid2_error *err);
+    /* What the device is given from now on waits for what is queued. */
+    bool (*finish)(void *self, sid2_error *err);
+} sid2_transport_queue;
+
 /* Functions that fail fill `err`; afterwards the connection is good for nothing but leaving. */
 typedef struct sid2_transport {
     const char *name;
@@ -24,6 +52,7 @@ typedef struct sid2_transport {
     bool (*exchange)(void *self, const sid2_transfer *transfers, int count, double seconds, sid2_error *err);
     /* in_order: all ranks do so now. Otherwise nothing is waited for, and the process should end. */
     void (*leave)(void *self, bool in_order);
+    const sid2_transport_queue *queue; /* NULL: none */
 } sid2_transport;
 
 #endif

@@ -67,7 +67,7 @@ static void a_reshape_costs_no_node_and_no_byte(void **state)
             for (int k = 0; k < SID2_MAX_INPUTS; k++) { /* everything lies where it did */
                 sid2_tensor s = plain->nodes[i].in[k], t = viewed->nodes[i].in[k];
                 if (s == SID2_NONE) continue;
-                sid2_place p = sid2_plan_place(a, plain, s), q = sid2_plan_place(b, viewed, t);
+                sid2_plan_spot p = sid2_plan_place(a, plain, s), q = sid2_plan_place(b, viewed, t);
                 assert_int_equal(p.external == SID2_NONE, q.external == SID2_NONE);
                 assert_int_equal(p.offset, q.offset);
             }

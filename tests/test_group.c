@@ -1,5 +1,6 @@
 /* Ranks that compute as one: sums against the tree that they are meant to be, and all else that they do together.
  * Alone, ranks are threads; started by an MPI, each process is one. */
+#include "cpu.h"
 #include "group.h"
 #include "philox.h"
 #include "transports.h"
@@ -95,11 +96,139 @@ static void post_leave(void *self, bool in_order)
     free(self);
 }
 
-static const sid2_transport threads = {"threads", post_version, post_join, post_exchange, post_leave};
+static const sid2_transport threads = {"threads", post_version, post_join, post_exchange, post_leave, NULL};
+
+/* ---- The same with a queue for buffers, whose work is done as late as is allowed: when it is waited for ---- */
+
+typedef struct job {
+    enum { EXCHANGE, ADD, NARROW } kind;
+    sid2_buffer_transfer transfer;
+    sid2_buffer *into;
+    const sid2_buffer *from;
+    int64_t first, count;
+    bool low;
+} job;
+
+enum { MOST_JOBS = 4096 };
+
+typedef struct queue {
+    int rank; /* first: a queue is a rank of the post */
+    sid2_device *device;
+    bool begun;
+    job job[MOST_JOBS];
+    int jobs;
+} queue;
+
+static void *queue_join(const sid2_place *place, sid2_error *err)
+{
+    queue *q = calloc(1, sizeof *q);
+    if (!q) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
+    q->rank = place->rank;
+    return q;
+}
+
+static bool queue_attach(void *self, sid2_device *device, sid2_error *err)
+{
+    (void)err;
+    ((queue *)self)->device = device;
+    return true;
+}
+
+static bool queue_begin(void *self, sid2_error *err)
+{
+    (void)err;
+    return ((queue *)self)->begun = true;
+}
+
+static bool enqueue(void *self, job next, sid2_error *err)
+{
+    queue *q = self;
+    if (!q->begun || q->jobs == MOST_JOBS)
+        return sid2_fail(err, SID2_ERR_INTERNAL, "nothing was begun, or it is too much");
+    q->job[q->jobs++] = next;
+    return true;
+}
+
+static bool queue_exchange(void *self, const sid2_buffer_transfer *transfers, int count, sid2_error *err)
+{
+    for (int i = 0; i < count; i++)
+        if (!enqueue(self, (job){.kind = EXCHANGE, .transfer = transfers[i]}, err)) return false;
+    return true;
+}
+
+static bool queue_add(void *self, sid2_buffer *into, int64_t first, const sid2_buffer *from, int64_t count,
+                      bool low, sid2_error *err)
+{
+    return enqueue(self,
+                   (job){.kind = ADD, .into = into, .from = from, .first = first, .count = count, .low = low},
+                   err);
+}
+
+static bool queue_narrow(void *self, sid2_buffer *into, const sid2_buffer *from, int64_t first, int64_t count,
+                         sid2_error *err)
+{
+    return enqueue(self, (job){.kind = NARROW, .into = into, .from = from, .first = first, .count = count},
+                   err);
+}
+
+/* The buffers of this test's device are memory all the same. */
+static char *bytes_of(const sid2_buffer *b, size_t at) { return (char *)b->handle + at; }
+
+static bool do_job(queue *q, const job *j, sid2_error *err)
+{
+    if (j->kind == EXCHANGE) {
+        const sid2_buffer_transfer *t = &j->transfer;
+        const sid2_transfer plain = {t->peer, bytes_of(t->send, t->send_at), t->send_bytes,
+                                     bytes_of(t->receive, t->receive_at), t->receive_bytes};
+        return post_exchange(q, &plain, 1, 60, err);
+    }
+    for (int64_t i = 0; i < j->count; i++) {
+        uint16_t *low = (uint16_t *)(void *)bytes_of(j->kind == ADD ? j->from : j->into, 0) + i;
+        float *wide = (float *)(void *)bytes_of(j->kind == ADD ? j->into : j->from, 0) + j->first + i;
+        if (j->kind == NARROW)
+            *low = sid2_f32_to_bf16(*wide);
+        else if (j->low)
+            *wide = sid2_bf16_to_f32(sid2_f32_to_bf16(*wide)) + sid2_bf16_to_f32(*low);
+        else
+            *wide += ((const float *)(const void *)bytes_of(j->from, 0))[i];
+    }
+    return true;
+}
+
+static bool queue_finish(void *self, sid2_error *err)
+{
+    queue *q = self;
+    bool ok = true;
+    for (int i = 0; ok && i < q->jobs; i++) ok = do_job(q, &q->job[i], err);
+    q->jobs = 0;
+    q->begun = false;
+    return ok;
+}
+
+static const sid2_transport_queue late = {queue_attach, queue_begin,  queue_exchange,
+                                          queue_add,    queue_narrow, queue_finish};
+static const sid2_transport queues = {"queues", post_version, queue_join, post_exchange, post_leave, &late};
+
+/* ---- Devices: the CPU, and one that takes its memory for another's ---- */
+
+static sid2_backend distant;
+
+static sid2_device *open_device(bool far)
+{
+    const sid2_backend *backend = far ? &distant : &sid2_backend_cpu;
+    return sid2_backends_open(&backend, 1, "cpu", &sid2_with(sid2_device_options, .threads = 1), NULL);
+}
+
+static void prepare_devices(void)
+{
+    distant = sid2_backend_cpu;
+    distant.rebinds = false;
+    distant.fold = NULL;
+}
 
 /* ---- What a rank does; each returns what was wrong, or NULL ---- */
 
-typedef const char *scenario(sid2_group *group, uint64_t number);
+typedef const char *scenario(sid2_group *group, sid2_device *device, uint64_t number);
 
 static float value(uint64_t number, int rank, int64_t i)
 {
@@ -107,68 +236,113 @@ static float value(uint64_t number, int rank, int64_t i)
     return (float)(int32_t)block.word[0] * (float)(block.word[1] % 1000);
 }
 
-/* The sum over `ranks` from `first`, in the tree. */
-static float tree(uint64_t number, int first, int ranks, int64_t i)
+static float rounded(float value, bool low)
 {
-    if (ranks == 1) return value(number, first, i);
-    return tree(number, first, ranks / 2, i) + tree(number, first + ranks / 2, ranks / 2, i);
+    return low ? sid2_bf16_to_f32(sid2_f32_to_bf16(value)) : value;
 }
 
-static const char *sums(sid2_group *group, uint64_t number)
+/* The sum over `ranks` from `first`, in the tree; low: what is added is rounded. */
+static float tree(uint64_t number, int first, int ranks, int64_t i, bool low)
 {
-    const sid2_place *place = sid2_group_place(group);
+    if (ranks == 1) return value(number, first, i);
+    return rounded(tree(number, first, ranks / 2, i, low), low) +
+           rounded(tree(number, first + ranks / 2, ranks / 2, i, low), low);
+}
+
+static sid2_buffer *make_buffer(sid2_device *device, const float *values, int64_t count)
+{
+    size_t bytes = (size_t)count * sizeof *values;
+    sid2_buffer *buffer = sid2_buffer_create(device, bytes + 4, NULL);
+    if (buffer && !sid2_buffer_upload(buffer, 0, values, bytes, NULL)) abort();
+    return buffer;
+}
+
+/* A range's sum, then all of it to all; and what lies beside it stays. */
+static bool sum_and_spread(sid2_group *group, sid2_device *device, float *values, int64_t count,
+                           sid2_span range, int64_t block, bool low)
+{
+    sid2_buffer *buffer = make_buffer(device, values, count);
+    bool ok = buffer && sid2_group_sum(group, buffer, range, block, low, NULL) &&
+              sid2_group_spread_buffer(group, buffer, sizeof *values, range, block, NULL) &&
+              sid2_group_finish(group, NULL) &&
+              sid2_buffer_download(buffer, 0, values, (size_t)count * sizeof *values, NULL);
+    sid2_buffer_destroy(buffer);
+    return ok;
+}
+
+static const char *sums(sid2_group *group, sid2_device *device, uint64_t number)
+{
+    int rank = sid2_group_rank(group), ranks = sid2_group_ranks(group);
     sid2_philox_block draw = sid2_philox(number, 1, 2, 3);
     int64_t block = 1 + draw.word[0] % 50, count = draw.word[1] % 4000, covered = 0;
+    sid2_span range = {count ? draw.word[2] % count : 0, 0};
+    range.count = count ? draw.word[3] % (count - range.first + 1) : 0;
+    bool low = number % 3 == 0;
     float *values = malloc(((size_t)count + 1) * sizeof *values);
-    for (int64_t i = 0; i < count; i++) values[i] = value(number, place->rank, i);
-    const char *wrong = sid2_group_sum(group, values, count, block, NULL) ? NULL : "the sum failed";
-    sid2_span own = sid2_group_part(group, place->rank, count, block);
-    for (int64_t i = own.first; !wrong && i < own.first + own.count; i++)
-        if (values[i] != tree(number, 0, place->ranks, i)) wrong = "a sum is not the tree's";
-    for (int r = 0; r < place->ranks; r++) {
-        sid2_span part = sid2_group_part(group, r, count, block);
+    for (int64_t i = 0; i < count; i++) values[i] = value(number, rank, i);
+    const char *wrong =
+        sum_and_spread(group, device, values, count, range, block, low) ? NULL : "a call failed";
+    for (int r = 0; r < ranks; r++) {
+        sid2_span part = sid2_group_part(group, r, range, block);
         covered += part.count;
-        if (part.count && part.first % block) wrong = "a part begins within a block";
+        if (part.count && (part.first - range.first) % block) wrong = "a part begins within a block";
     }
-    if (covered != count) wrong = "the parts are not the whole";
-    if (!wrong && !sid2_group_spread(group, values, sizeof *values, count, block, NULL))
-        wrong = "spread failed";
-    for (int64_t i = 0; !wrong && i < count; i++)
-        if (values[i] != tree(number, 0, place->ranks, i)) wrong = "spread brought something else";
+    if (covered != range.count) wrong = "the parts are not the whole";
+    for (int64_t i = 0; !wrong && i < count; i++) {
+        bool inside = i >= range.first && i < range.first + range.count;
+        if (inside && values[i] != tree(number, 0, ranks, i, low)) wrong = "a sum is not the tree's";
+        if (!inside && values[i] != value(number, rank, i)) wrong = "something beside the range changed";
+    }
     free(values);
     return wrong;
 }
 
-static const char *words(sid2_group *group, uint64_t number)
+/* Host memory: what a rank has is spread, gathered, shared, agreed on. */
+static const char *words(sid2_group *group, sid2_device *device, uint64_t number)
 {
-    const sid2_place *place = sid2_group_place(group);
-    uint64_t all[MOST_RANKS] = {0}, told = place->rank ? 0 : number;
-    uint32_t flags = 1u << place->rank;
-    all[place->rank] = number + (uint64_t)place->rank;
+    int rank = sid2_group_rank(group), ranks = sid2_group_ranks(group);
+    uint64_t all[MOST_RANKS] = {0}, told = rank ? 0 : number, spread[100] = {0};
+    uint32_t flags = 1u << rank;
+    sid2_error err = {0};
+    (void)device;
+    all[rank] = number + (uint64_t)rank;
+    sid2_span own = sid2_group_part(group, rank, (sid2_span){0, 100}, 3);
+    for (int64_t i = own.first; i < own.first + own.count; i++) spread[i] = (uint64_t)i * number;
     if (!sid2_group_gather(group, all, sizeof *all, NULL) ||
-        !sid2_group_share(group, &told, sizeof told, NULL) || !sid2_group_agree(group, &flags, NULL))
+        !sid2_group_share(group, &told, sizeof told, NULL) || !sid2_group_agree(group, &flags, NULL) ||
+        !sid2_group_spread(group, spread, sizeof *spread, 100, 3, NULL) ||
+        !sid2_group_concur(group, true, &err))
         return "a call failed";
-    for (int r = 0; r < place->ranks; r++)
+    for (int r = 0; r < ranks; r++)
         if (all[r] != number + (uint64_t)r) return "gather brought something else";
-    if (flags != (1u << place->ranks) - 1) return "a flag got lost";
-    return told == number ? NULL : "share brought something else";
+    for (uint64_t i = 0; i < 100; i++)
+        if (spread[i] != i * number) return "spread brought something else";
+    if (flags != (uint32_t)((1ull << ranks) - 1)) return "a flag got lost";
+    if (told != number) return "share brought something else";
+    /* One or two ranks have an error; all have the first one's then. */
+    int first = (int)(number % (uint64_t)ranks);
+    bool well = rank != first && rank != ranks - 1;
+    if (!well) sid2_fail(&err, SID2_ERR_FORMAT, "cause %d", rank);
+    char expected[40];
+    snprintf(expected, sizeof expected, "cause %d", first);
+    if (sid2_group_concur(group, well, &err)) return "an error got lost";
+    return err.code == SID2_ERR_FORMAT && strstr(err.message, expected) ? NULL : "another rank's error";
 }
 
-/* More than a piece (core/group.c), and unequal halves. */
-static const char *large(sid2_group *group, uint64_t number)
+/* More than a piece (core/group_inside.h), and unequal halves. */
+static const char *large(sid2_group *group, sid2_device *device, uint64_t number)
 {
-    const sid2_place *place = sid2_group_place(group);
+    int rank = sid2_group_rank(group), p = sid2_group_ranks(group);
     int64_t count = (3 << 20) + 12345, block = 16384;
     float *values = malloc((size_t)count * sizeof *values);
-    for (int64_t i = 0; i < count; i++) values[i] = (float)(i % 1000 + place->rank);
-    const char *wrong = sid2_group_sum(group, values, count, block, NULL) &&
-                                sid2_group_spread(group, values, sizeof *values, count, block, NULL)
+    uint64_t before = sid2_group_sent(group);
+    for (int64_t i = 0; i < count; i++) values[i] = (float)(i % 1000 + rank);
+    const char *wrong = sum_and_spread(group, device, values, count, (sid2_span){0, count}, block, false)
                             ? NULL
                             : "a call failed";
-    int p = place->ranks;
     for (int64_t i = 0; !wrong && i < count; i++)
         if (values[i] != (float)(p * (i % 1000) + p * (p - 1) / 2)) wrong = "a sum is wrong";
-    double expected = 8.0 * (double)count * (p - 1) / p, sent = (double)sid2_group_sent(group);
+    double expected = 8.0 * (double)count * (p - 1) / p, sent = (double)(sid2_group_sent(group) - before);
     if (!wrong && (sent < 0.98 * expected || sent > 1.02 * expected))
         wrong = "more or fewer bytes than planned";
     free(values);
@@ -179,19 +353,23 @@ static const char *large(sid2_group *group, uint64_t number)
 static scenario *const scenarios[] = {sums, words, large};
 static const int rounds[] = {40, 10, 1};
 
-static const char *play(sid2_group *group, int s)
+static const char *play(sid2_group *group, sid2_device *device, int s)
 {
-    const char *wrong = NULL;
-    for (int i = 0; !wrong && i < rounds[s]; i++) wrong = scenarios[s](group, 100 + (uint64_t)i);
+    sid2_error err = {0};
+    const char *wrong = sid2_group_attach(group, device, &err) ? NULL : "no device";
+    for (int i = 0; !wrong && i < rounds[s]; i++) wrong = scenarios[s](group, device, 100 + (uint64_t)i);
     return wrong;
 }
 
 /* ---- Ranks that are threads ---- */
 
+/* Memory that is at hand; memory that is copied; and a queue. */
+enum { AT_HAND, COPIED, QUEUED, WAYS };
+
 typedef struct actor {
     pthread_t thread;
     sid2_place place;
-    int scenario;
+    int scenario, way;
     const char *wrong;
     sid2_error error;
 } actor;
@@ -199,19 +377,21 @@ typedef struct actor {
 static void *act(void *data)
 {
     actor *a = data;
-    sid2_group *group = sid2_group_join(&threads, &a->place, 5, &a->error);
-    a->wrong = group ? play(group, a->scenario) : "joining failed";
+    sid2_group *group = sid2_group_join(a->way == QUEUED ? &queues : &threads, &a->place, 60, &a->error);
+    sid2_device *device = open_device(a->way != AT_HAND);
+    a->wrong = group && device ? play(group, device, a->scenario) : "joining failed";
+    if (!a->wrong && sid2_group_queues(group) != (a->way == QUEUED)) a->wrong = "another way was taken";
     sid2_group_leave(group, true);
+    sid2_device_close(device);
     return NULL;
 }
 
-static void as_threads(int s)
+static void as_threads_by(int s, int way)
 {
     for (int ranks = 1; ranks <= MOST_RANKS; ranks *= 2) {
         actor actors[MOST_RANKS] = {{0}};
         for (int r = 0; r < ranks; r++) {
-            actors[r].place = (sid2_place){.rank = r, .ranks = ranks};
-            actors[r].scenario = s;
+            actors[r] = (actor){.place = {.rank = r, .ranks = ranks}, .scenario = s, .way = way};
             assert_int_equal(pthread_create(&actors[r].thread, NULL, act, &actors[r]), 0);
         }
         for (int r = 0; r < ranks; r++) {
@@ -221,8 +401,30 @@ static void as_threads(int s)
     }
 }
 
+static void as_threads(int s)
+{
+    for (int way = 0; way < WAYS; way++) as_threads_by(s, way);
+}
+
+/* One process without a group. */
+static void test_alone(void **state)
+{
+    (void)state;
+    sid2_device *device = open_device(false);
+    for (int s = 0; s < 3; s++) {
+        if (scenarios[s] == words) continue; /* whose errors are of ranks */
+        const char *wrong = play(NULL, device, s);
+        if (wrong) fail_msg("%s", wrong);
+    }
+    sid2_error err = {0};
+    assert_true(sid2_group_concur(NULL, true, &err));
+    assert_false(sid2_group_concur(NULL, false, &err));
+    assert_int_equal(sid2_group_place(NULL)->ranks, 1);
+    sid2_device_close(device);
+}
+
 static void test_sums(void **state) { (void)state, as_threads(0); }
-static void test_words(void **state) { (void)state, as_threads(1); }
+static void test_words(void **state) { (void)state, as_threads_by(1, AT_HAND); }
 static void test_large(void **state) { (void)state, as_threads(2); }
 
 static void *be_left_alone(void *data)
@@ -351,11 +553,13 @@ static int as_rank(const sid2_place *place)
     const sid2_transport *transport = sid2_transport_open(place, &err);
     sid2_group *group = transport ? sid2_group_join(transport, place, 60, &err) : NULL;
     if (!group) return complain(place, err.message);
-    const char *wrong = NULL;
-    for (int s = 2; !wrong && s >= 0; s--) wrong = play(group, s); /* the largest first: it counts bytes */
+    sid2_device *device = open_device(false);
+    const char *wrong = device ? NULL : "no device";
+    for (int s = 0; !wrong && s < 3; s++) wrong = play(group, device, s);
     if (wrong) return complain(place, wrong);
     if (!place->rank) printf("%d ranks, %s: fine\n", place->ranks, transport->version());
     sid2_group_leave(group, true);
+    sid2_device_close(device);
     return 0;
 }
 
@@ -363,11 +567,13 @@ int main(void)
 {
     sid2_place place;
     sid2_error err;
+    prepare_devices();
     if (!sid2_place_find(&place, &err)) return fprintf(stderr, "%s\n", err.message), 1;
     if (place.ranks > 1) return as_rank(&place);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sums),    cmocka_unit_test(test_words),           cmocka_unit_test(test_large),
-        cmocka_unit_test(test_silence), cmocka_unit_test(test_no_power_of_two), cmocka_unit_test(test_places),
+        cmocka_unit_test(test_alone),  cmocka_unit_test(test_sums),    cmocka_unit_test(test_words),
+        cmocka_unit_test(test_large),  cmocka_unit_test(test_silence), cmocka_unit_test(test_no_power_of_two),
+        cmocka_unit_test(test_places),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

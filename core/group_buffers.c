@@ -1,0 +1,184 @@
+/* Sums of a device's buffers over ranks: queued by the transport, or through host memory. */
+#include "group_inside.h"
+
+#include <string.h>
+
+bool sid2_group_attach(sid2_group *g, sid2_device *device, sid2_error *err)
+{
+    if (!g || g->device == device) return true;
+    sid2_group_detach(g);
+    const sid2_transport_queue *queue = g->transport->queue;
+    g->device = device;
+    if (!queue || sid2_device_is_host(device)) return true;
+    if (!queue->attach(g->self, device, err)) return false;
+    for (int i = 0; i < 2; i++)
+        if (!(g->landing[i] = sid2_buffer_create(device, SID2_GROUP_PIECE * sizeof(float), err)))
+            return false;
+    return g->queues = true;
+}
+
+void sid2_group_detach(sid2_group *g)
+{
+    for (int i = 0; g && i < 2; i++) {
+        sid2_buffer_destroy(g->landing[i]);
+        g->landing[i] = NULL;
+    }
+    if (g) g->device = NULL, g->queues = false;
+}
+
+bool sid2_group_queues(const sid2_group *g) { return g && g->queues; }
+
+bool sid2_group_finish(sid2_group *g, sid2_error *err)
+{
+    return !sid2_group_queues(g) || g->transport->queue->finish(g->self, err);
+}
+
+static int64_t within(int64_t from, int64_t count)
+{
+    int64_t left = count - from;
+    return left < 0 ? 0 : left < SID2_GROUP_PIECE ? left : SID2_GROUP_PIECE;
+}
+
+/* ---- Through host memory ---- */
+
+/* Some elements of a buffer: where they are, or a copy of them in `aside`. */
+static void *look_at(const sid2_buffer *b, size_t size, int64_t first, int64_t count, void *aside,
+                     sid2_error *err)
+{
+    size_t at = (size_t)first * size;
+    char *memory = sid2_buffer_memory(b);
+    if (memory) return memory + at;
+    return sid2_buffer_download(b, at, aside, (size_t)count * size, err) ? aside : NULL;
+}
+
+/* What was changed there. */
+static bool put_back(sid2_buffer *b, size_t size, int64_t first, int64_t count, const void *from,
+                     sid2_error *err)
+{
+    if (sid2_buffer_memory(b)) return true;
+    return !count || sid2_buffer_upload(b, (size_t)first * size, from, (size_t)count * size, err);
+}
+
+static void narrow(uint16_t *to, const float *from, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) to[i] = sid2_f32_to_bf16(from[i]);
+}
+
+static void add(float *into, const void *from, int64_t count, bool low)
+{
+    const float *wide = from;
+    const uint16_t *narrow = from;
+    for (int64_t i = 0; !low && i < count; i++) into[i] += wide[i];
+    for (int64_t i = 0; low && i < count; i++)
+        into[i] = sid2_bf16_to_f32(sid2_f32_to_bf16(into[i])) + sid2_bf16_to_f32(narrow[i]);
+}
+
+static bool sum_with(sid2_group *g, int peer, sid2_buffer *values, sid2_halves h, bool low, sid2_error *err)
+{
+    size_t size = low ? sizeof(uint16_t) : sizeof(float);
+    for (int64_t at = 0; at < h.keep.count || at < h.give.count; at += SID2_GROUP_PIECE) {
+        int64_t out = within(at, h.give.count), in = within(at, h.keep.count);
+        const void *given = look_at(values, sizeof(float), h.give.first + at, out, g->piece[1], err);
+        if (!given) return false;
+        if (low) {
+            narrow((uint16_t *)(void *)g->piece[2], given, out);
+            given = g->piece[2];
+        }
+        const sid2_transfer transfer = {peer, given, (size_t)out * size, g->piece[0], (size_t)in * size};
+        if (!sid2_group_exchange(g, &transfer, err)) return false;
+        float *kept = look_at(values, sizeof(float), h.keep.first + at, in, g->piece[1], err);
+        if (!kept) return false;
+        add(kept, g->piece[0], in, low);
+        if (!put_back(values, sizeof(float), h.keep.first + at, in, kept, err)) return false;
+    }
+    return true;
+}
+
+static bool spread_with(sid2_group *g, int peer, sid2_buffer *values, size_t size, sid2_halves h,
+                        sid2_error *err)
+{
+    char *memory = sid2_buffer_memory(values);
+    for (int64_t at = 0; at < h.keep.count || at < h.give.count; at += SID2_GROUP_PIECE) {
+        int64_t out = within(at, h.keep.count), in = within(at, h.give.count), to = h.give.first + at;
+        const void *given = look_at(values, size, h.keep.first + at, out, g->piece[1], err);
+        void *taken = memory ? memory + (size_t)to * size : (char *)g->piece[0];
+        const sid2_transfer transfer = {peer, given, (size_t)out * size, taken, (size_t)in * size};
+        if (!given || !sid2_group_exchange(g, &transfer, err) || !put_back(values, size, to, in, taken, err))
+            return false;
+    }
+    return true;
+}
+
+/* ---- Queued ---- */
+
+static bool exchange_queued(sid2_group *g, const sid2_buffer_transfer *transfer, sid2_error *err)
+{
+    g->sent += transfer->send_bytes;
+    return g->transport->queue->exchange(g->self, transfer, 1, err);
+}
+
+static bool sum_queued(sid2_group *g, int peer, sid2_buffer *values, sid2_halves h, bool low, sid2_error *err)
+{
+    const sid2_transport_queue *queue = g->transport->queue;
+    size_t size = low ? sizeof(uint16_t) : sizeof(float);
+    for (int64_t at = 0; at < h.keep.count || at < h.give.count; at += SID2_GROUP_PIECE) {
+        int64_t out = within(at, h.give.count), in = within(at, h.keep.count);
+        sid2_buffer_transfer transfer = {
+            .peer = peer,
+            .send = low ? g->landing[1] : values,
+            .send_at = low ? 0 : (size_t)(h.give.first + at) * size,
+            .send_bytes = (size_t)out * size,
+            .receive = g->landing[0],
+            .receive_bytes = (size_t)in * size,
+        };
+        if ((low && out && !queue->narrow(g->self, g->landing[1], values, h.give.first + at, out, err)) ||
+            !exchange_queued(g, &transfer, err) ||
+            (in && !queue->add(g->self, values, h.keep.first + at, g->landing[0], in, low, err)))
+            return false;
+    }
+    return true;
+}
+
+static bool spread_queued(sid2_group *g, int peer, sid2_buffer *values, size_t size, sid2_halves h,
+                          sid2_error *err)
+{
+    const sid2_buffer_transfer transfer = {peer,
+                                           values,
+                                           (size_t)h.keep.first * size,
+                                           (size_t)h.keep.count * size,
+                                           values,
+                                           (size_t)h.give.first * size,
+                                           (size_t)h.give.count * size};
+    return exchange_queued(g, &transfer, err);
+}
+
+/* ---- Both ---- */
+
+static bool begin(sid2_group *g, sid2_buffer *values, sid2_error *err)
+{
+    if (!g) return true;
+    sid2_buffer_touch(values);
+    return !g->queues || g->transport->queue->begin(g->self, err);
+}
+
+bool sid2_group_sum(sid2_group *g, sid2_buffer *values, sid2_span range, int64_t block, bool low,
+                    sid2_error *err)
+{
+    int rank = sid2_group_rank(g);
+    bool ok = begin(g, values, err);
+    for (int bit = 1; ok && bit < sid2_group_ranks(g); bit <<= 1)
+        ok = (g->queues ? sum_queued : sum_with)(g, rank ^ bit, values,
+                                                 sid2_group_halves(rank, bit, range, block), low, err);
+    return ok;
+}
+
+bool sid2_group_spread_buffer(sid2_group *g, sid2_buffer *values, size_t size, sid2_span range, int64_t block,
+                              sid2_error *err)
+{
+    int rank = sid2_group_rank(g);
+    bool ok = begin(g, values, err);
+    for (int bit = sid2_group_ranks(g) >> 1; ok && bit; bit >>= 1)
+        ok = (g->queues ? spread_queued : spread_with)(g, rank ^ bit, values, size,
+                                                       sid2_group_halves(rank, bit, range, block), err);
+    return ok;
+}
