@@ -43,10 +43,19 @@ void sid2_group_leave(sid2_group *g, bool in_order)
     drop(g);
 }
 
-bool sid2_group_exchange(sid2_group *g, const sid2_transfer *transfer, sid2_error *err)
+void sid2_group_watch(sid2_group *g, sid2_watch *watch)
+{
+    if (g) g->watch = watch;
+}
+
+/* Once host memory has been exchanged nothing is under way: what is queued comes in its turn. */
+bool sid2_group_exchange(sid2_group *g, const char *what, const sid2_transfer *transfer, sid2_error *err)
 {
     g->sent += transfer->send_bytes;
-    return g->transport->exchange(g->self, transfer, 1, g->seconds, err);
+    sid2_watch_expect(g->watch, what, transfer->peer);
+    bool ok = g->transport->exchange(g->self, transfer, 1, g->seconds, err);
+    sid2_watch_expect(g->watch, NULL, -1);
+    return ok;
 }
 
 /* ---- Parts ---- */
@@ -83,7 +92,7 @@ bool sid2_group_spread(sid2_group *g, void *values, size_t size, int64_t count, 
         const sid2_transfer transfer = {rank ^ bit, bytes + (size_t)h.keep.first * size,
                                         (size_t)h.keep.count * size, bytes + (size_t)h.give.first * size,
                                         (size_t)h.give.count * size};
-        if (!sid2_group_exchange(g, &transfer, err)) return false;
+        if (!sid2_group_exchange(g, "spreading", &transfer, err)) return false;
     }
     return true;
 }
@@ -95,7 +104,7 @@ bool sid2_group_gather(sid2_group *g, void *all, size_t size, sid2_error *err)
         int first = rank & -bit, other = first ^ bit;
         const sid2_transfer transfer = {rank ^ bit, (char *)all + (size_t)first * size, (size_t)bit * size,
                                         (char *)all + (size_t)other * size, (size_t)bit * size};
-        if (!sid2_group_exchange(g, &transfer, err)) return false;
+        if (!sid2_group_exchange(g, "gathering", &transfer, err)) return false;
     }
     return true;
 }
@@ -108,7 +117,7 @@ bool sid2_group_share(sid2_group *g, void *bytes, size_t size, sid2_error *err)
         if (rank & (bit - 1)) continue;
         bool has = !(rank & bit);
         const sid2_transfer transfer = {rank ^ bit, bytes, has ? size : 0, bytes, has ? 0 : size};
-        if (!sid2_group_exchange(g, &transfer, err)) return false;
+        if (!sid2_group_exchange(g, "sharing", &transfer, err)) return false;
     }
     return true;
 }
@@ -119,7 +128,7 @@ bool sid2_group_agree(sid2_group *g, uint32_t *flags, sid2_error *err)
     for (int bit = 1; bit < sid2_group_ranks(g); bit <<= 1) {
         uint32_t theirs = 0;
         const sid2_transfer transfer = {rank ^ bit, flags, sizeof *flags, &theirs, sizeof theirs};
-        if (!sid2_group_exchange(g, &transfer, err)) return false;
+        if (!sid2_group_exchange(g, "agreeing", &transfer, err)) return false;
         *flags |= theirs;
     }
     return true;

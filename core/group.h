@@ -12,6 +12,7 @@
 #define SID2_GROUP_H
 
 #include "transport.h"
+#include "watch.h"
 
 typedef struct sid2_group sid2_group;
 
@@ -19,6 +20,9 @@ typedef struct sid2_group sid2_group;
 sid2_group *sid2_group_join(const sid2_transport *transport, const sid2_place *place, double seconds,
                             sid2_error *err);
 void sid2_group_leave(sid2_group *group, bool in_order); /* NULL is fine */
+
+/* Tells the watch (NULL: nobody) which peer is waited for, and in what. It must stay until another is given. */
+void sid2_group_watch(sid2_group *group, sid2_watch *watch);
 
 const sid2_place *sid2_group_place(const sid2_group *group);
 int sid2_group_rank(const sid2_group *group);

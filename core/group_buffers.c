@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+/* For the watch. */
+static const char a_sum[] = "a sum", a_spread[] = "spreading a sum";
+
 bool sid2_group_attach(sid2_group *g, sid2_device *device, sid2_error *err)
 {
     if (!g || g->device == device) return true;
@@ -85,7 +88,7 @@ static bool sum_with(sid2_group *g, int peer, sid2_buffer *values, sid2_halves h
             given = g->piece[2];
         }
         const sid2_transfer transfer = {peer, given, (size_t)out * size, g->piece[0], (size_t)in * size};
-        if (!sid2_group_exchange(g, &transfer, err)) return false;
+        if (!sid2_group_exchange(g, a_sum, &transfer, err)) return false;
         float *kept = look_at(values, sizeof(float), h.keep.first + at, in, g->piece[1], err);
         if (!kept) return false;
         add(kept, g->piece[0], in, low);
@@ -103,7 +106,8 @@ static bool spread_with(sid2_group *g, int peer, sid2_buffer *values, size_t siz
         const void *given = look_at(values, size, h.keep.first + at, out, g->piece[1], err);
         void *taken = memory ? memory + (size_t)to * size : (char *)g->piece[0];
         const sid2_transfer transfer = {peer, given, (size_t)out * size, taken, (size_t)in * size};
-        if (!given || !sid2_group_exchange(g, &transfer, err) || !put_back(values, size, to, in, taken, err))
+        if (!given || !sid2_group_exchange(g, a_spread, &transfer, err) ||
+            !put_back(values, size, to, in, taken, err))
             return false;
     }
     return true;
@@ -154,10 +158,11 @@ static bool spread_queued(sid2_group *g, int peer, sid2_buffer *values, size_t s
 
 /* ---- Both ---- */
 
-static bool begin(sid2_group *g, sid2_buffer *values, sid2_error *err)
+static bool begin(sid2_group *g, const char *what, sid2_buffer *values, sid2_error *err)
 {
     if (!g) return true;
     sid2_buffer_touch(values);
+    if (g->queues) sid2_watch_expect(g->watch, what, -1); /* until host memory is exchanged */
     return !g->queues || g->transport->queue->begin(g->self, err);
 }
 
@@ -165,7 +170,7 @@ bool sid2_group_sum(sid2_group *g, sid2_buffer *values, sid2_span range, int64_t
                     sid2_error *err)
 {
     int rank = sid2_group_rank(g);
-    bool ok = begin(g, values, err);
+    bool ok = begin(g, a_sum, values, err);
     for (int bit = 1; ok && bit < sid2_group_ranks(g); bit <<= 1)
         ok = (g->queues ? sum_queued : sum_with)(g, rank ^ bit, values,
                                                  sid2_group_halves(rank, bit, range, block), low, err);
@@ -176,7 +181,7 @@ bool sid2_group_spread_buffer(sid2_group *g, sid2_buffer *values, size_t size, s
                               sid2_error *err)
 {
     int rank = sid2_group_rank(g);
-    bool ok = begin(g, values, err);
+    bool ok = begin(g, a_spread, values, err);
     for (int bit = sid2_group_ranks(g) >> 1; ok && bit; bit >>= 1)
         ok = (g->queues ? spread_queued : spread_with)(g, rank ^ bit, values, size,
                                                        sid2_group_halves(rank, bit, range, block), err);

@@ -12,6 +12,7 @@ struct sid2_group {
     sid2_place place;
     double seconds;
     uint64_t sent;
+    sid2_watch *watch;
     float *piece[3];         /* [SID2_GROUP_PIECE]: received, to be sent, of one's own */
     sid2_device *device;     /* whose buffers are attached; NULL: none yet */
     bool queues;             /* the transport takes them; */
@@ -24,7 +25,8 @@ typedef struct sid2_halves {
 } sid2_halves;
 
 sid2_halves sid2_group_halves(int rank, int bit, sid2_span range, int64_t block);
-bool sid2_group_exchange(sid2_group *group, const sid2_transfer *transfer, sid2_error *err);
+/* `what` it is part of, for the watch. */
+bool sid2_group_exchange(sid2_group *group, const char *what, const sid2_transfer *transfer, sid2_error *err);
 void sid2_group_detach(sid2_group *group);
 
 #endif

@@ -1,6 +1,8 @@
 /* Ranks that compute as one: sums against the tree that they are meant to be, and all else that they do together.
  * Alone, ranks are threads; started by an MPI, each process is one. */
+#include "census.h"
 #include "cpu.h"
+#include "file.h"
 #include "group.h"
 #include "philox.h"
 #include "transports.h"
@@ -13,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -350,8 +353,64 @@ static const char *large(sid2_group *group, sid2_device *device, uint64_t number
     return wrong;
 }
 
-static scenario *const scenarios[] = {sums, words, large};
-static const int rounds[] = {40, 10, 1};
+/* Where `odd` is a rank, it alone differs from the others, in one of several ways. */
+static bool compare(sid2_group *group, int odd, uint64_t way, sid2_error *err)
+{
+    bool is_odd = sid2_group_rank(group) == odd;
+    sid2_census *census = sid2_census_create(err);
+    sid2_census_add(census, "version", "%d.%d", 1, 2);
+    sid2_census_add(census, "train.batch", "%d", is_odd && way == 0 ? 64 : 32);
+    if (!is_odd || way != 1) sid2_census_add(census, "threads", "%d", 4);
+    if (is_odd && way == 2) sid2_census_add(census, "gpu", "a\tb\033");
+    bool same = sid2_census_compare(census, group, err);
+    sid2_census_destroy(census);
+    return same;
+}
+
+static const char *mixed(sid2_group *group, sid2_device *device, uint64_t number)
+{
+    static const char *const says[] = {"train.batch is 64, rank 0's is 32", "it has no threads",
+                                       "rank 0 has no gpu"};
+    int odd = 1 + (int)(number % (uint64_t)(sid2_group_ranks(group) - 1));
+    char who[32];
+    sid2_error err = {0};
+    (void)device;
+    snprintf(who, sizeof who, "rank %d on ", odd);
+    if (!compare(group, -1, 0, &err)) return "ranks that are alike are refused";
+    for (uint64_t way = 0; way < 3; way++) {
+        if (compare(group, odd, way, &err)) return "a rank that differs is not seen";
+        if (err.code != SID2_ERR_USAGE || strncmp(err.message, who, strlen(who)) != 0 ||
+            !strstr(err.message, says[way]))
+            return "another difference is named";
+    }
+    return NULL;
+}
+
+/* One folder for all, then one that a rank does not share. */
+static const char *folders(sid2_group *group, sid2_device *device, uint64_t number)
+{
+    char shared[64] = "/tmp/sid2-group-XXXXXX", own[80], who[32];
+    int rank = sid2_group_rank(group), last = sid2_group_ranks(group) - 1;
+    sid2_error err = {0};
+    bool ok = (rank || mkdtemp(shared)) && sid2_group_share(group, shared, sizeof shared, NULL);
+    snprintf(own, sizeof own, "%s%s", shared, rank == last ? "/beside" : "");
+    snprintf(who, sizeof who, "rank %d on ", last);
+    (void)number, (void)device;
+    const char *wrong =
+        ok && sid2_census_folder(group, shared, 20, &err) ? NULL : "one folder is taken for several";
+    if (!wrong && sid2_census_folder(group, own, 0.3, &err)) wrong = "a folder of one's own is not seen";
+    if (!wrong && (err.code != SID2_ERR_USAGE || strncmp(err.message, who, strlen(who)) != 0))
+        wrong = "another rank is named";
+    if (!rank && rmdir(shared)) wrong = "something is left in the folder";
+    return wrong;
+}
+
+static scenario *const scenarios[] = {sums, words, large, mixed, folders};
+static const int rounds[] = {40, 10, 1, 3, 1};
+enum {
+    SCENARIOS = sizeof scenarios / sizeof *scenarios,
+    FIRST_OF_SEVERAL = 3
+}; /* which want several ranks */
 
 static const char *play(sid2_group *group, sid2_device *device, int s)
 {
@@ -388,7 +447,7 @@ static void *act(void *data)
 
 static void as_threads_by(int s, int way)
 {
-    for (int ranks = 1; ranks <= MOST_RANKS; ranks *= 2) {
+    for (int ranks = s < FIRST_OF_SEVERAL ? 1 : 2; ranks <= MOST_RANKS; ranks *= 2) {
         actor actors[MOST_RANKS] = {{0}};
         for (int r = 0; r < ranks; r++) {
             actors[r] = (actor){.place = {.rank = r, .ranks = ranks}, .scenario = s, .way = way};
@@ -411,7 +470,7 @@ static void test_alone(void **state)
 {
     (void)state;
     sid2_device *device = open_device(false);
-    for (int s = 0; s < 3; s++) {
+    for (int s = 0; s < FIRST_OF_SEVERAL; s++) {
         if (scenarios[s] == words) continue; /* whose errors are of ranks */
         const char *wrong = play(NULL, device, s);
         if (wrong) fail_msg("%s", wrong);
@@ -426,6 +485,8 @@ static void test_alone(void **state)
 static void test_sums(void **state) { (void)state, as_threads(0); }
 static void test_words(void **state) { (void)state, as_threads_by(1, AT_HAND); }
 static void test_large(void **state) { (void)state, as_threads(2); }
+static void test_mixed(void **state) { (void)state, as_threads_by(3, AT_HAND); }
+static void test_folders(void **state) { (void)state, as_threads_by(4, AT_HAND); }
 
 static void *be_left_alone(void *data)
 {
@@ -555,7 +616,7 @@ static int as_rank(const sid2_place *place)
     if (!group) return complain(place, err.message);
     sid2_device *device = open_device(false);
     const char *wrong = device ? NULL : "no device";
-    for (int s = 0; !wrong && s < 3; s++) wrong = play(group, device, s);
+    for (int s = 0; !wrong && s < SCENARIOS; s++) wrong = play(group, device, s);
     if (wrong) return complain(place, wrong);
     if (!place->rank) printf("%d ranks, %s: fine\n", place->ranks, transport->version());
     sid2_group_leave(group, true);
@@ -571,8 +632,14 @@ int main(void)
     if (!sid2_place_find(&place, &err)) return fprintf(stderr, "%s\n", err.message), 1;
     if (place.ranks > 1) return as_rank(&place);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alone),  cmocka_unit_test(test_sums),    cmocka_unit_test(test_words),
-        cmocka_unit_test(test_large),  cmocka_unit_test(test_silence), cmocka_unit_test(test_no_power_of_two),
+        cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_sums),
+        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_mixed),
+        cmocka_unit_test(test_folders),
+        cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_no_power_of_two), /* silence leaves letters behind */
         cmocka_unit_test(test_places),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
