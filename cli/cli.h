@@ -27,6 +27,7 @@ int command_tune(int argc, char **argv);
 int command_data(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_eval(int argc, char **argv);
+int command_ablate(int argc, char **argv);
 int command_export(int argc, char **argv);
 int command_report(int argc, char **argv);
 int command_status(int argc, char **argv);

@@ -195,3 +195,19 @@ bool sid2_text_nearer(const char *word, const char *known, int *least)
     *least = distance;
     return true;
 }
+
+const char *sid2_text_find(const sid2_text_row *table, const char *name, const char *kinds, char advice[400])
+{
+    char list[256] = "";
+    const char *nearest = NULL;
+    int least = SID2_TEXT_FAR;
+    for (const sid2_text_row *p = table; p->name; p++) {
+        if (strcmp(p->name, name) == 0) return p->text;
+        if (sid2_text_nearer(name, p->name, &least)) nearest = p->name;
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", p->name);
+    }
+    snprintf(advice, 400, "%s%s%s; %s: %s", nearest ? "; did you mean '" : "", nearest ? nearest : "",
+             nearest ? "'?" : "", kinds, list);
+    return NULL;
+}

@@ -9,6 +9,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+/* A text under a name, of tables that the build makes of files (core/embed.cmake); the last has no name. */
+typedef struct sid2_text_row {
+    const char *name, *text;
+} sid2_text_row;
+
+/* The text of that name; NULL: there is none, and `advice` ends a message: "; did you mean 'x'?; kinds: x, y, z". */
+const char *sid2_text_find(const sid2_text_row *table, const char *name, const char *kinds, char advice[400]);
+
 /* strtod. */
 double sid2_text_real(const char *text, char **end);
 /* vsnprintf, snprintf, fprintf. */

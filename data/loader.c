@@ -60,12 +60,40 @@ int64_t sid2_shuffle(uint64_t seed, uint64_t epoch, int64_t index, int64_t count
     return (int64_t)x;
 }
 
+/* Place `i` of a line of n pixels that is mirrored at both ends, which are not repeated. */
+static int64_t mirrored(int64_t i, int64_t n) { return i < 0 ? -i : i >= n ? 2 * (n - 1) - i : i; }
+
+static void move(const sid2_loader *l, const uint8_t *from, uint8_t *to, int64_t down, int64_t right)
+{
+    const int64_t *dim = sid2_dataset_type(l->dataset).shape.dim, height = dim[0], width = dim[1];
+    size_t pixel = l->sample_bytes / (size_t)(height * width);
+    for (int64_t y = 0; y < height; y++)
+        for (int64_t x = 0; x < width; x++, to += pixel)
+            memcpy(to,
+                   from + (size_t)(mirrored(y - down, height) * width + mirrored(x - right, width)) * pixel,
+                   pixel);
+}
+
+/* -reach .. reach, each as likely: to one in 2^32 / (2 reach + 1). */
+static int64_t draw_move(uint64_t seed, uint64_t sample, uint64_t axis, int64_t reach)
+{
+    uint64_t word = sid2_philox_word(seed, sample, SID2_PURPOSE_MOVE, axis);
+    return (int64_t)(word * (uint64_t)(2 * reach + 1) >> 32) - reach;
+}
+
 static bool load_sample(sid2_loader *l, uint64_t sample, uint8_t *pixels, int32_t *label, sid2_error *err)
 {
     uint64_t seed = l->options.seed, epoch = sample / (uint64_t)l->count;
+    int64_t reach = l->options.translate;
     int64_t index = sid2_shuffle(seed, epoch, (int64_t)(sample % (uint64_t)l->count), l->count);
     bool flip = l->options.flip && sid2_philox_word(seed, sample, SID2_PURPOSE_FLIP, 0) >> 31;
-    return sid2_dataset_get(l->dataset, index, flip, pixels, label, err);
+    if (!reach) return sid2_dataset_get(l->dataset, index, flip, pixels, label, err);
+    uint8_t *still = malloc(l->sample_bytes);
+    if (!still) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for a picture");
+    bool ok = sid2_dataset_get(l->dataset, index, flip, still, label, err);
+    if (ok) move(l, still, pixels, draw_move(seed, sample, 0, reach), draw_move(seed, sample, 1, reach));
+    free(still);
+    return ok;
 }
 
 /* Fills some of the next places, for which there is room. The lock is held, but while it loads. */
@@ -116,6 +144,12 @@ sid2_loader *sid2_loader_open(sid2_dataset *dataset, const sid2_loader_options *
     if (!sid2_take_options(&options, given, sid2_loader_options, err)) return NULL;
     if (options.batch < 1)
         return sid2_fail(err, SID2_ERR_USAGE, "a batch of %d pictures", options.batch), NULL;
+    sid2_shape shape_of_one = sid2_dataset_type(dataset).shape;
+    if (options.translate < 0 || options.translate >= shape_of_one.dim[0] ||
+        options.translate >= shape_of_one.dim[1])
+        return sid2_fail(err, SID2_ERR_USAGE, "pictures of %s cannot be moved by %d pixels",
+                         sid2_shape_text(shape_of_one, (char[64]){0}), options.translate),
+               NULL;
     if (options.threads <= 0) {
         long processors = sysconf(_SC_NPROCESSORS_ONLN);
         options.threads = processors < 1                     ? 1

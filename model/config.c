@@ -382,6 +382,8 @@ bool sid2_config_is_set(const sid2_config *config, const char *key)
     return row && config->is_set[row - keys];
 }
 
+bool sid2_config_is_known(const char *key) { return known_key(key); }
+
 bool sid2_config_is_free(const char *key)
 {
     const key_row *row = known_key(key);
@@ -480,8 +482,7 @@ static bool complete(const reader *r, const char *path, sid2_error *err)
     return true;
 }
 
-/* A file's text, the caller's to free. Other bytes than text are refused before anything is made of them. */
-static char *read_text(const char *path, sid2_error *err)
+char *sid2_config_read_text(const char *path, sid2_error *err)
 {
     size_t size;
     char *text = (char *)sid2_file_read(path, MAX_FILE, &size, err);
@@ -515,7 +516,7 @@ static bool check_seal(const char *path, const char *text, sid2_error *err)
 
 static bool load(sid2_config *config, const char *path, bool whole, sid2_error *err)
 {
-    char *text = read_text(path, err);
+    char *text = sid2_config_read_text(path, err);
     if (!text) return false;
     sid2_config fresh = *config;
     reader r = {.config = &fresh};
@@ -546,25 +547,18 @@ const char *sid2_preset_name(int index)
 
 bool sid2_config_preset(sid2_config *config, const char *name_or_path, sid2_error *err)
 {
-    char list[256] = "";
-    const char *nearest = NULL;
-    int least = SID2_TEXT_FAR;
-    for (const sid2_preset *p = sid2_presets; p->name; p++) {
-        if (sid2_text_nearer(name_or_path, p->name, &least)) nearest = p->name;
-        if (strcmp(p->name, name_or_path) == 0) {
-            sid2_config fresh = *config;
-            reader r = {.config = &fresh};
-            int result = ini_parse_string(p->text, on_pair, &r);
-            return finish(config, &r, result, p->name, err);
-        }
-        size_t used = strlen(list);
-        snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", p->name);
+    char advice[400];
+    const char *text = sid2_text_find(sid2_presets, name_or_path, "presets", advice);
+    if (text) {
+        sid2_config fresh = *config;
+        reader r = {.config = &fresh};
+        int result = ini_parse_string(text, on_pair, &r);
+        return finish(config, &r, result, name_or_path, err);
     }
     sid2_kind kind;
     if (!sid2_look(name_or_path, &kind, err)) return false;
     if (kind == SID2_ABSENT)
-        return sid2_fail(err, SID2_ERR_USAGE, "no preset or file '%.80s'%s%s%s; presets: %s", name_or_path,
-                         nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'" : "", list);
+        return sid2_fail(err, SID2_ERR_USAGE, "no preset or file '%.80s'%s", name_or_path, advice);
     return sid2_config_load(config, name_or_path, err);
 }
 
@@ -719,6 +713,11 @@ bool sid2_config_check(const sid2_config *c, sid2_error *err)
         return sid2_fail(err, SID2_ERR_USAGE,
                          "schedule.low = %d: too far above schedule.high = %d, logSNR would rise with time",
                          (int)c->schedule_low, (int)c->schedule_high);
+    int64_t side = c->model_image_size.height < c->model_image_size.width ? c->model_image_size.height
+                                                                          : c->model_image_size.width;
+    if (c->train_translate >= side)
+        return sid2_fail(err, SID2_ERR_USAGE, "train.translate = %d: must be below the images' %d pixels",
+                         (int)c->train_translate, (int)side);
     int64_t lanes = c->train_lanes ? c->train_lanes : 1, lane = c->train_batch / lanes;
     if (lanes & (lanes - 1) || c->train_batch % lanes)
         return sid2_fail(err, SID2_ERR_USAGE,

@@ -5,6 +5,7 @@
 #include <sid2/config.h>
 
 #include "base.h"
+#include "text.h"
 
 enum { SID2_MAX_LEVELS = 8 };
 
@@ -87,8 +88,11 @@ enum {
 
 /* Of a checkpoint: no key of model and schedule may be missing, but for those that came later (config.def). */
 bool sid2_config_load_whole(sid2_config *config, const char *path, sid2_error *err);
+/* A file's text, the caller's to free. Other bytes than text are refused before anything is made of them. */
+char *sid2_config_read_text(const char *path, sid2_error *err);
 /* Whether a run that goes on may have another value: the FREE keys of config.def. */
 bool sid2_config_is_free(const char *key);
+bool sid2_config_is_known(const char *key);
 /* A key's value, with which `text` is filled and which is returned. The key must exist. */
 const char *sid2_config_text(const sid2_config *config, const char *key, char text[256]);
 int sid2_config_levels(const sid2_config *config);
@@ -103,9 +107,6 @@ double sid2_config_image_side(const sid2_config *config);
 sid2_dtype sid2_config_dtype(int precision); /* auto, before a device is known: bf16 */
 
 /* The presets, made from model/presets/ by the build; the last has no name. */
-typedef struct sid2_preset {
-    const char *name, *text;
-} sid2_preset;
-extern const sid2_preset sid2_presets[];
+extern const sid2_text_row sid2_presets[];
 
 #endif

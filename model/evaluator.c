@@ -102,16 +102,22 @@ static bool add_errors(sid2_inference *n, const job *j, int first, double *sum, 
     return ok;
 }
 
-bool sid2_evaluator_run(sid2_evaluator *e, const uint8_t *pixels, const int32_t *labels, int count, double t,
-                        uint64_t first_sample, sid2_error *err)
+/* The network is told of no noise level past the ends of its schedule. */
+static double known_position(const sid2_schedule *s, double logsnr)
+{
+    return sid2_schedule_position(s, fmin(fmax(logsnr, s->last), s->first));
+}
+
+static bool run(sid2_evaluator *e, const uint8_t *pixels, const int32_t *labels, int count, double t,
+                double logsnr, uint64_t first_sample, sid2_error *err)
 {
     sid2_inference *n = &e->on;
     if (!sid2_inference_is_loaded(n, err)) return false;
     if (count < 1) return sid2_fail(err, SID2_ERR_USAGE, "no images to evaluate on");
-    double logsnr = sid2_schedule_logsnr(&n->schedule, t), sum = 0;
+    double sum = 0;
     job j;
     bool ok = job_create(&j, n, pixels, labels, count, first_sample, err) &&
-              sid2_inference_upload(n, "time", sid2_schedule_position(&n->schedule, logsnr), err) &&
+              sid2_inference_upload(n, "time", known_position(&n->schedule, logsnr), err) &&
               sid2_inference_upload(n, "alpha", sid2_alpha(logsnr), err) &&
               sid2_inference_upload(n, "sigma", sid2_sigma(logsnr), err) &&
               sid2_inference_upload(n, "weight", 1, err) && sid2_inference_upload_key(n, 0, err);
@@ -125,6 +131,19 @@ bool sid2_evaluator_run(sid2_evaluator *e, const uint8_t *pixels, const int32_t 
                                  .v_mse = (1 + exp(logsnr)) * mse,
                                  .weighted = sid2_loss_weight(&n->schedule, t) * mse};
     return true;
+}
+
+bool sid2_evaluator_run(sid2_evaluator *e, const uint8_t *pixels, const int32_t *labels, int count, double t,
+                        uint64_t first_sample, sid2_error *err)
+{
+    return run(e, pixels, labels, count, t, sid2_schedule_logsnr(&e->on.schedule, t), first_sample, err);
+}
+
+bool sid2_evaluator_run_at(sid2_evaluator *e, const uint8_t *pixels, const int32_t *labels, int count,
+                           double logsnr, uint64_t first_sample, sid2_error *err)
+{
+    return run(e, pixels, labels, count, sid2_schedule_time(&e->on.schedule, logsnr), logsnr, first_sample,
+               err);
 }
 
 const sid2_eval_point *sid2_evaluator_point(const sid2_evaluator *e) { return &e->point; }

@@ -24,7 +24,7 @@ struct sid2_run {
     int64_t broken_told;
     bool planned, stop; /* stop: the callback said so */
     bool lost;          /* the device: another one may go on */
-    char pictures[160]; /* the plan's */
+    char pictures[224]; /* the plan's */
 
     bool resuming;
     char checkpoint[4096];        /* to go on from */

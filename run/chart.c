@@ -25,6 +25,20 @@ void sid2_html_text(FILE *page, const char *text)
     }
 }
 
+void sid2_html_base64(FILE *page, const uint8_t *bytes, size_t size)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < size; i += 3) {
+        uint32_t word = (uint32_t)bytes[i] << 16;
+        if (i + 1 < size) word |= (uint32_t)bytes[i + 1] << 8;
+        if (i + 2 < size) word |= bytes[i + 2];
+        fputc(digits[word >> 18], page);
+        fputc(digits[word >> 12 & 63], page);
+        fputc(i + 1 < size ? digits[word >> 6 & 63] : '=', page);
+        fputc(i + 2 < size ? digits[word & 63] : '=', page);
+    }
+}
+
 static double place(const axis *a, double value)
 {
     if (a->logarithmic) return (log(value) - log(a->low)) / (log(a->high) - log(a->low));

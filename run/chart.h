@@ -3,6 +3,8 @@
 #define SID2_CHART_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 typedef struct chart_series {
@@ -21,6 +23,8 @@ typedef struct chart {
 
 /* Foreign text as HTML, also within quotes of one stroke. */
 void sid2_html_text(FILE *page, const char *text);
+/* Bytes within a page, as data: addresses have them. */
+void sid2_html_base64(FILE *page, const uint8_t *bytes, size_t size);
 void sid2_chart_write(FILE *page, const chart *c);
 /* An average over a window that widens with the length of the series, centred. */
 void sid2_chart_smooth(const double *y, int count, double *smooth);

@@ -21,22 +21,6 @@ typedef struct report {
     const char *seconds_name; /* of the time axis: its unit */
 } report;
 
-/* ---- Bytes as text ---- */
-
-static void write_base64(FILE *page, const uint8_t *bytes, size_t size)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < size; i += 3) {
-        uint32_t word = (uint32_t)bytes[i] << 16;
-        if (i + 1 < size) word |= (uint32_t)bytes[i + 1] << 8;
-        if (i + 2 < size) word |= bytes[i + 2];
-        fputc(digits[word >> 18], page);
-        fputc(digits[word >> 12 & 63], page);
-        fputc(i + 1 < size ? digits[word >> 6 & 63] : '=', page);
-        fputc(i + 2 < size ? digits[word & 63] : '=', page);
-    }
-}
-
 /* ---- Heads ---- */
 
 static const char *run_style(int run)
@@ -175,7 +159,7 @@ static bool write_grid(FILE *page, const sid2_history *h, const char *name, sid2
                     "<div data-images=%.0f><figcaption>step %" PRIu64
                     "</figcaption><img alt='samples at step %" PRIu64 "' src='data:image/png;base64,",
                     (double)step * (double)h->config->train_batch, step, step);
-    write_base64(page, bytes, size);
+    sid2_html_base64(page, bytes, size);
     fputs("'></div>\n", page);
     free(bytes);
     return true;

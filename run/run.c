@@ -221,11 +221,15 @@ static void make_plan(sid2_run *r)
 {
     const sid2_config *c = r->config;
     snprintf(r->facts.device, sizeof r->facts.device, "%s", sid2_device_describe(r->device)->name);
-    snprintf(r->pictures, sizeof r->pictures, "%dx%d%s in %s, cropped at the centre; %s",
+    char moved[64] = "";
+    if (c->train_translate)
+        snprintf(moved, sizeof moved, ", moved by up to %d pixels (train.translate)",
+                 (int)c->train_translate);
+    snprintf(r->pictures, sizeof r->pictures, "%dx%d%s in %s, cropped at the centre; %s%s",
              sid2_config_image_height(c), sid2_config_image_width(c),
              c->model_image_size.height != c->model_image_size.width ? " (height x width)" : "",
              c->model_image_channels == 1 ? "grey" : "colour",
-             c->train_flip ? "half of them mirrored (train.flip)" : "none mirrored (train.flip)");
+             c->train_flip ? "half of them mirrored (train.flip)" : "none mirrored (train.flip)", moved);
     r->plan = (sid2_run_plan){.path = r->options.path,
                               .checkpoint = r->checkpoint[0] ? r->checkpoint : NULL,
                               .resumes = r->resuming,
@@ -284,11 +288,12 @@ static bool prepare(sid2_run *r, sid2_error *err)
     make_plan(r);
     sid2_tell(r, (sid2_run_event){.kind = paused ? SID2_RUN_CONTINUED : SID2_RUN_PLANNED});
     if (is_complete(r)) return true;
-    r->loader = sid2_loader_open(
-        r->data,
-        &sid2_with(sid2_loader_options, .batch = (int32_t)c->train_batch, .seed = (uint64_t)c->train_seed,
-                   .first_sample = sid2_trainer_images(r->trainer), .flip = c->train_flip),
-        err);
+    r->loader = sid2_loader_open(r->data,
+                                 &sid2_with(sid2_loader_options, .batch = (int32_t)c->train_batch,
+                                            .seed = (uint64_t)c->train_seed,
+                                            .first_sample = sid2_trainer_images(r->trainer),
+                                            .flip = c->train_flip, .translate = (int32_t)c->train_translate),
+                                 err);
     if (r->loader && r->resuming) tell_changes(r);
     if (r->loader && r->trainer->note[0]) sid2_tell_text(r, SID2_RUN_CHANGED, r->trainer->note);
     if (!r->loader || !sid2_folder_open_stats(&r->folder, r->progress.step, err)) return false;

@@ -25,7 +25,7 @@ small=(--device cpu --threads 2 --preset quickstart --data pictures --set model.
 echo "== help and usage"
 expect 0 'Usage: sid2 COMMAND' --help
 expect 0 '^sid2 [0-9]' --version
-for command in train sample status pause info eval report 'data synth' 'data inspect' 'data pack' devices check bench; do
+for command in train sample status pause info eval ablate report 'data synth' 'data inspect' 'data pack' devices check bench; do
     read -ra words <<<"$command"
     expect 0 "Usage: sid2 $command" "${words[@]}" --help
     expect 2 'unknown option' "${words[@]}" --no-such-option
@@ -39,6 +39,8 @@ expect 2 "no preset or file 'cifar01'; did you mean 'cifar10'; presets: " info -
 expect 2 "unknown command 'foo'" help foo
 expect 0 'Usage: sid2 data synth' help data synth
 expect 2 'CHECKPOINT is missing' sample
+expect 2 -- '--data is missing' ablate weighting
+expect 2 "no plan or file 'wieghting'; did you mean 'weighting'?; plans: average, bias" ablate wieghting --data x --out y
 expect 2 'needs a value' sample x --seeds
 expect 2 'unexpected argument' sample x y
 expect 2 'CHECKPOINT is missing' view

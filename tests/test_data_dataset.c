@@ -659,6 +659,60 @@ static void test_stream(void **state)
 }
 
 /* Pictures that vanish while training: the error comes out of the loader, and closing does not hang. */
+/* Each sample is its picture, moved by so much each way as nothing but its number says, and mirrored at the edge. */
+static void test_translation(void **state)
+{
+    (void)state;
+    enum { SIZE = 4, REACH = 2, SAMPLES = 600 };
+    static uint8_t images[16 + 5 * 16], labels[64];
+    make_folder("moved");
+    size_t size = make_idx(images, 3, 5, SIZE);
+    for (size_t i = 16; i < size; i++)
+        images[i] = (uint8_t)(7 * i * i + i); /* no two pixels of a picture alike */
+    write_bytes(in_folder("moved/images-idx3-ubyte"), images, size);
+    write_bytes(in_folder("moved/labels-idx1-ubyte"), labels, make_idx(labels, 1, 5, 0));
+    sid2_dataset *d =
+        open_with(in_folder("moved/images-idx3-ubyte"), (sid2_dataset_options){.size = SIZE, .channels = 1});
+    static const int mirror[] = {2, 1, 0, 1, 2, 3, 2, 1}; /* places -2 .. 5 */
+    static uint8_t reference[SAMPLES][16];
+    int hits[2 * REACH + 1][2 * REACH + 1] = {{0}};
+    for (int round = 0; round < 2; round++) {
+        sid2_loader *l = sid2_loader_open(d,
+                                          &sid2_with(sid2_loader_options, .batch = round ? 50 : 8, .seed = 9,
+                                                     .threads = round ? 3 : 1, .translate = REACH),
+                                          NULL);
+        assert_non_null(l);
+        for (int sample = 0; sample < SAMPLES; sample++) {
+            static const sid2_batch *batch;
+            int of = round ? 50 : 8;
+            if (sample % of == 0) assert_non_null(batch = sid2_loader_next(l, NULL));
+            const uint8_t *got = batch->pixels + 16 * (sample % of);
+            if (round) {
+                assert_memory_equal(got, reference[sample], 16);
+                continue;
+            }
+            memcpy(reference[sample], got, 16);
+            const uint8_t *still = images + 16 + 16 * sid2_shuffle(9, (uint64_t)(sample / 5), sample % 5, 5);
+            int found = 0;
+            for (int down = -REACH; down <= REACH; down++)
+                for (int right = -REACH; right <= REACH; right++) {
+                    bool same = true;
+                    for (int i = 0; i < 16; i++)
+                        same &= got[i] == still[4 * mirror[i / 4 - down + 2] + mirror[i % 4 - right + 2]];
+                    found += same;
+                    hits[down + REACH][right + REACH] += same;
+                }
+            assert_int_equal(found, 1);
+        }
+        sid2_loader_close(l);
+    }
+    for (int i = 0; i < 25; i++) assert_in_range(hits[i / 5][i % 5], 6, 48); /* 24 each */
+    sid2_error err = {0};
+    assert_null(sid2_loader_open(d, &sid2_with(sid2_loader_options, .batch = 1, .translate = 4), &err));
+    assert_non_null(strstr(err.message, "cannot be moved by 4 pixels"));
+    sid2_dataset_close(d);
+}
+
 static void test_loader_error(void **state)
 {
     (void)state;
@@ -757,14 +811,23 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_folder),        cmocka_unit_test(test_broken_pictures),
-        cmocka_unit_test(test_folder_errors), cmocka_unit_test(test_zip),
-        cmocka_unit_test(test_encrypted_zip), cmocka_unit_test(test_zip_errors),
-        cmocka_unit_test(test_damaged_zip),   cmocka_unit_test(test_cifar),
-        cmocka_unit_test(test_idx),           cmocka_unit_test(test_holdout),
-        cmocka_unit_test(test_shuffle),       cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_loader_error),  cmocka_unit_test(test_sample_types),
-        cmocka_unit_test(test_formats),       cmocka_unit_test(test_names_and_digest),
+        cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_broken_pictures),
+        cmocka_unit_test(test_folder_errors),
+        cmocka_unit_test(test_zip),
+        cmocka_unit_test(test_encrypted_zip),
+        cmocka_unit_test(test_zip_errors),
+        cmocka_unit_test(test_damaged_zip),
+        cmocka_unit_test(test_cifar),
+        cmocka_unit_test(test_idx),
+        cmocka_unit_test(test_holdout),
+        cmocka_unit_test(test_shuffle),
+        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_loader_error),
+        cmocka_unit_test(test_sample_types),
+        cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_translation),
+        cmocka_unit_test(test_names_and_digest),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

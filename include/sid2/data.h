@@ -116,6 +116,9 @@ typedef struct sid2_loader_options {
     int32_t threads;       /* 0: one for each processor, at most 8 */
     int32_t depth;         /* batches held ready; 0: 4 */
     bool flip;             /* mirror half of them, drawn by sample number */
+    /* Move them by up to so many pixels up or down and left or right, all as likely, drawn by sample number; what comes in
+     * mirrors the picture at its edge. Below both sides. */
+    int32_t translate;
 } sid2_loader_options;
 
 typedef struct sid2_batch {

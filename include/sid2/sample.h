@@ -62,6 +62,10 @@ typedef struct sid2_eval_point {
  * finite, with its image. */
 SID2_API bool sid2_evaluator_run(sid2_evaluator *evaluator, const uint8_t *pixels, const int32_t *labels,
                                  int count, double t, uint64_t first_sample, sid2_error *err);
+/* The same at a logSNR, which compares models of different schedules. Past the ends of its own a network is told of the
+ * nearest noise level that it knows. */
+SID2_API bool sid2_evaluator_run_at(sid2_evaluator *evaluator, const uint8_t *pixels, const int32_t *labels,
+                                    int count, double logsnr, uint64_t first_sample, sid2_error *err);
 /* What the last call found. Valid until the next. */
 SID2_API const sid2_eval_point *sid2_evaluator_point(const sid2_evaluator *evaluator);
 

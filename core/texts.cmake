@@ -1,7 +1,8 @@
-# Writes the files of a folder as C strings:  cmake -DFOLDER=... -DOUTPUT=... -P presets.cmake
+# Writes the .ini files of a folder as C strings, a table of sid2_text_row (core/text.h) that ends with an empty row:
+#     cmake -DFOLDER=... -DTABLE=... -DOUTPUT=... -P texts.cmake
 file(GLOB files ${FOLDER}/*.ini)
 list(SORT files)
-set(code "#include \"config.h\"\n\n")
+set(code "#include \"text.h\"\n\n")
 set(rows "")
 foreach(file ${files})
   get_filename_component(name ${file} NAME_WE)
@@ -11,4 +12,4 @@ foreach(file ${files})
   string(APPEND code "static const char ${symbol}[] = {${bytes}0};\n")
   string(APPEND rows "    {\"${name}\", ${symbol}},\n")
 endforeach()
-file(WRITE ${OUTPUT} "${code}\nconst sid2_preset sid2_presets[] = {\n${rows}    {0},\n};\n")
+file(WRITE ${OUTPUT} "${code}\nextern const sid2_text_row ${TABLE}[];\nconst sid2_text_row ${TABLE}[] = {\n${rows}    {0},\n};\n")

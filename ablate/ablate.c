@@ -1,0 +1,497 @@
+/* The rows of a plan, one after another: trained, sampled, measured. */
+#include "ablate.h"
+
+#include "digest.h"
+#include "file.h"
+#include "image.h"
+#include "json.h"
+#include "loader.h"
+#include "npz.h"
+#include "pictures.h"
+#include "text.h"
+
+#include <sid2/sample.h>
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { REAL_PICTURES = 2000, SHOWN = 32, METHOD = 1 /* of measuring: another one measures anew */ };
+
+const sid2_metric_row sid2_metrics[SID2_METRICS] = {
+#define METRIC(word, name, unit, decimals, help) {#word, name, unit, help, decimals},
+#include "metrics.def"
+};
+
+/* What one call needs beside the ablation: the row and seed at hand, and pictures, which rows share where they take the
+ * same ones. */
+typedef struct work {
+    sid2_ablation *a;
+    sid2_device *device;
+    int row, place; /* of the plan's rows and seeds */
+    sid2_ablate_progress now;
+    sid2_heldout heldout;
+    char heldout_key[640], real_key[640]; /* what they were read for */
+    sid2_real_pictures *real;
+    char pictures[33]; /* the data's digest */
+} work;
+
+static const sid2_ablate_row *row_of(const work *w, int row) { return &w->a->plan.row[row]; }
+static const sid2_ablate_row *this_row(const work *w) { return row_of(w, w->row); }
+
+static bool path_of(const work *w, const char *kind, char path[4096], sid2_error *err)
+{
+    return sid2_ablation_path(w->a, w->row, w->place, kind, path, err);
+}
+
+static bool tell(work *w, const char *doing, double fraction, const sid2_run_event *run)
+{
+    w->now.doing = doing;
+    w->now.fraction = fraction;
+    w->now.run = run;
+    return !w->a->options.callback || w->a->options.callback(w->a->options.user, &w->now);
+}
+
+static bool stopped(sid2_error *err) { return sid2_fail(err, SID2_ERR_CANCELLED, "stopped"); }
+
+static bool failed_at(const work *w, const sid2_error *cause, sid2_error *err)
+{
+    return sid2_fail(err, cause->code, "row %s, seed %" PRIu64 ": %s", w->now.row, w->now.seed,
+                     cause->message);
+}
+
+/* ---- Training ---- */
+
+static bool on_run_event(void *user, const sid2_run_event *event)
+{
+    work *w = user;
+    double fraction = event->kind == SID2_RUN_PREPARING ? 0 : event->progress->fraction;
+    return tell(w, "training", fraction, event);
+}
+
+static bool run_path(const work *w, char path[4096], sid2_error *err)
+{
+    if (w->a->options.checkpoint) return sid2_path(path, err, "%s", w->a->options.checkpoint);
+    return sid2_path(path, err, "%s/runs/%s/seed-%" PRIu64, w->a->options.folder,
+                     row_of(w, this_row(w)->trained_as)->name, w->now.seed);
+}
+
+/* Also where it is complete: whether it is this row's training, on this data, is the run's to say. */
+static bool train(work *w, const char *path, double *seconds, sid2_error *err)
+{
+    char seed[64];
+    sid2_config *config = sid2_config_clone(this_row(w)->config);
+    snprintf(seed, sizeof seed, "train.seed=%" PRIu64, w->now.seed);
+    bool ok = config ? sid2_config_set(config, seed, err) : sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    sid2_run *run = ok ? sid2_run_open(&sid2_with(sid2_run_options, .path = path, .config = config,
+                                                  .data = w->a->options.data, .memory = w->a->options.memory,
+                                                  .callback = on_run_event, .user = w),
+                                       err)
+                       : NULL;
+    ok = run && sid2_run_train(run, w->device, err);
+    if (ok && sid2_run_where(run)->step < sid2_run_where(run)->steps) ok = stopped(err);
+    sid2_run_close(run);
+    sid2_config_destroy(config);
+    sid2_run_status *status = ok ? sid2_run_look(path, err) : NULL;
+    ok = status != NULL;
+    if (ok) *seconds = status->seconds;
+    if (ok && (int64_t)status->step != this_row(w)->config->train_steps)
+        ok = sid2_fail(err, SID2_ERR_USAGE,
+                       "%s has %" PRIu64 " steps, the plan %" PRId64 ": take another folder", path,
+                       status->step, this_row(w)->config->train_steps);
+    sid2_run_status_destroy(status);
+    return ok;
+}
+
+/* ---- What is measured, and on what ---- */
+
+/* The checkpoint's configuration, sampled from and measured as the row says. */
+static sid2_config *measuring_config(const work *w, const char *checkpoint, sid2_error *err)
+{
+    const sid2_config_key *key;
+    char value[256], text[400];
+    sid2_config *c = sid2_config_create();
+    bool ok =
+        c ? sid2_checkpoint_config(checkpoint, c, err) : sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (int i = 0; ok && (key = sid2_config_key_at(i)); i++) {
+        if (!sid2_ablate_plan_samples_only(key->name)) continue;
+        snprintf(text, sizeof text, "%s=%s", key->name,
+                 sid2_config_text(this_row(w)->config, key->name, value));
+        ok = sid2_config_set(c, text, err);
+    }
+    if (ok && !c->model_classes) c->sample_guidance = 1;
+    if (ok) sid2_config_settle_sample(c, w->device);
+    if (ok) return c;
+    sid2_config_destroy(c);
+    return NULL;
+}
+
+/* A key's name and value after another, to compare settings by. */
+static void add_key(char *text, size_t size, const sid2_config *c, const char *key)
+{
+    char value[256];
+    size_t used = strlen(text);
+    snprintf(text + used, size - used, "%s=%s\n", key, sid2_config_text(c, key, value));
+}
+
+static void picture_key(char text[640], const sid2_config *c)
+{
+    text[0] = 0;
+    static const char *const keys[] = {"model.image_size", "model.image_channels", "model.classes",
+                                       "train.holdout",    "data.upright",         "eval.images"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) add_key(text, 640, c, keys[i]);
+}
+
+static bool read_heldout(work *w, const sid2_config *c, sid2_error *err)
+{
+    char key[640];
+    picture_key(key, c);
+    if (strcmp(key, w->heldout_key) == 0) return true;
+    sid2_heldout_free(&w->heldout);
+    w->heldout_key[0] = 0;
+    sid2_dataset *data = sid2_open_part(w->a->options.data, c, SID2_PART_HELDOUT, NULL, NULL, err);
+    bool ok = data && (sid2_dataset_count(data) > 0 ||
+                       sid2_fail(err, SID2_ERR_USAGE, "%s has no held-out images", w->a->options.data));
+    ok = ok && sid2_heldout_read(&w->heldout, data, c, err);
+    sid2_dataset_close(data);
+    if (ok) strcpy(w->heldout_key, key);
+    return ok;
+}
+
+static sid2_pictures pictures_of(const sid2_config *c, const uint8_t *pixels, int count)
+{
+    return (sid2_pictures){pixels, count, (int)c->model_image_size.height, (int)c->model_image_size.width,
+                           (int)c->model_image_channels};
+}
+
+/* Up to REAL_PICTURES of those that are trained on. */
+static bool read_real(work *w, const sid2_config *c, sid2_error *err)
+{
+    char key[640];
+    picture_key(key, c);
+    if (strcmp(key, w->real_key) == 0) return true;
+    sid2_real_pictures_destroy(w->real);
+    w->real = NULL;
+    w->real_key[0] = 0;
+    sid2_config *wanted = sid2_config_clone(c);
+    if (!wanted) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    wanted->eval_images = REAL_PICTURES;
+    sid2_heldout real = {0}; /* the same reading, of the other part */
+    sid2_dataset *data = sid2_open_part(w->a->options.data, c, SID2_PART_TRAIN, NULL, NULL, err);
+    bool ok = data && sid2_heldout_read(&real, data, wanted, err);
+    sid2_dataset_close(data);
+    if (ok) {
+        const sid2_pictures pictures = pictures_of(c, real.pixels, real.count);
+        w->real = sid2_real_pictures_create(&pictures, err);
+        ok = w->real != NULL;
+    }
+    sid2_heldout_free(&real);
+    sid2_config_destroy(wanted);
+    if (ok) strcpy(w->real_key, key);
+    return ok;
+}
+
+/* ---- Measuring ---- */
+
+static bool on_bits(void *user, double done) { return tell(user, "measuring", done, NULL); }
+
+static bool measure_bits(work *w, const char *checkpoint, const sid2_config *c, sid2_measured *m,
+                         sid2_error *err)
+{
+    sid2_bits bits;
+    int levels = (int)(c->eval_levels + SID2_BANDS - 1) / SID2_BANDS;
+    sid2_evaluator *e = sid2_evaluator_create(w->device, c, w->a->options.memory, err);
+    bool ok = e && sid2_evaluator_load(e, checkpoint, true, err) && read_heldout(w, c, err) &&
+              sid2_bits_measure(&bits, &w->heldout, e, levels, on_bits, w, err);
+    sid2_evaluator_destroy(e);
+    if (!ok) return false;
+    const sid2_schedule schedule = sid2_schedule_create(row_of(w, 0)->config);
+    sid2_bits_loss(&bits, &schedule, m->loss);
+    memcpy(m->bits, bits.band, sizeof m->bits);
+    m->metric[SID2_METRIC_bits] = bits.total;
+    m->metric[SID2_METRIC_loss] = 0;
+    for (int i = 0; i < SID2_BANDS; i++) m->metric[SID2_METRIC_loss] += m->loss[i];
+    w->a->images = bits.images;
+    return true;
+}
+
+typedef struct drawing {
+    work *w;
+    double evaluations;
+} drawing;
+
+static bool on_sample(void *user, const sid2_sample_progress *p)
+{
+    drawing *d = user;
+    d->evaluations = (double)p->evaluations / p->total;
+    return tell(d->w, "sampling", (p->images + (double)p->step / p->steps) / p->total, NULL);
+}
+
+static bool write_samples(work *w, const sid2_config *c, const uint8_t *pixels, const int32_t *labels,
+                          int count, sid2_error *err)
+{
+    char path[4096];
+    sid2_atomic_file file;
+    int height = (int)c->model_image_size.height, width = (int)c->model_image_size.width,
+        channels = (int)c->model_image_channels;
+    if (!path_of(w, "npz", path, err) || !sid2_atomic_open(&file, path, err)) return false;
+    sid2_npz *npz = sid2_npz_open(&file, count, height, width, channels, c->model_classes > 0, err);
+    if (!npz) return false;
+    bool appended = sid2_npz_append(npz, pixels, labels, count, err);
+    if (!appended) sid2_npz_discard(npz);
+    sid2_image grid = {0};
+    bool ok = appended && sid2_npz_commit(npz, err) && path_of(w, "png", path, err) &&
+              sid2_image_grid(&grid, pixels, count < SHOWN ? count : SHOWN, height, width, channels,
+                              SHOWN / 2, SID2_GRID_PADDING, 255, err) &&
+              sid2_png_write(path, &grid, NULL, 0, err);
+    sid2_image_free(&grid);
+    return ok;
+}
+
+/* The same seeds and classes for every row; others for each of the plan's seeds. */
+static bool measure_samples(work *w, const char *checkpoint, const sid2_config *c, sid2_measured *m,
+                            sid2_error *err)
+{
+    int count = (int)w->a->plan.samples;
+    if (!count) return true;
+    uint8_t *pixels = malloc((size_t)count * sid2_config_image_bytes(c));
+    uint64_t *seeds = malloc((size_t)count * sizeof *seeds);
+    int32_t *labels = malloc((size_t)count * sizeof *labels);
+    bool ok =
+        (pixels && seeds && labels) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d samples", count);
+    for (int i = 0; ok && i < count; i++) {
+        seeds[i] = w->now.seed * (uint64_t)count + (uint64_t)i;
+        labels[i] = c->model_classes ? (int32_t)(i % c->model_classes) : -1;
+    }
+    drawing d = {.w = w};
+    double began = sid2_clock();
+    sid2_sampler *s = ok ? sid2_sampler_create(w->device, c, w->a->options.memory, err) : NULL;
+    ok = s && sid2_sampler_load(s, checkpoint, true, err) &&
+         sid2_sampler_run(s, seeds, labels, count, pixels, on_sample, &d, err);
+    sid2_sampler_destroy(s);
+    m->sampling = sid2_clock() - began;
+    m->evaluations = d.evaluations;
+    ok = ok && write_samples(w, c, pixels, labels, count, err) && read_real(w, c, err);
+    if (ok && count >= 2) {
+        const sid2_pictures pictures = pictures_of(c, pixels, count);
+        sid2_picture_distances distances;
+        ok = sid2_real_pictures_compare(w->real, &pictures, &distances, err);
+        m->metric[SID2_METRIC_pixels] = distances.pixels;
+        m->metric[SID2_METRIC_spectrum] = distances.spectrum;
+    }
+    free(pixels);
+    free(seeds);
+    free(labels);
+    return ok;
+}
+
+/* ---- Keeping what was measured ---- */
+
+static void forget(sid2_measured *m)
+{
+    *m = (sid2_measured){.seconds = NAN, .evaluations = NAN, .sampling = NAN};
+    for (int i = 0; i < SID2_METRICS; i++) m->metric[i] = NAN;
+    for (int i = 0; i < SID2_BANDS; i++) m->bits[i] = m->loss[i] = NAN;
+}
+
+/* Everything that a measurement depends on, as one digest. */
+static bool measuring_key(work *w, const char *checkpoint, const sid2_config *c, char key[33],
+                          sid2_error *err)
+{
+    const sid2_config_key *each;
+    char weights[33], *text = calloc(1, 1 << 15);
+    if (!text) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    bool ok = sid2_checkpoint_digest(checkpoint, weights, err);
+    if (ok)
+        snprintf(text, 1 << 14, "%d %s %s %" PRId64 " %" PRIu64 "\n", METHOD, weights, w->pictures,
+                 w->a->plan.samples, w->now.seed);
+    for (int i = 0; ok && (each = sid2_config_key_at(i)); i++) add_key(text, 1 << 15, c, each->name);
+    for (int i = 0; ok && (each = sid2_config_key_at(i)); i++) /* the loss is in the first row's words */
+        if (strncmp(each->name, "loss.", 5) == 0) add_key(text, 1 << 15, row_of(w, 0)->config, each->name);
+    sid2_digest_bytes(text, strlen(text), key);
+    free(text);
+    return ok;
+}
+
+static json_t *bands_json(const double band[SID2_BANDS])
+{
+    json_t *list = json_array();
+    for (int i = 0; list && i < SID2_BANDS; i++)
+        if (json_array_append_new(list, sid2_json_real(band[i]))) json_decref(list), list = NULL;
+    return list;
+}
+
+static bool keep(work *w, const sid2_measured *m, const char *key, sid2_error *err)
+{
+    char path[4096];
+    json_t *all =
+        json_pack("{s:s, s:o, s:o, s:o, s:o, s:i}", "key", key, "bits_by_logsnr", bands_json(m->bits),
+                  "loss_by_logsnr", bands_json(m->loss), "evaluations", sid2_json_real(m->evaluations),
+                  "sampling_seconds", sid2_json_real(m->sampling), "images", w->a->images);
+    bool ok = all != NULL;
+    for (int i = 0; ok && i < SID2_METRICS; i++)
+        ok = !json_object_set_new(all, sid2_metrics[i].word, sid2_json_real(m->metric[i]));
+    char *text = ok ? json_dumps(all, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(all);
+    if (!text) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    ok = path_of(w, "json", path, err) && sid2_file_write(path, text, strlen(text), err);
+    free(text);
+    return ok;
+}
+
+static void take_bands(const json_t *all, const char *name, double band[SID2_BANDS])
+{
+    const json_t *list = json_object_get(all, name);
+    for (size_t i = 0; i < SID2_BANDS; i++) {
+        const json_t *value = json_array_get(list, i);
+        band[i] = json_is_number(value) ? json_number_value(value) : NAN;
+    }
+}
+
+/* *m is known where it was measured in this way before. Only a want of memory is an error. */
+static bool recall(work *w, const char *key, sid2_measured *m, sid2_error *err)
+{
+    char path[4096];
+    size_t size;
+    sid2_kind kind;
+    if (!path_of(w, "json", path, err)) return false;
+    if (!sid2_look(path, &kind, err)) return false;
+    if (kind == SID2_ABSENT) return true;
+    char *text = (char *)sid2_file_read(path, 1 << 20, &size, err);
+    if (!text) return false;
+    json_error_t problem;
+    json_t *all = sid2_json_read(text, size, 0, &problem);
+    free(text);
+    if (!all && sid2_json_no_memory()) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %s", path);
+    const char *was = json_string_value(json_object_get(all, "key"));
+    if (was && strcmp(was, key) == 0) {
+        for (int i = 0; i < SID2_METRICS; i++) m->metric[i] = sid2_json_number(all, sid2_metrics[i].word);
+        take_bands(all, "bits_by_logsnr", m->bits);
+        take_bands(all, "loss_by_logsnr", m->loss);
+        m->evaluations = sid2_json_number(all, "evaluations");
+        m->sampling = sid2_json_number(all, "sampling_seconds");
+        w->a->images = (int)json_integer_value(json_object_get(all, "images"));
+        m->known = true;
+    }
+    json_decref(all);
+    return true;
+}
+
+/* ---- The loop ---- */
+
+static bool measure(work *w, const char *path, sid2_measured *m, sid2_error *err)
+{
+    char checkpoint[4096], key[33];
+    int hold = -1;
+    sid2_config *c = NULL;
+    bool ok = sid2_checkpoint_hold(path, checkpoint, sizeof checkpoint, &hold, err) &&
+              (c = measuring_config(w, checkpoint, err)) && measuring_key(w, checkpoint, c, key, err) &&
+              recall(w, key, m, err);
+    if (ok && !m->known) {
+        ok = measure_bits(w, checkpoint, c, m, err) && measure_samples(w, checkpoint, c, m, err) &&
+             keep(w, m, key, err);
+        m->known = ok;
+    }
+    sid2_config_destroy(c);
+    sid2_checkpoint_release(hold);
+    return ok;
+}
+
+static bool do_row(work *w, sid2_error *err)
+{
+    char path[4096];
+    sid2_error cause = {0};
+    sid2_measured *m = &w->a->measured[w->row * w->a->plan.seeds + w->place];
+    w->now.row = this_row(w)->name;
+    w->now.seed = w->a->plan.seed[w->place];
+    forget(m);
+    if (!tell(w, "looking", 0, NULL)) return stopped(err);
+    bool ok = run_path(w, path, &cause);
+    ok = ok && (w->a->options.checkpoint || train(w, path, &m->seconds, &cause)) &&
+         measure(w, path, m, &cause);
+    w->now.number++;
+    return ok || (cause.code == SID2_ERR_CANCELLED ? stopped(err) : failed_at(w, &cause, err));
+}
+
+/* What rows are measured on is the same for all, and so is its digest. */
+static bool know_pictures(work *w, sid2_error *err)
+{
+    sid2_dataset *data =
+        sid2_open_part(w->a->options.data, row_of(w, 0)->config, SID2_PART_ALL, NULL, NULL, err);
+    bool ok = data && sid2_dataset_digest(data, w->pictures, err);
+    sid2_dataset_close(data);
+    return ok;
+}
+
+bool sid2_ablate_run(sid2_ablation *a, sid2_device *device, sid2_error *err)
+{
+    work w = {.a = a, .device = device, .now.total = a->plan.rows * a->plan.seeds};
+    bool ok = know_pictures(&w, err);
+    for (w.place = 0; ok && w.place < a->plan.seeds; w.place++)
+        for (w.row = 0; ok && w.row < a->plan.rows; w.row++) ok = do_row(&w, err);
+    sid2_heldout_free(&w.heldout);
+    sid2_real_pictures_destroy(w.real);
+    sid2_error second; /* what led to the end goes first */
+    return sid2_ablation_write(a, ok ? err : &second) && ok;
+}
+
+/* ---- Opening ---- */
+
+bool sid2_ablate_open(sid2_ablation *a, const sid2_ablate_options *options, sid2_device *device,
+                      sid2_error *err)
+{
+    sid2_ablate_plan_options how = options->how;
+    char checkpoint[4096];
+    int hold = -1;
+    *a = (sid2_ablation){.options = *options};
+    sid2_config *base = options->checkpoint ? sid2_config_create() : NULL;
+    bool ok = !options->checkpoint || base || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    if (ok && base)
+        ok = sid2_checkpoint_hold(options->checkpoint, checkpoint, sizeof checkpoint, &hold, err) &&
+             sid2_checkpoint_config(checkpoint, base, err);
+    sid2_checkpoint_release(hold);
+    how.base = base;
+    how.device = sid2_device_describe(device);
+    ok = ok && sid2_folder_check_data(options->folder, options->data, err) &&
+         sid2_ablate_plan_read(&a->plan, options->plan, &how, err);
+    sid2_config_destroy(base);
+    size_t count = (size_t)a->plan.rows * (size_t)a->plan.seeds;
+    if (ok && !(a->measured = malloc(count * sizeof *a->measured)))
+        ok = sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (size_t i = 0; ok && i < count; i++) forget(&a->measured[i]);
+    return ok;
+}
+
+void sid2_ablate_close(sid2_ablation *a)
+{
+    sid2_ablate_plan_free(&a->plan);
+    free(a->measured);
+    *a = (sid2_ablation){0};
+}
+
+/* ---- Reading ---- */
+
+const sid2_measured *sid2_ablation_at(const sid2_ablation *a, int row, int seed)
+{
+    return &a->measured[row * a->plan.seeds + seed];
+}
+
+void sid2_ablation_values(const sid2_ablation *a, int row, int metric, double values[SID2_ABLATE_SEEDS])
+{
+    for (int k = 0; k < a->plan.seeds; k++) values[k] = sid2_ablation_at(a, row, k)->metric[metric];
+}
+
+bool sid2_ablation_path(const sid2_ablation *a, int row, int seed, const char *kind, char path[4096],
+                        sid2_error *err)
+{
+    return sid2_path(path, err, "%s/measured/%s.seed-%" PRIu64 ".%s", a->options.folder,
+                     a->plan.row[row].name, a->plan.seed[seed], kind);
+}
+
+bool sid2_ablation_has(const sid2_ablation *a, int metric)
+{
+    for (int i = 0; i < a->plan.rows * a->plan.seeds; i++)
+        if (isfinite(a->measured[i].metric[metric])) return true;
+    return false;
+}

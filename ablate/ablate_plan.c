@@ -1,0 +1,315 @@
+/* Plans: a file becomes rows of configurations, and every complaint has its line. */
+#include "ablate_plan.h"
+
+#include "file.h"
+#include "text.h"
+
+#include <sid2/model.h>
+
+#include <ini.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const sid2_text_row sid2_ablate_plans[]; /* of ablate/plans/, made by the build */
+
+enum { OF_PLAN = -2, OF_ALL = -1, MAX_SETTINGS = 1024, MAX_LINE = 199 /* libinih's */ };
+
+typedef struct setting {
+    int row; /* or OF_ALL */
+    int line;
+    char text[256]; /* "key=value" */
+} setting;
+
+typedef struct reader {
+    sid2_ablate_plan *plan;
+    const char *rest; /* of the text */
+    int line;         /* that was handed out last */
+    bool fresh;       /* a section began there, of which no key has come yet */
+    char section[64]; /* its head, for messages */
+    int section_line;
+    int row; /* that keys go to */
+    setting *settings;
+    int count;
+    char equal[16], seeds[256];
+    sid2_error *err;
+    bool failed;
+} reader;
+
+static bool refuse(reader *r, int line, const char *message, const char *name)
+{
+    if (!r->failed)
+        sid2_fail(r->err, SID2_ERR_USAGE, "%s:%d: %s%s%s%s", r->plan->name, line, message, *name ? " '" : "",
+                  name, *name ? "'" : "");
+    r->failed = true;
+    return false;
+}
+
+static void check_section(reader *r)
+{
+    if (r->fresh) refuse(r, r->section_line, "nothing is set in", r->section);
+    r->fresh = false;
+}
+
+/* As fgets, a line of the text without what indents it: that would make it part of the line before. */
+static char *next_line(char *line, int size, void *user)
+{
+    reader *r = user;
+    if (!*r->rest || r->failed) return NULL;
+    while (*r->rest == ' ' || *r->rest == '\t') r->rest++;
+    size_t length = strcspn(r->rest, "\n"), whole = length + (r->rest[length] == '\n');
+    r->line++;
+    if (whole >= (size_t)size) return refuse(r, r->line, "a line is longer than 198 bytes", ""), NULL;
+    memcpy(line, r->rest, whole);
+    line[whole] = 0;
+    r->rest += whole;
+    if (*line == '[') {
+        check_section(r);
+        r->fresh = true;
+        r->section_line = r->line;
+        snprintf(r->section, sizeof r->section, "%.*s", (int)strcspn(line, "\r\n"), line);
+    }
+    return line;
+}
+
+/* ---- Sections ---- */
+
+static bool begin_row(reader *r, const char *name)
+{
+    sid2_ablate_plan *plan = r->plan;
+    size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-");
+    if (!length || name[length] || strchr(".-", name[0]) || length >= sizeof plan->row[0].name)
+        return refuse(r, r->section_line,
+                      "a row's name has 1 to 39 letters, digits and . _ + - and begins with no . or -, not",
+                      name);
+    for (int i = 0; i < plan->rows; i++)
+        if (strcmp(plan->row[i].name, name) == 0)
+            return refuse(r, r->section_line, "there are two rows called", name);
+    if (plan->rows == SID2_ABLATE_ROWS) return refuse(r, r->section_line, "a plan has at most 64 rows", "");
+    r->row = plan->rows++;
+    plan->row[r->row].line = r->section_line;
+    snprintf(plan->row[r->row].name, sizeof plan->row[0].name, "%s", name);
+    return true;
+}
+
+static bool begin_section(reader *r, const char *section)
+{
+    r->fresh = false;
+    if (strncmp(section, "row ", 4) == 0) return begin_row(r, section + 4);
+    if (strcmp(section, "plan") == 0)
+        r->row = OF_PLAN;
+    else if (strcmp(section, "all") == 0)
+        r->row = OF_ALL;
+    else
+        return refuse(r, r->section_line, "expected [plan], [all] or [row NAME], not", section);
+    return true;
+}
+
+static bool set_word(reader *r, char *word, size_t size, const char *value)
+{
+    if (strlen(value) >= size) return refuse(r, r->line, "too long:", value);
+    if (*word) return refuse(r, r->line, "given twice, also as", value);
+    strcpy(word, value);
+    return true;
+}
+
+static bool set_of_plan(reader *r, const char *name, const char *value)
+{
+    sid2_ablate_plan *plan = r->plan;
+    if (strcmp(name, "title") == 0) return set_word(r, plan->title, sizeof plan->title, value);
+    if (strcmp(name, "preset") == 0) return set_word(r, plan->preset, sizeof plan->preset, value);
+    if (strcmp(name, "axis") == 0)
+        return set_word(r, plan->axis, sizeof plan->axis, value) &&
+               (sid2_config_is_known(value) || refuse(r, r->line, "unknown key", value));
+    if (strcmp(name, "seeds") == 0) return set_word(r, r->seeds, sizeof r->seeds, value);
+    if (strcmp(name, "equal") == 0)
+        return set_word(r, r->equal, sizeof r->equal, value) &&
+               (strcmp(value, "images") == 0 || strcmp(value, "operations") == 0 ||
+                refuse(r, r->line, "equal should be images or operations, not", value));
+    if (strcmp(name, "samples") != 0)
+        return refuse(r, r->line, "[plan] has title, preset, seeds, equal, samples, axis and no", name);
+    char *end;
+    long count = strtol(value, &end, 10);
+    if (end == value || *end || count < 0 || count > 1000000)
+        return refuse(r, r->line, "samples should be a number up to 1000000, not", value);
+    plan->samples = count;
+    return true;
+}
+
+static int on_pair(void *user, const char *section, const char *name, const char *value)
+{
+    reader *r = user;
+    if (r->failed) return 0; /* libinih may go on */
+    if (!*section) return refuse(r, r->line, "expected [plan], [all] or [row NAME] before", name);
+    if (r->fresh && !begin_section(r, section)) return 0;
+    if (r->row == OF_PLAN) return set_of_plan(r, name, value);
+    if (r->count == MAX_SETTINGS) return refuse(r, r->line, "a plan sets at most 1024 keys", "");
+    setting *s = &r->settings[r->count++];
+    *s = (setting){.row = r->row, .line = r->line};
+    if (strcmp(name, "train.seed") == 0) return refuse(r, r->line, "seeds are [plan]'s, not a key's:", name);
+    if (r->row >= 0 && strcmp(name, "train.steps") == 0)
+        return refuse(r, r->line, "how long a row trains follows from [all] and 'equal', not from", name);
+    int length = snprintf(s->text, sizeof s->text, "%s=%s", name, value);
+    return length < (int)sizeof s->text || refuse(r, r->line, "too long:", name);
+}
+
+static bool read_seeds(sid2_ablate_plan *plan, const char *text, sid2_error *err)
+{
+    plan->seeds = 0;
+    for (const char *at = text;; at++) {
+        char *end;
+        while (sid2_is_space(*at)) at++;
+        unsigned long long seed = strtoull(at, &end, 10);
+        bool known = false;
+        for (int i = 0; i < plan->seeds; i++) known |= plan->seed[i] == seed;
+        if (end == at || *at == '-' || seed > INT64_MAX || known || plan->seeds == SID2_ABLATE_SEEDS)
+            return sid2_fail(err, SID2_ERR_USAGE,
+                             "%s: seeds '%.80s': expected different numbers, at most 32, with commas between",
+                             plan->name, text);
+        plan->seed[plan->seeds++] = seed;
+        at = end;
+        while (sid2_is_space(*at)) at++;
+        if (!*at) return true;
+        if (*at != ',') at = ""; /* which is no number either */
+    }
+}
+
+static bool parse(reader *r, const char *text)
+{
+    r->rest = text;
+    int result = ini_parse_stream(next_line, r, on_pair, r);
+    if (!result) check_section(r);
+    if (r->failed) return false;
+    if (result > 0) return refuse(r, result, "expected [section] or key = value", "");
+    if (result < 0) return sid2_fail(r->err, SID2_ERR_MEMORY, "%s: out of memory", r->plan->name);
+    if (!r->plan->rows) return sid2_fail(r->err, SID2_ERR_USAGE, "%s: a plan without rows", r->plan->name);
+    r->plan->equal_operations = strcmp(r->equal, "operations") == 0;
+    return true;
+}
+
+/* ---- Rows ---- */
+
+static bool fail_row(const sid2_ablate_plan *plan, const sid2_ablate_row *row, int line,
+                     const sid2_error *cause, sid2_error *err)
+{
+    return sid2_fail(err, cause->code, "%s:%d: row %s: %s", plan->name, line, row->name, cause->message);
+}
+
+bool sid2_ablate_plan_samples_only(const char *key)
+{
+    return strncmp(key, "sample.", 7) == 0 || strncmp(key, "eval.", 5) == 0;
+}
+
+/* Of a checkpoint, [all] cannot say how it was trained. */
+static bool apply(const reader *r, int which, sid2_ablate_row *row, bool trained, sid2_error *err)
+{
+    sid2_error cause = {0};
+    for (int i = 0; i < r->count; i++) {
+        const setting *s = &r->settings[i];
+        if (s->row != which || (trained && which == OF_ALL && !sid2_ablate_plan_samples_only(s->text)))
+            continue;
+        if (!sid2_config_set(row->config, s->text, &cause))
+            return fail_row(r->plan, row, s->line, &cause, err);
+    }
+    return true;
+}
+
+static bool configure(const reader *r, int index, const sid2_ablate_plan_options *o, sid2_error *err)
+{
+    const sid2_ablate_plan *plan = r->plan;
+    sid2_ablate_row *row = &r->plan->row[index];
+    row->config = o->base ? sid2_config_clone(o->base) : sid2_config_create();
+    if (!row->config) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", plan->name);
+    if (!o->base && !sid2_config_preset(row->config, plan->preset, err)) return false;
+    if (!apply(r, OF_ALL, row, o->base, err)) return false;
+    for (int i = 0; i < o->set_count; i++)
+        if (!sid2_config_set(row->config, o->set[i], err)) return false;
+    sid2_error cause = {0};
+    return apply(r, index, row, false, err) &&
+           (sid2_config_check(row->config, &cause) || fail_row(plan, row, row->line, &cause, err));
+}
+
+static bool trains_alike(const sid2_config *a, const sid2_config *b)
+{
+    const sid2_config_key *key;
+    char x[256], y[256];
+    for (int i = 0; (key = sid2_config_key_at(i)); i++)
+        if (!sid2_ablate_plan_samples_only(key->name) &&
+            strcmp(sid2_config_text(a, key->name, x), sid2_config_text(b, key->name, y)) != 0)
+            return false;
+    return true;
+}
+
+/* Steps, so that it has as much as the first row, and what they cost. */
+static bool count(sid2_ablate_plan *plan, int index, const sid2_ablate_plan_options *o, sid2_error *err)
+{
+    sid2_ablate_row *row = &plan->row[index], *first = &plan->row[0];
+    sid2_error cause = {0};
+    sid2_model_info *info = sid2_model_describe(row->config, o->device, 0, &cause);
+    if (!info) return fail_row(plan, row, row->line, &cause, err);
+    row->pass = 2 * info->multiply_adds;
+    row->parameters = info->parameters;
+    row->memory = info->train_state_bytes + info->train_arena_bytes;
+    sid2_model_info_destroy(info);
+    sid2_config *c = row->config;
+    double images = (double)first->config->train_steps * (double)first->config->train_batch;
+    if (plan->equal_operations) images *= first->pass / row->pass;
+    if (index && !o->base) c->train_steps = (int64_t)fmax(1, round(images / (double)c->train_batch));
+    row->operations = 3 * row->pass * (double)c->train_steps * (double)c->train_batch;
+    for (row->trained_as = 0; row->trained_as < index; row->trained_as++)
+        if (trains_alike(plan->row[row->trained_as].config, c)) break;
+    return !o->base || !row->trained_as ||
+           sid2_fail(
+               err, SID2_ERR_USAGE,
+               "%s:%d: row %s is trained otherwise than the first; of a checkpoint only keys of sampling "
+               "and measuring (sample., eval.) can be compared",
+               plan->name, row->line, row->name);
+}
+
+static bool build(reader *r, const sid2_ablate_plan_options *o, sid2_error *err)
+{
+    sid2_ablate_plan *plan = r->plan;
+    if (o->preset) snprintf(plan->preset, sizeof plan->preset, "%s", o->preset);
+    if (!plan->preset[0] && !o->base)
+        return sid2_fail(err, SID2_ERR_USAGE, "%s: [plan] names no preset", plan->name);
+    if (o->samples >= 0) plan->samples = o->samples;
+    if (!read_seeds(plan, o->seeds ? o->seeds : r->seeds[0] ? r->seeds : "0", err)) return false;
+    for (int i = 0; i < plan->rows; i++)
+        if (!configure(r, i, o, err) || !count(plan, i, o, err)) return false;
+    return true;
+}
+
+const char *sid2_ablate_plan_name(int index)
+{
+    for (int i = 0; i <= index; i++)
+        if (!sid2_ablate_plans[i].name) return NULL;
+    return sid2_ablate_plans[index].name;
+}
+
+bool sid2_ablate_plan_read(sid2_ablate_plan *plan, const char *name_or_path,
+                           const sid2_ablate_plan_options *options, sid2_error *err)
+{
+    char advice[400];
+    *plan = (sid2_ablate_plan){0};
+    snprintf(plan->name, sizeof plan->name, "%s", name_or_path);
+    const char *known = sid2_text_find(sid2_ablate_plans, name_or_path, "plans", advice);
+    sid2_kind kind;
+    if (!known && !sid2_look(name_or_path, &kind, err)) return false;
+    if (!known && kind == SID2_ABSENT)
+        return sid2_fail(err, SID2_ERR_USAGE, "no plan or file '%.80s'%s", name_or_path, advice);
+    char *text = known ? NULL : sid2_config_read_text(name_or_path, err);
+    if (!known && !text) return false;
+    reader r = {.plan = plan, .row = OF_PLAN, .err = err, .settings = malloc(MAX_SETTINGS * sizeof(setting))};
+    bool ok = r.settings || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", plan->name);
+    ok = ok && parse(&r, known ? known : text) && build(&r, options, err);
+    free(r.settings);
+    free(text);
+    return ok;
+}
+
+void sid2_ablate_plan_free(sid2_ablate_plan *plan)
+{
+    for (int i = 0; i < plan->rows; i++) sid2_config_destroy(plan->row[i].config);
+    *plan = (sid2_ablate_plan){0};
+}

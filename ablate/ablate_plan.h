@@ -1,0 +1,65 @@
+/* The plan of an ablation: rows of settings, trained and measured beside each other. A file:
+ *
+ *     [plan]
+ *     title = Loss weighting       what it asks
+ *     preset = quickstart          what all rows begin with: a preset's name, or a file
+ *     seeds = 0,1,2                each row is trained once for each
+ *     equal = operations           what rows have as much of as the first one, whose train.steps count: images (which it
+ *                                  is unless said), or operations, so that a row whose network costs more sees fewer images
+ *     samples = 256                drawn of each training, to be judged; 0 unless said
+ *     axis = sample.guidance       a key whose values make curves; none unless said
+ *     [all]
+ *     train.steps = 640            keys of all rows
+ *     [row sigmoid]                the first is what the others are compared with
+ *     loss.weighting = sigmoid     what makes this row
+ *
+ * Rows that differ in how they sample or are measured, and not in how they are trained, share a training. */
+#ifndef SID2_ABLATE_PLAN_H
+#define SID2_ABLATE_PLAN_H
+
+#include "config.h"
+
+enum { SID2_ABLATE_ROWS = 64, SID2_ABLATE_SEEDS = 32 };
+
+typedef struct sid2_ablate_row {
+    char name[40];
+    int line; /* where it begins */
+    sid2_config *config;
+    int trained_as; /* the row whose training is its own: itself, or one before */
+    int64_t parameters;
+    double
+        operations; /* multiplications and additions of a training: three passes over each image of every step */
+    double pass;    /* of one pass over one image */
+    size_t memory; /* bytes, as planned: weights, gradients, Adam, averages, activations */
+} sid2_ablate_row;
+
+typedef struct sid2_ablate_plan {
+    char name[256]; /* the file's, for messages */
+    char title[160], preset[256], axis[64];
+    bool equal_operations;
+    int64_t samples;
+    uint64_t seed[SID2_ABLATE_SEEDS];
+    int seeds;
+    sid2_ablate_row row[SID2_ABLATE_ROWS];
+    int rows;
+} sid2_ablate_plan;
+
+typedef struct sid2_ablate_plan_options {
+    const char *preset, *seeds; /* in place of the plan's; NULL: as it says */
+    const char *const
+        *set; /* "key=value" for all rows: they count after [all], and before what makes a row */
+    int set_count;
+    int64_t samples;         /* in place of the plan's; negative: as it says */
+    const sid2_config *base; /* in place of a preset: a checkpoint's, where nothing is trained; or NULL */
+    const sid2_device_info *device; /* that memory is planned for; NULL: one core */
+} sid2_ablate_plan_options;
+
+/* A plan that comes with sid2, by name, or a file by path. What is wrong with it names the line. Free it in any case. */
+bool sid2_ablate_plan_read(sid2_ablate_plan *plan, const char *name_or_path,
+                           const sid2_ablate_plan_options *options, sid2_error *err);
+void sid2_ablate_plan_free(sid2_ablate_plan *plan);
+/* Whether a key says how a training is sampled from or measured, and nothing of the training itself. */
+bool sid2_ablate_plan_samples_only(const char *key);
+const char *sid2_ablate_plan_name(int index); /* of those that come with sid2; NULL past the last */
+
+#endif

@@ -1,0 +1,400 @@
+/* Ablations without the program: plans and what is wrong with them, rows trained and measured, stopped and killed on the
+ * way, bits against their closed form. */
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ablate.h"
+#include "file.h"
+#include "image.h"
+#include "model_support.h"
+
+static sid2_device *device;
+static char folder[64] = "/tmp/sid2-ablate-XXXXXX";
+
+#define TINY_ALL                                                                                             \
+    "[all]\nmodel.image_size=8\nmodel.image_channels=1\nmodel.patch=1\nmodel.channels=8\nmodel.blocks=res\n" \
+    "model.depth=1\nmodel.mid_depth=1\nmodel.emb=16\nmodel.groups=4\ntrain.batch=4\ntrain.steps=3\n"         \
+    "train.precision=f32\ntrain.holdout=6\ntrain.sample_every=0\ntrain.eval_every=0\nsample.steps=2\n"       \
+    "sample.guidance=1\nsample.precision=f32\n"
+
+static const char two_rows[] = "[plan]\npreset=quickstart\nseeds=0, 7\nsamples=5\n" TINY_ALL
+                               "[row one]\nloss.weighting=sigmoid\n[row two]\nloss.weighting=elbo\n";
+
+static const char *write_plan(const char *text)
+{
+    const char *path = path_in(folder, "plan.ini");
+    must(sid2_file_write(path, text, strlen(text), &err));
+    return path;
+}
+
+/* ---- Plans ---- */
+
+static void plans_are_checked(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *complaint;
+    } bad[] = {
+        {"", ": a plan without rows"},
+        {"title=x\n", ":1: expected [plan], [all] or [row NAME] before 'title'"},
+        {"[plan]\npreset=quickstart\ncolour=red\n", ":3: [plan] has title"},
+        {"[plan]\ntitle=a\ntitle=b\n", ":3: given twice"},
+        {"[plan]\nequal=halves\n", ":2: equal should be images or operations, not 'halves'"},
+        {"[plan]\nsamples=-3\n", ":2: samples should be"},
+        {"[plan]\naxis=loss.nonsense\n", ":2: unknown key 'loss.nonsense'"},
+        {"[plan]\npreset=quickstart\n[row a]\n[row b]\nloss.bias=1\n", ":3: nothing is set in '[row a]'"},
+        {"[plan]\npreset=quickstart\n[row a]\nloss.bias=1\n[row b]\n", ":5: nothing is set in '[row b]'"},
+        {"[row a]\nloss.bias=1\n[row a]\nloss.bias=2\n", ":3: there are two rows called 'a'"},
+        {"[row ../a]\nloss.bias=1\n", ":1: a row's name has"},
+        {"[rows]\nloss.bias=1\n", ":1: expected [plan], [all] or [row NAME], not 'rows'"},
+        {"[plan]\npreset=quickstart\n[row a]\nloss.bais=1\n",
+         ":4: row a: unknown key 'loss.bais'; did you mean"},
+        {"[plan]\npreset=quickstart\n[row a]\n\n  loss.bias=high\n", ":5: row a: loss.bias = high: expected"},
+        {"[plan]\npreset=quickstart\n[row a]\nmodel.head_dim=40\n", ":3: row a: "},
+        {"[plan]\npreset=quickstart\n[row a]\ntrain.seed=4\n", ":4: seeds are [plan]'s"},
+        {"[plan]\npreset=quickstart\n[row a]\ntrain.steps=4\n", ":4: how long a row trains follows"},
+        {"[plan]\npreset=quickstart\n[row a]\nloss.bias\n", ":4: expected [section] or key = value"},
+        {"[plan]\npreset=quickstart\nseeds=1,1\n[row a]\nloss.bias=1\n", "seeds '1,1': expected different"},
+        {"[plan]\npreset=quickstart\nseeds=1;2\n[row a]\nloss.bias=1\n", "seeds '1;2': expected"},
+        {"[plan]\npreset=nosuch\n[row a]\nloss.bias=1\n", "no preset or file 'nosuch'"},
+        {"[row a]\nloss.bias=1\n", ": [plan] names no preset"},
+        {"[row a]\n\x01\n", "not a text file"},
+    };
+    const sid2_ablate_plan_options how = {.samples = -1};
+    sid2_ablate_plan plan;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_false(sid2_ablate_plan_read(&plan, write_plan(bad[i].text), &how, &err));
+        if (!strstr(err.message, bad[i].complaint))
+            fail_msg("'%s' instead of '%s'", err.message, bad[i].complaint);
+        if (!strstr(err.message, "plan.ini") && !strstr(err.message, "preset")) fail_msg("%s", err.message);
+        sid2_ablate_plan_free(&plan);
+    }
+    assert_false(sid2_ablate_plan_read(&plan, "weihgting", &how, &err));
+    assert_non_null(strstr(err.message, "did you mean 'weighting'?; plans: "));
+    sid2_ablate_plan_free(&plan);
+
+    char *wide = malloc(400);
+    memset(wide, 'x', 400);
+    memcpy(wide, "[plan]\n", 7);
+    wide[399] = 0;
+    assert_false(sid2_ablate_plan_read(&plan, write_plan(wide), &how, &err));
+    assert_non_null(strstr(err.message, ":2: a line is longer"));
+    sid2_ablate_plan_free(&plan);
+    free(wide);
+}
+
+static void rows_follow_the_first(void **state)
+{
+    (void)state;
+    const char *const more[] = {"train.batch=8", "loss.bias=-1"};
+    sid2_ablate_plan_options how = {.samples = -1, .set = more, .set_count = 2};
+    sid2_ablate_plan plan;
+    char value[256];
+    must(sid2_ablate_plan_read(
+        &plan,
+        write_plan("[plan]\nequal=operations\npreset=quickstart\n[all]\ntrain.steps=100\n"
+                   "[row base]\nmodel.patch=2\n[row wide]\nmodel.channels=64,64,96\n"
+                   "[row halved]\ntrain.batch=4\n[row sampled]\nmodel.patch=2\nsample.steps=3\n"
+                   "[row bias]\nloss.bias=3\n"),
+        &how, &err));
+    assert_int_equal(plan.rows, 5);
+    assert_int_equal(plan.seeds, 1); /* unless said */
+    const sid2_ablate_row *first = &plan.row[0], *wide = &plan.row[1];
+    assert_int_equal(first->config->train_steps, 100);
+    assert_true(wide->pass > 1.2 * first->pass && wide->config->train_steps < 84);
+    assert_true(fabs(wide->operations / first->operations - 1) < 0.01);
+    assert_int_equal(plan.row[2].config->train_steps, 200); /* as many images */
+    assert_int_equal(plan.row[3].trained_as, 0);
+    assert_int_equal(plan.row[4].trained_as, 4);
+    assert_string_equal(sid2_config_text(first->config, "loss.bias", value), "-1");
+    assert_string_equal(sid2_config_text(plan.row[4].config, "loss.bias", value),
+                        "3"); /* what makes the row */
+    sid2_ablate_plan_free(&plan);
+
+    how = (sid2_ablate_plan_options){.samples = 3, .seeds = "4,5,6"};
+    for (int i = 0; sid2_ablate_plan_name(i); i++) { /* those that come with sid2 */
+        must(sid2_ablate_plan_read(&plan, sid2_ablate_plan_name(i), &how, &err));
+        assert_true(plan.rows >= 3 && plan.seeds == 3 && plan.samples == 3 && plan.title[0]);
+        double least = plan.row[0].operations;
+        for (int row = 0; row < plan.rows; row++)
+            assert_true(!plan.equal_operations || fabs(plan.row[row].operations / least - 1) < 0.01);
+        sid2_ablate_plan_free(&plan);
+    }
+}
+
+/* ---- Running ---- */
+
+typedef struct watcher {
+    int steps, stop_at, kill_at; /* steps of training so far; where to end; 0: never */
+    int sampled;
+} watcher;
+
+static bool on_progress(void *user, const sid2_ablate_progress *p)
+{
+    watcher *w = user;
+    assert_in_range(p->number, 0, p->total - 1);
+    if (p->run && p->run->kind == SID2_RUN_STEP) w->steps++;
+    w->sampled += strcmp(p->doing, "sampling") == 0;
+    if (w->kill_at && w->steps == w->kill_at) raise(SIGKILL);
+    return !w->stop_at || w->steps < w->stop_at;
+}
+
+static bool ablate(sid2_ablation *a, const char *plan, const char *out, watcher *w)
+{
+    static char folder_of[256], data[256];
+    snprintf(folder_of, sizeof folder_of, "%s/%s", folder, out);
+    snprintf(data, sizeof data, "%s/pictures", folder);
+    const sid2_ablate_options o = {.plan = plan,
+                                   .data = data,
+                                   .folder = folder_of,
+                                   .how.samples = -1,
+                                   .callback = on_progress,
+                                   .user = w};
+    return sid2_ablate_open(a, &o, device, &err) && sid2_ablate_run(a, device, &err);
+}
+
+static void check_same(const sid2_ablation *a, const sid2_ablation *b)
+{
+    for (int row = 0; row < 2; row++)
+        for (int seed = 0; seed < 2; seed++)
+            for (int i = 0; i < SID2_METRICS; i++) {
+                double x = sid2_ablation_at(a, row, seed)->metric[i],
+                       y = sid2_ablation_at(b, row, seed)->metric[i];
+                assert_true(x == y || (isnan(x) && isnan(y)));
+            }
+}
+
+static char *read_page(const char *out, const char *name)
+{
+    char path[256];
+    size_t size;
+    snprintf(path, sizeof path, "%s/%s/%s", folder, out, name);
+    char *text = (char *)sid2_file_read(path, 1 << 24, &size, &err);
+    must(text);
+    return text;
+}
+
+/* Stopped within a row and killed within another, it goes on to what an undisturbed one finds; once it is done, nothing is
+ * done again. */
+static void goes_on(void **state)
+{
+    (void)state;
+    sid2_ablation straight, other;
+    watcher whole = {0}, stops = {.stop_at = 5}, rest = {0}, again = {0};
+    must(ablate(&straight, write_plan(two_rows), "straight", &whole));
+    assert_int_equal(whole.steps, 12);
+    assert_true(whole.sampled > 0);
+
+    assert_false(ablate(&other, write_plan(two_rows), "other", &stops));
+    assert_int_equal(err.code, SID2_ERR_CANCELLED);
+    assert_true(sid2_ablation_at(&other, 0, 0)->known && !sid2_ablation_at(&other, 1, 0)->known);
+    free(read_page("other", "ablation.html")); /* of what there is */
+    sid2_ablate_close(&other);
+
+    pid_t child = fork();
+    if (!child) {
+        watcher killed = {.kill_at = 2};
+        device = open_device("reference"); /* the other one's threads are not in this process */
+        ablate(&other, write_plan(two_rows), "killed", &killed);
+        _exit(1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    watcher after = {0};
+    must(ablate(&other, write_plan(two_rows), "killed", &after));
+    check_same(&straight, &other);
+    sid2_ablate_close(&other);
+
+    must(ablate(&other, write_plan(two_rows), "other", &rest));
+    assert_int_equal(rest.steps, 7);
+    check_same(&straight, &other);
+    sid2_ablate_close(&other);
+    must(ablate(&other, write_plan(two_rows), "other", &again));
+    assert_int_equal(again.steps + again.sampled, 0);
+    check_same(&straight, &other);
+    sid2_ablate_close(&other);
+
+    /* A row that is another now is not taken for what is there. */
+    watcher refused = {0};
+    char changed[sizeof two_rows + 32];
+    snprintf(changed, sizeof changed, "%smodel.skip=none\n", two_rows);
+    assert_false(ablate(&other, write_plan(changed), "other", &refused));
+    assert_non_null(strstr(err.message, "row two, seed 0: "));
+    assert_non_null(strstr(err.message, "model.skip"));
+    sid2_ablate_close(&other);
+    memcpy(changed, two_rows, sizeof two_rows);
+    strstr(changed, "train.steps=3")[12] = '2'; /* nor one that was trained for longer */
+    assert_false(ablate(&other, write_plan(changed), "other", &refused));
+    assert_non_null(strstr(err.message, "has 3 steps, the plan 2"));
+    sid2_ablate_close(&other);
+    sid2_ablate_close(&straight);
+}
+
+static void shows_what_it_found(void **state)
+{
+    (void)state;
+    sid2_ablation a;
+    sid2_table tables[SID2_ABLATION_TABLES];
+    watcher w = {0};
+    must(ablate(&a, write_plan(two_rows), "straight", &w));
+    must(sid2_ablation_tables(&a, tables, &err));
+    assert_int_equal(sid2_table_rows(&tables[0]), 3);
+    assert_string_equal(sid2_table_at(&tables[0], 2, 0), "two");
+    assert_string_equal(sid2_table_at(&tables[0], 0, 2), "bits");
+    assert_int_equal(sid2_table_rows(&tables[1]), 2); /* against the first */
+    for (int i = 0; i < SID2_ABLATION_TABLES; i++) sid2_table_free(&tables[i]);
+    const sid2_measured *m = sid2_ablation_at(&a, 1, 1);
+    double bits = 0;
+    for (int i = 0; i < SID2_BANDS; i++) bits += m->bits[i];
+    assert_true(m->metric[SID2_METRIC_bits] > bits && bits > 0);
+    assert_true(m->metric[SID2_METRIC_pixels] > 0 && m->metric[SID2_METRIC_spectrum] > 0);
+    char *page = read_page("straight", "ablation.html"), *markdown = read_page("straight", "ablation.md");
+    assert_non_null(strstr(page, "</html>\n"));
+    assert_non_null(strstr(page, "samples of two"));
+    assert_non_null(strstr(page, "<tr><td>loss.weighting<td>sigmoid<td>elbo"));
+    assert_non_null(strstr(markdown, "| one | "));
+    assert_non_null(strstr(markdown, "1 degree of freedom"));
+    free(page);
+    free(markdown);
+
+    /* Ways to sample from what is trained; of that nothing can be another. */
+    char run[256];
+    snprintf(run, sizeof run, "%s/straight/runs/one/seed-0", folder);
+    const sid2_ablate_options o = {.plan = write_plan("[plan]\nsamples=4\n[all]\nmodel.patch=8\n[row two]\n"
+                                                      "sample.steps=2\n[row three]\nsample.steps=3\n"),
+                                   .data = path_in(folder, "pictures"),
+                                   .folder = path_in(folder, "sampled"),
+                                   .checkpoint = run,
+                                   .how.samples = -1,
+                                   .callback = on_progress,
+                                   .user = &w};
+    sid2_ablation b;
+    must(sid2_ablate_open(&b, &o, device, &err) && sid2_ablate_run(&b, device, &err));
+    assert_int_equal(w.steps, 0);
+    assert_true(sid2_ablation_at(&b, 0, 0)->metric[SID2_METRIC_bits] ==
+                sid2_ablation_at(&a, 0, 0)->metric[SID2_METRIC_bits]);
+    assert_true(sid2_ablation_at(&b, 1, 0)->evaluations == 3);
+    sid2_ablate_close(&b);
+    sid2_ablate_options worse = o;
+    worse.plan = write_plan("[row two]\nsample.steps=2\n[row three]\nmodel.skip=none\n");
+    assert_false(sid2_ablate_open(&b, &worse, device, &err));
+    assert_non_null(strstr(err.message, ":3: row three is trained otherwise"));
+    sid2_ablate_close(&b);
+    worse.plan = o.plan;
+    worse.folder = path_in(folder, "pictures/inside");
+    assert_false(sid2_ablate_open(&b, &worse, device, &err));
+    assert_non_null(strstr(err.message, "lies in the data"));
+    sid2_ablate_close(&b);
+    sid2_ablate_close(&a);
+}
+
+/* ---- Bits ---- */
+
+static bool go_on(void *user, double done)
+{
+    *(double *)user = done;
+    return true;
+}
+
+/* A network at its start says v = 0, so x̂ = α z, and every part of the bound is known: a band is the integral of
+ * (1 / 2 ln 2) (α² σ² x² + α⁴). */
+static void bits_of_an_untrained_network(void **state)
+{
+    (void)state;
+    enum { COUNT = 300, BYTES = 64 };
+    sid2_config *config = TINY("eval.images=300");
+    uint8_t *pixels = malloc((size_t)COUNT * BYTES);
+    int32_t *labels = malloc(COUNT * sizeof *labels);
+    make_images(pixels, labels, COUNT, BYTES, 3, 0);
+    double squares = 0, done = 0;
+    for (int i = 0; i < COUNT * BYTES; i++) squares += pow(pixels[i] / 127.5 - 1, 2) / (COUNT * BYTES);
+    const sid2_heldout pictures = {.count = COUNT, .bytes = BYTES, .pixels = pixels, .labels = labels};
+    sid2_trainer *trainer = sid2_trainer_create(device, config, 0, &err);
+    must(trainer);
+    sid2_evaluator *evaluator = sid2_evaluator_create(device, config, 0, &err);
+    must(evaluator && sid2_evaluator_load_trainer(evaluator, trainer, &err));
+    sid2_bits bits;
+    must(sid2_bits_measure(&bits, &pictures, evaluator, 2, go_on, &done, &err));
+    assert_true(done == 1);
+    double all = 0;
+    for (int i = 0; i < SID2_BANDS; i++) {
+        double expected = 0;
+        enum { STEPS = 2 }; /* the same two places */
+        for (int k = 0; k < STEPS; k++) {
+            double logsnr = sid2_band_logsnr(i) - 1 + 2 * (k + 0.5) / STEPS;
+            double a = 1 / (1 + exp(-logsnr)), s = 1 - a; /* alpha², sigma² */
+            expected += 2.0 / STEPS / (2 * log(2)) * (a * s * squares + a * a);
+        }
+        if (fabs(bits.band[i] / expected - 1) > 0.03)
+            fail_msg("band %d: %g, not %g", i, bits.band[i], expected);
+        all += bits.band[i];
+    }
+    assert_true(bits.prior > 0 && bits.prior < 1e-3);
+    assert_true(fabs(bits.total - bits.prior - bits.pixel - all) < 1e-9);
+    assert_true(bits.deviation > 0 && bits.deviation < 0.1);
+
+    /* To tell 256 values apart at sigma of the clean end, by drawing: a value far from both ends. */
+    uint8_t grey[BYTES];
+    memset(grey, 100, sizeof grey);
+    int32_t none = 0;
+    const sid2_heldout one = {.count = 1, .bytes = BYTES, .pixels = grey, .labels = &none};
+    must(sid2_bits_measure(&bits, &one, evaluator, 1, go_on, &done, &err));
+    double ratio = sqrt(1 / (1 + exp(-10.0))) * (2 / 255.0) / sqrt(1 / (1 + exp(10.0))), sum = 0;
+    enum { DRAWS = 20000 };
+    for (int i = 0; i < DRAWS; i++) {
+        double u = (i + 0.5) / DRAWS, low = -9, high = 9; /* the normal quantile of u, by halving */
+        while (high - low > 1e-9) {
+            double middle = (low + high) / 2;
+            if (0.5 * erfc(-middle / sqrt(2)) < u)
+                low = middle;
+            else
+                high = middle;
+        }
+        double mass = 0;
+        for (int k = -20; k <= 20; k++) mass += exp(0.5 * low * low - 0.5 * pow(low + k * ratio, 2));
+        sum += log2(mass) / DRAWS;
+    }
+    if (fabs(bits.pixel - sum) > 1e-3) fail_msg("pixel: %g, not %g", bits.pixel, sum);
+    assert_true(isnan(bits.deviation));
+    sid2_evaluator_destroy(evaluator);
+    sid2_trainer_destroy(trainer);
+    sid2_config_destroy(config);
+    free(pixels);
+    free(labels);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    if (!mkdtemp(folder)) return -1;
+    device = open_device("reference");
+    for (int i = 0; i < 24; i++) {
+        char path[256];
+        uint8_t pixels[64];
+        int32_t label;
+        make_images(pixels, &label, 1, 64, 3, (uint64_t)i);
+        snprintf(path, sizeof path, "%s/pictures/%d/%02d.png", folder, label, i);
+        const sid2_image image = {.width = 8, .height = 8, .channels = 1, .pixels = pixels};
+        must(sid2_png_write(path, &image, NULL, 0, &err));
+    }
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    sid2_device_close(device);
+    return sid2_remove_tree(folder, &err) ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(plans_are_checked),
+                                       cmocka_unit_test(rows_follow_the_first), cmocka_unit_test(goes_on),
+                                       cmocka_unit_test(shows_what_it_found),
+                                       cmocka_unit_test(bits_of_an_untrained_network)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
