@@ -75,9 +75,14 @@ sid2_halves sid2_group_halves(int rank, int bit, sid2_span range, int64_t block)
     return h;
 }
 
+sid2_span sid2_part_of(int rank, int ranks, sid2_span range, int64_t block)
+{
+    return sid2_group_halves(rank, ranks >> 1, range, block).keep;
+}
+
 sid2_span sid2_group_part(const sid2_group *g, int rank, sid2_span range, int64_t block)
 {
-    return sid2_group_halves(rank, sid2_group_ranks(g) >> 1, range, block).keep;
+    return sid2_part_of(rank, sid2_group_ranks(g), range, block);
 }
 
 /* ---- Host memory ---- */
@@ -130,6 +135,18 @@ bool sid2_group_agree(sid2_group *g, uint32_t *flags, sid2_error *err)
         const sid2_transfer transfer = {rank ^ bit, flags, sizeof *flags, &theirs, sizeof theirs};
         if (!sid2_group_exchange(g, "agreeing", &transfer, err)) return false;
         *flags |= theirs;
+    }
+    return true;
+}
+
+bool sid2_group_largest(sid2_group *g, int64_t *number, sid2_error *err)
+{
+    int rank = sid2_group_rank(g);
+    for (int bit = 1; bit < sid2_group_ranks(g); bit <<= 1) {
+        int64_t theirs = 0;
+        const sid2_transfer transfer = {rank ^ bit, number, sizeof *number, &theirs, sizeof theirs};
+        if (!sid2_group_exchange(g, "the largest number", &transfer, err)) return false;
+        if (theirs > *number) *number = theirs;
     }
     return true;
 }

@@ -33,7 +33,9 @@ typedef struct sid2_span {
     int64_t first, count;
 } sid2_span;
 
-/* A rank's part of a range of elements; whole blocks of `block`, counted from its beginning, but for the end. */
+/* A rank's part of a range of elements; whole blocks of `block`, counted from its beginning, but for the end. No part is
+ * larger than rank 0's. */
+sid2_span sid2_part_of(int rank, int ranks, sid2_span range, int64_t block);
 sid2_span sid2_group_part(const sid2_group *group, int rank, sid2_span range, int64_t block);
 
 /* ---- Host memory ---- */
@@ -47,6 +49,8 @@ bool sid2_group_gather(sid2_group *group, void *all, size_t size, sid2_error *er
 bool sid2_group_share(sid2_group *group, void *bytes, size_t size, sid2_error *err);
 /* Ors the flags of all ranks. */
 bool sid2_group_agree(sid2_group *group, uint32_t *flags, sid2_error *err);
+/* The largest of all ranks' numbers. */
+bool sid2_group_largest(sid2_group *group, int64_t *number, sid2_error *err);
 /* Whether all ranks are well. Where one is not, `err` has become the same for all: that of the first such rank, which its
  * message names. Whose own call was fine passes true, and anything in `err`. */
 bool sid2_group_concur(sid2_group *group, bool well, sid2_error *err);

@@ -38,20 +38,21 @@ static void full_name(char name[128], const sid2_params_part *part, const sid2_p
     snprintf(name, 128, "%s%s", part->prefix, param->name);
 }
 
-bool sid2_params_save(const char *path, const sid2_params *params, const sid2_params_part *parts, int count,
-                      const char *const *facts, sid2_error *err)
+bool sid2_params_save(sid2_group *group, int writers, const char *path, const sid2_params *params,
+                      const sid2_params_part *parts, int count, const char *const *facts, sid2_error *err)
 {
     size_t total = (size_t)count * (size_t)params->count;
     sid2_safetensors_item *items = calloc(total, sizeof *items);
     char(*names)[128] = calloc(total, sizeof *names);
     bool ok = (items && names) || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    ok = sid2_group_concur(group, ok, err);
     for (size_t i = 0; ok && i < total; i++) {
         const sid2_params_part *part = &parts[i / (size_t)params->count];
         const sid2_param *param = &params->item[i % (size_t)params->count];
         full_name(names[i], part, param);
         items[i] = (sid2_safetensors_item){names[i], SID2_F32, param->shape, part->flat + param->offset};
     }
-    ok = ok && sid2_safetensors_write(path, items, (int)total, facts, true, err);
+    ok = ok && sid2_safetensors_write_together(group, writers, path, items, (int)total, facts, err);
     free(items);
     free(names);
     return ok;
@@ -84,6 +85,17 @@ static bool read_entry(const sid2_safetensors *file, const sid2_safetensors_entr
     return ok;
 }
 
+static bool is_wanted(const sid2_params_part *part, const sid2_param *param)
+{
+    int64_t end = param->offset + sid2_shape_count(param->shape);
+    bool wanted = !part->wanted;
+    for (int i = 0; i < part->wanted_count && !wanted; i++) {
+        const sid2_span *span = &part->wanted[i];
+        wanted = param->offset < span->first + span->count && span->first < end;
+    }
+    return wanted;
+}
+
 /* One parameter. *found counts the file's tensors that have a place. */
 static bool load_param(const sid2_safetensors *file, const char *path, const sid2_params_part *part,
                        const sid2_param *param, bool may_differ, int *found, sid2_error *err)
@@ -104,6 +116,7 @@ static bool load_param(const sid2_safetensors *file, const char *path, const sid
     if (entry->dtype != SID2_F32 && entry->dtype != SID2_BF16 && entry->dtype != SID2_F16)
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' is %s; expected F32, BF16 or F16", path, name,
                          entry->type_name);
+    if (!is_wanted(part, param)) return true;
     return read_entry(file, entry, part->flat ? part->flat + param->offset : NULL, path, err);
 }
 
@@ -160,8 +173,9 @@ bool sid2_params_read(const char *path, sid2_buffers *buffers, const sid2_graph 
 {
     float *flat = calloc((size_t)params->elements, sizeof *flat);
     if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for the weights", path);
-    bool ok = sid2_params_load(path, params, &(sid2_params_part){"", flat}, 1, NULL, NULL, err) &&
-              sid2_params_upload(buffers, graph, params, flat, err);
+    bool ok =
+        sid2_params_load(path, params, &(sid2_params_part){.prefix = "", .flat = flat}, 1, NULL, NULL, err) &&
+        sid2_params_upload(buffers, graph, params, flat, err);
     free(flat);
     return ok;
 }

@@ -21,9 +21,12 @@ bool sid2_params_upload(sid2_buffers *buffers, const sid2_graph *graph, const si
 typedef struct sid2_params_part {
     const char *prefix;
     float *flat;
+    const sid2_span *wanted; /* loading reads parameters that lie in one of these ranges; NULL: all */
+    int wanted_count;
 } sid2_params_part;
-bool sid2_params_save(const char *path, const sid2_params *params, const sid2_params_part *parts, int count,
-                      const char *const *facts, sid2_error *err); /* f32, with digests */
+/* f32, with digests, by all ranks together (sid2_safetensors_write_together). */
+bool sid2_params_save(sid2_group *group, int writers, const char *path, const sid2_params *params,
+                      const sid2_params_part *parts, int count, const char *const *facts, sid2_error *err);
 /* Fills the arrays (NULL: only checks); every parameter must be there with its shape, as f32, bf16 or f16,
  * finite, and nothing else. Digests that the file has must agree, and of its facts those that are given.
  * Parameters of which `may_differ` (if any) is true keep what the array holds when the file has none, or one

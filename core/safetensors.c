@@ -1,4 +1,4 @@
-#include "safetensors.h"
+#include "safetensors_inside.h"
 
 #include "digest.h"
 #include "file.h"
@@ -10,11 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 enum { HEADER_LIMIT = 100000000 }; /* bytes; the format's own limit */
-
-#define DIGEST_KEY "xxh3_128:"
 
 struct sid2_safetensors {
     char *path;
@@ -64,10 +61,13 @@ static int type_of_name(const char *name)
     return -1;
 }
 
-static int type_of_dtype(sid2_dtype dtype)
+int sid2_safetensors_type(sid2_dtype dtype, const char **name)
 {
-    for (int i = 0; i < TYPE_COUNT; i++)
-        if (types[i].dtype == dtype) return i;
+    for (int i = 0; i < TYPE_COUNT; i++) {
+        if (types[i].dtype != dtype) continue;
+        *name = types[i].name;
+        return i;
+    }
     return -1;
 }
 
@@ -153,7 +153,7 @@ static bool parse_metadata(sid2_safetensors *file, const json_t *metadata, sid2_
     {
         if (!json_is_string(text))
             return sid2_fail(err, SID2_ERR_FORMAT, "%s: metadata '%.100s' is no string", path, key);
-        file->has_digests = file->has_digests || !strncmp(key, DIGEST_KEY, strlen(DIGEST_KEY));
+        file->has_digests = file->has_digests || !strncmp(key, SID2_DIGEST_KEY, strlen(SID2_DIGEST_KEY));
     }
     return true;
 }
@@ -271,27 +271,26 @@ const char *sid2_safetensors_metadata(const sid2_safetensors *file, const char *
 
 /* ---- Digests ---- */
 
-static void print_digest(XXH128_hash_t hash, char digest[33])
+void sid2_safetensors_print(XXH128_hash_t hash, char digest[33])
 {
     snprintf(digest, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
 }
 
-/* "xxh3_128:NAME", to be freed. */
-static char *digest_key(const char *name)
+char *sid2_safetensors_key(const char *name)
 {
-    char *key = malloc(sizeof DIGEST_KEY + strlen(name));
-    if (key) sprintf(key, DIGEST_KEY "%s", name);
+    char *key = malloc(sizeof SID2_DIGEST_KEY + strlen(name));
+    if (key) sprintf(key, SID2_DIGEST_KEY "%s", name);
     return key;
 }
 
 static bool check_digest(const sid2_safetensors *file, const char *name, XXH128_hash_t hash, sid2_error *err)
 {
     if (!file->has_digests) return true;
-    char found[33], *key = digest_key(name);
+    char found[33], *key = sid2_safetensors_key(name);
     if (!key) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", file->path);
     const char *expected = sid2_safetensors_metadata(file, key);
     free(key);
-    print_digest(hash, found);
+    sid2_safetensors_print(hash, found);
     return (expected && !strcmp(expected, found)) ||
            sid2_fail(err, SID2_ERR_FORMAT,
                      "%s: tensor '%.100s' %s: damaged, or changed by what kept the old digests", file->path,
@@ -369,126 +368,10 @@ bool sid2_safetensors_check(const sid2_safetensors *file, char digest[33], sid2_
         qsort(c.order, (size_t)file->count, sizeof *c.order, by_name);
     }
     for (int i = 0; ok && i < file->count; i++) ok = check_tensor(file, &c, c.order[i], err);
-    if (ok && digest) print_digest(XXH3_128bits_digest(c.all), digest);
+    if (ok && digest) sid2_safetensors_print(XXH3_128bits_digest(c.all), digest);
     XXH3_freeState(c.tensor);
     XXH3_freeState(c.all);
     free(c.order);
     free(c.chunk);
-    return ok;
-}
-
-/* ---- Writing ---- */
-
-/* The official order: by type, then by name. */
-static int by_type(const void *a, const void *b)
-{
-    const sid2_safetensors_item *x = *(const sid2_safetensors_item *const *)a;
-    const sid2_safetensors_item *y = *(const sid2_safetensors_item *const *)b;
-    int left = type_of_dtype(x->dtype), right = type_of_dtype(y->dtype);
-    return left != right ? left - right : strcmp(x->name, y->name);
-}
-
-static size_t item_bytes(const sid2_safetensors_item *item)
-{
-    return (size_t)sid2_shape_count(item->shape) * sid2_dtype_size(item->dtype);
-}
-
-/* Everything that jansson makes is asked whether it was made: one tensor's extent that is left out for want of
- * memory makes a file that nobody can open. */
-static bool set_text(json_t *map, const char *key, const char *text)
-{
-    return key && !json_object_set_new(map, key, json_string(text));
-}
-
-static json_t *make_metadata(const sid2_safetensors_item *const *items, int count,
-                             const char *const *metadata, bool digests)
-{
-    json_t *map = json_object();
-    bool ok = map != NULL;
-    for (; ok && metadata && *metadata; metadata += 2) ok = set_text(map, metadata[0], metadata[1]);
-    for (int i = 0; ok && digests && i < count; i++) {
-        char digest[33], *key = digest_key(items[i]->name);
-        print_digest(XXH3_128bits(items[i]->data, item_bytes(items[i])), digest);
-        ok = set_text(map, key, digest);
-        free(key);
-    }
-    if (ok) return map;
-    json_decref(map);
-    return NULL;
-}
-
-/* {"dtype": ..., "shape": [...], "data_offsets": [begin, end]} */
-static json_t *make_entry(const sid2_safetensors_item *item, uint64_t begin)
-{
-    json_t *shape = json_array();
-    bool ok = shape != NULL;
-    for (int d = 0; ok && d < item->shape.rank; d++)
-        ok = !json_array_append_new(shape, json_integer(item->shape.dim[d]));
-    if (!ok) {
-        json_decref(shape);
-        return NULL;
-    }
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", types[type_of_dtype(item->dtype)].name, "shape", shape,
-                     "data_offsets", (json_int_t)begin, (json_int_t)(begin + item_bytes(item)));
-}
-
-/* The header as one string, in data order; the caller frees. */
-static char *header_text(const char *path, const sid2_safetensors_item *const *items, int count,
-                         const char *const *metadata, bool digests, sid2_error *err)
-{
-    json_t *header = json_object();
-    bool ok = header &&
-              ((!metadata && !digests) ||
-               !json_object_set_new(header, "__metadata__", make_metadata(items, count, metadata, digests)));
-    if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its metadata, or it is no UTF-8", path);
-    uint64_t offset = 0;
-    for (int i = 0; ok && i < count; offset += item_bytes(items[i++])) {
-        const char *name = items[i]->name;
-        bool reserved = !strcmp(name, "__metadata__");
-        if (reserved || json_object_get(header, name))
-            ok = sid2_fail(err, SID2_ERR_USAGE, "%s: tensor name '%.100s' is %s", path, name,
-                           reserved ? "reserved" : "given twice");
-        else if (json_object_set_new(header, name, make_entry(items[i], offset)))
-            ok = sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for tensor '%.100s', or its name is no UTF-8",
-                           path, name);
-    }
-    char *text = ok ? json_dumps(header, JSON_COMPACT) : NULL;
-    if (ok && !text) sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its header", path);
-    json_decref(header);
-    return text;
-}
-
-static bool write_all(FILE *stream, const char *header, const sid2_safetensors_item *const *items, int count)
-{
-    size_t length = strlen(header), padding = -length % 8;
-    uint8_t start[8];
-    for (int i = 0; i < 8; i++) start[i] = (uint8_t)((uint64_t)(length + padding) >> 8 * i);
-    bool ok = fwrite(start, 8, 1, stream) && fwrite(header, length, 1, stream) &&
-              fwrite("       ", 1, padding, stream) == padding;
-    for (int i = 0; ok && i < count; i++)
-        ok = fwrite(items[i]->data, 1, item_bytes(items[i]), stream) == item_bytes(items[i]);
-    return ok;
-}
-
-bool sid2_safetensors_write(const char *path, const sid2_safetensors_item *items, int count,
-                            const char *const *metadata, bool digests, sid2_error *err)
-{
-    const sid2_safetensors_item **order = malloc(((size_t)count + 1) * sizeof *order);
-    if (!order) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
-    for (int i = 0; i < count; i++) order[i] = &items[i];
-    qsort(order, (size_t)count, sizeof *order, by_type);
-    char *header = header_text(path, order, count, metadata, digests, err);
-    sid2_atomic_file file;
-    bool ok = header && sid2_atomic_open(&file, path, err);
-    if (ok) {
-        ok = write_all(file.stream, header, order, count) ||
-             sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
-        if (ok)
-            ok = sid2_atomic_commit(&file, err);
-        else
-            sid2_atomic_discard(&file);
-    }
-    free(header);
-    free(order);
     return ok;
 }

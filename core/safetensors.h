@@ -4,7 +4,7 @@
 #ifndef SID2_SAFETENSORS_H
 #define SID2_SAFETENSORS_H
 
-#include "base.h"
+#include "group.h"
 
 typedef struct sid2_safetensors sid2_safetensors;
 
@@ -45,5 +45,10 @@ typedef struct sid2_safetensors_item {
  * hexadecimal digits over its bytes, as xxh128sum prints them. */
 bool sid2_safetensors_write(const char *path, const sid2_safetensors_item *items, int count,
                             const char *const *metadata, bool digests, sid2_error *err);
+/* The same file, with digests, by all ranks of a group together, each of which has all items; the first `writers` ranks
+ * write a share each. Not atomic: for a new file in a folder that nobody sees yet. All ranks have the same answer. */
+bool sid2_safetensors_write_together(sid2_group *group, int writers, const char *path,
+                                     const sid2_safetensors_item *items, int count,
+                                     const char *const *metadata, sid2_error *err);
 
 #endif

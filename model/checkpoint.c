@@ -90,18 +90,49 @@ static const char *const *make_facts(fact_list *f, uint64_t steps, uint64_t imag
 
 static bool is_data(const char *name) { return strcmp(name, "state.json") != 0; }
 
-static json_t *make_digests(const char *directory, sid2_error *err)
+/* What is there once is rank 0's to write. */
+static bool leads(const sid2_trainer *t) { return sid2_group_rank(t->group) == 0; }
+
+/* Of files that all ranks look into, one looks into each: file `i` is rank i's, modulo their number. */
+static bool is_mine(const sid2_group *group, size_t i)
 {
-    char path[PATH_SIZE], digest[33];
+    return i % (size_t)sid2_group_ranks(group) == (size_t)sid2_group_rank(group);
+}
+
+enum { MAX_FILES = 64 };
+
+/* By name in `list`; all ranks have all. */
+static bool digest_files(sid2_group *group, const char *directory, const sid2_list *list, char (*digest)[33],
+                         sid2_error *err)
+{
+    char path[PATH_SIZE];
+    size_t ranks = (size_t)sid2_group_ranks(group);
+    bool ok = list->count <= MAX_FILES || sid2_fail(err, SID2_ERR_INTERNAL, "%s: too many files", directory);
+    for (size_t i = 0; ok && i < list->count; i++)
+        if (is_mine(group, i)) ok = sid2_digest_file(join(path, directory, list->name[i]), digest[i], err);
+    ok = sid2_group_concur(group, ok, err);
+    /* Row by row: a digest of each rank. `digest` has room for whole rows. */
+    for (size_t row = 0; ok && row < list->count; row += ranks)
+        ok = sid2_group_gather(group, digest[row], sizeof *digest, err);
+    return ok;
+}
+
+static json_t *make_digests(sid2_group *group, const char *directory, sid2_error *err)
+{
     sid2_list list;
-    if (!sid2_list_folder(&list, directory, is_data, err)) return NULL;
+    bool ok = sid2_group_concur(group, sid2_list_folder(&list, directory, is_data, err), err);
+    char(*digest)[33] = calloc((size_t)(MAX_FILES + sid2_group_ranks(group)), sizeof *digest);
     json_t *digests = json_object();
-    bool ok = digests || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", directory);
+    if (ok)
+        ok = sid2_group_concur(
+            group, (digest && digests) || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", directory),
+            err);
+    ok = ok && digest_files(group, directory, &list, digest, err);
     for (size_t i = 0; ok && i < list.count; i++)
-        ok = sid2_digest_file(join(path, directory, list.name[i]), digest, err) &&
-             (!json_object_set_new(digests, list.name[i], json_string(digest)) ||
-              sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path));
+        ok = !json_object_set_new(digests, list.name[i], json_string(digest[i])) ||
+             sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", directory);
     sid2_list_free(&list);
+    free(digest);
     if (ok) return digests;
     json_decref(digests);
     return NULL;
@@ -111,17 +142,17 @@ static json_t *make_digests(const char *directory, sid2_error *err)
 static bool save_state(const sid2_trainer *t, const char *directory, sid2_error *err)
 {
     char path[PATH_SIZE];
-    json_t *digests = make_digests(directory, err);
-    if (!digests) return false;
+    json_t *digests = make_digests(t->group, directory, err);
+    if (!sid2_group_concur(t->group, digests, err)) return json_decref(digests), false;
     json_t *root =
         json_pack("{s:I, s:I, s:i, s:i, s:o}", "step", (json_int_t)t->steps, "images", (json_int_t)t->images,
                   "lanes", t->training.lanes, "microbatch", t->training.microbatch, "xxh3_128", digests);
     char *text = root ? json_dumps(root, 0) : NULL;
-    bool ok = text ? sid2_file_write(join(path, directory, "state.json"), text, strlen(text), err)
-                   : sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", directory);
+    bool ok = text || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", directory);
+    if (ok && leads(t)) ok = sid2_file_write(join(path, directory, "state.json"), text, strlen(text), err);
     free(text);
     json_decref(root);
-    return ok;
+    return sid2_group_concur(t->group, ok, err);
 }
 
 static bool whole_number(const json_t *value, uint64_t *number)
@@ -176,15 +207,17 @@ static bool load_state(const char *directory, state *s, sid2_error *err)
     return ok;
 }
 
-/* One file, or all (NULL), against the digests of state.json. */
-static bool check_digests(const char *directory, const state *s, const char *only, sid2_error *err)
+/* One file, or all (NULL), against the digests of state.json; of all, each rank looks into its share. */
+static bool check_digests(const sid2_group *group, const char *directory, const state *s, const char *only,
+                          sid2_error *err)
 {
     char path[PATH_SIZE], digest[33];
     const char *name;
     json_t *expected;
+    size_t file = 0;
     json_object_foreach(s->digests, name, expected)
     {
-        if (only && strcmp(name, only) != 0) continue;
+        if (only ? strcmp(name, only) != 0 : !is_mine(group, file++)) continue;
         if (!sid2_digest_file(join(path, directory, name), digest, err)) return false;
         if (strcmp(digest, json_string_value(expected)) != 0)
             return sid2_fail(err, SID2_ERR_FORMAT,
@@ -215,10 +248,14 @@ static bool save_files(const sid2_trainer *t, const char *directory, sid2_error 
     char path[PATH_SIZE];
     fact_list f;
     const char *const *facts = make_facts(&f, t->steps, t->images);
-    bool ok = sid2_config_save(&t->config, join(path, directory, "config.ini"), err) &&
-              (!t->classes || sid2_classes_save(t->classes, join(path, directory, "classes.json"), err));
+    int ranks = sid2_group_ranks(t->group), writers = (int)t->config.train_writers;
+    bool ok = !leads(t) ||
+              (sid2_config_save(&t->config, join(path, directory, "config.ini"), err) &&
+               (!t->classes || sid2_classes_save(t->classes, join(path, directory, "classes.json"), err)));
+    ok = sid2_group_concur(t->group, ok, err);
     for (int i = 0; ok && i < t->recipe.state_count; i++)
-        ok = sid2_state_save(&t->states[i], directory, facts, err);
+        ok = sid2_state_save(&t->states[i], directory, facts, writers && writers < ranks ? writers : ranks,
+                             err);
     return ok && save_state(t, directory, err);
 }
 
@@ -228,17 +265,17 @@ static bool check_files(const sid2_trainer *t, const char *directory, sid2_error
     char path[PATH_SIZE];
     state s;
     fact_list f;
-    if (!load_state(directory, &s, err)) return false;
+    if (!sid2_group_concur(t->group, load_state(directory, &s, err), err)) return free_state(&s), false;
     const char *name;
     json_t *digest;
     json_object_foreach(s.digests, name, digest) sid2_file_forget(join(path, directory, name));
     const char *const *facts = make_facts(&f, t->steps, t->images);
     bool ok = (s.steps == t->steps && s.images == t->images) ||
               sid2_fail(err, SID2_ERR_IO, "%s/state.json: another step", directory);
-    ok = ok && check_config(directory, err);
+    ok = sid2_group_concur(t->group, ok && check_config(directory, err), err);
     for (int i = 0; ok && i < t->recipe.state_count; i++)
         ok = sid2_state_check(&t->states[i], directory, facts, err);
-    ok = ok && check_digests(directory, &s, NULL, err);
+    ok = ok && sid2_group_concur(t->group, check_digests(t->group, directory, &s, NULL, err), err);
     free_state(&s);
     return ok;
 }
@@ -259,16 +296,22 @@ static bool may_replace(const char *directory, bool *replace, sid2_error *err)
     return true;
 }
 
+/* The folder is rank 0's; all know where it is. */
 bool sid2_trainer_save(sid2_trainer *t, const char *directory, sid2_error *err)
 {
-    if (t->broken)
-        return sid2_fail(err, SID2_ERR_USAGE, "%s: the weights after a failed step are not saved", directory);
-    sid2_atomic_directory folder;
-    bool replace;
-    if (!may_replace(directory, &replace, err) || !sid2_atomic_directory_open(&folder, directory, err))
-        return false;
-    if (save_files(t, folder.temporary, err) && read_back(t, folder.temporary, err))
-        return sid2_atomic_directory_commit(&folder, replace, err);
+    char place[PATH_SIZE] = "";
+    sid2_atomic_directory folder = {.lock = -1};
+    bool replace = false,
+         ok = !t->broken ||
+              sid2_fail(err, SID2_ERR_USAGE, "%s: the weights after a failed step are not saved", directory);
+    if (ok && leads(t))
+        ok = may_replace(directory, &replace, err) && sid2_atomic_directory_open(&folder, directory, err) &&
+             sid2_path(place, err, "%s", folder.temporary);
+    ok = sid2_group_concur(t->group, ok, err) && sid2_group_share(t->group, place, sizeof place, err) &&
+         save_files(t, place, err) && read_back(t, place, err);
+    if (ok)
+        return sid2_group_concur(t->group, !leads(t) || sid2_atomic_directory_commit(&folder, replace, err),
+                                 err);
     sid2_atomic_directory_discard(&folder);
     return false;
 }
@@ -277,11 +320,12 @@ bool sid2_trainer_resume(sid2_trainer *t, const char *directory, sid2_error *err
 {
     state s;
     fact_list f;
-    if (!load_state(directory, &s, err)) return false;
     sid2_classes *classes = NULL;
-    bool whole = check_digests(directory, &s, NULL, err) && sid2_checkpoint_classes(directory, &classes, err);
+    bool ok = load_state(directory, &s, err) && check_digests(t->group, directory, &s, NULL, err) &&
+              sid2_checkpoint_classes(directory, &classes, err);
     free_state(&s);
-    if (!whole || !sid2_trainer_keep_cut(t, s.cut, err)) {
+    ok = sid2_group_concur(t->group, ok, err);
+    if (!ok || !sid2_group_concur(t->group, sid2_trainer_keep_cut(t, s.cut, err), err)) {
         sid2_classes_destroy(classes);
         return false;
     }
@@ -536,7 +580,7 @@ bool sid2_checkpoint_classes(const char *directory, sid2_classes **classes, sid2
     /* Who only samples can do without a state, and without a good one. */
     if (!load_state(directory, &s, &why) && why.code == SID2_ERR_MEMORY)
         return sid2_fail(err, why.code, "%s", why.message);
-    bool whole = check_digests(directory, &s, "classes.json", err);
+    bool whole = check_digests(NULL, directory, &s, "classes.json", err);
     free_state(&s);
     return whole && sid2_classes_load(classes, join(path, directory, "classes.json"), err);
 }
@@ -577,7 +621,7 @@ bool sid2_checkpoint_verify(const char *directory, sid2_error *err)
     const char *const *facts = kind != SID2_ABSENT ? make_facts(&f, s.steps, s.images) : NULL;
     bool ok = sid2_list_folder(&list, directory, is_tensors, err);
     for (size_t i = 0; ok && i < list.count; i++) ok = check_file(directory, list.name[i], facts, NULL, err);
-    ok = ok && check_digests(directory, &s, NULL, err);
+    ok = ok && check_digests(NULL, directory, &s, NULL, err);
     sid2_list_free(&list);
     free_state(&s);
     return ok;

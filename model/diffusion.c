@@ -94,7 +94,7 @@ static void fill(host *h, const sid2_step_input *step, int first, float *logsnrs
         h->alpha[i] = (float)sid2_alpha(logsnr);
         h->sigma[i] = (float)sid2_sigma(logsnr);
         h->weight[i] = (float)sid2_loss_weight(&h->schedule, time);
-        h->label[i] = draw_label(c, sample, step->labels ? step->labels[image] : -1);
+        h->label[i] = draw_label(c, sample, step->labels ? step->labels[image - step->begin] : -1);
         h->samples[2 * i] = (uint32_t)sample;
         h->samples[2 * i + 1] = (uint32_t)(sample >> 32);
         logsnrs[i] = (float)logsnr;
@@ -111,7 +111,7 @@ static bool diffusion_tell(void *self, sid2_buffers *buffers, const sid2_step_in
     const struct {
         const char *name;
         const void *data;
-    } uploads[] = {{"pixels", step->pixels + (size_t)first * image},
+    } uploads[] = {{"pixels", step->pixels + (size_t)(first - step->begin) * image},
                    {"time", h->time},
                    {"alpha", h->alpha},
                    {"sigma", h->sigma},

@@ -35,7 +35,7 @@ static bool open_worker(sid2_lanes *l, sid2_lane_worker *w, const sid2_buffers *
 
 static bool open_sums(sid2_lanes *l, sid2_device *device, sid2_error *err)
 {
-    int count = l->plan->sums, lanes = l->plan->lanes;
+    int count = l->plan->sums, lanes = l->plan->own;
     l->sums = calloc((size_t)count + 1, sizeof(sid2_buffer *));
     l->free = calloc((size_t)count + 1, sizeof(sid2_buffer *));
     l->node = calloc((size_t)lanes * 2, sizeof(sid2_buffer *));
@@ -95,14 +95,16 @@ static void close_moves(sid2_lane_moves *m)
 }
 
 bool sid2_lanes_open(sid2_lanes *l, const sid2_recipe *recipe, const sid2_training *plan,
-                     const sid2_buffers *states, int64_t batch, const sid2_graph *const *others,
-                     int other_count, sid2_error *err)
+                     const sid2_buffers *states, const sid2_config *config, sid2_group *group,
+                     const sid2_graph *const *others, int other_count, sid2_error *err)
 {
     const sid2_graph *graphs[SID2_MAX_OBJECTIVES + SID2_MAX_STATES];
     int count = 0;
     *l = (sid2_lanes){.recipe = recipe,
                       .plan = plan,
-                      .images = (int)(batch / plan->lanes),
+                      .images = (int)(config->train_batch / plan->lanes),
+                      .begin = (int)(config->train_batch / plan->lanes) * plan->own * sid2_group_rank(group),
+                      .group = group,
                       .rebinds = sid2_device_rebinds(states->device)};
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->changed, NULL);
@@ -209,7 +211,7 @@ static bool meet(sid2_lanes *l, int parent, struct sid2_meeting *m)
 static bool make_room(sid2_lanes *l, bool *failed, sid2_error *err)
 {
     struct sid2_meeting m;
-    int parent = l->plan->lanes - 1;
+    int parent = l->plan->own - 1;
     while (parent >= 1 && !meet(l, parent, &m)) parent--;
     if (parent < 1) return false;
     pthread_mutex_unlock(&l->lock);
@@ -229,10 +231,10 @@ static bool take(sid2_lanes *l, int *lane, sid2_buffer **sum, sid2_error *err)
     bool failed = false;
     *sum = NULL;
     pthread_mutex_lock(&l->lock);
-    while (!failed && !atomic_load(&l->stop) && l->next < l->plan->lanes && !l->free_count)
+    while (!failed && !atomic_load(&l->stop) && l->next < l->plan->own && !l->free_count)
         if (!make_room(l, &failed, err)) pthread_cond_wait(&l->changed, &l->lock);
     *lane = l->next;
-    if (!failed && !atomic_load(&l->stop) && l->next < l->plan->lanes) {
+    if (!failed && !atomic_load(&l->stop) && l->next < l->plan->own) {
         l->next++;
         *sum = l->free[--l->free_count];
     }
@@ -243,7 +245,7 @@ static bool take(sid2_lanes *l, int *lane, sid2_buffer **sum, sid2_error *err)
 static void put(sid2_lanes *l, int lane, sid2_buffer *sum)
 {
     pthread_mutex_lock(&l->lock);
-    l->node[l->plan->lanes + lane] = sum;
+    l->node[l->plan->own + lane] = sum;
     pthread_cond_broadcast(&l->changed);
     pthread_mutex_unlock(&l->lock);
 }
@@ -276,9 +278,9 @@ static bool run_microbatch(sid2_lanes *l, sid2_lane_worker *w, int first, bool l
 /* Added to the gradients that its program is bound to. */
 static bool run_lane(sid2_lanes *l, sid2_lane_worker *w, int lane, sid2_error *err)
 {
-    int begin = lane * l->images, end = begin + l->images, size = l->plan->microbatch;
+    int begin = l->begin + lane * l->images, end = begin + l->images, size = l->plan->microbatch;
     for (int first = begin; first < end; first += size) {
-        bool last = lane + 1 == l->plan->lanes && first + size >= end;
+        bool last = lane + 1 == l->plan->own && first + size >= end;
         if (atomic_load(&l->stop)) return true; /* the error is somebody else's */
         if (!run_microbatch(l, w, first, last, err)) return false;
     }
@@ -322,12 +324,12 @@ static bool add_ranges(void *data, int member, sid2_error *err)
 static bool run_in_order(sid2_lanes *l, sid2_error *err)
 {
     const sid2_lane_moves *moves = &l->moves[l->turn];
-    for (int lane = 0; lane < l->plan->lanes; lane++) {
+    for (int lane = 0; lane < l->plan->own; lane++) {
         int height = 0;
         if (!run_lane(l, &l->worker[0], lane, err)) return false;
         for (; lane >> height & 1; height++)
             if (!sid2_program_run(moves->back[height], err)) return false;
-        if (lane + 1 < l->plan->lanes && !sid2_program_run(moves->out[height], err)) return false;
+        if (lane + 1 < l->plan->own && !sid2_program_run(moves->out[height], err)) return false;
     }
     return true;
 }
@@ -336,11 +338,11 @@ static bool run_in_order(sid2_lanes *l, sid2_error *err)
 static bool run_side_by_side(sid2_lanes *l, sid2_error *err)
 {
     l->next = l->meetings = l->free_count = 0;
-    memset(l->node, 0, (size_t)l->plan->lanes * 2 * sizeof(sid2_buffer *));
+    memset(l->node, 0, (size_t)l->plan->own * 2 * sizeof(sid2_buffer *));
     for (int i = l->plan->sums; i-- > 0;) l->free[l->free_count++] = l->sums[i];
     l->free[l->free_count++] = l->home; /* the first to be taken */
     if (!sid2_team_run(l->team, run_lanes, l, err)) return false;
-    for (int parent = l->plan->lanes - 1; parent >= 1; parent--)
+    for (int parent = l->plan->own - 1; parent >= 1; parent--)
         if (meet(l, parent, &l->meeting[l->meetings])) l->node[parent] = l->meeting[l->meetings++].into;
     return !l->meetings || sid2_team_run(l->team, add_ranges, l, err);
 }

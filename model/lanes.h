@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "group.h"
 #include "objective.h"
 #include "team.h"
 #include "training.h"
@@ -34,7 +35,9 @@ typedef struct sid2_lane_moves {
 typedef struct sid2_lanes {
     const sid2_recipe *recipe;
     const sid2_training *plan;
-    int images;                                                 /* of a lane */
+    int images, begin; /* of a lane; the first of the batch that is this rank's */
+    sid2_group *group;
+    bool low; /* sums of lanes are rounded to bf16 before they are added */
     const char *stops[SID2_MAX_OBJECTIVES][SID2_MAX_STOPS + 1]; /* in order; NULL past the last */
     sid2_team *team;
     sid2_lane_worker *worker; /* [plan->workers] */
@@ -45,9 +48,9 @@ typedef struct sid2_lanes {
     /* Of the step that runs. */
     int turn;
     const sid2_step_input *step;
-    float *loss, *logsnr;
-    sid2_buffer *home; /* the gradients of the state that is trained, where all is to end */
-    const char *grads; /* its name */
+    float *loss, *logsnr; /* of the whole batch */
+    sid2_buffer *home;    /* the gradients of the state that is trained, where all is to end */
+    const char *grads;    /* its name */
     /* Under the lock. */
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -63,18 +66,18 @@ typedef struct sid2_lanes {
     int meetings;
 } sid2_lanes;
 
-/* Workers for a plan, with programs of its graphs. `states` has the buffers of all parameters; recipe, plan and states
+/* Workers for a rank's lanes of a plan, with programs of its graphs. `states` has the buffers of all parameters; recipe, plan and states
  * must outlive them. Arenas of workers hold the graphs in `others` too (those of updates), for programs that run
  * between steps. */
 bool sid2_lanes_open(sid2_lanes *lanes, const sid2_recipe *recipe, const sid2_training *plan,
-                     const sid2_buffers *states, int64_t batch, const sid2_graph *const *others,
-                     int other_count, sid2_error *err);
+                     const sid2_buffers *states, const sid2_config *config, sid2_group *group,
+                     const sid2_graph *const *others, int other_count, sid2_error *err);
 /* The host's part of the objectives: once, before the first step. */
 bool sid2_lanes_start(sid2_lanes *lanes, const sid2_config *config, sid2_error *err);
 void sid2_lanes_close(sid2_lanes *lanes);
 
-/* Adds to `grads`, the gradients of the state that objective number `turn` trains, those of the whole step. loss, logsnr:
- * [train.batch]; as sid2_buffer_download_later, the losses are sure to be there after the next download. Of workers that
+/* Adds to `grads`, the gradients of the state that objective number `turn` trains, those of this rank's lanes. loss, logsnr:
+ * [train.batch], of which this rank's are filled; as sid2_buffer_download_later, the losses are sure to be there after the next download. Of workers that
  * fail, the first names the error, and the others stop at their next micro-batch. */
 bool sid2_lanes_run(sid2_lanes *lanes, int turn, const sid2_step_input *step, const char *grads, float *loss,
                     float *logsnr, sid2_error *err);

@@ -15,8 +15,9 @@
 typedef struct sid2_step_input {
     uint64_t step;         /* steps done before this one */
     uint64_t first_sample; /* images seen before it */
-    const uint8_t *pixels; /* [train.batch,H,W,c] */
-    const int32_t *labels; /* [train.batch], -1 for none; or NULL */
+    int begin;             /* the first image of the batch that is here; there are [n] of them */
+    const uint8_t *pixels; /* [n,H,W,c] */
+    const int32_t *labels; /* [n], -1 for none; or NULL */
 } sid2_step_input;
 
 typedef struct sid2_objective {
@@ -28,7 +29,7 @@ typedef struct sid2_objective {
     /* The host's part, for micro-batches of n; uploads what stays the same. */
     void *(*open)(const sid2_config *config, int n, sid2_buffers *buffers, sid2_error *err);
     void (*close)(void *self); /* NULL is fine */
-    /* Uploads what images first .. first + n - 1 of the step are told; logsnr f32 [n] is for the statistics. */
+    /* Uploads what images first .. first + n - 1 of the whole batch are told; logsnr f32 [n] is for the statistics. */
     bool (*tell)(void *self, sid2_buffers *buffers, const sid2_step_input *step, int first, float *logsnr,
                  sid2_error *err);
     /* At each stop that the graph names (sid2_graph_stop), in order: what was computed until there may be read, and what

@@ -17,6 +17,21 @@ size_t sid2_state_extra(const sid2_state_rule *rule, int64_t elements)
     return (moments + (size_t)rule->average_count) * (size_t)elements * sizeof(float);
 }
 
+static int64_t blocks_of(int64_t elements) { return (elements + SID2_SUM_BLOCK - 1) / SID2_SUM_BLOCK; }
+
+/* The cut into buckets: equal but for a block. */
+static sid2_span bucket_of(int64_t elements, int bucket, int buckets)
+{
+    int64_t blocks = blocks_of(elements), first = blocks * bucket / buckets * SID2_SUM_BLOCK,
+            end = blocks * (bucket + 1) / buckets * SID2_SUM_BLOCK;
+    return (sid2_span){first, (end < elements ? end : elements) - first};
+}
+
+int64_t sid2_state_part(int64_t elements, int ranks)
+{
+    return sid2_part_of(0, ranks, (sid2_span){0, elements}, SID2_SUM_BLOCK).count;
+}
+
 const char *sid2_state_buffer(const sid2_state *s, const char *what, char name[96])
 {
     return sid2_params_buffer(s->rule.name, what, name);
@@ -24,41 +39,95 @@ const char *sid2_state_buffer(const sid2_state *s, const char *what, char name[9
 
 /* ---- The update ---- */
 
-static sid2_tensor flat(sid2_graph *g, const sid2_state *s, const char *what, sid2_dtype dtype)
+static sid2_tensor external(sid2_graph *g, const sid2_state *s, const char *what, sid2_dtype dtype,
+                            int64_t count)
 {
     char name[96];
-    return sid2_graph_external(g, sid2_state_buffer(s, what, name), dtype,
-                               sid2_shape_of(s->params->elements));
+    return sid2_graph_external(g, sid2_state_buffer(s, what, name), dtype, sid2_shape_of(count));
 }
 
+/* What an update reads and writes: whole arrays, and those of which there is a part, bucket after bucket. */
+typedef struct arrays {
+    sid2_tensor weights, grads, m, v, average[SID2_MAX_AVERAGES], shares, hyper, sums, norm;
+} arrays;
+
+static arrays make_arrays(sid2_graph *g, const sid2_state *s)
+{
+    int64_t all = s->params->elements, count = s->rule.average_count;
+    arrays a = {.weights = external(g, s, "weights", SID2_F32, all),
+                .grads = external(g, s, "grads", SID2_F32, all),
+                .m = external(g, s, "m", SID2_F32, s->owned),
+                .v = external(g, s, "v", SID2_F32, s->owned),
+                .hyper = external(g, s, "hyper", SID2_F32, 7),
+                .sums = external(g, s, "sums", SID2_F64, blocks_of(all))};
+    for (int i = 0; i < count; i++)
+        a.average[i] = external(g, s, s->rule.averages[i].name, SID2_F32, s->owned);
+    if (count) a.shares = external(g, s, "shares", SID2_F32, count);
+    return a;
+}
+
+static sid2_tensor part(sid2_graph *g, sid2_tensor array, int64_t first, int64_t count)
+{
+    return sid2_graph_view(g, array, first, sid2_shape_of(count));
+}
+
+/* Of this rank's part of a bucket; `at`: where that begins in the arrays of which there is a part. */
+static void add_sums(sid2_graph *g, const arrays *a, sid2_span own)
+{
+    sid2_tensor grads = part(g, a->grads, own.first, own.count),
+                sums = part(g, a->sums, own.first / SID2_SUM_BLOCK, blocks_of(own.count));
+    sid2_graph_emit_into(g, SID2_OP_square_sums, (sid2_attr){0}, &grads, 1, &sums, 1);
+}
+
+static void add_update(sid2_graph *g, const sid2_state *s, const arrays *a, sid2_span own, int64_t at)
+{
+    sid2_tensor weights = part(g, a->weights, own.first, own.count),
+                grads = part(g, a->grads, own.first, own.count), m = part(g, a->m, at, own.count),
+                v = part(g, a->v, at, own.count);
+    sid2_graph_emit_into(g, SID2_OP_adam, (sid2_attr){0},
+                         (sid2_tensor[]){weights, grads, m, v, a->norm, a->hyper}, 6,
+                         (sid2_tensor[]){weights, m, v, grads}, 4);
+    for (int i = 0; i < s->rule.average_count; i++) {
+        sid2_tensor average = part(g, a->average[i], at, own.count), share = part(g, a->shares, i, 1);
+        sid2_graph_emit_into(g, SID2_OP_ema, (sid2_attr){0},
+                             (sid2_tensor[]){average, weights, a->norm, share}, 4, &average, 1);
+    }
+}
+
+/* Adam clears the gradients of its part. The others hold sums of fewer ranks, all finite where the norm is: x - x = 0. */
+static void add_clear(sid2_graph *g, const arrays *a, int64_t first, int64_t end)
+{
+    if (first == end) return;
+    sid2_tensor rest = part(g, a->grads, first, end - first);
+    sid2_graph_emit_into(g, SID2_OP_add, (sid2_attr){.scale = -1}, (sid2_tensor[]){rest, rest}, 2, &rest, 1);
+}
+
+/* At its stops ranks give each other what they have made: sums of squares, then weights. */
 static sid2_graph *update_graph(const sid2_state *s, sid2_error *err)
 {
     char name[96];
     sid2_dtype compute = s->graph->compute;
+    int64_t all = s->params->elements;
     sid2_graph *g = sid2_graph_create(compute);
     if (!g) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory building the graph"), NULL;
-    sid2_tensor weights = flat(g, s, "weights", SID2_F32), grads = flat(g, s, "grads", SID2_F32),
-                m = flat(g, s, "m", SID2_F32), v = flat(g, s, "v", SID2_F32);
-    sid2_tensor hyper =
-        sid2_graph_external(g, sid2_state_buffer(s, "hyper", name), SID2_F32, sid2_shape_of(7));
-    sid2_tensor sums = sid2_graph_emit(g, SID2_OP_square_sums, (sid2_attr){0}, &grads, 1, false);
-    sid2_tensor norm = sid2_graph_emit(g, SID2_OP_norm_of, (sid2_attr){.dtype = SID2_F32}, &sums, 1, false);
-    sid2_graph_export(g, norm, sid2_state_buffer(s, "norm", name));
-    sid2_graph_emit_into(g, SID2_OP_adam, (sid2_attr){0}, (sid2_tensor[]){weights, grads, m, v, norm, hyper},
-                         6, (sid2_tensor[]){weights, m, v, grads}, 4);
-    int count = s->rule.average_count;
-    sid2_tensor shares =
-        count ? sid2_graph_external(g, sid2_state_buffer(s, "shares", name), SID2_F32, sid2_shape_of(count))
-              : SID2_NONE;
-    for (int i = 0; i < count; i++) {
-        sid2_tensor average = flat(g, s, s->rule.averages[i].name, SID2_F32),
-                    share = sid2_graph_view(g, shares, i, sid2_shape_of(1));
-        sid2_graph_emit_into(g, SID2_OP_ema, (sid2_attr){0}, (sid2_tensor[]){average, weights, norm, share},
-                             4, &average, 1);
+    arrays a = make_arrays(g, s);
+    for (int i = 0; i < s->buckets; i++)
+        if (s->own[i].count) add_sums(g, &a, s->own[i]);
+    if (s->group) sid2_graph_stop(g, "summed", a.sums, 0, blocks_of(all));
+    a.norm = sid2_graph_emit(g, SID2_OP_norm_of, (sid2_attr){.dtype = SID2_F32}, &a.sums, 1, false);
+    sid2_graph_export(g, a.norm, sid2_state_buffer(s, "norm", name));
+    int64_t at = 0;
+    for (int i = 0; i < s->buckets; i++) {
+        sid2_span own = s->own[i], bucket = s->bucket[i];
+        if (own.count) add_update(g, s, &a, own, at);
+        at += own.count;
+        add_clear(g, &a, bucket.first, own.first);
+        add_clear(g, &a, own.first + own.count, bucket.first + bucket.count);
     }
+    if (s->group) sid2_graph_stop(g, "updated", a.grads, 0, all);
     if (compute != SID2_F32) {
-        sid2_tensor low = flat(g, s, "weights_low", compute);
-        sid2_graph_emit_into(g, SID2_OP_cast, (sid2_attr){.dtype = compute}, &weights, 1, &low, 1);
+        sid2_tensor low = external(g, s, "weights_low", compute, all);
+        sid2_graph_emit_into(g, SID2_OP_cast, (sid2_attr){.dtype = compute}, &a.weights, 1, &low, 1);
     }
     if (sid2_graph_finish(g, err)) return g;
     sid2_graph_destroy(g);
@@ -69,6 +138,7 @@ static sid2_graph *update_graph(const sid2_state *s, sid2_error *err)
 static bool tell(const sid2_state *s, const sid2_config *c, double rate, sid2_error *err)
 {
     char name[96];
+    if (!s->owned) return true; /* nothing to be told to */
     double number = (double)(s->updates + 1);
     const double values[7] = {rate,
                               c->train_beta1,
@@ -88,10 +158,45 @@ static bool tell(const sid2_state *s, const sid2_config *c, double rate, sid2_er
             sid2_buffers_upload(s->buffers, sid2_state_buffer(s, "shares", name), shares, err));
 }
 
+static sid2_buffer *buffer_of(const sid2_state *s, const char *what)
+{
+    char name[96];
+    return sid2_buffers_find(s->buffers, sid2_state_buffer(s, what, name));
+}
+
+bool sid2_state_sum(sid2_state *s, bool low, sid2_error *err)
+{
+    for (int i = 0; i < s->buckets; i++)
+        if (!sid2_group_sum(s->group, buffer_of(s, "grads"), s->bucket[i], SID2_SUM_BLOCK, low, err))
+            return false;
+    return sid2_group_finish(s->group, err);
+}
+
+/* Every rank's part of an array to all, which has `grain` elements for one. */
+static bool spread(sid2_state *s, const char *what, size_t size, int64_t grain, sid2_error *err)
+{
+    for (int i = 0; i < s->buckets; i++) {
+        const sid2_span range = {s->bucket[i].first / grain, (s->bucket[i].count + grain - 1) / grain};
+        if (!sid2_group_spread_buffer(s->group, buffer_of(s, what), size, range, SID2_SUM_BLOCK / grain, err))
+            return false;
+    }
+    return sid2_group_finish(s->group, err);
+}
+
+static bool run_update(sid2_state *s, sid2_error *err)
+{
+    if (s->group &&
+        (!sid2_program_run_to(s->update, "summed", err) ||
+         !spread(s, "sums", sizeof(double), SID2_SUM_BLOCK, err) ||
+         !sid2_program_run_to(s->update, "updated", err) || !spread(s, "weights", sizeof(float), 1, err)))
+        return false;
+    return sid2_program_run(s->update, err);
+}
+
 bool sid2_state_update(sid2_state *s, const sid2_config *config, double rate, float *norm, sid2_error *err)
 {
     char name[96];
-    bool ok = tell(s, config, rate, err) && sid2_program_run(s->update, err) &&
+    bool ok = tell(s, config, rate, err) && run_update(s, err) &&
               sid2_buffers_download(s->buffers, sid2_state_buffer(s, "norm", name), norm, err);
     s->updates += ok && isfinite(*norm);
     return ok;
@@ -99,14 +204,26 @@ bool sid2_state_update(sid2_state *s, const sid2_config *config, double rate, fl
 
 /* ---- Memory ---- */
 
-bool sid2_state_open(sid2_state *s, const sid2_state_rule *rule, sid2_buffers *buffers,
+/* More than one bucket is worth it only where they are summed while the device computes. */
+static void cut(sid2_state *s)
+{
+    s->buckets = sid2_group_queues(s->group) ? SID2_BUCKETS : 1;
+    for (int i = 0; i < s->buckets; i++) {
+        s->bucket[i] = bucket_of(s->params->elements, i, s->buckets);
+        s->own[i] = sid2_group_part(s->group, sid2_group_rank(s->group), s->bucket[i], SID2_SUM_BLOCK);
+        s->owned += s->own[i].count;
+    }
+}
+
+bool sid2_state_open(sid2_state *s, const sid2_state_rule *rule, sid2_buffers *buffers, sid2_group *group,
                      const sid2_graph *graph, sid2_error *err)
 {
-    *s = (sid2_state){.rule = *rule, .buffers = buffers, .graph = graph};
+    *s = (sid2_state){.rule = *rule, .buffers = buffers, .group = group, .graph = graph};
     for (int32_t i = 0; i < graph->params_count; i++)
         if (strcmp(graph->params[i].name, rule->name) == 0) s->params = &graph->params[i];
     if (!s->params)
         return sid2_fail(err, SID2_ERR_INTERNAL, "no objective has the parameters '%s'", rule->name);
+    cut(s);
     if (!rule->trained) return true;
     return (s->update_graph = update_graph(s, err)) != NULL;
 }
@@ -123,26 +240,56 @@ void sid2_state_close(sid2_state *s)
     *s = (sid2_state){0};
 }
 
+static bool is_whole(const char *what) { return !strcmp(what, "weights") || !strcmp(what, "grads"); }
+
 bool sid2_state_upload(sid2_state *s, const char *what, const float *from, sid2_error *err)
 {
     char name[96];
+    size_t at = 0;
     if (strcmp(what, "weights") == 0) return sid2_params_upload(s->buffers, s->graph, s->params, from, err);
-    return sid2_buffers_upload(s->buffers, sid2_state_buffer(s, what, name), from, err);
+    if (is_whole(what)) return sid2_buffers_upload(s->buffers, sid2_state_buffer(s, what, name), from, err);
+    for (int i = 0; i < s->buckets; i++) {
+        size_t bytes = (size_t)s->own[i].count * sizeof *from;
+        if (bytes && !sid2_buffer_upload(buffer_of(s, what), at, from + s->own[i].first, bytes, err))
+            return false;
+        at += bytes;
+    }
+    return true;
 }
 
 bool sid2_state_download(const sid2_state *s, const char *what, float *to, sid2_error *err)
 {
     char name[96];
-    return sid2_buffers_download(s->buffers, sid2_state_buffer(s, what, name), to, err);
+    size_t at = 0;
+    if (is_whole(what)) return sid2_buffers_download(s->buffers, sid2_state_buffer(s, what, name), to, err);
+    for (int i = 0; i < s->buckets; i++) {
+        size_t bytes = (size_t)s->own[i].count * sizeof *to;
+        if (bytes && !sid2_buffer_download(buffer_of(s, what), at, to + s->own[i].first, bytes, err))
+            return false;
+        at += bytes;
+    }
+    return true;
+}
+
+bool sid2_state_gather(const sid2_state *s, const char *what, float *to, sid2_error *err)
+{
+    bool ok = sid2_group_concur(s->group, sid2_state_download(s, what, to, err), err);
+    for (int i = 0; ok && !is_whole(what) && i < s->buckets; i++)
+        ok = sid2_group_spread(s->group, to + s->bucket[i].first, sizeof *to, s->bucket[i].count,
+                               SID2_SUM_BLOCK, err);
+    return ok;
 }
 
 const sid2_param *sid2_state_broken(const sid2_state *s, const char *what)
 {
-    float *flat = malloc((size_t)s->params->elements * sizeof *flat);
+    float *flat = calloc((size_t)s->params->elements, sizeof *flat);
     const sid2_param *broken =
         flat && sid2_state_download(s, what, flat, NULL) ? sid2_params_broken(s->params, flat) : NULL;
     free(flat);
-    return broken;
+    /* The first of all ranks' is the one with the most behind it. */
+    int64_t count = s->params->count, place = broken ? count - (broken - s->params->item) : 0;
+    if (!sid2_group_largest(s->group, &place, NULL) || !place) return NULL;
+    return &s->params->item[count - place];
 }
 
 bool sid2_state_set(sid2_state *s, const float *weights, sid2_error *err)

@@ -2,11 +2,16 @@
  * and running averages of the weights.
  *
  * All are flat and laid out alike. Buffers are called after the set of parameters: "weights", "m", "ema"; of the
- * set "teacher", "teacher.weights". */
+ * set "teacher", "teacher.weights".
+ *
+ * Of several ranks each has all weights and gradients, but of moments and averages only its own part (S. Rajbhandari et al.,
+ * 2019, "ZeRO", stage 1): it updates that part of the weights and spreads it. The flat buffers are cut into buckets, and a
+ * rank's part is one of each, so that a bucket can be summed as soon as its gradients are whole. */
 #ifndef SID2_STATE_H
 #define SID2_STATE_H
 
 #include "config.h"
+#include "group.h"
 #include "params.h"
 
 /* An average: at each update, average <- decay average + (1 - decay) weights. */
@@ -32,9 +37,15 @@ typedef struct sid2_state_rule {
     int average_count;
 } sid2_state_rule;
 
+enum { SID2_BUCKETS = 4 };
+
 typedef struct sid2_state {
     sid2_state_rule rule;
-    sid2_buffers *buffers;     /* borrowed, as the graph is */
+    sid2_buffers *buffers; /* borrowed, as the graph and the group are */
+    sid2_group *group;
+    sid2_span bucket[SID2_BUCKETS], own[SID2_BUCKETS]; /* own: this rank's part of each */
+    int buckets;
+    int64_t owned;             /* elements */
     const sid2_graph *graph;   /* one that has the network, */
     const sid2_params *params; /* and its layout there */
     sid2_graph *update_graph;  /* NULL where frozen */
@@ -43,10 +54,12 @@ typedef struct sid2_state {
     bool torn;        /* a load failed half-way: neither the old numbers nor the new */
 } sid2_state;
 
-/* Bytes on a device beside weights and gradients, which graphs have as externals. */
+/* Elements of a rank's part, at most. */
+int64_t sid2_state_part(int64_t elements, int ranks);
+/* Bytes on a device beside weights and gradients, which graphs have as externals, for so many elements. */
 size_t sid2_state_extra(const sid2_state_rule *rule, int64_t elements);
 /* Makes the graph of the update. */
-bool sid2_state_open(sid2_state *state, const sid2_state_rule *rule, sid2_buffers *buffers,
+bool sid2_state_open(sid2_state *state, const sid2_state_rule *rule, sid2_buffers *buffers, sid2_group *group,
                      const sid2_graph *graph, sid2_error *err);
 /* Makes the update's program, and with it every buffer of the state that no other program has made; all zero. */
 bool sid2_state_compile(sid2_state *state, sid2_arena *arena, sid2_error *err);
@@ -54,18 +67,21 @@ void sid2_state_close(sid2_state *state);
 
 /* The name of one of its buffers: `what` is "weights", "grads", "m", "v" or an average. Returns `name`. */
 const char *sid2_state_buffer(const sid2_state *state, const char *what, char name[96]);
-/* One of its flat arrays, all elements. */
+/* One of its flat arrays, all elements: of moments and averages this rank's part is taken, or filled in. */
 bool sid2_state_upload(sid2_state *state, const char *what, const float *flat, sid2_error *err);
 bool sid2_state_download(const sid2_state *state, const char *what, float *flat, sid2_error *err);
+/* The same, filled in by all ranks, who call it together. */
+bool sid2_state_gather(const sid2_state *state, const char *what, float *flat, sid2_error *err);
 bool sid2_state_zero(sid2_state *state, const char *what, sid2_error *err);
-/* The parameter whose `what` holds a value that is not finite, the first of them; NULL: none, or not to be had. */
+/* The parameter whose `what` holds a value that is not finite, the first of them on any rank, all of which call it;
+ * NULL: none, or not to be had. */
 const sid2_param *sid2_state_broken(const sid2_state *state, const char *what);
 /* Weights and averages from one array. */
 bool sid2_state_set(sid2_state *state, const float *weights, sid2_error *err);
 /* Gradients and moments to zero, as they are at first; no updates done. */
 bool sid2_state_reset(sid2_state *state, sid2_error *err);
 
-/* ---- Files ----
+/* ---- Files ---- All ranks call these together, and all have the same answer.
  * A state is an average a file, "ema.safetensors", then "weights.safetensors" and "optimizer.safetensors" with
  * both moments; of the set "teacher", "teacher.weights.safetensors". */
 enum { SID2_MAX_STATE_FILES = SID2_MAX_AVERAGES + 2 };
@@ -79,8 +95,8 @@ typedef struct sid2_state_file {
 int sid2_state_files(const sid2_state_rule *rule, sid2_state_file files[SID2_MAX_STATE_FILES]);
 /* `facts` (or NULL): what goes with the tensors, and must agree when they are loaded; see params.h. What is not
  * finite is not saved. */
-bool sid2_state_save(const sid2_state *state, const char *directory, const char *const *facts,
-                     sid2_error *err);
+bool sid2_state_save(const sid2_state *state, const char *directory, const char *const *facts, int writers,
+                     sid2_error *err); /* writers: ranks that write, the first so many */
 /* Whether sid2_state_load would do. */
 bool sid2_state_check(const sid2_state *state, const char *directory, const char *const *facts,
                       sid2_error *err);
@@ -92,6 +108,8 @@ bool sid2_state_warm_start(sid2_state *state, const char *path, uint64_t seed,
                            bool (*starts_fresh)(const char *name), sid2_error *err);
 
 /* ---- The update ---- */
+/* The gradients of all ranks, summed into the part of each; with `low` in bf16, see sid2_group_sum. */
+bool sid2_state_sum(sid2_state *state, bool low, sid2_error *err);
 /* One update from the gradients, which are zero then. Waits for the device; *norm: of the gradients. Where that is
  * not finite, nothing has changed, gradients included. */
 bool sid2_state_update(sid2_state *state, const sid2_config *config, double learning_rate, float *norm,

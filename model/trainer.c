@@ -38,10 +38,11 @@ static bool compile(sid2_trainer *t, sid2_error *err)
         if (!sid2_buffers_params(&t->buffers, t->training.graph[i], err)) return false;
     for (int i = 0; i < t->recipe.state_count; i++) {
         const sid2_state_rule *rule = &t->recipe.states[i];
-        if (!sid2_state_open(&t->states[i], rule, &t->buffers, graph_of(t, rule->name), err)) return false;
+        if (!sid2_state_open(&t->states[i], rule, &t->buffers, t->group, graph_of(t, rule->name), err))
+            return false;
         if (t->states[i].update_graph) updates[count++] = t->states[i].update_graph;
     }
-    if (!sid2_lanes_open(&t->lanes, &t->recipe, &t->training, &t->buffers, t->config.train_batch, updates,
+    if (!sid2_lanes_open(&t->lanes, &t->recipe, &t->training, &t->buffers, &t->config, t->group, updates,
                          count, err))
         return false;
     for (int i = 0; i < t->recipe.state_count; i++) /* between steps, so in a worker's arena */
@@ -66,6 +67,7 @@ static bool build_as(sid2_trainer *t, const sid2_config *config, sid2_error *err
     sid2_training_site site = whole;
     site.alignment = sid2_device_alignment(t->device);
     site.rebinds = sid2_device_rebinds(t->device);
+    site.ranks = sid2_group_ranks(t->group);
     t->buffers.device = t->device;
     for (size_t round = 0;; round++) {
         sid2_training *plan = &t->training;
@@ -73,7 +75,8 @@ static bool build_as(sid2_trainer *t, const sid2_config *config, sid2_error *err
         sid2_memory_report need = {.state = sid2_training_state(plan),
                                    .arena = sid2_training_arena(plan),
                                    .microbatch = plan->microbatch,
-                                   .lanes = plan->lanes};
+                                   .lanes = plan->lanes,
+                                   .own = plan->own};
         bool least = site.memory && need.state + need.arena > site.memory;
         if (least && info->memory && !sid2_training_fits(&need, info->memory, NULL))
             return sid2_training_fits(&need, whole.memory, err); /* not even to be compiled */
@@ -92,7 +95,7 @@ static sid2_config keep_cut(const sid2_trainer *t)
 {
     sid2_config config = t->config;
     int64_t lanes = t->kept.lanes, images = lanes ? config.train_batch / lanes : 0, size = t->kept.microbatch;
-    bool whole = images && config.train_batch % lanes == 0;
+    bool whole = images && config.train_batch % lanes == 0 && lanes % sid2_group_ranks(t->group) == 0;
     if (!config.train_lanes && whole && (!config.train_microbatch || images % config.train_microbatch == 0))
         config.train_lanes = lanes;
     if (!config.train_microbatch && whole && size && config.train_lanes == lanes && images % size == 0)
@@ -102,6 +105,7 @@ static sid2_config keep_cut(const sid2_trainer *t)
 
 static bool build(sid2_trainer *t, sid2_error *err)
 {
+    if (!sid2_group_attach(t->group, t->device, err)) return false;
     sid2_config config = keep_cut(t), lanes = config;
     sid2_error cause = {0};
     lanes.train_microbatch = t->config.train_microbatch;
@@ -136,11 +140,13 @@ static bool check_recipe(const sid2_config *config, const sid2_recipe *recipe, s
 }
 
 sid2_trainer *sid2_trainer_create_recipe(sid2_device *device, const sid2_config *config,
-                                         const sid2_recipe *recipe, size_t memory, sid2_error *err)
+                                         const sid2_recipe *recipe, size_t memory, sid2_group *group,
+                                         sid2_error *err)
 {
     if (!sid2_config_check(config, err) || !check_recipe(config, recipe, err)) return NULL;
     sid2_trainer *t = calloc(1, sizeof *t);
     if (!t) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
+    t->group = group;
     t->device = device;
     t->config = *config;
     t->recipe = *recipe;
@@ -148,10 +154,10 @@ sid2_trainer *sid2_trainer_create_recipe(sid2_device *device, const sid2_config 
     size_t batch = (size_t)config->train_batch;
     t->loss = calloc(batch, sizeof(float));
     t->logsnr = calloc(batch, sizeof(float));
-    if (!t->loss || !t->logsnr)
-        sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    else if (build(t, err) && start(t, err))
-        return t;
+    t->told = calloc(2 * batch, sizeof(float));
+    bool ok = (t->loss && t->logsnr && t->told) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    ok = ok && build(t, err) && start(t, err);
+    if (sid2_group_concur(group, ok, err)) return t;
     sid2_trainer_destroy(t);
     return NULL;
 }
@@ -160,7 +166,7 @@ sid2_trainer *sid2_trainer_create(sid2_device *device, const sid2_config *config
                                   sid2_error *err)
 {
     sid2_recipe recipe = sid2_recipe_of(config);
-    return sid2_trainer_create_recipe(device, config, &recipe, memory, err);
+    return sid2_trainer_create_recipe(device, config, &recipe, memory, NULL, err);
 }
 
 void sid2_trainer_destroy(sid2_trainer *t)
@@ -170,6 +176,7 @@ void sid2_trainer_destroy(sid2_trainer *t)
     sid2_classes_destroy(t->classes);
     free(t->loss);
     free(t->logsnr);
+    free(t->told);
     free(t);
 }
 
@@ -236,6 +243,7 @@ const sid2_memory_report *sid2_trainer_memory(sid2_trainer *t)
                                  .recomputed_segments = plan->recomputed,
                                  .segments = plan->segments,
                                  .lanes = plan->lanes,
+                                 .own = plan->own,
                                  .workers = plan->workers,
                                  .cores = plan->cores,
                                  .wish = plan->wish};
@@ -255,7 +263,7 @@ sid2_program *sid2_trainer_program(sid2_trainer *t, int worker, const sid2_graph
 
 /* ---- One step ---- */
 
-/* Its losses and gradients. */
+/* This rank's losses and gradients. */
 static bool run_lanes(sid2_trainer *t, int turn, sid2_state *state, const sid2_step_input *step,
                       sid2_error *err)
 {
@@ -305,9 +313,9 @@ static bool run_twice(sid2_trainer *t, int turn, sid2_state *state, const sid2_s
     return ok;
 }
 
-static bool check_labels(const sid2_config *config, const int32_t *labels, sid2_error *err)
+static bool check_labels(const sid2_config *config, const int32_t *labels, int64_t count, sid2_error *err)
 {
-    for (int64_t i = 0; labels && i < config->train_batch; i++)
+    for (int64_t i = 0; labels && i < count; i++)
         if (labels[i] < -1 || labels[i] >= config->model_classes)
             return sid2_fail(err, SID2_ERR_USAGE, "label %d: the model has model.classes = %d",
                              (int)labels[i], (int)config->model_classes);
@@ -348,25 +356,43 @@ static bool may_skip(const sid2_trainer *t, float norm)
     return ok;
 }
 
+/* Losses and noise levels of all ranks. */
+static bool gather_losses(sid2_trainer *t, int begin, int count, sid2_error *err)
+{
+    size_t bytes = (size_t)count * sizeof(float);
+    float *own = t->told + 2 * begin;
+    memcpy(own, t->loss + begin, bytes);
+    memcpy(own + count, t->logsnr + begin, bytes);
+    if (!sid2_group_gather(t->group, t->told, 2 * bytes, err)) return false;
+    for (int r = 0; r < sid2_group_ranks(t->group); r++) {
+        memcpy(t->loss + r * count, t->told + (size_t)(2 * r) * count, bytes);
+        memcpy(t->logsnr + r * count, t->told + (size_t)(2 * r + 1) * count, bytes);
+    }
+    return true;
+}
+
 bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *labels, sid2_error *err)
 {
+    int batch = (int)t->config.train_batch, count = batch / sid2_group_ranks(t->group),
+        begin = count * sid2_group_rank(t->group);
     if (t->broken)
         return sid2_fail(err, SID2_ERR_USAGE,
                          "training stopped at step %" PRIu64 "; resume from a checkpoint", t->steps + 1);
     if (!t->config.model_classes) labels = NULL;
-    if (!check_labels(&t->config, labels, err)) return false;
-    const sid2_step_input step = {t->steps, t->images, pixels, labels};
-    int batch = (int)t->config.train_batch, turn = (int)(t->steps % (uint64_t)t->recipe.objective_count);
+    if (!sid2_group_concur(t->group, check_labels(&t->config, labels, count, err), err)) return false;
+    const sid2_step_input step = {t->steps, t->images, begin, pixels, labels};
+    int turn = (int)(t->steps % (uint64_t)t->recipe.objective_count);
     t->broken = true; /* until the step is whole */
     sid2_state *state = state_of(t, t->recipe.objectives[turn]->trains);
     uint64_t verify = (uint64_t)t->config.train_verify_every;
-    bool twice = verify && (t->steps + 1) % verify == 0;
-    if (!(twice ? run_twice(t, turn, state, &step, err) : run_lanes(t, turn, state, &step, err)))
-        return false;
+    bool twice = verify && (t->steps + 1) % verify == 0,
+         made = twice ? run_twice(t, turn, state, &step, err) : run_lanes(t, turn, state, &step, err);
+    if (!sid2_group_concur(t->group, made, err) || !sid2_state_sum(state, false, err)) return false;
     double rate = sid2_learning_rate(&t->config, t->steps), loss = 0;
     float norm = 0;
     /* The one wait of a step: with the norm come the losses. */
-    if (!sid2_state_update(state, &t->config, rate, &norm, err)) return false;
+    if (!sid2_state_update(state, &t->config, rate, &norm, err) || !gather_losses(t, begin, count, err))
+        return false;
     for (int i = 0; i < batch; i++) loss += t->loss[i];
     bool bad = !isfinite(loss) || !isfinite(norm);
     if (bad && !may_skip(t, norm)) return fail_step(t, state, err);

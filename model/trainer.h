@@ -15,6 +15,7 @@ typedef struct sid2_cut {
 
 struct sid2_trainer {
     sid2_device *device;
+    sid2_group *group; /* the caller's; NULL: alone */
     sid2_config config;
     sid2_recipe recipe;
     size_t memory; /* limit, as it was given */
@@ -29,6 +30,7 @@ struct sid2_trainer {
     bool broken;                        /* a step failed half-way: the weights cannot be trusted */
     char note[240];       /* what is not as it was in the checkpoint that this goes on from, or "" */
     float *loss, *logsnr; /* [train.batch], of the last step */
+    float *told;          /* [ranks][2][train.batch / ranks]: both, as they travel */
     sid2_train_stats stats;
     sid2_memory_report memory_report; /* as it was last asked for */
 };
@@ -36,9 +38,12 @@ struct sid2_trainer {
 /* The program of one micro-batch, of worker number `worker`, and its graph, to be measured (sid2 bench); NULL past the
  * last. Both stay the trainer's. */
 sid2_program *sid2_trainer_program(sid2_trainer *trainer, int worker, const sid2_graph **graph);
-/* The same with a recipe that no configuration asks for. */
+/* sid2_trainer_create with a recipe that no configuration asks for. Of a group (NULL: alone, which the public calls are)
+ * all ranks make, step, save and resume theirs together, and have the same errors; each brings a part of the batch,
+ * images rank * train.batch / ranks and so many on. The group must live as long. */
 sid2_trainer *sid2_trainer_create_recipe(sid2_device *device, const sid2_config *config,
-                                         const sid2_recipe *recipe, size_t memory, sid2_error *err);
+                                         const sid2_recipe *recipe, size_t memory, sid2_group *group,
+                                         sid2_error *err);
 /* Before a state is loaded that was made with this cut: goes on with it, unless the configuration gives another or the
  * limit on memory forbids it; `note` says so then. Where it fails, or had to plan anew, the weights are gone: `broken`. */
 bool sid2_trainer_keep_cut(sid2_trainer *trainer, sid2_cut cut, sid2_error *err);

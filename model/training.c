@@ -38,9 +38,11 @@ static int64_t elements_of(const sid2_training *t, const char *name)
     return 0;
 }
 
+static int ranks_of(const sid2_training_site *site) { return site->ranks ? site->ranks : 1; }
+
 /* Builds the graphs for `n` images. Fails only for want of host memory. */
-static bool try_microbatch(const sid2_config *config, const sid2_recipe *recipe, int64_t n, size_t alignment,
-                           sid2_training *t, sid2_error *err)
+static bool try_microbatch(const sid2_config *config, const sid2_recipe *recipe, int64_t n,
+                           const sid2_training_site *site, sid2_training *t, sid2_error *err)
 {
     *t = (sid2_training){.microbatch = (int)n};
     for (int i = 0; i < recipe->objective_count; i++) {
@@ -55,11 +57,11 @@ static bool try_microbatch(const sid2_config *config, const sid2_recipe *recipe,
     for (int i = 0; i < recipe->state_count; i++) {
         const sid2_state_rule *rule = &recipe->states[i];
         int64_t elements = elements_of(t, rule->name);
-        t->params += sid2_state_extra(rule, elements);
+        t->params += sid2_state_extra(rule, sid2_state_part(elements, ranks_of(site)));
         if (rule->trained && (size_t)elements * sizeof(float) > t->sum)
             t->sum = (size_t)elements * sizeof(float);
     }
-    return measure(t, alignment, err) || drop(t);
+    return measure(t, site->alignment, err) || drop(t);
 }
 
 size_t sid2_training_state(const sid2_training *t)
@@ -91,18 +93,37 @@ sid2_training_site sid2_training_site_of(const sid2_device_info *device, size_t 
  * at each height of the tree, stay small. From the configuration alone, never from the machine, so that a run repeats
  * anywhere; but on a GPU a lane more is a launch more, and its bits are its own anyway. Who stops for the host to look
  * wants to see gradients that are whole. */
-static int64_t lanes_of(const sid2_config *c, const sid2_recipe *recipe, bool gpu, size_t sum)
+static int64_t lanes_of(const sid2_config *c, const sid2_recipe *recipe, const sid2_training_site *site,
+                        size_t sum)
 {
     enum { USUAL = 8, MOST = 64, IMAGES = 8, SMALL = 1 << 30 };
     int64_t batch = c->train_batch, least = c->train_microbatch ? c->train_microbatch : 1, lanes = 1;
     if (c->train_lanes) return c->train_lanes;
     for (int i = 0; i < recipe->objective_count; i++)
-        if (gpu || recipe->objectives[i]->at_stop) return 1;
+        if (site->gpu || recipe->objectives[i]->at_stop) return ranks_of(site);
     for (int height = 1; lanes < MOST; height++, lanes *= 2) {
         bool more = 2 * lanes * IMAGES <= batch && (size_t)height * sum <= SMALL;
         if (batch % (2 * lanes * least) || (lanes >= USUAL && !more)) break;
     }
-    return lanes;
+    return lanes > ranks_of(site) ? lanes : ranks_of(site);
+}
+
+/* Every rank has as many. */
+static bool check_lanes(const sid2_config *c, const sid2_recipe *recipe, int64_t lanes, int ranks,
+                        sid2_error *err)
+{
+    for (int i = 0; ranks > 1 && i < recipe->objective_count; i++)
+        if (recipe->objectives[i]->at_stop)
+            return sid2_fail(err, SID2_ERR_USAGE,
+                             "the objective %s wants to see whole gradients, so one rank",
+                             recipe->objectives[i]->name);
+    if (c->train_batch % lanes)
+        return sid2_fail(err, SID2_ERR_USAGE, "%d ranks want as many lanes: train.batch=%d cannot be cut so",
+                         ranks, (int)c->train_batch);
+    return lanes % ranks == 0 ||
+           sid2_fail(err, SID2_ERR_USAGE,
+                     "%d lanes cannot be dealt to %d ranks: take at most %d ranks, or train.lanes=%d",
+                     (int)lanes, ranks, (int)lanes, ranks);
 }
 
 /* Gradients of lanes that are not in the states' own buffer: of those that are computed, and, as they are taken in
@@ -118,9 +139,10 @@ static int sums_of(int lanes, int workers, bool rebinds)
 
 static void lay_out(sid2_training *t, const sid2_training_site *site, int workers)
 {
+    t->own = t->lanes / ranks_of(site);
     t->workers = workers;
     t->cores = site->cores / workers;
-    t->sums = sums_of(t->lanes, workers, site->rebinds);
+    t->sums = sums_of(t->own, workers, site->rebinds);
 }
 
 static size_t all_bytes(const sid2_training *t) { return sid2_training_state(t) + sid2_training_arena(t); }
@@ -130,7 +152,7 @@ static bool within(const sid2_training *t, size_t limit) { return !limit || all_
 /* As many lanes at once as the room holds: one at least. */
 static void choose_workers(sid2_training *t, const sid2_training_site *site)
 {
-    int workers = site->cores < t->lanes ? site->cores : t->lanes;
+    int workers = site->cores < t->own ? site->cores : t->own;
     lay_out(t, site, workers);
     size_t wish = all_bytes(t);
     while (workers > 1 && !within(t, site->room)) lay_out(t, site, --workers);
@@ -155,7 +177,7 @@ static bool squeeze(const sid2_config *config, const sid2_recipe *recipe, const 
     if (!fits) { /* the tries have changed the graphs */
         int n = t->microbatch, lanes = t->lanes;
         drop(t);
-        if (!try_microbatch(config, recipe, n, site->alignment, t, err)) return false;
+        if (!try_microbatch(config, recipe, n, site, t, err)) return false;
         t->lanes = lanes;
         lay_out(t, site, 1);
         for (int i = 0; i < t->graph_count; i++) {
@@ -175,8 +197,9 @@ static bool choose_microbatch(const sid2_config *config, const sid2_recipe *reci
                               sid2_error *err)
 {
     int64_t fixed = config->train_microbatch;
-    if (!try_microbatch(config, recipe, fixed ? fixed : 1, site->alignment, best, err)) return false;
-    int64_t lanes = lanes_of(config, recipe, site->gpu, best->sum), images = config->train_batch / lanes;
+    if (!try_microbatch(config, recipe, fixed ? fixed : 1, site, best, err)) return false;
+    int64_t lanes = lanes_of(config, recipe, site, best->sum), images = config->train_batch / lanes;
+    if (!check_lanes(config, recipe, lanes, ranks_of(site), err)) return drop(best);
     best->lanes = (int)lanes;
     lay_out(best, site, 1);
     size_t aim = site->fill ? 0 : (size_t)config->train_arena << 20,
@@ -185,7 +208,7 @@ static bool choose_microbatch(const sid2_config *config, const sid2_recipe *reci
     for (int64_t n = 2; !fixed && n <= images; n++) {
         sid2_training next;
         if (images % n) continue;
-        if (!try_microbatch(config, recipe, n, site->alignment, &next, err)) return drop(best);
+        if (!try_microbatch(config, recipe, n, site, &next, err)) return drop(best);
         next.lanes = (int)lanes;
         lay_out(&next, site, 1);
         bool ok = (!aim || next.arena <= aim) && within(&next, memory);

@@ -11,6 +11,7 @@
 typedef struct sid2_training_site {
     size_t alignment; /* of tensors, the device's */
     int cores;        /* that lanes can be laid on, at least 1 */
+    int ranks;        /* that train together, each with as many lanes; 0 as 1 */
     bool gpu;         /* one piece, on which a lane more is a launch more */
     bool rebinds;     /* programs can be given other buffers */
     bool fill;        /* memory of its own, there to be filled with images: a GPU's */
@@ -27,12 +28,13 @@ typedef struct sid2_training {
     sid2_graph *graph[SID2_MAX_OBJECTIVES]; /* of a micro-batch */
     int graph_count;
     int lanes, microbatch, recomputed, segments;
+    int own;            /* lanes of each rank */
     int workers, cores; /* of each worker */
     int sums;      /* buffers of gradients beside the states' own: lanes' that have not met yet, or zeros */
     size_t sum;    /* bytes of one */
     size_t arena;  /* bytes of activations of a worker, of the graph that needs most */
     size_t told;   /* bytes of a worker for what goes in and out */
-    size_t params; /* bytes of weights, gradients, moments, averages */
+    size_t params; /* bytes of weights, gradients, and of a rank's part of moments and averages */
     size_t
         wish; /* bytes that a lane on every core would take, where there are fewer for want of memory; else 0 */
 } sid2_training;
@@ -41,7 +43,8 @@ typedef struct sid2_training {
 size_t sid2_training_state(const sid2_training *training);
 size_t sid2_training_arena(const sid2_training *training);
 
-/* Lanes and micro-batch follow from the configuration, and so do a training's bits. Then as many lanes are computed at
+/* Lanes and micro-batch follow from the configuration, and so do a training's bits; but there are no fewer lanes than ranks.
+ * USAGE: the configuration's cannot be dealt to the ranks. Then as many lanes are computed at
  * once as memory holds. Where the limit does not even hold one, the micro-batch shrinks and blocks are recomputed
  * until it does; where nothing fits, the plan is what needs least. To be cleared after use. */
 bool sid2_training_plan(const sid2_config *config, const sid2_recipe *recipe, const sid2_training_site *site,

@@ -54,7 +54,7 @@ static inline void one_is_caught(sid2_device *device, const char *spoil, float n
     sid2_recipe recipe = sid2_recipe_of(config);
     poisoned = sid2_diffusion;
     recipe.objectives[0] = &poisoned;
-    sid2_trainer *t = sid2_trainer_create_recipe(device, config, &recipe, 0, &err);
+    sid2_trainer *t = sid2_trainer_create_recipe(device, config, &recipe, 0, NULL, &err);
     must(t);
     for (int i = 0; i < 2; i++) {
         make_images(pixels, labels, NAN_BATCH, NAN_BYTES, NAN_CLASSES, (uint64_t)i * NAN_BATCH);

@@ -70,7 +70,7 @@ static void threads_change_no_bit(void **state)
         float losses[4];
         for (int i = 0; i < 4; i++) {
             device[i] = open_threads(threads[i]);
-            must(t[i] = sid2_trainer_create_recipe(device[i], config, &recipe, 0, &err));
+            must(t[i] = sid2_trainer_create_recipe(device[i], config, &recipe, 0, NULL, &err));
             const sid2_memory_report *m = sid2_trainer_memory(t[i]);
             assert_int_equal(m->lanes, 8);
             assert_int_equal(m->workers, threads[i]);
@@ -162,7 +162,7 @@ static void sum_exactly(sid2_device *device, int64_t count)
     sid2_recipe recipe = sid2_recipe_of(config);
     recipe.objectives[0] = &alone;
     exact = calloc((size_t)count, sizeof *exact);
-    sid2_trainer *t = sid2_trainer_create_recipe(device, config, &recipe, 0, &err);
+    sid2_trainer *t = sid2_trainer_create_recipe(device, config, &recipe, 0, NULL, &err);
     must(t);
     train_steps(t, 1);
     sid2_trainer_destroy(t);
@@ -326,7 +326,7 @@ static void the_first_error_wins(void **state)
         sid2_trainer *straight = make_trainer(device, config);
         train_steps(straight, 3);
         atomic_store(&fails_at, -1);
-        sid2_trainer *t = sid2_trainer_create_recipe(device, config, &recipe, 0, &err);
+        sid2_trainer *t = sid2_trainer_create_recipe(device, config, &recipe, 0, NULL, &err);
         must(t);
         train_steps(t, 2);
         must(sid2_trainer_save(t, path, &err));

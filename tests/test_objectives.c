@@ -89,7 +89,7 @@ static sid2_trainer *make_trainer(const sid2_config *config)
     recipe.objectives[0] = &third;
     recipe.objectives[1] = &student;
     recipe.objective_count = 2;
-    sid2_trainer *t = sid2_trainer_create_recipe(device, config, &recipe, 0, &err);
+    sid2_trainer *t = sid2_trainer_create_recipe(device, config, &recipe, 0, NULL, &err);
     must(t);
     return t;
 }
@@ -200,8 +200,8 @@ static void two_averages_are_tracked(void **state)
     const sid2_average power = {.name = "power", .decay = power_decay, .rate = 2};
     recipe.states[0].averages[recipe.states[0].average_count++] = power;
     sid2_trainer *one = sid2_trainer_create(device, config, 0, &err);
-    sid2_trainer *two = sid2_trainer_create_recipe(device, config, &recipe, 0, &err);
-    sid2_trainer *resumed = sid2_trainer_create_recipe(device, config, &recipe, 0, &err);
+    sid2_trainer *two = sid2_trainer_create_recipe(device, config, &recipe, 0, NULL, &err);
+    sid2_trainer *resumed = sid2_trainer_create_recipe(device, config, &recipe, 0, NULL, &err);
     must(one && two && resumed);
     int64_t count = two->states[0].params->elements;
     double *expected = calloc((size_t)count, sizeof *expected);
@@ -284,11 +284,11 @@ static void the_host_is_asked_at_stops(void **state)
     stopping.at_stop = on_stop;
     sid2_recipe recipe = sid2_recipe_of(config);
     recipe.objectives[0] = &stopping;
-    sid2_trainer *t = sid2_trainer_create_recipe(device, config, &recipe, 0, &err);
+    sid2_trainer *t = sid2_trainer_create_recipe(device, config, &recipe, 0, NULL, &err);
     must(t);
     assert_int_equal(sid2_trainer_memory(t)->lanes, 1);
     must(sid2_config_set(config, "train.lanes=2", &err));
-    assert_null(sid2_trainer_create_recipe(device, config, &recipe, 0, &err));
+    assert_null(sid2_trainer_create_recipe(device, config, &recipe, 0, NULL, &err));
     assert_int_equal(err.code, SID2_ERR_USAGE);
     must(sid2_config_set(config, "train.lanes=1", &err));
     sid2_trainer *straight = sid2_trainer_create(device, config, 0, &err);
@@ -318,7 +318,8 @@ static void memory_is_planned(void **state)
     /* One arena for all: no objective's and no update's comes on top. */
     sid2_memory_report held = *sid2_trainer_memory(t);
     assert_true(held.arena == t->training.arena && held.arena > 0);
-    assert_true(held.state == sid2_training_state(&t->training) + 7 * 4 * 2 + 2 * 4 + 2 * 4);
+    /* Of each update: hyper, norm, share, and the squares of one block. */
+    assert_true(held.state == sid2_training_state(&t->training) + (7 * 4 + 4 + 4 + 8) * 2);
     sid2_trainer_destroy(t);
     sid2_config_destroy(config);
 }

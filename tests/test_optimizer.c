@@ -90,7 +90,7 @@ static void averages_are_rows(void **state)
     second->rate = 0;
     recipe.states[0].average_count = 2;
     sid2_trainer *one = sid2_trainer_create(device, config, 0, &err);
-    sid2_trainer *two = sid2_trainer_create_recipe(device, config, &recipe, 0, &err);
+    sid2_trainer *two = sid2_trainer_create_recipe(device, config, &recipe, 0, NULL, &err);
     must(one && two);
     for (int i = 0; i < 3; i++) {
         make_images(pixels, labels, BATCH, BYTES, 3, (uint64_t)i * BATCH);
