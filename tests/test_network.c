@@ -138,7 +138,8 @@ static void a_frozen_network_runs_from_its_file(void **state)
     sid2_params *params = sid2_graph_params(g, "", false);
     classify(g, params, sid2_graph_external(g, "pixels", SID2_U8, sid2_shape_of(N, SIDE, SIDE, IN)));
     float *weights = sid2_params_initial(params, 11, &err);
-    must(weights && sid2_params_save(NULL, 1, path, params, &(sid2_params_part){.prefix = "", .flat = weights}, 1, NULL, &err));
+    must(weights && sid2_params_save(NULL, 1, path, params,
+                                     &(sid2_params_part){.prefix = "", .flat = weights}, 1, NULL, &err));
 
     uint8_t pixels[N * SIDE * SIDE * IN];
     for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)(i * i * 7 + i * 31);
@@ -149,7 +150,8 @@ static void a_frozen_network_runs_from_its_file(void **state)
 
     unlink(path);
     /* A file that is another network's says what is missing. */
-    must(sid2_params_save(NULL, 1, path, params, &(sid2_params_part){.prefix = "m.", .flat = weights}, 1, NULL, &err));
+    must(sid2_params_save(NULL, 1, path, params, &(sid2_params_part){.prefix = "m.", .flat = weights}, 1,
+                          NULL, &err));
     sid2_buffers none = {0};
     assert_false(sid2_params_read(path, &none, g, params, &err));
     assert_non_null(strstr(err.message, "conv.weight"));

@@ -91,7 +91,8 @@ static void number_changes_no_bit(void **state)
 {
     (void)state;
     for (int p = 0; p < 3; p++) {
-        sid2_config *config = p < 2 ? RANKED(precisions[p]) : RANKED("model.channels=8,16", "model.mid_depth=1");
+        sid2_config *config =
+            p < 2 ? RANKED(precisions[p]) : RANKED("model.channels=8,16", "model.mid_depth=1");
         char alone[100], these[100];
         snprintf(alone, sizeof alone, "%s/alone", folder);
         snprintf(these, sizeof these, "%s/these", folder);

@@ -31,7 +31,7 @@ typedef struct sid2_memory_report {
     int lanes, workers, cores; /* lanes of a batch; how many are computed at the same time; cores of each */
     size_t
         wish; /* bytes that a lane on every core would take, where there are fewer for want of memory; else 0 */
-    int own;  /* lanes that this process computes, where several train together; else all */
+    int own; /* lanes that this process computes, where several train together; else all */
 } sid2_memory_report;
 
 /* Builds the step for `device`, which must outlive it; `config` is copied. memory: limit in bytes on everything the trainer holds there (0: none); the
