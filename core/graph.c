@@ -436,6 +436,16 @@ sid2_tensor sid2_dropout(sid2_graph *g, sid2_tensor x, sid2_tensor samples, sid2
     return EMIT(dropout, ATTR(.rate = rate, .purpose = purpose), x, samples, seed);
 }
 
+sid2_tensor sid2_conv3d(sid2_graph *g, sid2_tensor x, sid2_tensor w, sid2_tensor bias, sid2_attr attr)
+{
+    return EMIT(conv3d, attr, x, w, bias);
+}
+sid2_tensor sid2_pool3d(sid2_graph *g, sid2_tensor x, sid2_attr attr) { return EMIT(pool3d, attr, x); }
+sid2_tensor sid2_concat(sid2_graph *g, const sid2_tensor *parts, int count)
+{
+    return sid2_graph_emit(g, SID2_OP_concat, NO_ATTR, parts, count, true);
+}
+
 sid2_tensor sid2_avg_pool2(sid2_graph *g, sid2_tensor x) { return EMIT(pool2, ATTR(.scale = 0.25f), x); }
 sid2_tensor sid2_upsample2(sid2_graph *g, sid2_tensor x) { return EMIT(upsample2, ATTR(.scale = 1), x); }
 

@@ -153,6 +153,11 @@ sid2_tensor sid2_sub(sid2_graph *g, sid2_tensor a, sid2_tensor b);
 sid2_tensor sid2_cast(sid2_graph *g, sid2_tensor x, sid2_dtype dtype);
 sid2_tensor sid2_dropout(sid2_graph *g, sid2_tensor x, sid2_tensor samples, sid2_tensor seed, float rate,
                          uint32_t purpose);
+/* Windows: of `attr` the fields of the row in op.def. x, and w of a convolution, have frames, rows and columns. */
+sid2_tensor sid2_conv3d(sid2_graph *g, sid2_tensor x, sid2_tensor w, sid2_tensor bias, sid2_attr attr);
+sid2_tensor sid2_pool3d(sid2_graph *g, sid2_tensor x, sid2_attr attr);
+/* 2 to 6 tensors. */
+sid2_tensor sid2_concat(sid2_graph *g, const sid2_tensor *parts, int count);
 sid2_tensor sid2_avg_pool2(sid2_graph *g, sid2_tensor x);
 sid2_tensor sid2_upsample2(sid2_graph *g, sid2_tensor x);
 sid2_tensor sid2_patchify(sid2_graph *g, sid2_tensor x, int patch);

@@ -235,6 +235,52 @@ static bool infer_upsample2(rule r)
     return resize(r.in[0], &r.out[0], 2, 1) && fits(r.in[1], r.out[0].shape);
 }
 
+/* Windows of these extents over x: the shape of y, which has `channels`. Each window meets x somewhere, as no margin is as
+ * large as it. */
+static bool slide(const sid2_attr *attr, sid2_type x, const int64_t window[3], int64_t channels, sid2_type *y)
+{
+    if (x.shape.rank != 5) return false;
+    *y = x;
+    y->shape = with_last(x.shape, channels);
+    for (int i = 0; i < 3; i++) {
+        int64_t before = attr->before[i], after = attr->after[i];
+        int64_t reach = before + x.shape.dim[i + 1] + after - window[i];
+        if (window[i] < 1 || attr->stride[i] < 1 || before < 0 || after < 0 || before >= window[i] ||
+            after >= window[i] || reach < 0)
+            return false;
+        y->shape.dim[i + 1] = reach / attr->stride[i] + 1;
+    }
+    return true;
+}
+
+static bool infer_conv3d(rule r)
+{
+    sid2_type x = r.in[0], w = r.in[1];
+    return w.shape.rank == 5 && x.shape.rank == 5 && last(x.shape) == last(w.shape) &&
+           slide(r.attr, x, w.shape.dim + 1, w.shape.dim[0], &r.out[0]) &&
+           fits_vector(r.in[2], w.shape.dim[0]);
+}
+
+static bool infer_pool3d(rule r)
+{
+    const int64_t window[] = {r.attr->window[0], r.attr->window[1], r.attr->window[2]};
+    return slide(r.attr, r.in[0], window, last(r.in[0].shape), &r.out[0]);
+}
+
+static bool infer_concat(rule r)
+{
+    int64_t channels = 0;
+    for (int i = 0; i < 6; i++) {
+        if (!present(r.in[i])) continue;
+        if (r.in[i].shape.rank < 2 || r.in[i].dtype != r.in[0].dtype ||
+            !sid2_shape_equal(with_last(r.in[i].shape, 1), with_last(r.in[0].shape, 1)))
+            return false;
+        channels += last(r.in[i].shape);
+    }
+    r.out[0] = (sid2_type){r.in[0].dtype, with_last(r.in[0].shape, channels)};
+    return true;
+}
+
 static bool infer_patchify(rule r)
 {
     int64_t p = r.attr->patch;
@@ -463,6 +509,10 @@ static double macs(sid2_op op, const sid2_type in[], const sid2_type out[])
     case SID2_OP_conv2d_dgrad: {
         double taps = (double)in[1].shape.dim[1] * (double)in[1].shape.dim[2];
         return (double)sid2_shape_count(out[0].shape) * (double)last(in[0].shape) * taps;
+    }
+    case SID2_OP_conv3d: {
+        double taps = (double)(sid2_shape_count(in[1].shape) / in[1].shape.dim[0]);
+        return (double)sid2_shape_count(out[0].shape) * taps;
     }
     case SID2_OP_conv2d_wgrad: {
         double taps = (double)out[0].shape.dim[1] * (double)out[0].shape.dim[2];

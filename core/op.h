@@ -27,9 +27,13 @@ typedef struct sid2_attr {
     uint32_t purpose; /* Philox stream */
     float eps;        /* added to the variance */
     float scale;
-    float rate;       /* dropout: probability of 0 */
-    float theta;      /* rotary: base of the frequencies */
-    float period;     /* sinusoid: longest period / 2 pi */
+    float rate;   /* dropout: probability of 0 */
+    float theta;  /* rotary: base of the frequencies */
+    float period; /* sinusoid: longest period / 2 pi */
+    /* Windows, each as frames, rows, columns: y = (before + x + after - window) / stride + 1, rounded down. */
+    int32_t window[3], stride[3], before[3], after[3];
+    int32_t mean;     /* pool3d: 1 mean, 0 maximum */
+    int32_t rectify;  /* conv3d: 1 max(y, 0) */
     sid2_dtype dtype; /* of the output, where it cannot be told from the inputs */
     sid2_shape shape; /* likewise */
 } sid2_attr;

@@ -349,6 +349,57 @@ static void draw_dropout(maker *m)
     draw_keys(m, 1, x.dim[0]);
 }
 
+/* ---- Windows ---- */
+
+/* Windows over pictures, sometimes over frames too; long ones are narrow. x has `depth` channels. */
+static sid2_shape draw_windows(maker *m, int64_t depth)
+{
+    sid2_attr *a = &m->c->attr;
+    int64_t size[3] = {chance(m, 0.3) ? extent(m, 5) : 1, extent(m, 13 * m->tall), extent(m, 13)};
+    for (int i = 0; i < 3; i++) {
+        int64_t most = i == 0 ? 2 : between(m, 0, 4) ? 3 : 7;
+        a->window[i] = (int32_t)between(m, 1, most);
+        a->stride[i] = (int32_t)between(m, 1, i == 0 ? 2 : 3);
+        a->before[i] = (int32_t)between(m, 0, a->window[i] - 1);
+        a->after[i] = (int32_t)between(m, 0, a->window[i] - 1);
+        if (chance(m, 0.3)) a->stride[i] = 1, a->before[i] = a->after[i] = a->window[i] / 2;
+        if (chance(m, 0.3)) a->window[i] = a->stride[i] = 1, a->before[i] = a->after[i] = 0;
+        if (size[i] < a->window[i]) size[i] = a->window[i];
+    }
+    return sid2_shape_of(extent(m, 2), size[0], size[1], size[2], depth);
+}
+
+static void draw_conv3d(maker *m)
+{
+    int64_t ins = channels(m, 40), outs = channels(m, 40);
+    sid2_shape x = draw_windows(m, ins);
+    const int32_t *k = m->c->attr.window;
+    sid2_shape w = sid2_shape_of(outs, k[0], k[1], k[2], ins);
+    int64_t length = (int64_t)k[0] * k[1] * k[2] * ins;
+    m->c->attr.rectify = chance(m, 0.5);
+    normal(m, 0, m->low, x, 0, 1);
+    normal(m, 1, m->low, w, 0, 1 / sqrt((double)length));
+    maybe_normal(m, 2, SID2_F32, sid2_shape_of(outs), 0, 1);
+    for (int i = 0; i < 3; i++) m->c->attr.window[i] = 0; /* w says it */
+    sums(m, 0, length, 1);
+}
+
+static void draw_pool3d(maker *m)
+{
+    sid2_shape x = draw_windows(m, channels(m, 66));
+    const int32_t *k = m->c->attr.window;
+    m->c->attr.mean = chance(m, 0.5);
+    normal(m, 0, m->low, x, 0, 1);
+    sums(m, 0, m->c->attr.mean ? (int64_t)k[0] * k[1] * k[2] : 1, 1);
+}
+
+static void draw_concat(maker *m)
+{
+    sid2_shape shape = draw_any(m, (int)between(m, 2, 5));
+    int64_t count = between(m, 2, 6);
+    for (int i = 0; i < count; i++) normal(m, i, m->low, with_last(shape, channels(m, 70)), 0, 1);
+}
+
 /* ---- Resampling ---- */
 
 static sid2_shape draw_image(maker *m, int64_t cell, int64_t depth)

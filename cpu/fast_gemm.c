@@ -15,11 +15,14 @@ _Static_assert(COLUMNS % PANEL == 0 && DEPTH % VL == 0, "whole panels and vector
 /* A matrix as rows that can be read in runs. */
 typedef struct matrix {
     const sid2_operand *t;
-    enum { PLAIN, PIXELS, TAPS } kind;
+    enum { PLAIN, PIXELS, TAPS, WINDOWS } kind;
     int64_t pitch; /* PLAIN: elements a row; else channels of a pixel */
     /* PIXELS: row = pixel, column = (tap, channel), the image `sign` times the tap's offset away.
      * TAPS: row = (tap, out channel), column = in channel, of w[out, tap, in]. */
     int64_t height, width, side, out, sign;
+    /* WINDOWS: row = window, column = (tap, channel). */
+    const sid2_attr *attr;
+    int64_t from[3], to[3], window[3]; /* frames, rows, columns of x, of y and of a window */
 } matrix;
 
 typedef struct product {
@@ -29,7 +32,8 @@ typedef struct product {
     const sid2_operand *y;
     const float *bias;
     const sid2_operand *residual;
-    bool add; /* y is f32 and added to */
+    bool add;     /* y is f32 and added to */
+    bool rectify; /* what is negative becomes 0 at last */
 } product;
 
 /* Columns [column, column + n) of a row of pixels. */
@@ -50,6 +54,38 @@ static void read_pixels(const matrix *m, int64_t row, int64_t column, int64_t n,
     }
 }
 
+/* The same of a row of windows. */
+static void read_windows(const matrix *m, int64_t row, int64_t column, int64_t n, float *to)
+{
+    int64_t first[3], rest = row;
+    for (int i = 2; i >= 0; i--) {
+        first[i] = rest % m->to[i] * m->attr->stride[i] - m->attr->before[i];
+        rest /= m->to[i];
+    }
+    int64_t tap = column / m->pitch, channel = column % m->pitch;
+    int64_t x = tap % m->window[2], y = tap / m->window[2] % m->window[1],
+            f = tap / m->window[2] / m->window[1];
+    while (n > 0) {
+        int64_t run = min64(n, m->pitch - channel), frame = first[0] + f, line = first[1] + y,
+                place = first[2] + x;
+        bool inside = frame >= 0 && frame < m->from[0] && line >= 0 && line < m->from[1] && place >= 0 &&
+                      place < m->from[2];
+        int64_t pixel = ((rest * m->from[0] + frame) * m->from[1] + line) * m->from[2] + place;
+        if (inside)
+            fetch(m->t, pixel * m->pitch + channel, run, to);
+        else
+            memset(to, 0, (size_t)run * sizeof(float));
+        to += run;
+        n -= run;
+        channel = 0;
+        if (++x < m->window[2]) continue;
+        x = 0;
+        if (++y < m->window[1]) continue;
+        y = 0;
+        f++;
+    }
+}
+
 static bool is_plain_f32(const matrix *m) { return m->kind == PLAIN && m->t->dtype == SID2_F32; }
 
 static void read_row(const matrix *m, int64_t row, int64_t column, int64_t n, float *to)
@@ -57,6 +93,7 @@ static void read_row(const matrix *m, int64_t row, int64_t column, int64_t n, fl
     switch (m->kind) {
     case PLAIN: fetch(m->t, row * m->pitch + column, n, to); break;
     case PIXELS: read_pixels(m, row, column, n, to); break;
+    case WINDOWS: read_windows(m, row, column, n, to); break;
     case TAPS:
         fetch(m->t, (row % m->out * m->side * m->side + row / m->out) * m->pitch + column, n, to);
         break;
@@ -162,6 +199,11 @@ static void multiply_block(const product *p, const block *size, int64_t row, int
         }
         t.start = t.c, t.start_pitch = t.ldc;
     }
+    for (int64_t r = 0; p->rectify && r < rows; r++)
+        for (int64_t i = 0; i < columns; i += VL) {
+            vf v = vload(t.c + r * t.ldc + i);
+            vstore(t.c + r * t.ldc + i, vless(v, vset(0.0f), vset(0.0f), v));
+        }
     for (int64_t r = 0; !in_place && r < rows; r++)
         store(c + r * COLUMNS, p->y, (row + r) * p->n + column, columns);
 }
@@ -316,4 +358,29 @@ void FAST(conv2d_wgrad)(sid2_call *call)
                               .y = dw,
                               .add = true});
     if (call->out[1].data) add_columns(call, dy, call->out[1].data);
+}
+
+/* A window of one tap that moves by one is a product as it stands. */
+void FAST(conv3d)(sid2_call *call)
+{
+    const sid2_operand *x = &call->in[0], *w = &call->in[1], *y = &call->out[0];
+    int64_t n = last(y), k = count(w) / n;
+    matrix weights = plain(w), windows = {.t = x, .kind = WINDOWS, .pitch = last(x), .attr = call->attr};
+    bool is_plain = k == last(x);
+    for (int i = 0; i < 3; i++) {
+        windows.from[i] = x->shape.dim[i + 1];
+        windows.to[i] = y->shape.dim[i + 1];
+        windows.window[i] = w->shape.dim[i + 1];
+        is_plain = is_plain && windows.from[i] == windows.to[i];
+    }
+    weights.pitch = k;
+    multiply(call, &(product){.a = is_plain ? plain(x) : windows,
+                              .b = weights,
+                              .b_across = true,
+                              .m = count(y) / n,
+                              .n = n,
+                              .k = k,
+                              .y = y,
+                              .bias = call->in[2].data,
+                              .rectify = call->attr->rectify});
 }

@@ -15,6 +15,7 @@
 #include "file.h"
 #include "folder.h"
 #include "safetensors.h"
+#include "weights.h"
 #include "zip_write.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -46,6 +47,17 @@ static void read_safetensors(const uint8_t *bytes, size_t size)
     sid2_safetensors_metadata(file, "config.ini");
     sid2_safetensors_check(file, digest, NULL);
     sid2_safetensors_close(file);
+}
+
+static void read_weights(const uint8_t *bytes, size_t size)
+{
+    sid2_weights *weights = sid2_weights_open(put("x.pth", bytes, size), NULL);
+    for (int64_t i = 0; weights && i < sid2_weights_count(weights) && i < 64; i++) {
+        const sid2_weight *weight = sid2_weights_at(weights, i);
+        if (!sid2_weights_find(weights, weight->name)) abort();
+        if (sid2_shape_count(weight->shape) < 1 << 16) free(sid2_weights_read(weights, weight, NULL));
+    }
+    sid2_weights_close(weights);
 }
 
 static void read_picture(const uint8_t *bytes, size_t size)
@@ -188,6 +200,7 @@ static const struct {
     void (*read)(const uint8_t *bytes, size_t size);
 } readers[] = {
     {"safetensors", read_safetensors},
+    {"weights", read_weights},
     {"picture", read_picture},
     {"zip", read_zip},
     {"labels", read_labels},
