@@ -317,7 +317,8 @@ bool sid2_inception_convert(const sid2_tensor_source *source, const char *path, 
         if (ok) memcpy(flat + matrix->offset, values, (size_t)sid2_shape_count(matrix->shape) * sizeof *flat);
         free(values);
     }
-    ok = ok && sid2_params_save(path, params, &(sid2_params_part){"", flat}, 1, facts, err);
+    ok = ok && sid2_params_save(NULL, 1, path, params, &(sid2_params_part){.prefix = "", .flat = flat}, 1,
+                                facts, err);
     free(flat);
     sid2_graph_destroy(g);
     return ok;
