@@ -153,7 +153,7 @@ static bool read_heldout(work *w, const sid2_config *c, sid2_error *err)
     sid2_dataset *data = sid2_open_part(w->a->options.data, c, SID2_PART_HELDOUT, NULL, NULL, err);
     bool ok = data && (sid2_dataset_count(data) > 0 ||
                        sid2_fail(err, SID2_ERR_USAGE, "%s has no held-out images", w->a->options.data));
-    ok = ok && sid2_heldout_read(&w->heldout, data, c, err);
+    ok = ok && sid2_heldout_read(&w->heldout, NULL, data, c, err);
     sid2_dataset_close(data);
     if (ok) strcpy(w->heldout_key, key);
     return ok;
@@ -179,7 +179,7 @@ static bool read_real(work *w, const sid2_config *c, sid2_error *err)
     wanted->eval_images = REAL_PICTURES;
     sid2_heldout real = {0}; /* the same reading, of the other part */
     sid2_dataset *data = sid2_open_part(w->a->options.data, c, SID2_PART_TRAIN, NULL, NULL, err);
-    bool ok = data && sid2_heldout_read(&real, data, wanted, err);
+    bool ok = data && sid2_heldout_read(&real, NULL, data, wanted, err);
     sid2_dataset_close(data);
     if (ok) {
         const sid2_pictures pictures = pictures_of(c, real.pixels, real.count);

@@ -58,7 +58,7 @@ static bool load_images(job *j, subject *s, sid2_error *err)
     if (ok && !sid2_dataset_count(data))
         ok = sid2_fail(err, SID2_ERR_USAGE, "%s has no held-out images; --all takes every image",
                        j->data_path);
-    ok = ok && sid2_heldout_read(&s->heldout, data, s->config, err);
+    ok = ok && sid2_heldout_read(&s->heldout, NULL, data, s->config, err);
     sid2_dataset_close(data);
     return ok;
 }

@@ -1,5 +1,6 @@
 /* sid2 train: images in, a run out. */
 #include "propose.h"
+#include "ranks.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,6 +28,22 @@ static sid2_config *choose_config(const char *preset, const char *out, const ass
 
 /* ---- What it shows ---- */
 
+/* Who is told, and what shows it. */
+typedef struct listener {
+    progress bar;
+    ranks ranks;
+} listener;
+
+static void print_ranks(const sid2_run_plan *plan)
+{
+    char bytes[32];
+    const sid2_memory_report *m = plan->memory;
+    print_field(stderr, "ranks",
+                "%d, through %s: %d lane%s each, Adam and EMA in %d parts; %s a step on the wire from each",
+                plan->ranks, plan->transport, m->own, m->own == 1 ? "" : "s", plan->ranks,
+                sid2_text_bytes(plan->sent, bytes));
+}
+
 static void print_plan(const sid2_run_plan *plan)
 {
     char a[32], b[32], c[32], d[32], lanes[320];
@@ -37,7 +54,9 @@ static void print_plan(const sid2_run_plan *plan)
                 plan->data_kind, plan->data);
     print_field(stderr, "pictures", "%s", plan->pictures);
     if (plan->turning) print_field(stderr, "", "%s", plan->turning);
-    print_field(stderr, "memory", "%s: weights, gradients, Adam and EMA %s; activations %s; workspace %s",
+    if (plan->ranks > 1) print_ranks(plan);
+    print_field(stderr, "memory", "%s%s: weights, gradients, Adam and EMA %s; activations %s; workspace %s",
+                plan->ranks > 1 ? "each rank " : "",
                 sid2_text_bytes((double)(m->state + m->arena + m->workspace), a),
                 sid2_text_bytes((double)m->state, b), sid2_text_bytes((double)m->arena, c),
                 sid2_text_bytes((double)m->workspace, d));
@@ -65,9 +84,18 @@ static void show_pause(progress *bar, const char *run, uint64_t step)
             shell_path(run, quoted));
 }
 
+/* Of the ranks that do not speak, what only they know. */
+static void whisper(const listener *l, const sid2_run_event *event)
+{
+    char name[96];
+    if (event->kind == SID2_RUN_WARNING) fprintf(stderr, "%s%s\n", ranks_name(&l->ranks, name), event->text);
+}
+
 static bool on_event(void *user, const sid2_run_event *event)
 {
-    progress *bar = user;
+    listener *l = user;
+    progress *bar = &l->bar;
+    if (!ranks_speak(&l->ranks)) return whisper(l, event), !interrupted();
     const sid2_run_progress *p = event->progress;
     char left[32], rate[32];
     switch (event->kind) {
@@ -102,7 +130,7 @@ static bool on_event(void *user, const sid2_run_event *event)
     return !interrupted();
 }
 
-static int finish(const sid2_run_progress *p, const char *out)
+static int tell_end(const sid2_run_progress *p, const char *out)
 {
     char spent[32], quoted[SHELL_WORD];
     const char *word = shell_path(out, quoted);
@@ -119,15 +147,25 @@ static int finish(const sid2_run_progress *p, const char *out)
     else
         printf("sid2 sample %s --out samples.png    makes images\nsid2 report %s    shows the run\n", word,
                word);
-    return whole || !interrupted() ? 0 : EXIT_AGAIN;
+    return whole || !p->stopped ? 0 : EXIT_AGAIN;
+}
+
+/* All ranks have the same end. */
+static int finish(const listener *l, bool ok, const sid2_run *run, const char *out, const sid2_error *err)
+{
+    if (!ok) return ranks_report(&l->ranks, "train", err);
+    const sid2_run_progress *p = sid2_run_where(run);
+    if (ranks_speak(&l->ranks)) return tell_end(p, out);
+    return p->step >= p->steps || !p->stopped ? 0 : EXIT_AGAIN;
 }
 
 /* A device that was lost is opened again, once: the run goes on from its last checkpoint. */
-static bool train_on(sid2_run *run, const device_choice *on, progress *bar, sid2_error *err)
+static bool train_on(sid2_run *run, const device_choice *on, listener *l, sid2_error *err)
 {
+    progress *bar = &l->bar;
     sid2_device *device = open_device(on, err);
-    bool ok = device && sid2_run_train(run, device, err);
-    if (device && !ok && err->code == SID2_ERR_LOST && !interrupted()) {
+    bool ok = sid2_group_concur(l->ranks.group, device, err) && sid2_run_train(run, device, err);
+    if (device && !ok && err->code == SID2_ERR_LOST && !interrupted() && !l->ranks.group) {
         char id[64];
         device_choice same = *on;
         snprintf(id, sizeof id, "%s", sid2_device_describe(device)->id);
@@ -169,8 +207,8 @@ int command_train(int argc, char **argv)
     device_choice on = {0};
     assignments set = {.count = 0};
     char formats[256];
-    progress bar;
-    sid2_run_options options = sid2_with(sid2_run_options, .callback = on_event, .user = &bar);
+    listener l;
+    sid2_run_options options = sid2_with(sid2_run_options, .callback = on_event, .user = &l);
     const option_row rows[] = {
         {OPTION_TEXT, "preset", "NAME", &preset,
          "a preset's name, or a configuration file; without one, presets are measured and one is proposed",
@@ -204,14 +242,17 @@ int command_train(int argc, char **argv)
 
     sid2_error err = {0};
     sid2_run *run = NULL;
-    progress_begin(&bar);
+    if (!ranks_join(&l.ranks, &err)) return report_error("train", &err);
+    progress_begin(&l.bar);
     options.seconds = 60 * minutes;
+    options.group = l.ranks.group;
     sid2_config *config = choose_config(preset, options.path, &set, &err);
     options.config = config;
-    bool ok = config && (run = sid2_run_open(&options, &err)) && train_on(run, &on, &bar, &err);
-    progress_clear(&bar);
-    code = ok ? finish(sid2_run_where(run), options.path) : report_error("train", &err);
+    bool ok = sid2_group_concur(l.ranks.group, config, &err) && (run = sid2_run_open(&options, &err)) &&
+              train_on(run, &on, &l, &err);
+    progress_clear(&l.bar);
+    code = finish(&l, ok, run, options.path, &err);
     sid2_run_close(run);
     sid2_config_destroy(config);
-    return code;
+    return ranks_leave(&l.ranks, code, &err);
 }

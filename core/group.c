@@ -9,6 +9,7 @@ static const sid2_place alone = {.ranks = 1, .local_ranks = 1, .launcher = ""};
 const sid2_place *sid2_group_place(const sid2_group *g) { return g ? &g->place : &alone; }
 int sid2_group_rank(const sid2_group *g) { return sid2_group_place(g)->rank; }
 int sid2_group_ranks(const sid2_group *g) { return sid2_group_place(g)->ranks; }
+const char *sid2_group_carrier(const sid2_group *g) { return g ? g->transport->name : NULL; }
 uint64_t sid2_group_sent(const sid2_group *g) { return g ? g->sent : 0; }
 
 static void drop(sid2_group *g)

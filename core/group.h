@@ -27,7 +27,8 @@ void sid2_group_watch(sid2_group *group, sid2_watch *watch);
 const sid2_place *sid2_group_place(const sid2_group *group);
 int sid2_group_rank(const sid2_group *group);
 int sid2_group_ranks(const sid2_group *group);
-uint64_t sid2_group_sent(const sid2_group *group); /* bytes, by this rank, so far */
+const char *sid2_group_carrier(const sid2_group *group); /* the transport's name; NULL: alone */
+uint64_t sid2_group_sent(const sid2_group *group);       /* bytes, by this rank, so far */
 
 typedef struct sid2_span {
     int64_t first, count;

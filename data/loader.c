@@ -19,6 +19,7 @@ struct sid2_loader {
     sid2_loader_options options;
     sid2_batch batch; /* what was handed out last */
     int64_t count;    /* pictures in an epoch */
+    uint64_t size;    /* pictures of a batch that are loaded here */
     size_t sample_bytes;
 
     uint8_t *pixels;  /* depth x batch x picture */
@@ -96,10 +97,17 @@ static bool load_sample(sid2_loader *l, uint64_t sample, uint8_t *pixels, int32_
     return ok;
 }
 
+/* The number in the whole stream of what is picture `n` of those loaded here. */
+static uint64_t sample_of(const sid2_loader *l, uint64_t n)
+{
+    uint64_t begin = (uint64_t)l->options.part * l->size;
+    return l->options.first_sample + n / l->size * (uint64_t)l->options.batch + begin + n % l->size;
+}
+
 /* Fills some of the next places, for which there is room. The lock is held, but while it loads. */
 static void load_chunk(sid2_loader *l)
 {
-    uint64_t batch = (uint64_t)l->options.batch, depth = (uint64_t)l->options.depth;
+    uint64_t batch = l->size, depth = (uint64_t)l->options.depth;
     uint64_t first = l->drawn, place = first / batch % depth, left = batch - first % batch;
     uint64_t count = left < CHUNK ? left : CHUNK;
     l->drawn += count;
@@ -109,8 +117,8 @@ static void load_chunk(sid2_loader *l)
     bool ok = true;
     for (uint64_t i = 0; ok && i < count; i++) {
         size_t row = place * batch + (first + i) % batch;
-        ok = load_sample(l, l->options.first_sample + first + i, l->pixels + row * l->sample_bytes,
-                         l->labels + row, &err);
+        ok =
+            load_sample(l, sample_of(l, first + i), l->pixels + row * l->sample_bytes, l->labels + row, &err);
     }
 
     pthread_mutex_lock(&l->lock);
@@ -120,13 +128,13 @@ static void load_chunk(sid2_loader *l)
         l->failed = l->stop = true;
         pthread_cond_broadcast(&l->room);
     }
-    if (!ok || l->samples[place] == l->options.batch) pthread_cond_signal(&l->progress);
+    if (!ok || l->samples[place] == (int32_t)l->size) pthread_cond_signal(&l->progress);
 }
 
 static void *work(void *argument)
 {
     sid2_loader *l = argument;
-    uint64_t batch = (uint64_t)l->options.batch, depth = (uint64_t)l->options.depth;
+    uint64_t batch = l->size, depth = (uint64_t)l->options.depth;
     pthread_mutex_lock(&l->lock);
     while (!l->stop) {
         if (l->drawn / batch < l->released + depth)
@@ -150,6 +158,12 @@ sid2_loader *sid2_loader_open(sid2_dataset *dataset, const sid2_loader_options *
         return sid2_fail(err, SID2_ERR_USAGE, "pictures of %s cannot be moved by %d pixels",
                          sid2_shape_text(shape_of_one, (char[64]){0}), options.translate),
                NULL;
+    if (options.parts == 0) options.parts = 1;
+    if (options.parts < 1 || options.part < 0 || options.part >= options.parts ||
+        options.batch % options.parts)
+        return sid2_fail(err, SID2_ERR_USAGE, "part %d of %d of a batch of %d pictures", options.part,
+                         options.parts, options.batch),
+               NULL;
     if (options.threads <= 0) {
         long processors = sysconf(_SC_NPROCESSORS_ONLN);
         options.threads = processors < 1                     ? 1
@@ -168,7 +182,8 @@ sid2_loader *sid2_loader_open(sid2_dataset *dataset, const sid2_loader_options *
     l->dataset = dataset;
     l->options = options;
     l->count = sid2_dataset_count(dataset);
-    size_t rows = (size_t)options.depth * (size_t)options.batch;
+    l->size = (uint64_t)(options.batch / options.parts);
+    size_t rows = (size_t)options.depth * l->size;
     sid2_sample_type type = sid2_dataset_type(dataset);
     char shape[64];
     l->sample_bytes = sid2_sample_bytes(type);
@@ -205,16 +220,17 @@ void sid2_loader_close(sid2_loader *l)
 
 const sid2_batch *sid2_loader_next(sid2_loader *l, sid2_error *err)
 {
-    uint64_t depth = (uint64_t)l->options.depth, size = (uint64_t)l->options.batch;
+    uint64_t depth = (uint64_t)l->options.depth, size = l->size;
+    int32_t whole = (int32_t)size;
     pthread_mutex_lock(&l->lock);
     if (l->released < l->taken) {
         l->samples[l->released++ % depth] = 0;
         pthread_cond_broadcast(&l->room);
     }
     uint64_t place = l->taken % depth;
-    if (l->samples[place] < l->options.batch && !l->failed) {
+    if (l->samples[place] < whole && !l->failed) {
         double start = sid2_clock();
-        while (l->samples[place] < l->options.batch && !l->failed)
+        while (l->samples[place] < whole && !l->failed)
             if (l->threads)
                 pthread_cond_wait(&l->progress, &l->lock);
             else
@@ -225,7 +241,7 @@ const sid2_batch *sid2_loader_next(sid2_loader *l, sid2_error *err)
     if (ok) {
         l->batch = (sid2_batch){.pixels = l->pixels + place * size * l->sample_bytes,
                                 .labels = l->labels + place * size,
-                                .first_sample = l->options.first_sample + l->taken * size};
+                                .first_sample = sample_of(l, l->taken * size)};
         l->taken++;
     } else if (err) {
         *err = l->error;

@@ -3,8 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <sid2/sample.h>
-
+#include "evaluator.h"
 #include "inference.h"
 #include "sampler.h"
 
@@ -80,8 +79,8 @@ static void job_destroy(job *j)
     free(j->errors);
 }
 
-/* Sums the errors of images first .. first + batch; past the end, the last is repeated and not counted. */
-static bool add_errors(sid2_inference *n, const job *j, int first, double *sum, sid2_error *err)
+/* The errors of images first .. first + batch; past the end, the last is repeated and not counted. */
+static bool batch_errors(sid2_inference *n, const job *j, int first, float *errors, sid2_error *err)
 {
     for (int i = 0; i < n->plan.batch; i++) {
         int image = first + i < j->count ? first + i : j->count - 1;
@@ -94,7 +93,7 @@ static bool add_errors(sid2_inference *n, const job *j, int first, double *sum, 
               sid2_inference_gather(n, "error", j->errors, err);
     for (int i = 0; ok && i < n->plan.batch && first + i < j->count; i++) {
         char cause[200];
-        *sum += j->errors[i];
+        errors[first + i] = j->errors[i];
         if (!isfinite(j->errors[i]))
             ok = sid2_fail(err, SID2_ERR_DEVICE, "evaluation: the error of image %d is not finite%s",
                            first + i, sid2_inference_cause(n, cause));
@@ -108,29 +107,45 @@ static double known_position(const sid2_schedule *s, double logsnr)
     return sid2_schedule_position(s, fmin(fmax(logsnr, s->last), s->first));
 }
 
-static bool run(sid2_evaluator *e, const uint8_t *pixels, const int32_t *labels, int count, double t,
-                double logsnr, uint64_t first_sample, sid2_error *err)
+static bool errors_at(sid2_evaluator *e, const uint8_t *pixels, const int32_t *labels, int count,
+                      double logsnr, uint64_t first_sample, float *errors, sid2_error *err)
 {
     sid2_inference *n = &e->on;
     if (!sid2_inference_is_loaded(n, err)) return false;
     if (count < 1) return sid2_fail(err, SID2_ERR_USAGE, "no images to evaluate on");
-    double sum = 0;
     job j;
     bool ok = job_create(&j, n, pixels, labels, count, first_sample, err) &&
               sid2_inference_upload(n, "time", known_position(&n->schedule, logsnr), err) &&
               sid2_inference_upload(n, "alpha", sid2_alpha(logsnr), err) &&
               sid2_inference_upload(n, "sigma", sid2_sigma(logsnr), err) &&
               sid2_inference_upload(n, "weight", 1, err) && sid2_inference_upload_key(n, 0, err);
-    for (int first = 0; ok && first < count; first += n->plan.batch) ok = add_errors(n, &j, first, &sum, err);
+    for (int first = 0; ok && first < count; first += n->plan.batch)
+        ok = batch_errors(n, &j, first, errors, err);
     job_destroy(&j);
-    if (!ok) return false;
+    return ok;
+}
+
+static void conclude(sid2_evaluator *e, const float *errors, int count, double t, double logsnr)
+{
+    double sum = 0;
+    for (int i = 0; i < count; i++) sum += errors[i];
     double mse = sum / count;
     e->point = (sid2_eval_point){.logsnr = logsnr,
                                  .x_mse = mse,
                                  .eps_mse = exp(logsnr) * mse,
                                  .v_mse = (1 + exp(logsnr)) * mse,
-                                 .weighted = sid2_loss_weight(&n->schedule, t) * mse};
-    return true;
+                                 .weighted = sid2_loss_weight(&e->on.schedule, t) * mse};
+}
+
+static bool run(sid2_evaluator *e, const uint8_t *pixels, const int32_t *labels, int count, double t,
+                double logsnr, uint64_t first_sample, sid2_error *err)
+{
+    float *errors = malloc(((size_t)(count > 0 ? count : 0) + 1) * sizeof *errors);
+    bool ok = errors || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    ok = ok && errors_at(e, pixels, labels, count, logsnr, first_sample, errors, err);
+    if (ok) conclude(e, errors, count, t, logsnr);
+    free(errors);
+    return ok;
 }
 
 bool sid2_evaluator_run(sid2_evaluator *e, const uint8_t *pixels, const int32_t *labels, int count, double t,
@@ -144,6 +159,18 @@ bool sid2_evaluator_run_at(sid2_evaluator *e, const uint8_t *pixels, const int32
 {
     return run(e, pixels, labels, count, sid2_schedule_time(&e->on.schedule, logsnr), logsnr, first_sample,
                err);
+}
+
+bool sid2_evaluator_errors(sid2_evaluator *e, const uint8_t *pixels, const int32_t *labels, int count,
+                           double t, uint64_t first_sample, float *errors, sid2_error *err)
+{
+    return errors_at(e, pixels, labels, count, sid2_schedule_logsnr(&e->on.schedule, t), first_sample, errors,
+                     err);
+}
+
+void sid2_evaluator_conclude(sid2_evaluator *e, const float *errors, int count, double t)
+{
+    conclude(e, errors, count, t, sid2_schedule_logsnr(&e->on.schedule, t));
 }
 
 const sid2_eval_point *sid2_evaluator_point(const sid2_evaluator *e) { return &e->point; }

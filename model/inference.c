@@ -167,8 +167,10 @@ bool sid2_inference_load_trainer(sid2_inference *n, sid2_trainer *trainer, sid2_
     if (params->elements != trainer->states[0].params->elements)
         return sid2_fail(err, SID2_ERR_USAGE, "the sampler's model is not the trainer's");
     float *flat = malloc((size_t)params->elements * sizeof *flat);
-    if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
-    bool ok = sid2_state_download(&trainer->states[0], "ema", flat, err) &&
+    if (!sid2_group_concur(trainer->group,
+                           flat || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights"), err))
+        return free(flat), false;
+    bool ok = sid2_state_gather(&trainer->states[0], "ema", flat, err) &&
               sid2_params_upload(&n->buffers, g, params, flat, err);
     free(flat);
     n->loaded |= ok;

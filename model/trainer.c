@@ -231,6 +231,13 @@ void sid2_trainer_set_steps(sid2_trainer *t, uint64_t steps, uint64_t images)
         state_of(t, t->recipe.objectives[i]->trains)->updates += turns(&t->recipe, i, steps);
 }
 
+/* Of the gradients every rank gives away all but its part, and gives that part of the weights to all others. */
+double sid2_trainer_sends(const sid2_trainer *t)
+{
+    double ranks = sid2_group_ranks(t->group), elements = (double)t->states[0].params->elements;
+    return 2 * sizeof(float) * elements * (ranks - 1) / ranks;
+}
+
 uint64_t sid2_trainer_steps(const sid2_trainer *t) { return t->steps; }
 uint64_t sid2_trainer_images(const sid2_trainer *t) { return t->images; }
 

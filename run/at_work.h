@@ -22,9 +22,11 @@ struct sid2_run {
     sid2_run_progress progress;
     bool losses_told;
     int64_t broken_told;
-    bool planned, stop; /* stop: the callback said so */
+    bool planned;
+    bool wish, stop;    /* wish: the callback said that it should stop; stop: all ranks know that one's did */
     bool lost;          /* the device: another one may go on */
     char pictures[224]; /* the plan's */
+    sid2_group *group;  /* NULL: alone */
 
     bool resuming;
     char checkpoint[4096];        /* to go on from */
@@ -54,8 +56,12 @@ struct sid2_run {
     double line_began, line_aside;
 };
 
+/* Of several ranks, the one that has the folder and speaks. */
+static inline bool sid2_leads(const sid2_run *r) { return sid2_group_rank(r->group) == 0; }
+
 /* ---- telling.c ---- */
 
+/* Texts are told by the rank that leads, for all ranks have the same, but what came in threads of their own. */
 void sid2_tell(sid2_run *r, sid2_run_event event);
 void sid2_tell_text(sid2_run *r, sid2_run_event_kind kind, const char *text);
 /* From any thread that gets pictures: what is left out, told by the next call of another. `user`: the run. */
@@ -75,6 +81,8 @@ void sid2_tell_events(sid2_run *r, bool written, const sid2_error *cause);
 void sid2_beside_sample(sid2_run *r);
 /* The held-out loss, for the line at hand. Whether it is the lowest so far. */
 bool sid2_beside_measure(sid2_run *r);
+/* Whatever one rank's callback wished all know: r->stop. */
+bool sid2_beside_agree(sid2_run *r, sid2_error *err);
 bool sid2_beside_save(sid2_run *r, sid2_error *err);
 
 #endif

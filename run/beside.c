@@ -4,6 +4,7 @@
 #include "classes.h"
 #include "config.h"
 #include "image.h"
+#include "together.h"
 #include "trainer.h"
 
 #include <sid2/sample.h>
@@ -26,7 +27,7 @@ static bool on_sample_step(void *user, const sid2_sample_progress *now)
     r->progress.sampled = fmin(1, (now->images + (double)now->step / now->steps) / now->total);
     sid2_tell_state(r, "sampling", "");
     sid2_tell(r, (sid2_run_event){.kind = SID2_RUN_SAMPLING});
-    return !r->stop;
+    return !r->wish;
 }
 
 /* One column a class where that gives a sensible grid. */
@@ -38,8 +39,9 @@ static bool draw(sid2_run *r, sid2_sampler *sampler, const char *path, sid2_erro
     int32_t *labels = calloc((size_t)count, sizeof *labels);
     uint8_t *pixels = malloc((size_t)count * sid2_config_image_bytes(r->config));
     sid2_image grid = {0};
-    bool ok = seeds && labels && pixels;
-    if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d samples", count);
+    bool ok =
+        (seeds && labels && pixels) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d samples", count);
+    ok = sid2_group_concur(r->group, ok, err);
     for (int i = 0; ok && i < count; i++) {
         seeds[i] = (uint64_t)i;
         labels[i] = classes ? i % classes : -1;
@@ -49,10 +51,13 @@ static bool draw(sid2_run *r, sid2_sampler *sampler, const char *path, sid2_erro
     if (ok) sid2_classes_list(r->names, labels, named, ", ", names);
     sid2_png_text text = {(char[]){"Class name"}, names};
     int columns = classes >= 4 && classes <= 16 && count >= classes ? classes : 0;
-    ok = ok && sid2_sampler_run(sampler, seeds, labels, count, pixels, on_sample_step, r, err) &&
-         sid2_image_grid(&grid, pixels, count, (int32_t)size.height, (int32_t)size.width,
-                         (int32_t)r->config->model_image_channels, columns, SID2_GRID_PADDING, 255, err) &&
-         sid2_png_write(path, &grid, r->names ? &text : NULL, r->names ? 1 : 0, err);
+    ok = ok && sid2_sample_together(r->group, sampler, seeds, labels, count,
+                                    sid2_config_image_bytes(r->config), pixels, on_sample_step, r, err);
+    if (ok && sid2_leads(r))
+        ok =
+            sid2_image_grid(&grid, pixels, count, (int32_t)size.height, (int32_t)size.width,
+                            (int32_t)r->config->model_image_channels, columns, SID2_GRID_PADDING, 255, err) &&
+            sid2_png_write(path, &grid, r->names ? &text : NULL, r->names ? 1 : 0, err);
     sid2_image_free(&grid);
     free(seeds);
     free(labels);
@@ -93,7 +98,8 @@ void sid2_beside_sample(sid2_run *r)
         config->sample_steps = config->train_sample_steps;
         sampler = sid2_sampler_create(r->device, config, limit, &err);
     }
-    bool ok = sampler && sid2_sampler_load_trainer(sampler, r->trainer, &err) &&
+    bool ok = sid2_group_concur(r->group, sampler, &err) &&
+              sid2_sampler_load_trainer(sampler, r->trainer, &err) &&
               sid2_path(path, &err, "%s/samples/step-%08" PRIu64 ".png", r->folder.path, r->progress.step) &&
               draw(r, sampler, path, &err);
     sid2_sampler_destroy(sampler);
@@ -113,7 +119,7 @@ static bool on_measured(void *user, double done)
     r->progress.measured = done;
     sid2_tell_state(r, "measuring", "");
     sid2_tell(r, (sid2_run_event){.kind = SID2_RUN_MEASURING});
-    return !r->stop;
+    return !r->wish;
 }
 
 bool sid2_beside_measure(sid2_run *r)
@@ -124,7 +130,8 @@ bool sid2_beside_measure(sid2_run *r)
     sid2_run_progress *p = &r->progress;
     sid2_config *config = make_beside(r, &limit);
     sid2_evaluator *evaluator = config ? sid2_evaluator_create(r->device, config, limit, &err) : NULL;
-    bool ok = evaluator && sid2_evaluator_load_trainer(evaluator, r->trainer, &err) &&
+    bool ok = sid2_group_concur(r->group, evaluator, &err) &&
+              sid2_evaluator_load_trainer(evaluator, r->trainer, &err) &&
               sid2_heldout_measure(&r->heldout, evaluator, on_measured, r, &err);
     sid2_evaluator_destroy(evaluator);
     sid2_config_destroy(config);
@@ -145,19 +152,34 @@ static void point_best(sid2_run *r)
         sid2_tell_text(r, SID2_RUN_WARNING, err.message);
 }
 
+bool sid2_beside_agree(sid2_run *r, sid2_error *err)
+{
+    uint32_t stop = r->wish;
+    if (!sid2_group_agree(r->group, &stop, err)) return false;
+    r->progress.stopped = r->stop = stop;
+    return true;
+}
+
+/* What stays costs room, no training. */
+static void prune(sid2_run *r)
+{
+    sid2_error cause;
+    if (sid2_leads(r) &&
+        !sid2_checkpoint_prune(r->folder.path, r->progress.step, r->config->train_keep, &cause))
+        sid2_tell_text(r, SID2_RUN_WARNING, cause.message);
+}
+
 bool sid2_beside_save(sid2_run *r, sid2_error *err)
 {
     char path[4096];
     double since = sid2_clock();
-    if (!sid2_folder_checkpoint(&r->folder, r->progress.step, path, err) ||
-        !sid2_folder_flush_stats(&r->folder, err) || !sid2_trainer_save(r->trainer, path, err))
-        return false;
-    if (r->progress.best_step == r->progress.step) point_best(r);
+    bool ok = sid2_folder_checkpoint(&r->folder, r->progress.step, path, err) &&
+              (!sid2_leads(r) || sid2_folder_flush_stats(&r->folder, err));
+    if (!sid2_group_concur(r->group, ok, err) || !sid2_trainer_save(r->trainer, path, err)) return false;
+    if (sid2_leads(r) && r->progress.best_step == r->progress.step) point_best(r);
     r->save_costs = count_aside(r, since);
     snprintf(r->checkpoint, sizeof r->checkpoint, "%s", path);
     sid2_tell_text(r, SID2_RUN_SAVED, path);
-    sid2_error cause; /* what stays costs room, no training */
-    if (!sid2_checkpoint_prune(r->folder.path, r->progress.step, r->config->train_keep, &cause))
-        sid2_tell_text(r, SID2_RUN_WARNING, cause.message);
+    prune(r);
     return true;
 }

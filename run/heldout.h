@@ -5,7 +5,10 @@
 #include <sid2/data.h>
 #include <sid2/sample.h>
 
+#include "group.h"
+
 typedef struct sid2_heldout {
+    sid2_group *group;
     int count, levels;
     size_t bytes;    /* of a picture */
     uint8_t *pixels; /* [count] pictures */
@@ -18,8 +21,10 @@ typedef struct sid2_heldout {
 sid2_dataset *sid2_open_part(const char *path, const sid2_config *config, sid2_part part,
                              void (*on_skip)(void *user, const char *name, const char *reason), void *user,
                              sid2_error *err);
-/* Reads up to eval.images pictures of a data set, always the same ones. USAGE: a label that the model does not have. */
-bool sid2_heldout_read(sid2_heldout *h, sid2_dataset *data, const sid2_config *config, sid2_error *err);
+/* Reads up to eval.images pictures of a data set, always the same ones; of a group (NULL: alone) each rank its share, of
+ * which it measures the errors, and all have the same result. USAGE: a label that the model does not have. */
+bool sid2_heldout_read(sid2_heldout *h, sid2_group *group, sid2_dataset *data, const sid2_config *config,
+                       sid2_error *err);
 void sid2_heldout_free(sid2_heldout *h);
 
 /* done: 0 to 1. false: stop, which is CANCELLED. */

@@ -1,6 +1,7 @@
 /* The training of a run: everything that can be refused first, then its steps. */
 #include "at_work.h"
 
+#include "census.h"
 #include "classes.h"
 #include "config.h"
 #include "file.h"
@@ -74,7 +75,13 @@ static bool check_data(const sid2_run *r, sid2_error *err)
                r->options.path, is->data);
 }
 
-static bool prepare_data(sid2_run *r, sid2_error *err)
+/* Of several ranks all know the fate of each. */
+static bool all_well(const sid2_run *r, bool well, sid2_error *err)
+{
+    return sid2_group_concur(r->group, well, err);
+}
+
+static bool read_data(sid2_run *r, sid2_error *err)
 {
     if (r->resuming && !sid2_folder_load_facts(r->options.path, &r->before, err)) return false;
     if (!r->options.data && r->before.data[0]) r->options.data = r->before.data;
@@ -93,6 +100,11 @@ static bool prepare_data(sid2_run *r, sid2_error *err)
     return sid2_dataset_digest(r->data, r->facts.pictures, err) && check_data(r, err);
 }
 
+static bool prepare_data(sid2_run *r, sid2_error *err)
+{
+    return all_well(r, read_data(r, err) && sid2_config_check(r->config, err), err);
+}
+
 /* What is left out on the way was told of when the part to train on was opened. */
 static bool prepare_heldout(sid2_run *r, sid2_error *err)
 {
@@ -101,19 +113,44 @@ static bool prepare_heldout(sid2_run *r, sid2_error *err)
     r->muted = true;
     sid2_dataset *data = sid2_open_part(r->options.data, c, SID2_PART_HELDOUT, sid2_tell_skip, r, err);
     r->muted = false;
-    bool ok = data && (!sid2_dataset_count(data) || sid2_heldout_read(&r->heldout, data, c, err));
+    bool ok = all_well(r, data, err) &&
+              (!sid2_dataset_count(data) || sid2_heldout_read(&r->heldout, r->group, data, c, err));
     sid2_dataset_close(data);
     sid2_tell_notes(r);
     return ok;
 }
 
-/* What there is to go on from. */
+/* What there is to go on from: as rank 0 sees it. */
 static bool prepare_checkpoint(sid2_run *r, sid2_error *err)
 {
     const char *path = r->options.path;
-    if (!sid2_run_examine(path, r->checkpoint, err)) return false;
+    if (!all_well(r, !sid2_leads(r) || sid2_run_examine(path, r->checkpoint, err), err) ||
+        !sid2_group_share(r->group, r->checkpoint, sizeof r->checkpoint, err))
+        return false;
     r->resuming = r->checkpoint[0];
-    return !r->resuming || sid2_checkpoint_config(path, r->saved, err);
+    return all_well(r, !r->resuming || sid2_checkpoint_config(path, r->saved, err), err);
+}
+
+/* What decides results must be alike on all ranks. */
+static bool compare_ranks(const sid2_run *r, sid2_error *err)
+{
+    char value[256];
+    const sid2_device_info *device = sid2_device_describe(r->device);
+    sid2_census *census = sid2_census_create(err);
+    if (!all_well(r, census, err)) return sid2_census_destroy(census), false;
+    sid2_census_add(census, "version", "%s", SID2_VERSION);
+    const sid2_config_key *key;
+    for (int i = 0; (key = sid2_config_key_at(i)); i++)
+        if (sid2_config_get(r->config, key->name, value, sizeof value, NULL))
+            sid2_census_add(census, key->name, "%s", value);
+    sid2_census_add(census, "images", "%" PRId64, r->facts.images);
+    sid2_census_add(census, "the digest of the pictures", "%s", r->facts.pictures);
+    sid2_census_add(census, "device", "%s", device->name);
+    sid2_census_add(census, "driver", "%s", device->driver);
+    sid2_census_add(census, "cores", "%d", device->cores);
+    bool ok = sid2_census_compare(census, r->group, err);
+    sid2_census_destroy(census);
+    return ok;
 }
 
 sid2_run *sid2_run_open(const sid2_run_options *given, sid2_error *err)
@@ -123,6 +160,7 @@ sid2_run *sid2_run_open(const sid2_run_options *given, sid2_error *err)
     sid2_run *r = calloc(1, sizeof *r);
     if (!r) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
     r->options = options;
+    r->group = options.group;
     r->opened = sid2_clock();
     r->folder.lock = -1;
     r->last_note = &r->first_note;
@@ -130,8 +168,8 @@ sid2_run *sid2_run_open(const sid2_run_options *given, sid2_error *err)
     r->config = sid2_config_clone(options.config);
     r->saved = sid2_config_create();
     bool ok = (r->config && r->saved) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    ok = ok && prepare_checkpoint(r, err) && prepare_data(r, err) && sid2_config_check(r->config, err) &&
-         prepare_heldout(r, err);
+    ok =
+        all_well(r, ok, err) && prepare_checkpoint(r, err) && prepare_data(r, err) && prepare_heldout(r, err);
     if (ok) return r;
     sid2_run_close(r);
     return NULL;
@@ -167,6 +205,14 @@ void sid2_run_close(sid2_run *r)
     free(r);
 }
 
+/* The newest checkpoint before a step, as rank 0 sees it. */
+static bool find_newest(const sid2_run *r, uint64_t before, char found[4096], sid2_error *err)
+{
+    return all_well(r, !sid2_leads(r) || sid2_checkpoint_newest(r->options.path, before, found, 4096, err),
+                    err) &&
+           sid2_group_share(r->group, found, 4096, err);
+}
+
 /* A damaged checkpoint is no end where an older one lies beside it. */
 static bool advise_older(const sid2_run *r, const sid2_error *cause, sid2_error *err)
 {
@@ -186,17 +232,17 @@ static bool resume_older(sid2_run *r, sid2_error *cause, sid2_error *err)
     char *found = r->checkpoint, damaged[4096], aside[4096], text[4200];
     sid2_tell_text(r, SID2_RUN_WARNING, cause->message);
     for (sid2_error last = *cause; cause->code; last = *cause) {
-        bool looked = is_damage(cause) && sid2_checkpoint_newest(r->options.path, sid2_folder_step(found),
-                                                                 damaged, sizeof damaged, err);
+        bool looked = is_damage(cause) && find_newest(r, sid2_folder_step(found), damaged, err);
         if (!looked || !damaged[0]) return sid2_fail(err, last.code, "%s", last.message);
         strcpy(found, damaged);
         *cause = (sid2_error){0};
         sid2_trainer_resume(r->trainer, found, cause);
     }
     for (;;) {
-        if (!sid2_checkpoint_newest(r->options.path, UINT64_MAX, damaged, sizeof damaged, err)) return false;
+        if (!find_newest(r, UINT64_MAX, damaged, err)) return false;
         if (strcmp(damaged, found) == 0) return true;
-        if (!sid2_folder_set_aside(damaged, aside, err)) return false;
+        if (!all_well(r, !sid2_leads(r) || sid2_folder_set_aside(damaged, aside, err), err)) return false;
+        if (!sid2_leads(r)) continue;
         snprintf(text, sizeof text, "%s is kept as %s", strrchr(damaged, '/') + 1, aside);
         sid2_tell_text(r, SID2_RUN_WARNING, text);
     }
@@ -208,10 +254,12 @@ static bool prepare_state(sid2_run *r, sid2_error *err)
     if (r->resuming)
         return (sid2_trainer_resume(r->trainer, r->checkpoint, &cause) ||
                 (r->options.resume_older ? resume_older(r, &cause, err) : advise_older(r, &cause, err))) &&
-               check_classes(r, err);
+               all_well(r, check_classes(r, err), err);
     if (!r->options.from) return true;
     int hold;
-    bool ok = sid2_checkpoint_hold(r->options.from, r->checkpoint, sizeof r->checkpoint, &hold, err) &&
+    bool held = sid2_checkpoint_hold(r->options.from, r->checkpoint, sizeof r->checkpoint, &hold, err),
+         ok = all_well(r, held, err) &&
+              sid2_group_share(r->group, r->checkpoint, sizeof r->checkpoint, err) &&
               sid2_trainer_warm_start(r->trainer, r->checkpoint, err);
     sid2_checkpoint_release(hold);
     return ok;
@@ -242,7 +290,10 @@ static void make_plan(sid2_run *r)
                               .batch = c->train_batch,
                               .names = r->names,
                               .pictures = r->pictures,
-                              .turning = sid2_dataset_turning(r->data)};
+                              .turning = sid2_dataset_turning(r->data),
+                              .ranks = sid2_group_ranks(r->group),
+                              .transport = sid2_group_carrier(r->group),
+                              .sent = sid2_trainer_sends(r->trainer)};
     r->planned = true;
 }
 
@@ -265,21 +316,63 @@ static bool open_events(sid2_run *r, sid2_error *err)
                                              sid2_events_open(&r->events, path, r->progress.step, err));
 }
 
+/* The folder is rank 0's. */
+static bool open_folder(sid2_run *r, sid2_error *err)
+{
+    bool ok = sid2_leads(r) ? sid2_folder_open(&r->folder, r->options.path, err)
+                            : sid2_path(r->folder.path, err, "%s", r->options.path);
+    return all_well(r, ok, err) && (!r->group || sid2_census_folder(r->group, r->options.path, 30, err));
+}
+
+/* What is written from now on, and what was written before. */
+static bool open_records(sid2_run *r, sid2_error *err)
+{
+    if (!sid2_folder_open_stats(&r->folder, r->progress.step, err)) return false;
+    sid2_tell_note(r);
+    r->progress.best = r->folder.best;
+    r->progress.best_step = r->folder.best_step;
+    return sid2_folder_save_config(&r->folder, r->config, err) &&
+           sid2_folder_save_facts(&r->folder, &r->facts, err) && open_events(r, err);
+}
+
+static bool prepare_records(sid2_run *r, sid2_error *err)
+{
+    r->progress.heldout = NAN;
+    return all_well(r, !sid2_leads(r) || open_records(r, err), err) &&
+           sid2_group_share(r->group, &r->progress.best, sizeof r->progress.best, err) &&
+           sid2_group_share(r->group, &r->progress.best_step, sizeof r->progress.best_step, err);
+}
+
+/* Each rank decodes its own pictures. */
+static bool open_loader(sid2_run *r, sid2_error *err)
+{
+    const sid2_config *c = r->config;
+    r->loader = sid2_loader_open(
+        r->data,
+        &sid2_with(sid2_loader_options, .batch = (int32_t)c->train_batch, .seed = (uint64_t)c->train_seed,
+                   .first_sample = sid2_trainer_images(r->trainer), .flip = c->train_flip,
+                   .translate = (int32_t)c->train_translate, .part = sid2_group_rank(r->group),
+                   .parts = sid2_group_ranks(r->group)),
+        err);
+    return all_well(r, r->loader, err);
+}
+
 /* Begins, or begins again where it was paused. */
 static bool prepare(sid2_run *r, sid2_error *err)
 {
     sid2_config *c = r->config;
-    bool paused = r->folder.lock >= 0;
+    bool paused = r->pausing;
     sid2_config_settle_train(c, r->device);
-    if (r->resuming && !sid2_folder_check_config(r->options.path, r->saved, c, err)) return false;
+    bool ok = !r->resuming || sid2_folder_check_config(r->options.path, r->saved, c, err);
+    if (!all_well(r, ok, err) || (r->group && !compare_ranks(r, err))) return false;
     sid2_tell(r, (sid2_run_event){.kind = SID2_RUN_PREPARING});
-    r->trainer = sid2_trainer_create(r->device, c, r->options.memory, err);
+    const sid2_recipe recipe = sid2_recipe_of(c);
+    r->trainer = sid2_trainer_create_recipe(r->device, c, &recipe, r->options.memory, r->group, err);
     if (!r->trainer) return false;
     /* A run that goes on is locked before it is read; a new one gets its folder last. */
-    const char *path = r->options.path;
-    if ((r->resuming && !paused && !sid2_folder_open(&r->folder, path, err)) || !prepare_state(r, err) ||
-        (!r->resuming && !sid2_folder_open(&r->folder, path, err)) ||
-        (r->names && !sid2_trainer_name_classes(r->trainer, r->names, err)))
+    if ((r->resuming && !paused && !open_folder(r, err)) || !prepare_state(r, err) ||
+        (!r->resuming && !open_folder(r, err)) ||
+        !all_well(r, !r->names || sid2_trainer_name_classes(r->trainer, r->names, err), err))
         return false;
     sid2_tell_note(r);
     sid2_tell_state(r, "preparing", "");
@@ -288,21 +381,10 @@ static bool prepare(sid2_run *r, sid2_error *err)
     make_plan(r);
     sid2_tell(r, (sid2_run_event){.kind = paused ? SID2_RUN_CONTINUED : SID2_RUN_PLANNED});
     if (is_complete(r)) return true;
-    r->loader = sid2_loader_open(r->data,
-                                 &sid2_with(sid2_loader_options, .batch = (int32_t)c->train_batch,
-                                            .seed = (uint64_t)c->train_seed,
-                                            .first_sample = sid2_trainer_images(r->trainer),
-                                            .flip = c->train_flip, .translate = (int32_t)c->train_translate),
-                                 err);
-    if (r->loader && r->resuming) tell_changes(r);
-    if (r->loader && r->trainer->note[0]) sid2_tell_text(r, SID2_RUN_CHANGED, r->trainer->note);
-    if (!r->loader || !sid2_folder_open_stats(&r->folder, r->progress.step, err)) return false;
-    sid2_tell_note(r);
-    r->progress.heldout = NAN;
-    r->progress.best = r->folder.best;
-    r->progress.best_step = r->folder.best_step;
-    return sid2_folder_save_config(&r->folder, c, err) &&
-           sid2_folder_save_facts(&r->folder, &r->facts, err) && open_events(r, err);
+    if (!open_loader(r, err)) return false;
+    if (r->resuming) tell_changes(r);
+    if (r->trainer->note[0]) sid2_tell_text(r, SID2_RUN_CHANGED, r->trainer->note);
+    return prepare_records(r, err);
 }
 
 /* ---- Time ---- */
@@ -338,7 +420,7 @@ static double end_costs(const sid2_run *r)
 static bool is_time_up(const sid2_run *r)
 {
     double spent = sid2_clock() - r->opened, limit = r->options.seconds;
-    return limit > 0 && spent + seconds_per_step(r) + end_costs(r) > limit;
+    return limit > 0 && r->loader && spent + seconds_per_step(r) + end_costs(r) > limit;
 }
 
 static void estimate(sid2_run *r)
@@ -428,10 +510,10 @@ static bool write_line(sid2_run *r, const sid2_train_stats *now, sid2_error *err
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     line->memory = (size_t)usage.ru_maxrss * 1024;
-    bool ok = sid2_folder_write_stats(&r->folder, line, err);
+    bool ok = !sid2_leads(r) || sid2_folder_write_stats(&r->folder, line, err);
     if (ok) write_events(r);
     begin_line(r);
-    return ok;
+    return all_well(r, ok, err);
 }
 
 /* ---- The loop ---- */
@@ -444,20 +526,37 @@ static void tell_skipped(sid2_run *r, uint64_t step)
     sid2_tell_text(r, SID2_RUN_WARNING, text);
 }
 
+/* Whether this is the end, or a pause: one rank's callback says stop, rank 0's clock and folder say the rest. */
+static bool agree_on_end(sid2_run *r, bool *last, bool *paused, sid2_error *err)
+{
+    enum { STOP = 1, LATE = 2, PAUSED = 4 };
+    uint32_t flags = r->wish ? STOP : 0;
+    if (sid2_leads(r) && (*last || is_time_up(r))) flags |= LATE;
+    if (sid2_leads(r) && sid2_folder_is_paused(&r->folder)) flags |= PAUSED;
+    if (!sid2_group_agree(r->group, &flags, err)) return false;
+    r->progress.stopped = r->stop = flags & STOP;
+    *last = is_complete(r) || flags & (STOP | LATE);
+    *paused = flags & PAUSED;
+    return true;
+}
+
 /* What a step leads to. *last: the training ends with it. */
 static bool follow_up(sid2_run *r, const sid2_train_stats *now, bool *last, sid2_error *err)
 {
     const sid2_config *c = r->config;
+    if (!agree_on_end(r, last, &r->pausing, err)) return false;
     bool measured = r->heldout.count && !r->stop && (due(c->train_eval_every, now->step) || is_complete(r));
     bool best = measured && sid2_beside_measure(r);
+    if (measured && !sid2_beside_agree(r, err)) return false;
     /* A line ends with every checkpoint too: what goes on from there begins its next one there. */
     bool keep = *last || best || due(c->train_checkpoint_every, now->step);
     bool line = keep || measured || now->step == 1 || now->step % (uint64_t)c->train_log_every == 0;
     if ((line && !write_line(r, now, err)) || (keep && !sid2_beside_save(r, err))) return false;
-    bool grid = c->train_sample_every && !r->stop;
-    if (grid && (*last || due(c->train_sample_every, now->step))) sid2_beside_sample(r);
+    bool grid = c->train_sample_every && !r->stop && (*last || due(c->train_sample_every, now->step));
+    if (grid) sid2_beside_sample(r);
+    if (grid && !sid2_beside_agree(r, err)) return false;
     *last = *last || r->stop; /* perhaps while it measured or drew */
-    r->pausing = !*last && sid2_folder_is_paused(&r->folder);
+    r->pausing = r->pausing && !*last;
     return keep || !(*last || r->pausing) || (write_line(r, now, err) && sid2_beside_save(r, err));
 }
 
@@ -474,11 +573,12 @@ static bool pause_training(sid2_run *r, bool *last, sid2_error *err)
     const struct timespec moment = {.tv_nsec = 200000000};
     end_computing(r);
     r->progress.seconds_left = NAN;
-    while (!*last && sid2_folder_is_paused(&r->folder)) {
+    for (bool paused = true; !*last && paused;) {
         sid2_tell_state(r, "paused", "");
         sid2_tell(r, (sid2_run_event){.kind = SID2_RUN_PAUSED});
         nanosleep(&moment, NULL);
-        *last = r->stop || (r->options.seconds > 0 && sid2_clock() - r->opened > r->options.seconds);
+        *last = r->options.seconds > 0 && sid2_clock() - r->opened > r->options.seconds;
+        if (!agree_on_end(r, last, &paused, err)) return false;
     }
     if (*last) return true;
     *r->saved = *r->config;
@@ -493,7 +593,8 @@ static bool train(sid2_run *r, sid2_error *err)
     begin_steps(r);
     for (bool last = false; !last;) {
         const sid2_batch *batch = sid2_loader_next(r->loader, err);
-        if (!batch || !sid2_trainer_step(r->trainer, batch->pixels, batch->labels, err)) return false;
+        if (!all_well(r, batch, err) || !sid2_trainer_step(r->trainer, batch->pixels, batch->labels, err))
+            return false;
         const sid2_train_stats *now = sid2_trainer_stats(r->trainer);
         const char *notice = sid2_device_notice(r->device);
         if (notice) sid2_tell_text(r, SID2_RUN_WARNING, notice);
@@ -501,7 +602,6 @@ static bool train(sid2_run *r, sid2_error *err)
         if (now->skipped) tell_skipped(r, now->step);
         sid2_tell_state(r, "training", "");
         sid2_tell(r, (sid2_run_event){.kind = SID2_RUN_STEP, .stats = now});
-        last = is_complete(r) || is_time_up(r) || r->stop;
         if (!follow_up(r, now, &last, err)) return false;
         r->progress.seconds = r->folder.seconds + sid2_clock() - r->began;
         if (r->pausing && !pause_training(r, &last, err)) return false;

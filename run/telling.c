@@ -10,7 +10,7 @@ static void call(sid2_run *r, sid2_run_event event)
 {
     if (r->planned) event.plan = &r->plan;
     event.progress = &r->progress;
-    if (r->options.callback && !r->options.callback(r->options.user, &event)) r->stop = true;
+    if (r->options.callback && !r->options.callback(r->options.user, &event)) r->wish = true;
 }
 
 void sid2_tell_notes(sid2_run *r)
@@ -34,6 +34,7 @@ void sid2_tell(sid2_run *r, sid2_run_event event)
 
 void sid2_tell_text(sid2_run *r, sid2_run_event_kind kind, const char *text)
 {
+    if (!sid2_leads(r)) return;
     sid2_tell(r, (sid2_run_event){.kind = kind, .text = text});
 }
 

@@ -119,12 +119,14 @@ typedef struct sid2_loader_options {
     /* Move them by up to so many pixels up or down and left or right, all as likely, drawn by sample number; what comes in
      * mirrors the picture at its edge. Below both sides. */
     int32_t translate;
+    int32_t part, parts; /* of each batch only part number `part` of so many equal ones; 0 parts: all */
 } sid2_loader_options;
 
 typedef struct sid2_batch {
-    const uint8_t *pixels; /* batch x height x width x channels: samples of the data set's type */
+    const uint8_t
+        *pixels; /* batch x height x width x channels: samples of the data set's type; of a part, fewer */
     const int32_t *labels; /* batch */
-    uint64_t first_sample; /* of the batch; the others follow one by one */
+    uint64_t first_sample; /* of them; the others follow one by one */
 } sid2_batch;
 
 /* Borrows the data set, which must outlive the loader. */

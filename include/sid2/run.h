@@ -20,6 +20,8 @@ extern "C" {
 #endif
 
 typedef struct sid2_run sid2_run;
+/* Processes that train together; sid2 train makes them. */
+typedef struct sid2_group sid2_group;
 
 /* What is to be trained, known before the first step. */
 typedef struct sid2_run_plan {
@@ -35,6 +37,9 @@ typedef struct sid2_run_plan {
     const sid2_classes *names; /* of the classes; NULL: the model has none */
     const char *pictures;      /* what becomes of a picture, in words */
     const char *turning;       /* and of its EXIF's rotation; NULL: its files have none */
+    int ranks;                 /* processes that train together; 1: this one alone */
+    const char *transport;     /* what carries their bytes; NULL: alone */
+    double sent;               /* bytes that each of them sends, a step */
 } sid2_run_plan;
 
 typedef struct sid2_run_progress {
@@ -49,6 +54,7 @@ typedef struct sid2_run_progress {
     double heldout, best; /* held-out loss, NaN before the first; the lowest so far */
     uint64_t best_step;   /* where that was */
     double fraction;      /* 0 to 1: of the steps, or of the time given where that ends first */
+    bool stopped;         /* because the callback, or that of another rank, said so */
 } sid2_run_progress;
 
 typedef enum sid2_run_event_kind {
@@ -91,6 +97,8 @@ typedef struct sid2_run_options {
     sid2_run_callback callback; /* may be NULL */
     void *user;
     bool accept_data; /* go on although classes or pictures are not those that the run was begun with */
+    sid2_group *
+        group; /* NULL: alone. Else all its ranks make every call together, and have the same errors; rank 0 has the folder */
 } sid2_run_options;
 
 /* What a path names: a run to go on with, or a place for a new one. A start that left no checkpoint binds
