@@ -21,6 +21,7 @@ int command_train(int argc, char **argv);
 int command_sample(int argc, char **argv);
 int command_view(int argc, char **argv);
 int command_info(int argc, char **argv);
+int command_plan(int argc, char **argv);
 int command_devices(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_tune(int argc, char **argv);

@@ -18,6 +18,7 @@ const command_row commands[] = {
     {"status", "how runs stand, also while they are trained", command_status},
     {"pause", "have a training wait, its device's memory free, and go on", command_pause},
     {"info", "a model's layers, size, cost and memory", command_info},
+    {"plan", "what training on several GPUs would give", command_plan},
     {"eval", "held-out loss of checkpoints by noise level", command_eval},
     {"ablate", "train rows of settings beside each other and compare them", command_ablate},
     {"export", "a checkpoint's weights alone, small enough to give away", command_export},
