@@ -54,13 +54,20 @@ bool sid2_cluster_of(sid2_cluster *cluster, const char *gpu, sid2_error *err)
 
 /* ---- What is cut, and when it is there ---- */
 
-/* Gradients become whole from the tail of their buffer to its front, weights are wanted from the front to the tail. So the front
- * is whole last and wanted first, with nothing to hide its way: it is a small piece. */
-static const double bucket_first[SID2_BUCKETS] = {25.0 / 36, 14.0 / 36, 3.0 / 36, 0};
-static const double piece_first[SID2_PIECES] = {0, 3.0 / 36, 9.0 / 36};
+/* Weights are wanted from the front of their buffer to the tail; what is wanted first has nothing to hide behind. */
+static const double piece_first[SID2_PIECES] = {0, 1.0 / 12, 1.0 / 4};
 
-static double bucket_share(int i) { return (i ? bucket_first[i - 1] : 1) - bucket_first[i]; }
 static double piece_share(int i) { return (i + 1 < SID2_PIECES ? piece_first[i + 1] : 1) - piece_first[i]; }
+
+static sid2_span bucket(const sid2_rank_work *w, int i)
+{
+    return sid2_state_bucket(w->elements, i, SID2_BUCKETS);
+}
+
+static double bucket_share(const sid2_rank_work *w, int i)
+{
+    return (double)bucket(w, i).count / (double)w->elements;
+}
 
 static bool looks_into(const sid2_graph *g, sid2_tensor t, sid2_tensor buffer)
 {
@@ -106,8 +113,7 @@ static void note_times(const sid2_graph *g, sid2_rank_work *work)
         double before = done[backward];
         done[backward] += sid2_graph_node_cost(g, node).multiply_adds;
         for (int i = 0; i < SID2_BUCKETS; i++)
-            if (backward && adds(g, node, p, (int64_t)(bucket_first[i] * (double)p->elements)))
-                work->whole[i] = done[1] / sum[1];
+            if (backward && adds(g, node, p, bucket(work, i).first)) work->whole[i] = done[1] / sum[1];
         for (int i = 0; i < SID2_PIECES; i++)
             if (!backward && reads(g, node, p, (int64_t)(piece_first[i] * (double)p->elements)))
                 work->wanted[i] = fmin(work->wanted[i], before / sum[0]);
@@ -134,32 +140,23 @@ bool sid2_rank_work_of(const sid2_config *whole, const sid2_cluster *cluster, in
 {
     enum { CUDA_ALIGNMENT = 256 };
     sid2_config config = *whole;
-    int64_t lanes = whole->train_lanes > ranks ? whole->train_lanes : ranks;
-    if (!sid2_config_check(whole, err)) return false;
-    if (lanes % ranks || whole->train_batch % lanes)
-        return sid2_fail(err, SID2_ERR_USAGE, "a batch of %lld in %lld lanes does not go onto %d ranks",
-                         (long long)whole->train_batch, (long long)lanes, ranks);
-    config.train_batch /= ranks;
-    config.train_lanes = lanes / ranks;
     config.train_precision = SID2_PRECISION_bf16;
     sid2_recipe recipe = sid2_recipe_of(&config);
     const sid2_device_info device = {.own_memory = true, .memory = cluster->memory};
     sid2_training_site site = sid2_training_site_of(&device, 0);
     site.alignment = CUDA_ALIGNMENT;
     site.rebinds = false;
+    site.ranks = ranks;
     sid2_training plan;
     if (!sid2_training_plan(&config, &recipe, &site, &plan, err)) return false;
-    const sid2_params *params = &plan.graph[0]->params[0];
     *work = (sid2_rank_work){.ranks = ranks,
-                             .lanes = plan.lanes,
-                             .images = (int)config.train_batch,
+                             .lanes = plan.own,
+                             .images = (int)(config.train_batch / ranks),
                              .microbatch = plan.microbatch,
-                             .elements = params->elements,
+                             .elements = plan.graph[0]->params[0].elements,
                              .averages = recipe.states[0].average_count,
+                             .state = sid2_training_state(&plan),
                              .arena = sid2_training_arena(&plan)};
-    /* Masters, moments and averages: f32, of which a rank has its part. */
-    double parted = (double)(3 + work->averages) * sizeof(float) * (double)params->elements;
-    work->state = sid2_training_state(&plan) - (size_t)(parted - parted / ranks);
     count_operations(plan.graph[0], plan.microbatch, work);
     note_times(plan.graph[0], work);
     const sid2_memory_report need = {
@@ -242,8 +239,8 @@ static double update(const sid2_rank_work *w, const sid2_cluster *c, double elem
 static double exchange_left(const sid2_rank_work *w, const sid2_cluster *c, sid2_sum sum)
 {
     double backward = w->lanes > 1 ? 0 : (2 + w->again) * pass(w, c, w->microbatch), sent = 0;
-    for (int i = 0; i < SID2_BUCKETS; i++)
-        sent = fmax(sent, w->whole[i] * backward) + whole_call(exchange(c, w, sum, bucket_share(i)));
+    for (int i = SID2_BUCKETS; i-- > 0;)
+        sent = fmax(sent, w->whole[i] * backward) + whole_call(exchange(c, w, sum, bucket_share(w, i)));
     return fmax(0, sent - backward);
 }
 
@@ -271,7 +268,7 @@ sid2_step_time sid2_scaling_step(const sid2_rank_work *w, const sid2_cluster *c,
         return step;
     }
     for (int i = 0; i < SID2_BUCKETS; i++) {
-        call_time time = exchange(c, w, sum, bucket_share(i));
+        call_time time = exchange(c, w, sum, bucket_share(w, i));
         step.exchange += time.bytes;
         step.latency += time.latency;
     }

@@ -35,7 +35,7 @@ typedef enum sid2_sum {
     SID2_SUM_COUNT
 } sid2_sum;
 
-enum { SID2_BUCKETS = 4, SID2_PIECES = 3 }; /* of gradients, from the tail; of weights, from the front */
+enum { SID2_PIECES = 3 }; /* of weights */
 
 /* A rank's share of a step. */
 typedef struct sid2_rank_work {

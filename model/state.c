@@ -19,12 +19,15 @@ size_t sid2_state_extra(const sid2_state_rule *rule, int64_t elements)
 
 static int64_t blocks_of(int64_t elements) { return (elements + SID2_SUM_BLOCK - 1) / SID2_SUM_BLOCK; }
 
-/* The cut into buckets: equal but for a block. */
-static sid2_span bucket_of(int64_t elements, int bucket, int buckets)
+/* Equal, in whole blocks, but for the front: that is whole last, with nothing behind which it could leave, and small. */
+sid2_span sid2_state_bucket(int64_t elements, int bucket, int buckets)
 {
-    int64_t blocks = blocks_of(elements), first = blocks * bucket / buckets * SID2_SUM_BLOCK,
-            end = blocks * (bucket + 1) / buckets * SID2_SUM_BLOCK;
-    return (sid2_span){first, (end < elements ? end : elements) - first};
+    enum { FRONT = 12 };
+    int64_t blocks = blocks_of(elements), front = buckets > 1 ? blocks / FRONT : 0, others = buckets - 1,
+            first = bucket ? front + (blocks - front) * (bucket - 1) / others : 0,
+            next = bucket < others ? front + (blocks - front) * bucket / others : blocks;
+    int64_t end = next * SID2_SUM_BLOCK < elements ? next * SID2_SUM_BLOCK : elements;
+    return (sid2_span){first * SID2_SUM_BLOCK, end - first * SID2_SUM_BLOCK};
 }
 
 int64_t sid2_state_part(int64_t elements, int ranks)
@@ -209,7 +212,7 @@ static void cut(sid2_state *s)
 {
     s->buckets = sid2_group_queues(s->group) ? SID2_BUCKETS : 1;
     for (int i = 0; i < s->buckets; i++) {
-        s->bucket[i] = bucket_of(s->params->elements, i, s->buckets);
+        s->bucket[i] = sid2_state_bucket(s->params->elements, i, s->buckets);
         s->own[i] = sid2_group_part(s->group, sid2_group_rank(s->group), s->bucket[i], SID2_SUM_BLOCK);
         s->owned += s->own[i].count;
     }

@@ -37,7 +37,9 @@ typedef struct sid2_state_rule {
     int average_count;
 } sid2_state_rule;
 
+/* A set's gradients leave in buckets while the backward pass makes the others, the tail first. */
 enum { SID2_BUCKETS = 4 };
+sid2_span sid2_state_bucket(int64_t elements, int bucket, int buckets);
 
 typedef struct sid2_state {
     sid2_state_rule rule;

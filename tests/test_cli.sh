@@ -55,7 +55,7 @@ expect 2 'no GPU .v100. in the table; there are a100' plan --gpu v100
 expect 2 'ranks should be 1 to' plan --ranks 0
 expect 2 'node should be a power of two' plan --node 6
 expect 2 'share should be' plan --share 2
-expect 2 'batch of 32 in 64 lanes' plan --preset quickstart --ranks 64
+expect 2 '64 ranks want as many lanes' plan --preset quickstart --ranks 64
 expect 1 'nosuch.json' plan --measured nosuch.json
 expect 2 'should be pytorch' bench --against tensorflow
 expect 2 'rows .* should be of train' bench --rows train,x
@@ -704,7 +704,7 @@ expect 1 'no statistics yet' report starting
 expect 2 'RUN is missing' report
 
 echo "== plan"
-expect 0 'a batch of 32 in 256 lanes does not go onto 256 ranks' plan
+expect 0 '256 ranks want as many lanes' plan
 expect 0 'bf16, exact, overlapped' plan --preset imagenet256-2 --ranks 8
 "$sid2" plan --preset imagenet256-2 --ranks 8 --json >expected.json || fail "plan --json"
 expect 0 'measured [0-9]*, 100.0 % of this' plan --preset imagenet256-2 --ranks 8 --measured expected.json
