@@ -208,6 +208,6 @@ const char *sid2_text_find(const sid2_text_row *table, const char *name, const c
         snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", p->name);
     }
     snprintf(advice, 400, "%s%s%s; %s: %s", nearest ? "; did you mean '" : "", nearest ? nearest : "",
-             nearest ? "'?" : "", kinds, list);
+             nearest ? "'" : "", kinds, list);
     return NULL;
 }

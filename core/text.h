@@ -14,7 +14,7 @@ typedef struct sid2_text_row {
     const char *name, *text;
 } sid2_text_row;
 
-/* The text of that name; NULL: there is none, and `advice` ends a message: "; did you mean 'x'?; kinds: x, y, z". */
+/* The text of that name; NULL: there is none, and `advice` ends a message: "; did you mean 'x'; kinds: x, y, z". */
 const char *sid2_text_find(const sid2_text_row *table, const char *name, const char *kinds, char advice[400]);
 
 /* strtod. */
