@@ -72,7 +72,7 @@ static void plans_are_checked(void **state)
         sid2_ablate_plan_free(&plan);
     }
     assert_false(sid2_ablate_plan_read(&plan, "weihgting", &how, &err));
-    assert_non_null(strstr(err.message, "did you mean 'weighting'?; plans: "));
+    assert_non_null(strstr(err.message, "did you mean 'weighting'; plans: "));
     sid2_ablate_plan_free(&plan);
 
     char *wide = malloc(400);

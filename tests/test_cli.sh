@@ -40,7 +40,7 @@ expect 2 "unknown command 'foo'" help foo
 expect 0 'Usage: sid2 data synth' help data synth
 expect 2 'CHECKPOINT is missing' sample
 expect 2 -- '--data is missing' ablate weighting
-expect 2 "no plan or file 'wieghting'; did you mean 'weighting'?; plans: average, bias" ablate wieghting --data x --out y
+expect 2 "no plan or file 'wieghting'; did you mean 'weighting'; plans: average, bias" ablate wieghting --data x --out y
 expect 2 'needs a value' sample x --seeds
 expect 2 'unexpected argument' sample x y
 expect 2 'CHECKPOINT is missing' view
