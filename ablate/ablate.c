@@ -5,12 +5,9 @@
 #include "file.h"
 #include "image.h"
 #include "json.h"
-#include "loader.h"
 #include "npz.h"
-#include "pictures.h"
+#include "samples.h"
 #include "text.h"
-
-#include <sid2/sample.h>
 
 #include <inttypes.h>
 #include <math.h>
@@ -150,46 +147,29 @@ static bool read_heldout(work *w, const sid2_config *c, sid2_error *err)
     if (strcmp(key, w->heldout_key) == 0) return true;
     sid2_heldout_free(&w->heldout);
     w->heldout_key[0] = 0;
-    sid2_dataset *data = sid2_open_part(w->a->options.data, c, SID2_PART_HELDOUT, NULL, NULL, err);
-    bool ok = data && (sid2_dataset_count(data) > 0 ||
-                       sid2_fail(err, SID2_ERR_USAGE, "%s has no held-out images", w->a->options.data));
-    ok = ok && sid2_heldout_read(&w->heldout, NULL, data, c, err);
-    sid2_dataset_close(data);
-    if (ok) strcpy(w->heldout_key, key);
-    return ok;
+    if (!sid2_pictures_read(&w->heldout, w->a->options.data, c, SID2_PART_HELDOUT, (int)c->eval_images, err))
+        return false;
+    strcpy(w->heldout_key, key);
+    return true;
 }
 
-static sid2_pictures pictures_of(const sid2_config *c, const uint8_t *pixels, int count)
-{
-    return (sid2_pictures){pixels, count, (int)c->model_image_size.height, (int)c->model_image_size.width,
-                           (int)c->model_image_channels};
-}
-
-/* Up to REAL_PICTURES of those that are trained on. */
+/* Of those that are trained on. */
 static bool read_real(work *w, const sid2_config *c, sid2_error *err)
 {
     char key[640];
+    sid2_heldout real;
     picture_key(key, c);
     if (strcmp(key, w->real_key) == 0) return true;
     sid2_real_pictures_destroy(w->real);
     w->real = NULL;
     w->real_key[0] = 0;
-    sid2_config *wanted = sid2_config_clone(c);
-    if (!wanted) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    wanted->eval_images = REAL_PICTURES;
-    sid2_heldout real = {0}; /* the same reading, of the other part */
-    sid2_dataset *data = sid2_open_part(w->a->options.data, c, SID2_PART_TRAIN, NULL, NULL, err);
-    bool ok = data && sid2_heldout_read(&real, NULL, data, wanted, err);
-    sid2_dataset_close(data);
-    if (ok) {
-        const sid2_pictures pictures = pictures_of(c, real.pixels, real.count);
+    if (sid2_pictures_read(&real, w->a->options.data, c, SID2_PART_TRAIN, REAL_PICTURES, err)) {
+        const sid2_pictures pictures = sid2_pictures_of(c, real.pixels, real.count);
         w->real = sid2_real_pictures_create(&pictures, err);
-        ok = w->real != NULL;
     }
     sid2_heldout_free(&real);
-    sid2_config_destroy(wanted);
-    if (ok) strcpy(w->real_key, key);
-    return ok;
+    if (w->real) strcpy(w->real_key, key);
+    return w->real != NULL;
 }
 
 /* ---- Measuring ---- */
@@ -216,33 +196,22 @@ static bool measure_bits(work *w, const char *checkpoint, const sid2_config *c, 
     return true;
 }
 
-typedef struct drawing {
-    work *w;
-    double evaluations;
-} drawing;
+static bool on_sample(void *user, double done) { return tell(user, "sampling", done, NULL); }
 
-static bool on_sample(void *user, const sid2_sample_progress *p)
-{
-    drawing *d = user;
-    d->evaluations = (double)p->evaluations / p->total;
-    return tell(d->w, "sampling", (p->images + (double)p->step / p->steps) / p->total, NULL);
-}
-
-static bool write_samples(work *w, const sid2_config *c, const uint8_t *pixels, const int32_t *labels,
-                          int count, sid2_error *err)
+static bool write_samples(work *w, const sid2_config *c, const sid2_samples *s, sid2_error *err)
 {
     char path[4096];
     sid2_atomic_file file;
     int height = (int)c->model_image_size.height, width = (int)c->model_image_size.width,
         channels = (int)c->model_image_channels;
     if (!path_of(w, "npz", path, err) || !sid2_atomic_open(&file, path, err)) return false;
-    sid2_npz *npz = sid2_npz_open(&file, count, height, width, channels, c->model_classes > 0, err);
+    sid2_npz *npz = sid2_npz_open(&file, s->count, height, width, channels, c->model_classes > 0, err);
     if (!npz) return false;
-    bool appended = sid2_npz_append(npz, pixels, labels, count, err);
+    bool appended = sid2_npz_append(npz, s->pixels, s->labels, s->count, err);
     if (!appended) sid2_npz_discard(npz);
     sid2_image grid = {0};
     bool ok = appended && sid2_npz_commit(npz, err) && path_of(w, "png", path, err) &&
-              sid2_image_grid(&grid, pixels, count < SHOWN ? count : SHOWN, height, width, channels,
+              sid2_image_grid(&grid, s->pixels, s->count < SHOWN ? s->count : SHOWN, height, width, channels,
                               SHOWN / 2, SID2_GRID_PADDING, 255, err) &&
               sid2_png_write(path, &grid, NULL, 0, err);
     sid2_image_free(&grid);
@@ -254,35 +223,21 @@ static bool measure_samples(work *w, const char *checkpoint, const sid2_config *
                             sid2_error *err)
 {
     int count = (int)w->a->plan.samples;
+    sid2_samples s = {0};
     if (!count) return true;
-    uint8_t *pixels = malloc((size_t)count * sid2_config_image_bytes(c));
-    uint64_t *seeds = malloc((size_t)count * sizeof *seeds);
-    int32_t *labels = malloc((size_t)count * sizeof *labels);
-    bool ok =
-        (pixels && seeds && labels) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d samples", count);
-    for (int i = 0; ok && i < count; i++) {
-        seeds[i] = w->now.seed * (uint64_t)count + (uint64_t)i;
-        labels[i] = c->model_classes ? (int32_t)(i % c->model_classes) : -1;
-    }
-    drawing d = {.w = w};
-    double began = sid2_clock();
-    sid2_sampler *s = ok ? sid2_sampler_create(w->device, c, w->a->options.memory, err) : NULL;
-    ok = s && sid2_sampler_load(s, checkpoint, true, err) &&
-         sid2_sampler_run(s, seeds, labels, count, pixels, on_sample, &d, err);
-    sid2_sampler_destroy(s);
-    m->sampling = sid2_clock() - began;
-    m->evaluations = d.evaluations;
-    ok = ok && write_samples(w, c, pixels, labels, count, err) && read_real(w, c, err);
+    bool ok = sid2_samples_draw(&s, w->device, c, checkpoint, true, count, w->now.seed * (uint64_t)count,
+                                w->a->options.memory, on_sample, w, err) &&
+              write_samples(w, c, &s, err) && read_real(w, c, err);
+    m->sampling = s.seconds;
+    m->evaluations = s.evaluations;
     if (ok && count >= 2) {
-        const sid2_pictures pictures = pictures_of(c, pixels, count);
+        const sid2_pictures pictures = sid2_pictures_of(c, s.pixels, count);
         sid2_picture_distances distances;
         ok = sid2_real_pictures_compare(w->real, &pictures, &distances, err);
         m->metric[SID2_METRIC_pixels] = distances.pixels;
         m->metric[SID2_METRIC_spectrum] = distances.spectrum;
     }
-    free(pixels);
-    free(seeds);
-    free(labels);
+    sid2_samples_free(&s);
     return ok;
 }
 

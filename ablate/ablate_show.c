@@ -138,7 +138,7 @@ static void differences(const sid2_ablation *a, sid2_table *t)
             sid2_mean d = all[i].pair[row].difference;
             double p = all[i].probability[row];
             if (d.count)
-                sid2_table_cell(t, "%+.*f", sid2_metrics[i].decimals, d.mean);
+                sid2_table_cell(t, "%+.*f", sid2_metrics[i].decimals + 1, d.mean);
             else
                 sid2_table_cell(t, "-");
             if (isfinite(p))

@@ -1,5 +1,5 @@
-/* sid2 eval: held-out loss of checkpoints by noise level. */
-#include "cli.h"
+/* sid2 eval: held-out loss of checkpoints by noise level, and what else can be said of them without other networks. */
+#include "judge.h"
 
 #include "classes.h"
 #include "heldout.h"
@@ -17,6 +17,7 @@ typedef struct subject {
     int hold; /* on the directory */
     sid2_config *config;
     sid2_heldout heldout;
+    judgement judged;
 } subject;
 
 typedef struct job {
@@ -25,6 +26,7 @@ typedef struct job {
     device_choice on;
     size_t memory;
     bool raw, all, json;
+    judge_wish wish;
     assignments set;
 
     sid2_device *device;
@@ -103,7 +105,8 @@ static bool measure(job *j, subject *s, sid2_error *err)
               sid2_heldout_measure(&s->heldout, evaluator, on_measured, j, err);
     progress_clear(&j->bar);
     sid2_evaluator_destroy(evaluator);
-    return ok;
+    return ok && judge_checkpoint(&s->judged, &j->wish, j->device, s->config, s->directory, &s->heldout,
+                                  &j->bar, err);
 }
 
 static bool work(job *j, sid2_error *err)
@@ -125,6 +128,7 @@ static void clean_up(job *j)
         sid2_checkpoint_release(j->subjects[i].hold);
         sid2_config_destroy(j->subjects[i].config);
         sid2_heldout_free(&j->subjects[i].heldout);
+        judge_free(&j->subjects[i].judged);
     }
     free(j->subjects);
     sid2_device_close(j->device);
@@ -152,6 +156,7 @@ static void print_table(const job *j)
     }
     printf("\nloss %.5f: the mean over all levels, comparable with the training loss\n",
            sid2_heldout_loss(&s->heldout));
+    judge_print(&s->judged, &j->wish);
 }
 
 static void print_means(const job *j, const char *name, size_t member)
@@ -203,6 +208,10 @@ static void print_comparison(const job *j)
     print_means(j, "x mse", offsetof(sid2_eval_point, x_mse));
     print_means(j, "eps mse", offsetof(sid2_eval_point, eps_mse));
     print_means(j, "v mse", offsetof(sid2_eval_point, v_mse));
+    for (int k = 0; k < j->paths.count && (j->wish.bits || j->wish.samples); k++) {
+        printf("\n---- %s\n", j->subjects[k].directory);
+        judge_print(&j->subjects[k].judged, &j->wish);
+    }
 }
 
 static json_t *describe(const job *j, const subject *s)
@@ -219,7 +228,7 @@ static json_t *describe(const job *j, const subject *s)
     json_t *all = json_pack("{s:s, s:s, s:s, s:i, s:f, s:o}", "path", s->directory, "checkpoint", s->digest,
                             "data", j->data_path, "images", s->heldout.count, "loss",
                             sid2_heldout_loss(&s->heldout), "levels", levels);
-    if (ok) return all;
+    if (ok && all && judge_json(&s->judged, all)) return all;
     json_decref(all);
     return NULL;
 }
@@ -248,6 +257,12 @@ int command_eval(int argc, char **argv)
          "use every image, not only the part that train.holdout kept out of training", NULL},
         {OPTION_KEY, "images", "N", &j.set, "images at most (eval.images)", "eval.images"},
         {OPTION_KEY, "levels", "N", &j.set, "noise levels (eval.levels)", "eval.levels"},
+        {OPTION_FLAG, "bits", NULL, &j.wish.bits,
+         "bits a dimension by noise level too, of held-out and of training pictures", NULL},
+        {OPTION_INT, "samples", "N", &j.wish.samples,
+         "draw so many and compare them with real pictures: by pixel-PCA, spectrum and neighbours (0)", NULL},
+        {OPTION_TEXT, "nearest", "x.png", &j.wish.nearest,
+         "with --samples: those most like a training picture, each above that picture", NULL},
         {OPTION_FLAG, "raw", NULL, &j.raw, "the weights themselves rather than their average", NULL},
         {OPTION_FLAG, "json", NULL, &j.json, "print JSON", NULL},
         OPTIONS_DEVICE_CHOICE(j.on),
@@ -259,6 +274,14 @@ int command_eval(int argc, char **argv)
                              argc, argv);
     if (code != OPTIONS_RUN) return code;
     if (!j.data_path) return report_usage("eval", "--data is missing");
+    if (j.wish.samples && (j.wish.samples < 2 || j.wish.samples > 1000000))
+        return report_usage("eval", "--samples should be 2 to 1000000");
+    if (j.wish.nearest && (!j.wish.samples || j.all || j.paths.count > 1))
+        return report_usage("eval", "--nearest goes with --samples, of one checkpoint and its own data");
+    j.wish.data = j.data_path;
+    j.wish.all = j.all;
+    j.wish.raw = j.raw;
+    j.wish.memory = j.memory;
     sid2_error err = {0};
     interrupt_install();
     bool ok = work(&j, &err);

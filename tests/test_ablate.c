@@ -9,6 +9,7 @@
 #include "file.h"
 #include "image.h"
 #include "model_support.h"
+#include "samples.h"
 
 static sid2_device *device;
 static char folder[64] = "/tmp/sid2-ablate-XXXXXX";
@@ -366,6 +367,42 @@ static void bits_of_an_untrained_network(void **state)
     free(labels);
 }
 
+/* Training pictures called samples are found again, and held-out ones are not taken for them. */
+static void finds_what_is_known_by_heart(void **state)
+{
+    (void)state;
+    sid2_config *config = TINY("train.holdout=6");
+    char data[256];
+    snprintf(data, sizeof data, "%s/pictures", folder);
+    double done = 0;
+    for (int part = 0; part < 2; part++) {
+        sid2_heldout pictures;
+        sid2_neighbours near;
+        must(
+            sid2_pictures_read(&pictures, data, config, part ? SID2_PART_HELDOUT : SID2_PART_TRAIN, 6, &err));
+        assert_int_equal(pictures.count, 6);
+        const sid2_samples samples = {.pixels = pictures.pixels, .labels = pictures.labels, .count = 6};
+        must(sid2_neighbours_find(&near, &samples, data, config, go_on, &done, &err));
+        assert_int_equal(near.set, 6);
+        assert_true(near.share == (part ? 0 : 1) && done == 1);
+        for (int i = 0; i < 6; i++) {
+            assert_true((near.nearest[i].squares == 0) == !part);
+            assert_in_range(near.nearest[i].index, 0, 17);
+        }
+        sid2_image shown;
+        const char *path = path_in(folder, "near.png");
+        must(sid2_neighbours_write(&near, &samples, data, config, 5, path, &err));
+        must(sid2_image_read(&shown, path, &err));
+        assert_int_equal(shown.height, 2 * 8 + 3 * 2);     /* a row of samples, and theirs */
+        for (int i = 0; i < 8 * shown.width && !part; i++) /* alike */
+            assert_int_equal(shown.pixels[2 * shown.width + i], shown.pixels[12 * shown.width + i]);
+        sid2_image_free(&shown);
+        sid2_neighbours_free(&near);
+        sid2_heldout_free(&pictures);
+    }
+    sid2_config_destroy(config);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -393,8 +430,10 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(plans_are_checked),
-                                       cmocka_unit_test(rows_follow_the_first), cmocka_unit_test(goes_on),
+                                       cmocka_unit_test(rows_follow_the_first),
+                                       cmocka_unit_test(goes_on),
                                        cmocka_unit_test(shows_what_it_found),
-                                       cmocka_unit_test(bits_of_an_untrained_network)};
+                                       cmocka_unit_test(bits_of_an_untrained_network),
+                                       cmocka_unit_test(finds_what_is_known_by_heart)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -683,7 +683,22 @@ expect 0 '^  0.750 *-1.74 *[0-9.]* *[0-9.]* *[0-9.]*$' eval run straight run/che
 expect 0 levels eval run straight --data pictures --levels 2 --images 2 --json
 python3 -c 'import json; a, b = json.load(open("out")); assert a["loss"] == b["loss"] and a["path"] != b["path"]' ||
     fail "two checkpoints as JSON: $(cat out)"
+expect 0 '^all  *[0-9.]*  *[0-9.]*  *[-+][0-9.]*$' eval run --data pictures --images 8 --bits --samples 4 --set sample.steps=2 --nearest near.png
+grep -q '^pixel-PCA  *[0-9.]*  *[0-9.]* ' out && grep -q 'near.png: samples, and below' out && [ -s near.png ] || fail "eval --samples: $(cat out)"
+expect 0 '"neighbours"' eval run --data pictures --images 8 --bits --samples 4 --set sample.steps=2 --json
+expect 2 'nearest goes with --samples' eval run --data pictures --nearest near.png
+expect 2 'samples should be 2' eval run --data pictures --samples 1
 expect 2 'data is missing' eval run
+
+echo "== ablate"
+printf '%s\n' '[plan]' 'preset=quickstart' 'samples=4' 'seeds=0,1' '[all]' model.{channels,blocks,depth,mid_depth,emb,groups,patch}=@ train.{batch=8,steps=2,precision=f32,sample_every=0,eval_every=0} \
+    sample.steps=2 '[row a]' loss.bias=1 '[row b]' loss.bias=2 | sed 's/channels=@/channels=16,16/; s/blocks=@/blocks=res,res/; s/emb=@/emb=32/; s/patch=@/patch=4/; s/groups=@/groups=4/; s/@/1/' >plan.ini
+expect 0 'p after Holm' ablate plan.ini --device cpu --data pictures --out ablation
+grep -q '^b  *[0-9.]* ± ' out && grep -q 'ablation/ablation.html' out && grep -q '</html>' ablation/ablation.html || fail "ablate: $(cat out)"
+expect 0 '"held_out_images"' ablate plan.ini --device cpu --data pictures --out ablation --json
+python3 -c 'import json; a = json.load(open("out")); assert [r["row"] for r in a["rows"]] == ["a", "b"] and all(s["done"] for r in a["rows"] for s in r["seeds"])' || fail "ablate --json: $(cat out)"
+printf '[row c]\nmodel.skip=sideways\n' >>plan.ini
+expect 2 'plan.ini:[0-9]*: row c: model.skip = sideways: expected level|block|none' ablate plan.ini --data pictures --out ablation
 expect 0 'report.html' report run
 grep -q '</html>' run/report.html || fail "the report is cut short"
 ! grep -q 'https\?://' run/report.html || fail "the report needs something from elsewhere"
