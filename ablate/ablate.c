@@ -387,8 +387,10 @@ bool sid2_ablate_run(sid2_ablation *a, sid2_device *device, sid2_error *err)
         for (w.row = 0; ok && w.row < a->plan.rows; w.row++) ok = do_row(&w, err);
     sid2_heldout_free(&w.heldout);
     sid2_real_pictures_destroy(w.real);
+    bool any = false; /* where nothing is known no folder is made */
+    for (int i = 0; i < a->plan.rows * a->plan.seeds; i++) any |= a->measured[i].known;
     sid2_error second; /* what led to the end goes first */
-    return sid2_ablation_write(a, ok ? err : &second) && ok;
+    return (!any || sid2_ablation_write(a, ok ? err : &second)) && ok;
 }
 
 /* ---- Opening ---- */

@@ -6,7 +6,7 @@
  *
  * What is there is not done again: a training that is complete, a measurement of the same weights in the same way. So the
  * same call goes on where another was stopped or killed. Where a tool of the user's has left
- * measured/ROW.seed-N.features.npz beside samples, that is read too (sid2_ablation_features). */
+ * measured/ROW.seed-N.features.npz beside the samples, that is read too (foreign.h). */
 #ifndef SID2_ABLATE_H
 #define SID2_ABLATE_H
 
@@ -62,6 +62,7 @@ typedef struct sid2_ablation {
     sid2_ablate_plan plan;
     sid2_measured *measured; /* [rows, seeds] */
     int images;              /* held out, that were measured on; 0: not known yet */
+    int waiting; /* for features that the user's tool has not left yet, of options.features: rows x seeds */
 } sid2_ablation;
 
 /* Everything that can be refused without a device; no folder is touched. Close it in any case. */

@@ -156,12 +156,13 @@ const char *sid2_ablation_test(const sid2_ablation *a, char text[320])
     if (seeds < 2)
         snprintf(text, 320, "One seed: nothing can be said of significance.");
     else
-        snprintf(
-            text, 320,
-            "Student's paired test of %d seeds against row %s (%d degree%s of freedom), corrected for %d "
-            "rows after Holm; * where p < 0.05.%s",
-            seeds, a->plan.row[0].name, seeds - 1, seeds == 2 ? "" : "s", a->plan.rows - 1,
-            seeds < 5 ? " With so few seeds only large and steady differences show." : "");
+        snprintf(text, 320,
+                 "Student's paired test of %d seeds against row %s (%d degree%s of freedom), with Holm's "
+                 "correction for "
+                 "%d comparison%s a column; * where p < 0.05.%s",
+                 seeds, a->plan.row[0].name, seeds - 1, seeds == 2 ? "" : "s", a->plan.rows - 1,
+                 a->plan.rows == 2 ? "" : "s",
+                 seeds < 5 ? " With so few seeds only large and steady differences show." : "");
     return text;
 }
 

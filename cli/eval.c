@@ -1,5 +1,5 @@
 /* sid2 eval: held-out loss of checkpoints by noise level, and what else can be said of them without other networks. */
-#include "judge.h"
+#include "eval_own.h"
 
 #include "classes.h"
 #include "heldout.h"
@@ -17,7 +17,7 @@ typedef struct subject {
     int hold; /* on the directory */
     sid2_config *config;
     sid2_heldout heldout;
-    judgement judged;
+    own_findings own;
 } subject;
 
 typedef struct job {
@@ -26,7 +26,7 @@ typedef struct job {
     device_choice on;
     size_t memory;
     bool raw, all, json;
-    judge_wish wish;
+    own_wish wish;
     assignments set;
 
     sid2_device *device;
@@ -105,8 +105,8 @@ static bool measure(job *j, subject *s, sid2_error *err)
               sid2_heldout_measure(&s->heldout, evaluator, on_measured, j, err);
     progress_clear(&j->bar);
     sid2_evaluator_destroy(evaluator);
-    return ok && judge_checkpoint(&s->judged, &j->wish, j->device, s->config, s->directory, &s->heldout,
-                                  &j->bar, err);
+    return ok &&
+           own_measure(&s->own, &j->wish, j->device, s->config, s->directory, &s->heldout, &j->bar, err);
 }
 
 static bool work(job *j, sid2_error *err)
@@ -128,7 +128,7 @@ static void clean_up(job *j)
         sid2_checkpoint_release(j->subjects[i].hold);
         sid2_config_destroy(j->subjects[i].config);
         sid2_heldout_free(&j->subjects[i].heldout);
-        judge_free(&j->subjects[i].judged);
+        own_free(&j->subjects[i].own);
     }
     free(j->subjects);
     sid2_device_close(j->device);
@@ -156,7 +156,7 @@ static void print_table(const job *j)
     }
     printf("\nloss %.5f: the mean over all levels, comparable with the training loss\n",
            sid2_heldout_loss(&s->heldout));
-    judge_print(&s->judged, &j->wish);
+    own_print(&s->own, &j->wish);
 }
 
 static void print_means(const job *j, const char *name, size_t member)
@@ -210,7 +210,7 @@ static void print_comparison(const job *j)
     print_means(j, "v mse", offsetof(sid2_eval_point, v_mse));
     for (int k = 0; k < j->paths.count && (j->wish.bits || j->wish.samples); k++) {
         printf("\n---- %s\n", j->subjects[k].directory);
-        judge_print(&j->subjects[k].judged, &j->wish);
+        own_print(&j->subjects[k].own, &j->wish);
     }
 }
 
@@ -228,7 +228,7 @@ static json_t *describe(const job *j, const subject *s)
     json_t *all = json_pack("{s:s, s:s, s:s, s:i, s:f, s:o}", "path", s->directory, "checkpoint", s->digest,
                             "data", j->data_path, "images", s->heldout.count, "loss",
                             sid2_heldout_loss(&s->heldout), "levels", levels);
-    if (ok && all && judge_json(&s->judged, all)) return all;
+    if (ok && all && own_json(&s->own, all)) return all;
     json_decref(all);
     return NULL;
 }

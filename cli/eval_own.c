@@ -1,4 +1,4 @@
-#include "judge.h"
+#include "eval_own.h"
 
 #include "json.h"
 
@@ -22,7 +22,7 @@ static bool on_done(void *user, double done)
 
 /* ---- Measuring ---- */
 
-static bool measure_bits(judgement *j, const judge_wish *wish, sid2_device *device, const sid2_config *c,
+static bool measure_bits(own_findings *j, const own_wish *wish, sid2_device *device, const sid2_config *c,
                          const char *checkpoint, const sid2_heldout *heldout, progress *bar, sid2_error *err)
 {
     int levels = (int)(config_int(c, "eval.levels") + SID2_BANDS - 1) / SID2_BANDS;
@@ -41,7 +41,7 @@ static bool measure_bits(judgement *j, const judge_wish *wish, sid2_device *devi
     return ok;
 }
 
-static bool compare(judgement *j, const sid2_samples *s, const judge_wish *wish, const sid2_config *c,
+static bool compare(own_findings *j, const sid2_samples *s, const own_wish *wish, const sid2_config *c,
                     const sid2_heldout *heldout, sid2_error *err)
 {
     sid2_heldout training;
@@ -62,8 +62,9 @@ static bool compare(judgement *j, const sid2_samples *s, const judge_wish *wish,
     return ok;
 }
 
-static bool judge_samples(judgement *j, const judge_wish *wish, sid2_device *device, const sid2_config *c,
-                          const char *checkpoint, const sid2_heldout *heldout, progress *bar, sid2_error *err)
+static bool measure_samples(own_findings *j, const own_wish *wish, sid2_device *device, const sid2_config *c,
+                            const char *checkpoint, const sid2_heldout *heldout, progress *bar,
+                            sid2_error *err)
 {
     sid2_samples s;
     bool ok = sid2_samples_draw(&s, device, c, checkpoint, !wish->raw, (int)wish->samples, 0, wish->memory,
@@ -79,27 +80,27 @@ static bool judge_samples(judgement *j, const judge_wish *wish, sid2_device *dev
     return ok;
 }
 
-bool judge_checkpoint(judgement *j, const judge_wish *wish, sid2_device *device, const sid2_config *c,
-                      const char *checkpoint, const sid2_heldout *heldout, progress *bar, sid2_error *err)
+bool own_measure(own_findings *j, const own_wish *wish, sid2_device *device, const sid2_config *c,
+                 const char *checkpoint, const sid2_heldout *heldout, progress *bar, sid2_error *err)
 {
     bool ok = (!wish->bits || measure_bits(j, wish, device, c, checkpoint, heldout, bar, err)) &&
-              (!wish->samples || judge_samples(j, wish, device, c, checkpoint, heldout, bar, err));
+              (!wish->samples || measure_samples(j, wish, device, c, checkpoint, heldout, bar, err));
     progress_clear(bar);
     return ok;
 }
 
-void judge_free(judgement *j) { sid2_neighbours_free(&j->near); }
+void own_free(own_findings *j) { sid2_neighbours_free(&j->near); }
 
 /* ---- Showing ---- */
 
-static void print_part(const judgement *j, const char *name, double heldout, double training)
+static void print_part(const own_findings *j, const char *name, double heldout, double training)
 {
     printf("%-16s %10.4f", name, heldout);
     if (j->has_gap) printf(" %10.4f %+10.4f", training, heldout - training);
     putchar('\n');
 }
 
-static void print_bits(const judgement *j)
+static void print_bits(const own_findings *j)
 {
     const sid2_bits *h = &j->heldout, *t = &j->training;
     char name[32];
@@ -122,7 +123,7 @@ static void print_bits(const judgement *j)
         "pictures alone");
 }
 
-static void print_samples(const judgement *j, const judge_wish *wish)
+static void print_samples(const own_findings *j, const own_wish *wish)
 {
     const char *to = wish->all ? "the pictures" : "training pictures";
     printf("\n%d samples, and %d %s pictures for comparison, by their distance to %s\n", j->samples,
@@ -140,7 +141,7 @@ static void print_samples(const judgement *j, const judge_wish *wish)
         printf("%s: samples, and below each the nearest of all training pictures\n", wish->nearest);
 }
 
-void judge_print(const judgement *j, const judge_wish *wish)
+void own_print(const own_findings *j, const own_wish *wish)
 {
     if (j->has_bits) print_bits(j);
     if (j->has_samples) print_samples(j, wish);
@@ -159,7 +160,7 @@ static json_t *bits_json(const sid2_bits *b)
                      ok ? bands : NULL);
 }
 
-bool judge_json(const judgement *j, json_t *object)
+bool own_json(const own_findings *j, json_t *object)
 {
     bool ok = true;
     if (j->has_bits) {
