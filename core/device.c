@@ -530,7 +530,8 @@ const sid2_node_time *sid2_program_profile(sid2_program *program)
 
 /* ---- Sums ---- */
 
-bool sid2_buffer_fold(sid2_buffer *into, sid2_buffer *from, size_t first, size_t count, sid2_error *err)
+bool sid2_buffer_fold(sid2_buffer *into, sid2_buffer *from, size_t first, size_t count, bool low,
+                      sid2_error *err)
 {
     const sid2_backend *backend = into->device->backend;
     size_t size = sizeof(float);
@@ -538,7 +539,7 @@ bool sid2_buffer_fold(sid2_buffer *into, sid2_buffer *from, size_t first, size_t
         return sid2_fail(err, SID2_ERR_INTERNAL, "%s folds no buffers", into->device->info.id);
     if (!in_range(into, first * size, count * size, err) || !in_range(from, first * size, count * size, err))
         return false;
-    backend->fold(into->handle, from->handle, first, count);
+    backend->fold(into->handle, from->handle, first, count, low);
     count_write(into);
     count_write(from);
     return true;

@@ -65,8 +65,8 @@ typedef struct sid2_backend {
      * costs nothing. */
     bool (*download_later)(void *self, const void *handle, size_t offset, void *to, size_t bytes,
                            sid2_error *err);
-    /* f32, `count` from element `first` on: into += from, from = 0. From any thread. There where it rebinds. */
-    void (*fold)(void *into, void *from, size_t first, size_t count);
+    /* f32, `count` from element `first` on: into += from, from = 0; low: both are rounded to bf16 before. From any thread. There where it rebinds. */
+    void (*fold)(void *into, void *from, size_t first, size_t count, bool low);
     /* Prepares bound steps, which live as long as the program; whoever needs them no more may free them. Scratch
      * comes from the arena. */
     void *(*compile)(void *self, sid2_steps *steps, sid2_arena *arena, sid2_error *err);
@@ -109,9 +109,11 @@ bool sid2_buffer_download_later(const sid2_buffer *buffer, size_t offset, void *
 void *sid2_buffer_memory(const sid2_buffer *buffer);
 /* It is written by others than this device's programs and uploads. */
 void sid2_buffer_touch(sid2_buffer *buffer);
-/* Of two buffers of f32, `count` elements from `first` on: into += from, from = 0. Only where sid2_device_rebinds;
+/* Of two buffers of f32, `count` elements from `first` on: into += from, from = 0; with `low` both are rounded to bf16
+ * before. Only where sid2_device_rebinds;
  * several threads may do so at once, each with a range of its own. */
-bool sid2_buffer_fold(sid2_buffer *into, sid2_buffer *from, size_t first, size_t count, sid2_error *err);
+bool sid2_buffer_fold(sid2_buffer *into, sid2_buffer *from, size_t first, size_t count, bool low,
+                      sid2_error *err);
 
 /* Memory for activations and scratch, for programs that never run at the same time: what one leaves there means
  * nothing to the next. Large enough for each of `graphs`; a program that wants more scratch than those before it

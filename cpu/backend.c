@@ -91,9 +91,13 @@ static bool cpu_download(void *self, const void *handle, size_t offset, void *to
     return true;
 }
 
-static void cpu_fold(void *into, void *from, size_t first, size_t count)
+static void cpu_fold(void *into, void *from, size_t first, size_t count, bool low)
 {
     float *restrict a = (float *)into + first, *restrict b = (float *)from + first;
+    for (size_t i = 0; low && i < count; i++) {
+        a[i] = sid2_bf16_to_f32(sid2_f32_to_bf16(a[i]));
+        b[i] = sid2_bf16_to_f32(sid2_f32_to_bf16(b[i]));
+    }
 #pragma omp simd
     for (size_t i = 0; i < count; i++) {
         a[i] += b[i];

@@ -308,7 +308,7 @@ bool sid2_trainer_save(sid2_trainer *t, const char *directory, sid2_error *err)
         ok = may_replace(directory, &replace, err) && sid2_atomic_directory_open(&folder, directory, err) &&
              sid2_path(place, err, "%s", folder.temporary);
     ok = sid2_group_concur(t->group, ok, err) && sid2_group_share(t->group, place, sizeof place, err) &&
-         save_files(t, place, err) && read_back(t, place, err);
+         sid2_trainer_compare(t, err) && save_files(t, place, err) && read_back(t, place, err);
     if (ok)
         return sid2_group_concur(t->group, !leads(t) || sid2_atomic_directory_commit(&folder, replace, err),
                                  err);

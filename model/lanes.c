@@ -105,7 +105,12 @@ bool sid2_lanes_open(sid2_lanes *l, const sid2_recipe *recipe, const sid2_traini
                       .images = (int)(config->train_batch / plan->lanes),
                       .begin = (int)(config->train_batch / plan->lanes) * plan->own * sid2_group_rank(group),
                       .group = group,
+                      .low = config->train_wire == SID2_WIRE_bf16,
                       .rebinds = sid2_device_rebinds(states->device)};
+    if (l->low && !l->rebinds && plan->own > 1)
+        return *l = (sid2_lanes){0},
+               sid2_fail(err, SID2_ERR_UNSUPPORTED, "train.wire=bf16 on %s takes one lane a rank, not %d",
+                         sid2_device_describe(states->device)->id, plan->own);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->changed, NULL);
     for (int i = 0; i < plan->graph_count; i++) {
@@ -215,7 +220,7 @@ static bool make_room(sid2_lanes *l, bool *failed, sid2_error *err)
     while (parent >= 1 && !meet(l, parent, &m)) parent--;
     if (parent < 1) return false;
     pthread_mutex_unlock(&l->lock);
-    *failed = !sid2_buffer_fold(m.into, m.from, 0, elements(l), err);
+    *failed = !sid2_buffer_fold(m.into, m.from, 0, elements(l), l->low, err);
     pthread_mutex_lock(&l->lock);
     l->node[parent] = m.into;
     l->free[l->free_count++] = m.from;
@@ -314,7 +319,7 @@ static bool add_ranges(void *data, int member, sid2_error *err)
         for (int i = 0; i < l->meetings; i++) {
             const struct sid2_meeting *m = &l->meeting[i];
             size_t count = all - first < RANGE ? all - first : RANGE;
-            if (!sid2_buffer_fold(m->into, m->from, first, count, err)) return false;
+            if (!sid2_buffer_fold(m->into, m->from, first, count, l->low, err)) return false;
         }
     return true;
 }

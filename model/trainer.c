@@ -1,6 +1,7 @@
 /* The loop: a step is micro-batches of an objective, then the update of the state that it trains. */
 #include "trainer.h"
 
+#include "digest.h"
 #include "rate.h"
 
 #include <inttypes.h>
@@ -235,7 +236,8 @@ void sid2_trainer_set_steps(sid2_trainer *t, uint64_t steps, uint64_t images)
 double sid2_trainer_sends(const sid2_trainer *t)
 {
     double ranks = sid2_group_ranks(t->group), elements = (double)t->states[0].params->elements;
-    return 2 * sizeof(float) * elements * (ranks - 1) / ranks;
+    double gradient = t->config.train_wire == SID2_WIRE_bf16 ? 2 : 4, weight = 4;
+    return (gradient + weight) * elements * (ranks - 1) / ranks;
 }
 
 uint64_t sid2_trainer_steps(const sid2_trainer *t) { return t->steps; }
@@ -378,6 +380,72 @@ static bool gather_losses(sid2_trainer *t, int begin, int count, sid2_error *err
     return true;
 }
 
+/* What a rank says of its weights. */
+typedef struct replica {
+    char digest[33], host[64];
+} replica;
+
+static int votes(const replica *all, int ranks, int rank)
+{
+    int count = 0;
+    for (int r = 0; r < ranks; r++) count += strcmp(all[r].digest, all[rank].digest) == 0;
+    return count;
+}
+
+/* The rank whose weights most have; of two as many, the first's. */
+static int judge(const replica *all, int ranks)
+{
+    int best = 0;
+    for (int r = 1; r < ranks; r++)
+        if (votes(all, ranks, r) > votes(all, ranks, best)) best = r;
+    return best;
+}
+
+static bool digest_weights(const sid2_trainer *t, char digest[33], sid2_error *err)
+{
+    sid2_digest *stream = sid2_digest_begin(err);
+    bool ok = stream;
+    for (int i = 0; ok && i < t->recipe.state_count; i++) {
+        size_t bytes = (size_t)t->states[i].params->elements * sizeof(float);
+        float *flat = malloc(bytes);
+        ok = flat ? sid2_state_download(&t->states[i], "weights", flat, err)
+                  : sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
+        if (ok) sid2_digest_add(stream, flat, bytes);
+        free(flat);
+    }
+    sid2_digest_end(stream, digest);
+    return ok;
+}
+
+bool sid2_trainer_compare(const sid2_trainer *t, sid2_error *err)
+{
+    const sid2_place *place = sid2_group_place(t->group);
+    if (!t->group) return true;
+    replica *all = calloc((size_t)place->ranks, sizeof *all);
+    bool ok = all ? digest_weights(t, all[place->rank].digest, err)
+                  : sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    ok = sid2_group_concur(t->group, ok, err);
+    if (ok) memcpy(all[place->rank].host, place->host, sizeof place->host);
+    ok = ok && sid2_group_gather(t->group, all, sizeof *all, err);
+    int best = ok ? judge(all, place->ranks) : 0;
+    for (int r = 0; ok && r < place->ranks; r++)
+        if (strcmp(all[r].digest, all[best].digest) != 0)
+            ok = sid2_fail(err, SID2_ERR_DEVICE,
+                           "step %" PRIu64
+                           ": the weights of rank %d on %s are not those of %d of %d ranks, rank "
+                           "%d among them: something there (memory, a link) is not to be trusted; go on from "
+                           "the last checkpoint, without it",
+                           t->steps + 1, r, all[r].host, votes(all, place->ranks, best), place->ranks, best);
+    free(all);
+    return ok;
+}
+
+/* Between two updates what one rank's memory loses is its own; the next one would hide it. */
+static bool compare_sometimes(const sid2_trainer *t, sid2_error *err)
+{
+    return (t->steps + 1) % (uint64_t)t->config.train_log_every != 0 || sid2_trainer_compare(t, err);
+}
+
 bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *labels, sid2_error *err)
 {
     int batch = (int)t->config.train_batch, count = batch / sid2_group_ranks(t->group),
@@ -394,7 +462,9 @@ bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *la
     uint64_t verify = (uint64_t)t->config.train_verify_every;
     bool twice = verify && (t->steps + 1) % verify == 0,
          made = twice ? run_twice(t, turn, state, &step, err) : run_lanes(t, turn, state, &step, err);
-    if (!sid2_group_concur(t->group, made, err) || !sid2_state_sum(state, false, err)) return false;
+    if (!sid2_group_concur(t->group, made, err) || !compare_sometimes(t, err) ||
+        !sid2_state_sum(state, t->config.train_wire == SID2_WIRE_bf16, err))
+        return false;
     double rate = sid2_learning_rate(&t->config, t->steps), loss = 0;
     float norm = 0;
     /* The one wait of a step: with the norm come the losses. */

@@ -39,16 +39,16 @@ static bool draw(sid2_run *r, sid2_sampler *sampler, const char *path, sid2_erro
     int32_t *labels = calloc((size_t)count, sizeof *labels);
     uint8_t *pixels = malloc((size_t)count * sid2_config_image_bytes(r->config));
     sid2_image grid = {0};
-    bool ok =
-        (seeds && labels && pixels) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d samples", count);
+    bool made = seeds && labels && pixels,
+         ok = made || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d samples", count);
     ok = sid2_group_concur(r->group, ok, err);
-    for (int i = 0; ok && i < count; i++) {
+    for (int i = 0; made && i < count; i++) {
         seeds[i] = (uint64_t)i;
         labels[i] = classes ? i % classes : -1;
     }
     char names[SID2_CLASSES_LIST] = "";
     size_t named = (size_t)(classes < count ? classes : count);
-    if (ok) sid2_classes_list(r->names, labels, named, ", ", names);
+    if (made) sid2_classes_list(r->names, labels, named, ", ", names);
     sid2_png_text text = {(char[]){"Class name"}, names};
     int columns = classes >= 4 && classes <= 16 && count >= classes ? classes : 0;
     ok = ok && sid2_sample_together(r->group, sampler, seeds, labels, count,

@@ -638,6 +638,29 @@ static void test_stream(void **state)
         }
         sid2_loader_close(l);
     }
+    /* In parts: each has its own pictures of every batch and no others. */
+    for (int32_t parts = 2; parts <= 8; parts *= 2)
+        for (int32_t part = 0; part < parts; part++) {
+            int32_t own = 48 / parts;
+            sid2_loader *l =
+                sid2_loader_open(d,
+                                 &sid2_with(sid2_loader_options, .batch = 48, .seed = 5, .flip = true,
+                                            .threads = 2, .part = part, .parts = parts, .first_sample = 30),
+                                 NULL);
+            assert_non_null(l);
+            for (uint64_t begin = 30 + (uint64_t)(part * own); begin + (uint64_t)own <= SAMPLES;
+                 begin += 48) {
+                const sid2_batch *batch = sid2_loader_next(l, NULL);
+                assert_non_null(batch);
+                assert_int_equal(batch->first_sample, begin);
+                assert_memory_equal(reference[begin], batch->pixels, 16 * (size_t)own);
+                assert_memory_equal(&reference_label[begin], batch->labels, (size_t)own * sizeof(int32_t));
+            }
+            sid2_loader_close(l);
+        }
+    assert_null(sid2_loader_open(d, &sid2_with(sid2_loader_options, .batch = 6, .parts = 4), NULL));
+    assert_null(
+        sid2_loader_open(d, &sid2_with(sid2_loader_options, .batch = 8, .part = 4, .parts = 4), NULL));
     int flipped = 0, moved = 0;
     for (int epoch = 0; epoch < SAMPLES / 100; epoch++) {
         bool seen[100] = {false};

@@ -382,13 +382,13 @@ static void check_folds(sid2_device *device)
         chain_must(&c, sid2_buffer_upload(a, 0, into, sizeof into, &c.error), "upload");
         chain_must(&c, sid2_buffer_upload(b, 0, from, sizeof from, &c.error), "upload");
         for (size_t i = first; i < first + count; i++) into[i] += from[i], from[i] = 0;
-        chain_must(&c, sid2_buffer_fold(a, b, first, count, &c.error), "fold");
+        chain_must(&c, sid2_buffer_fold(a, b, first, count, false, &c.error), "fold");
         chain_must(&c, sid2_buffer_download(a, 0, sum, sizeof sum, &c.error), "download");
         chain_must(&c, sid2_buffer_download(b, 0, rest, sizeof rest, &c.error), "download");
         assert_memory_equal(sum, into, sizeof into);
         assert_memory_equal(rest, from, sizeof from);
     }
-    assert_false(sid2_buffer_fold(a, b, 1, COUNT_, &c.error));
+    assert_false(sid2_buffer_fold(a, b, 1, COUNT_, false, &c.error));
     sid2_buffer_destroy(a);
     sid2_buffer_destroy(b);
     assert_int_equal(sid2_device_used(device), before);

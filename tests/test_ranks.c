@@ -157,6 +157,150 @@ static void resuming_by_others_changes_no_bit(void **state)
     sid2_config_destroy(narrow);
 }
 
+/* ---- What one rank meets ---- */
+
+enum { NAN_IMAGE = 13, PARAM = 5 };
+
+typedef struct trouble {
+    const char *what; /* "loss", or an array in which one number is spoilt */
+    float number;
+    int rank;          /* whose */
+    const char *words; /* in everybody's message; NULL: the step is stepped over */
+} trouble;
+
+static bool tell_spoilt(void *self, sid2_buffers *buffers, const sid2_step_input *step, int first,
+                        float *logsnr, sid2_error *error)
+{
+    const float nan = NAN;
+    if (!sid2_diffusion.tell(self, buffers, step, first, logsnr, error)) return false;
+    sid2_buffer *time = sid2_buffers_find(buffers, "time");
+    int count = (int)(time->bytes / sizeof nan);
+    return step->step != 2 || NAN_IMAGE < first || NAN_IMAGE >= first + count ||
+           sid2_buffer_upload(time, (size_t)(NAN_IMAGE - first) * sizeof nan, &nan, sizeof nan, error);
+}
+
+static void spoil(sid2_trainer *t, const trouble *x)
+{
+    if (sid2_group_rank(t->group) != x->rank || !strcmp(x->what, "loss")) return;
+    sid2_buffer *buffer = sid2_buffers_find(&t->buffers, x->what);
+    size_t at = (size_t)t->states[0].params->item[PARAM].offset * sizeof(float);
+    float number;
+    if (!sid2_buffer_download(buffer, at, &number, sizeof number, NULL)) abort();
+    number = isnan(x->number) ? x->number : number + x->number;
+    if (!sid2_buffer_upload(buffer, at, &number, sizeof number, NULL)) abort();
+}
+
+/* Two good steps, and what the third comes to. */
+static const char *meet_trouble(sid2_group *group, sid2_device *device, const void *data)
+{
+    const trouble *x = data;
+    sid2_error cause = {0};
+    sid2_objective spoilt = sid2_diffusion;
+    char skip[64], log[64];
+    snprintf(skip, sizeof skip, "train.skip_bad_steps=%d", !x->words);
+    snprintf(log, sizeof log, "train.log_every=%d", 3);
+    sid2_config *config = RANKED(skip, log);
+    sid2_recipe recipe = sid2_recipe_of(config);
+    spoilt.tell = !strcmp(x->what, "loss") ? tell_spoilt : sid2_diffusion.tell;
+    recipe.objectives[0] = &spoilt;
+    sid2_trainer *t = sid2_trainer_create_recipe(device, config, &recipe, 0, group, &cause);
+    bool ok = t && step(t, &cause) && step(t, &cause);
+    if (ok) spoil(t, x);
+    bool third = ok && step(t, &cause), fourth = third && step(t, &cause);
+    const char *wrong = NULL;
+    if (!ok || (!x->words && !fourth))
+        wrong = complaint(&cause);
+    else if (x->words && (third || !strstr(cause.message, x->words) || !strstr(cause.message, "step 3: ")))
+        wrong = third ? "the step went through" : complaint(&cause);
+    else if (!x->words && sid2_trainer_stats(t)->step != 4)
+        wrong = "another step";
+    else if (x->words && sid2_trainer_steps(t) != 2)
+        wrong = "the bad step counts";
+    else if (x->words && sid2_trainer_save(t, "/nonexistent/ranks", NULL))
+        wrong = "it was saved";
+    sid2_trainer_destroy(t);
+    sid2_config_destroy(config);
+    return wrong;
+}
+
+/* Wherever a NaN comes in, and on whatever rank, all stop at the same step, with one message; or step over it. */
+static void all_know_of_a_nan(void **state)
+{
+    (void)state;
+    char gradient[200], weight[200];
+    sid2_config *config = RANKED("train.precision=f32");
+    sid2_device *device = open_device("cpu");
+    sid2_trainer *t = sid2_trainer_create(device, config, 0, &err);
+    must(t);
+    const char *name = t->states[0].params->item[PARAM].name;
+    snprintf(gradient, sizeof gradient, "the gradient of %s is not finite", name);
+    snprintf(weight, sizeof weight, "the weights of rank");
+    for (int rank = 0; rank < 4; rank += 3) {
+        const trouble troubles[] = {{"loss", NAN, rank, "the loss of image 13 of the batch is not finite"},
+                                    {"loss", NAN, rank, NULL},
+                                    {"grads", NAN, rank, gradient},
+                                    {"grads", INFINITY, rank, gradient},
+                                    {"grads", NAN, rank, NULL},
+                                    {"weights", NAN, rank, weight}};
+        for (size_t i = 0; i < sizeof troubles / sizeof *troubles; i++)
+            as_ranks(4, AT_HAND, meet_trouble, &troubles[i]);
+    }
+    sid2_trainer_destroy(t);
+    sid2_device_close(device);
+    sid2_config_destroy(config);
+}
+
+/* A bit that one rank's memory loses: the step ends, and the message names the rank. */
+static void a_lost_bit_is_found(void **state)
+{
+    (void)state;
+    for (int rank = 0; rank < 4; rank++) {
+        char words[100];
+        snprintf(words, sizeof words, "the weights of rank %d on here are not those of 3 of 4 ranks", rank);
+        const trouble flipped = {"weights", 1e-3f, rank, words};
+        as_ranks(4, AT_HAND, meet_trouble, &flipped);
+    }
+}
+
+/* ---- Half the bytes ---- */
+
+static void wire_changes_no_bit_by_ranks(void **state)
+{
+    (void)state;
+    sid2_config *config = RANKED("train.wire=bf16"), *whole = RANKED("train.wire=f32");
+    char alone[100], these[100];
+    snprintf(alone, sizeof alone, "%s/alone", folder);
+    snprintf(these, sizeof these, "%s/these", folder);
+    task j = {.config = config, .steps = 4, .to = alone};
+    as_ranks(1, AT_HAND, train, &j);
+    j.to = these;
+    for (int ranks = 2; ranks <= 8; ranks *= 2) {
+        as_ranks(ranks, AT_HAND, train, &j);
+        same_checkpoint(alone, these);
+        remove_all(these);
+        if (ranks < 8) continue; /* one lane a rank */
+        for (int way = COPIED; way < WAYS; way++) {
+            as_ranks(ranks, way, train, &j);
+            same_checkpoint(alone, these);
+            remove_all(these);
+        }
+    }
+    /* And it is another training than that of whole gradients. */
+    size_t size;
+    j.config = whole;
+    as_ranks(2, AT_HAND, train, &j);
+    uint8_t *a = sid2_file_read(path_in(alone, "weights.safetensors"), 0, &size, &err),
+            *b = sid2_file_read(path_in(these, "weights.safetensors"), 0, &size, &err);
+    must(a && b);
+    assert_memory_not_equal(a, b, size);
+    free(a);
+    free(b);
+    remove_all(these);
+    remove_all(alone);
+    sid2_config_destroy(config);
+    sid2_config_destroy(whole);
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -175,6 +319,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(number_changes_no_bit),
         cmocka_unit_test(resuming_by_others_changes_no_bit),
+        cmocka_unit_test(all_know_of_a_nan),
+        cmocka_unit_test(a_lost_bit_is_found),
+        cmocka_unit_test(wire_changes_no_bit_by_ranks),
     };
     return cmocka_run_group_tests(tests, make_folder, drop_folder);
 }

@@ -1,0 +1,94 @@
+#!/bin/bash
+# Several processes that train as one, from outside. Usage: test_ranks.sh SID2 MPIEXEC
+set -euo pipefail
+sid2=$1 mpiexec=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+fail() {
+  echo "test_ranks: $*" >&2
+  tail -n 20 ./*.log >&2 || true
+  exit 1
+}
+ranks() { # ranks P: on as many
+  local count=$1
+  shift
+  "$mpiexec" -n "$count" "$sid2" "$@"
+}
+
+"$sid2" data synth --count 60 --out pictures.zip >/dev/null 2>&1
+train=(train --preset quickstart --device cpu --threads 1 --data pictures.zip --set model.depth=1
+  --set model.mid_depth=1 --set train.holdout=20 --set train.sample_count=9 --set train.sample_steps=4
+  --set eval.images=20 --set eval.levels=2)
+whole=("${train[@]}" --set train.steps=6 --set train.eval_every=3 --set train.sample_every=6
+  --set train.checkpoint_every=3)
+
+# Whatever the number of ranks: the same checkpoint, the same held-out loss, the same pictures, byte for byte.
+"$sid2" "${whole[@]}" --out one >one.log 2>&1 || fail "one process failed"
+heldout() { grep -o '"held_out[^}]*' "$1/stats.jsonl"; }
+for count in 2 4; do
+  ranks "$count" "${whole[@]}" --out "by$count" >"by$count.log" 2>&1 || fail "$count ranks failed"
+  diff -r one/checkpoints "by$count/checkpoints" >&2 || fail "checkpoints of 1 and $count ranks differ"
+  diff -r one/samples "by$count/samples" >&2 || fail "pictures of 1 and $count ranks differ"
+  [ "$(grep -c "^step .*held-out" one.log)" = "$(grep -c "^step .*held-out" "by$count.log")" ] ||
+    fail "not one rank speaks"
+  [ "$(heldout one)" = "$(heldout "by$count")" ] || fail "held-out losses of 1 and $count ranks differ"
+  grep -q "^ranks    $count, through MPI" "by$count.log" || fail "the plan does not tell of ranks"
+done
+
+# Resumed by others, for more steps.
+ranks 4 "${whole[@]}" --set train.steps=3 --out moved >moved.log 2>&1 || fail "4 ranks failed"
+ranks 2 "${whole[@]}" --out moved >>moved.log 2>&1 || fail "2 ranks failed to go on"
+diff -r one/checkpoints/step-00000006 moved/checkpoints/step-00000006 >&2 ||
+  fail "saved by 4 and resumed by 2, it is another training"
+
+find_ranks() { # those that work in this test's folder
+  local process
+  processes=()
+  for process in $(pgrep -x sid2); do
+    [ "$(readlink "/proc/$process/cwd")" != "$work" ] || processes+=("$process")
+  done
+}
+
+# A signal to any of them: all end at one step, and say that they will come again.
+long=("${train[@]}" --set train.steps=1000000 --set train.sample_every=0 --set train.eval_every=0)
+for signal in TERM USR1 INT; do
+  rm -rf stopped
+  code=0
+  ranks 4 "${long[@]}" --out stopped >stopped.log 2>&1 &
+  job=$!
+  for ((i = 0; i < 600; i++)); do grep -q "step [0-9]" stopped.log && break || sleep 0.1; done
+  sleep "0.$((RANDOM % 10))"
+  find_ranks
+  [ "${#processes[@]}" = 4 ] || fail "there are ${#processes[@]} ranks"
+  kill "-$signal" "${processes[RANDOM % 4]}"
+  wait "$job" || code=$?
+  [ "$code" = 75 ] || fail "stopped by $signal: exit code $code"
+  saved=$(find stopped/checkpoints -name 'step-*' | sort | tail -n 1)
+  grep -q "^stopped at step $((10#${saved##*step-})) " stopped.log || fail "another step than was saved"
+  ranks 2 "${long[@]}" --minutes 0.02 --out stopped >stopped.log 2>&1 || fail "it does not go on"
+done
+
+# Paused, and going on.
+rm -rf stopped
+ranks 2 "${long[@]}" --out stopped >stopped.log 2>&1 &
+job=$!
+for ((i = 0; i < 600; i++)); do grep -q "step [0-9]" stopped.log && break || sleep 0.1; done
+"$sid2" pause stopped >pause.log 2>&1 || fail "no pause"
+for ((i = 0; i < 600; i++)); do grep -q "^paused" stopped.log && break || sleep 0.1; done
+"$sid2" pause --continue stopped >>pause.log 2>&1 || fail "no going on"
+for ((i = 0; i < 600; i++)); do grep -q "^going on" stopped.log && break || sleep 0.1; done
+find_ranks
+kill -TERM "${processes[0]}"
+wait "$job" || true
+grep -q "^going on" stopped.log || fail "it did not go on after a pause"
+
+# What cannot be is refused, by one line and by all.
+code=0
+ranks 2 "${train[@]}" --set train.lanes=1 --out lanes >lanes.log 2>&1 || code=$?
+[ "$code" = 2 ] && [ "$(grep -c "1 lanes cannot be dealt to 2 ranks" lanes.log)" = 1 ] || fail "1 lane for 2 ranks"
+code=0
+ranks 2 "${train[@]}" --data nothing.zip --out none >none.log 2>&1 || code=$?
+[ "$code" = 1 ] && [ "$(grep -c "nothing.zip" none.log)" = 1 ] || fail "data that is not there: $code"
+echo "test_ranks: fine"
