@@ -96,7 +96,7 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *values, int count)
+double bench_median(double *values, int count)
 {
     qsort(values, (size_t)count, sizeof *values, by_value);
     return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
@@ -141,7 +141,7 @@ bool bench_measure(const bench_job *j, worker *side, int count, double *seconds,
     bool ok = (steps && times) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     ok = ok && worker_load_start(&load, (int)j->load, err) && time_rounds(j, side, count, steps, times, err);
     worker_load_stop(&load);
-    for (int s = 0; ok && s < count; s++) seconds[s] = median(times[s], (int)j->rounds);
+    for (int s = 0; ok && s < count; s++) seconds[s] = bench_median(times[s], (int)j->rounds);
     free(steps);
     free(times);
     return ok;
@@ -455,6 +455,11 @@ int command_bench(int argc, char **argv)
          "training and sampling with 1, 2, 4, ... threads, up to the cores there are; with --against beside "
          "PyTorch, with --compile also beside torch.compile",
          NULL},
+        {OPTION_FLAG, "exchange", NULL, &j.exchange,
+         "by several ranks, mpirun -n 2 sid2 bench --exchange: sums over them, exact and the library's, and "
+         "training by ranks "
+         "beside one process with all their threads",
+         NULL},
         {OPTION_TEXT, "threads", "LIST", &j.threads,
          "CPU threads: one number (all the process may use), with --scaling several, such as 1,2,8", NULL},
         {OPTION_TEXT, "predict", "LIST", &j.predict,
@@ -499,8 +504,16 @@ int command_bench(int argc, char **argv)
         return report_usage("bench", "--predict is of training on the CPU: --rows train, --device cpu");
     if (j.sockets < 1 || j.sockets > 8 || !(j.bandwidth >= 1))
         return report_usage("bench", "--sockets should be 1 to 8, --bandwidth 1 or more");
+    if (j.exchange && (j.scaling || j.against))
+        return report_usage("bench", "--exchange goes without --scaling and --against");
+    if (j.exchange && !j.threads) j.threads = "1"; /* each rank */
     sid2_error err = {0};
     bool ok = prepare(&j, &err);
+    if (ok && j.exchange) {
+        int result = bench_exchange(&j);
+        sid2_config_destroy(j.config);
+        return result;
+    }
     if (ok && j.predict)
         ok = bench_predict(&j, &err);
     else if (ok && j.scaling)

@@ -11,7 +11,7 @@ typedef struct bench_job {
     int64_t batch, rounds, load; /* load: busy processes beside */
     device_choice on;
     double seconds; /* that one measurement should last */
-    bool compile, scaling, serve;
+    bool compile, scaling, exchange, serve;
     int counts[BENCH_MAX_COUNTS], count;              /* of threads, to be measured */
     int predicted[BENCH_MAX_COUNTS], predicted_count; /* threads to predict */
     int64_t sockets;                                  /* of the predicted machine */
@@ -34,6 +34,7 @@ bool bench_start_pytorch(const bench_job *job, worker *w, const json_t *request,
 bool bench_measure(const bench_job *job, worker *side, int count, double *seconds, sid2_error *err);
 /* MiB: the peak, and before the work was set up. */
 bool bench_memory(worker *w, double mib[2], sid2_error *err);
+double bench_median(double *values, int count); /* sorts them */
 /* Whether a list of words has this one. */
 bool bench_wants(const char *list, const char *word);
 
@@ -41,5 +42,7 @@ bool bench_wants(const char *list, const char *word);
 bool bench_scaling(const bench_job *job, sid2_error *err);
 /* What training on more cores would give. Sets train.batch and train.precision of the configuration. */
 bool bench_predict(bench_job *job, sid2_error *err);
+/* What sums over ranks cost, of which this process is one. Sets the same. The exit code. */
+int bench_exchange(const bench_job *job);
 
 #endif

@@ -1,5 +1,6 @@
 #include "group_inside.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,19 @@ bool sid2_group_share(sid2_group *g, void *bytes, size_t size, sid2_error *err)
         if (!sid2_group_exchange(g, "sharing", &transfer, err)) return false;
     }
     return true;
+}
+
+bool sid2_group_sum_inexact(sid2_group *g, const float *values, float *own, int64_t count, sid2_error *err)
+{
+    int ranks = sid2_group_ranks(g), *counts = calloc((size_t)ranks, sizeof *counts);
+    if (!counts) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    bool ok = g && g->transport->sum && count / ranks < INT_MAX;
+    for (int r = 0; ok && r < ranks; r++) counts[r] = (int)(count * (r + 1) / ranks - count * r / ranks);
+    ok = ok ? g->transport->sum(g->self, values, own, counts, err)
+            : sid2_fail(err, SID2_ERR_UNSUPPORTED, "no library sums %lld elements over %d ranks",
+                        (long long)count, ranks);
+    free(counts);
+    return ok;
 }
 
 bool sid2_group_agree(sid2_group *g, uint32_t *flags, sid2_error *err)

@@ -48,6 +48,10 @@ bool sid2_group_spread(sid2_group *group, void *values, size_t size, int64_t cou
 bool sid2_group_gather(sid2_group *group, void *all, size_t size, sid2_error *err);
 /* Rank 0's bytes to all. */
 bool sid2_group_share(sid2_group *group, void *bytes, size_t size, sid2_error *err);
+/* What exact sums are measured against: `own` gets this rank's part of f32 `values` [count], of which each rank has about as
+ * many, as the transport's library sums them: other bits, and unseen by the watch. UNSUPPORTED: it does not. */
+bool sid2_group_sum_inexact(sid2_group *group, const float *values, float *own, int64_t count,
+                            sid2_error *err);
 /* Ors the flags of all ranks. */
 bool sid2_group_agree(sid2_group *group, uint32_t *flags, sid2_error *err);
 /* The largest of all ranks' numbers. */

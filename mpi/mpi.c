@@ -159,10 +159,17 @@ static bool mpi_exchange(void *self, const sid2_transfer *transfers, int count, 
            wait_for(m, started, seconds, err);
 }
 
+static bool mpi_sum(void *self, const float *values, float *own, const int *counts, sid2_error *err)
+{
+    mpi *m = self;
+    return check(MPI_Reduce_scatter(values, own, counts, MPI_FLOAT, MPI_SUM, m->world), "sum", err);
+}
+
 const sid2_transport sid2_mpi = {
     .name = "MPI",
     .version = mpi_version,
     .join = mpi_join,
     .exchange = mpi_exchange,
+    .sum = mpi_sum,
     .leave = mpi_leave,
 };

@@ -69,6 +69,8 @@ expect 2 'predict is of training on the CPU' bench --scaling --predict 8 --rows 
 expect 2 'predict is of training on the CPU' bench --scaling --predict 8 --device vulkan:0
 expect 2 'sockets should be 1 to 8' bench --scaling --predict 8 --sockets 9
 expect 2 'rows train and sample' bench --scaling --rows ops
+expect 2 'exchange is of several ranks' bench --exchange
+expect 2 'exchange goes without' bench --exchange --scaling
 expect 2 'load is at most' bench --load 1000
 loader=$(ldd "$sid2" | grep -o '/[^ ]*ld-[^ ]*\.so[^ ]*' | head -n 1) # as Nix, AppImages and debuggers start programs
 "$loader" "$sid2" devices >out 2>&1 && grep -q 'used where no --device is given' out || fail "$loader sid2 devices: $(tail -n 2 out)"
