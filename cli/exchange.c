@@ -114,8 +114,7 @@ static bool prepare(exchange *x, sid2_error *err)
                          "--exchange is of several ranks: mpirun -n 2 sid2 bench --exchange");
     bool ok = open_side(x, &x->together, x->group, threads, err) &&
               (x->ranks.place.rank || open_side(x, &x->alone, NULL, threads * x->ranks.place.ranks, err));
-    ok = sid2_group_concur(x->group, ok, err);
-    if (!ok) return false;
+    if (!sid2_group_concur(x->group, ok, err) || !ok) return false;
     x->elements = x->together.trainer->states[0].params->elements;
     x->pixels = malloc(bytes);
     x->own = malloc((size_t)x->elements * sizeof *x->own);

@@ -50,12 +50,12 @@ typedef struct sid2_transport {
     /* All at once; returns when every byte is there. LOST: not within `seconds`, or a peer is gone; the message
      * names the peers that are waited for. */
     bool (*exchange)(void *self, const sid2_transfer *transfers, int count, double seconds, sid2_error *err);
-    /* The library's own sum over ranks, in an order of its own: f32 `values`, counts[rank] elements of each rank's part one
-     * after another; `own` gets this rank's. Waits as the library does. NULL: it has none. */
-    bool (*sum)(void *self, const float *values, float *own, const int *counts, sid2_error *err);
     /* in_order: all ranks do so now. Otherwise nothing is waited for, and the process should end. */
     void (*leave)(void *self, bool in_order);
     const sid2_transport_queue *queue; /* NULL: none */
+    /* The library's own sum over ranks, in an order of its own: f32 `values`, counts[rank] elements of each rank's part one
+     * after another; `own` gets this rank's. Waits as the library does. NULL: it has none. */
+    bool (*sum)(void *self, const float *values, float *own, const int *counts, sid2_error *err);
 } sid2_transport;
 
 #endif

@@ -96,7 +96,8 @@ static void post_leave(void *self, bool in_order)
     free(self);
 }
 
-static const sid2_transport threads = {"threads", post_version, post_join, post_exchange, post_leave, NULL};
+static const sid2_transport threads = {"threads",  post_version, post_join, post_exchange,
+                                       post_leave, NULL,         NULL};
 
 /* ---- The same with a queue for buffers, whose work is done as late as is allowed: when it is waited for ---- */
 
@@ -207,7 +208,8 @@ static bool queue_finish(void *self, sid2_error *err)
 
 static const sid2_transport_queue late = {queue_attach, queue_begin,  queue_exchange,
                                           queue_add,    queue_narrow, queue_finish};
-static const sid2_transport queues = {"queues", post_version, queue_join, post_exchange, post_leave, &late};
+static const sid2_transport queues = {"queues",   post_version, queue_join, post_exchange,
+                                      post_leave, &late,        NULL};
 
 /* ---- Devices: the CPU, and one that takes its memory for another's ---- */
 
