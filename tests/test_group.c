@@ -209,7 +209,8 @@ static const char *act(sid2_group *group, sid2_device *device, const void *numbe
 
 static void as_threads_by(int s, int way)
 {
-    for (int ranks = 1; ranks <= MOST_RANKS; ranks *= 2) as_ranks(ranks, way, act, &s);
+    for (int ranks = s < FIRST_OF_SEVERAL ? 1 : 2; ranks <= MOST_RANKS; ranks *= 2)
+        as_ranks(ranks, way, act, &s);
 }
 
 static void as_threads(int s)
