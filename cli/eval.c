@@ -1,4 +1,6 @@
-/* sid2 eval: held-out loss of checkpoints by noise level, and what else can be said of them without other networks. */
+/* sid2 eval: held-out loss of checkpoints by noise level, and what else can be said of them without other networks. Those with
+ * networks are in files of their own. */
+#include "eval.h"
 #include "eval_own.h"
 
 #include "classes.h"
@@ -245,7 +247,7 @@ static bool print_json(const job *j, sid2_error *err)
     return ok;
 }
 
-int command_eval(int argc, char **argv)
+static int eval_loss(int argc, char **argv)
 {
     job j = {0};
     const option_row rows[] = {
@@ -294,5 +296,22 @@ int command_eval(int argc, char **argv)
         print_table(&j);
     code = ok ? 0 : report_error("eval", &err);
     clean_up(&j);
+    return code;
+}
+
+int command_eval(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        int (*run)(int, char **);
+    } parts[] = {{"fid", eval_fid}, {"features", eval_features}, {"convert-inception", eval_convert}};
+    enum { PARTS = sizeof parts / sizeof *parts };
+    for (int i = 0; i < PARTS && argc > 1; i++)
+        if (strcmp(argv[1], parts[i].name) == 0) return parts[i].run(argc - 1, argv + 1);
+    int code = eval_loss(argc, argv);
+    for (int i = 0; i < PARTS && argc > 1 && strcmp(argv[1], "--help") == 0; i++) {
+        if (!options_printer) puts("");
+        code = parts[i].run(argc, argv);
+    }
     return code;
 }

@@ -19,7 +19,7 @@ const command_row commands[] = {
     {"pause", "have a training wait, its device's memory free, and go on", command_pause},
     {"info", "a model's layers, size, cost and memory", command_info},
     {"plan", "what training on several GPUs would give", command_plan},
-    {"eval", "held-out loss of checkpoints by noise level", command_eval},
+    {"eval", "held-out loss of checkpoints by noise level; FID and its kin", command_eval},
     {"ablate", "train rows of settings beside each other and compare them", command_ablate},
     {"export", "a checkpoint's weights alone, small enough to give away", command_export},
     {"report", "one HTML page about a training run", command_report},

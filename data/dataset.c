@@ -462,3 +462,14 @@ bool sid2_dataset_inspect(sid2_dataset *dataset, int64_t index, uint8_t *pixels,
     mark_broken(dataset, picture, cause.message);
     return true;
 }
+
+bool sid2_dataset_extents(sid2_dataset *dataset, int64_t index, int32_t extents[3], sid2_error *err)
+{
+    sid2_sample sample;
+    if (!exists(dataset, index, err)) return false;
+    sid2_source *source = &dataset->source;
+    if (!source->load(source, picture_number(dataset, index), &sample, err)) return false;
+    for (int i = 0; i < 3; i++) extents[i] = (int32_t)sample.type.shape.dim[i];
+    free(sample.values);
+    return true;
+}

@@ -17,6 +17,9 @@ typedef struct sid2_finding {
 bool sid2_dataset_inspect(sid2_dataset *dataset, int64_t index, uint8_t *pixels, sid2_finding *finding,
                           sid2_error *err);
 
+/* Rows, columns and channels of picture `index` as it lies there, before it is cropped and resized. */
+bool sid2_dataset_extents(sid2_dataset *dataset, int64_t index, int32_t extents[3], sid2_error *err);
+
 /* Over a source that is open already, called `name` in messages. Takes the source, on failure too. */
 struct sid2_source;
 sid2_dataset *sid2_dataset_adopt(struct sid2_source *source, const char *name, sid2_dataset_options options,

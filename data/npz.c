@@ -1,5 +1,6 @@
 /* A zip whose members are stored, through libarchive, which writes a member's checksum behind it. */
 #include "npz.h"
+#include "arrays.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -72,15 +73,20 @@ static bool begin_member(sid2_npz *npz, const char *name, const char *type, cons
     return ok && write_bytes(npz, header, NPY_HEADER, err);
 }
 
+static bool begin_zip(sid2_npz *npz, sid2_error *err)
+{
+    return (archive_write_set_format_zip(npz->zip) == ARCHIVE_OK &&
+            archive_write_zip_set_compression_store(npz->zip) == ARCHIVE_OK &&
+            archive_write_set_bytes_in_last_block(npz->zip, 1) == ARCHIVE_OK &&
+            archive_write_open(npz->zip, npz, NULL, write_to_file, NULL) == ARCHIVE_OK) ||
+           fail(npz, err);
+}
+
 static bool begin(sid2_npz *npz, int32_t height, int32_t width, int32_t channels, sid2_error *err)
 {
     char shape[80];
     snprintf(shape, sizeof shape, "%lld, %d, %d, %d", (long long)npz->count, height, width, channels);
-    return ((archive_write_set_format_zip(npz->zip) == ARCHIVE_OK &&
-             archive_write_zip_set_compression_store(npz->zip) == ARCHIVE_OK &&
-             archive_write_set_bytes_in_last_block(npz->zip, 1) == ARCHIVE_OK &&
-             archive_write_open(npz->zip, npz, NULL, write_to_file, NULL) == ARCHIVE_OK) ||
-            fail(npz, err)) &&
+    return begin_zip(npz, err) &&
            begin_member(npz, "arr_0.npy", "|u1", shape, (uint64_t)npz->count * npz->picture, err);
 }
 
@@ -117,6 +123,12 @@ bool sid2_npz_append(sid2_npz *npz, const uint8_t *pixels, const int32_t *labels
     return write_bytes(npz, pixels, (size_t)count * npz->picture, err);
 }
 
+static bool end_zip(sid2_npz *npz, sid2_error *err)
+{
+    return ((archive_write_close(npz->zip) == ARCHIVE_OK && !npz->cause) || fail(npz, err)) &&
+           sid2_atomic_commit(&npz->file, err);
+}
+
 static bool finish(sid2_npz *npz, sid2_error *err)
 {
     if (npz->written != npz->count)
@@ -126,8 +138,7 @@ static bool finish(sid2_npz *npz, sid2_error *err)
     size_t size = 8 * (size_t)npz->count;
     return (!npz->labels || (begin_member(npz, "arr_1.npy", "<i8", shape, size, err) &&
                              write_bytes(npz, npz->labels, size, err))) &&
-           ((archive_write_close(npz->zip) == ARCHIVE_OK && !npz->cause) || fail(npz, err)) &&
-           sid2_atomic_commit(&npz->file, err);
+           end_zip(npz, err);
 }
 
 bool sid2_npz_commit(sid2_npz *npz, sid2_error *err)
@@ -145,4 +156,22 @@ void sid2_npz_discard(sid2_npz *npz)
     sid2_atomic_discard(&npz->file);
     free(npz->labels);
     free(npz);
+}
+
+bool sid2_statistics_write(const char *path, const double *mu, const double *sigma, int64_t width,
+                           sid2_error *err)
+{
+    char row[32], square[64];
+    const size_t bytes = (size_t)width * sizeof(double), all = (size_t)width * bytes;
+    snprintf(row, sizeof row, "%lld,", (long long)width);
+    snprintf(square, sizeof square, "%lld, %lld", (long long)width, (long long)width);
+    sid2_npz *npz = calloc(1, sizeof *npz);
+    if (npz) npz->zip = archive_write_new();
+    bool ok = npz && npz->zip ? sid2_atomic_open(&npz->file, path, err)
+                              : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
+    ok = ok && begin_zip(npz, err) && begin_member(npz, "mu.npy", "<f8", row, bytes, err) &&
+         write_bytes(npz, mu, bytes, err) && begin_member(npz, "sigma.npy", "<f8", square, all, err) &&
+         write_bytes(npz, sigma, all, err) && end_zip(npz, err);
+    sid2_npz_discard(npz);
+    return ok;
 }

@@ -288,7 +288,7 @@ static bool step(machine *m, int instruction)
     case 'B': return push_run(m, SID2_PICKLE_BYTES, 4);
     case 'C': return push_run(m, SID2_PICKLE_BYTES, 1);
     case 0x8e: return push_run(m, SID2_PICKLE_BYTES, 8);
-    case ']': return push_kind(m, SID2_PICKLE_LIST);
+    case ']':
     case ')': return push_kind(m, SID2_PICKLE_LIST);
     case '}': return push_kind(m, SID2_PICKLE_DICT);
     case 't': return pop_mark(m, &count) && gather(m, SID2_PICKLE_LIST, count);

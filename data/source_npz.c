@@ -1,5 +1,6 @@
 /* numpy's archive of pictures, u8 [N, height, width, channels], and of their labels, whole numbers [N]: as ADM's
  * evaluations have it, and others under other names. */
+#include "arrays.h"
 #include "source.h"
 #include "text.h"
 
@@ -7,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SIDE = 8192, MOST_HEADER = 1 << 16, MOST_LABELS = 1 << 30 };
+enum { MAX_SIDE = 8192, MOST_LABELS = 1 << 30 };
 
 /* What is called what. */
 static const struct {
@@ -18,63 +19,11 @@ static const struct {
              {"train_images.npy", "train_labels.npy"}};
 enum { PAIRS = sizeof pairs / sizeof *pairs };
 
-typedef struct array {
-    char type[8]; /* "|u1" */
-    int rank;
-    int64_t dim[4];
-    uint64_t offset; /* of its values in the file */
-} array;
-
 typedef struct state {
     sid2_member *pictures;
     uint64_t offset;
     bool is_planar; /* [N, channels, height, width] */
 } state;
-
-/* ---- Headers: "{'descr': '|u1', 'fortran_order': False, 'shape': (3, 2), }" ---- */
-
-static bool parse_header(array *a, const char *text)
-{
-    const char *type = strstr(text, "'descr':"), *order = strstr(text, "'fortran_order':"),
-               *shape = strstr(text, "'shape':");
-    if (!type || !order || !shape || sscanf(type + 8, " '%7[^']'", a->type) != 1) return false;
-    order += strspn(order + 16, " ") + 16;
-    if (strncmp(order, "False", 5) != 0) return false;
-    const char *at = strchr(shape, '(');
-    for (a->rank = 0; at && *at != ')'; a->rank++) {
-        char *end;
-        at += strspn(at, "(, ");
-        if (*at == ')') break;
-        if (*at < '0' || *at > '9' || a->rank == 4) return false;
-        long long extent = strtoll(at, &end, 10);
-        if (extent < 0 || extent > INT32_MAX) return false;
-        a->dim[a->rank] = extent;
-        at = end;
-    }
-    return at != NULL;
-}
-
-static bool read_header(array *a, sid2_member *member, const char *name, uint64_t size, sid2_error *err)
-{
-    uint8_t start[12] = {0};
-    if (size < sizeof start) return sid2_fail(err, SID2_ERR_FORMAT, "%s: cut short", name);
-    if (!sid2_member_read(member, start, sizeof start, 0, err)) return false;
-    if (memcmp(start, "\x93NUMPY", 6) != 0)
-        return sid2_fail(err, SID2_ERR_FORMAT, "%s: no array of numpy's", name);
-    bool is_long = start[6] > 1;
-    uint32_t length = (uint32_t)start[8] | (uint32_t)start[9] << 8;
-    if (is_long) length |= (uint32_t)start[10] << 16 | (uint32_t)start[11] << 24;
-    a->offset = (is_long ? 12 : 10) + (uint64_t)length;
-    if (length > MOST_HEADER || a->offset > size)
-        return sid2_fail(err, SID2_ERR_FORMAT, "%s: cut short", name);
-    char *text = calloc(1, (size_t)length + 1);
-    if (!text) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", name);
-    bool ok = sid2_member_read(member, text, length, is_long ? 12 : 10, err);
-    if (ok && !parse_header(a, text))
-        ok = sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: an array that is not read here: %.200s", name, text);
-    free(text);
-    return ok;
-}
 
 /* ---- Labels ---- */
 
@@ -87,7 +36,7 @@ static int width_of(const char *type, bool *has_sign)
     return (width == 1 || width == 2 || width == 4 || width == 8) && !type[3] ? width : 0;
 }
 
-static bool take_labels(sid2_source *source, const array *a, const uint8_t *values, const char *name,
+static bool take_labels(sid2_source *source, const sid2_array *a, const uint8_t *values, const char *name,
                         sid2_error *err)
 {
     bool has_sign;
@@ -114,8 +63,8 @@ static bool read_labels(sid2_source *source, const sid2_entry *entry, sid2_error
     static const char *const all[] = {"images"};
     if (!entry) return sid2_source_name_classes(source, 1, all, 1, err);
     sid2_member *member = sid2_member_open(source->files, entry, err);
-    array a = {0};
-    bool has_sign, ok = member && read_header(&a, member, entry->name, entry->size, err);
+    sid2_array a = {0};
+    bool has_sign, ok = member && sid2_array_head(&a, member, entry->name, entry->size, err);
     int width = width_of(a.type, &has_sign);
     if (ok &&
         (!width || a.rank < 1 || a.dim[0] != source->count || (a.rank == 2 && a.dim[1] != 1) || a.rank > 2))
@@ -165,7 +114,7 @@ static void close_npz(sid2_source *source)
 
 static bool is_channels(int64_t extent) { return extent == 1 || extent == 3; }
 
-static bool take_pictures(sid2_source *source, const array *a, const sid2_entry *entry, sid2_error *err)
+static bool take_pictures(sid2_source *source, const sid2_array *a, const sid2_entry *entry, sid2_error *err)
 {
     state *s = source->state;
     bool is_grey = a->rank == 3;
@@ -213,8 +162,8 @@ static bool open_npz(sid2_source *source, sid2_error *err)
     source->state = s;
     if (!s) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", files->path);
     s->pictures = sid2_member_open(files, pictures, err);
-    array a = {0};
-    bool ok = s->pictures && read_header(&a, s->pictures, pictures->name, pictures->size, err) &&
+    sid2_array a = {0};
+    bool ok = s->pictures && sid2_array_head(&a, s->pictures, pictures->name, pictures->size, err) &&
               take_pictures(source, &a, pictures, err) && read_labels(source, labels, err);
     for (int64_t i = 0; ok && i < files->count; i++)
         if (&files->entry[i] != pictures && &files->entry[i] != labels)

@@ -183,6 +183,20 @@ void sid2_gaussian_free(sid2_gaussian *g)
     *g = (sid2_gaussian){0};
 }
 
+bool sid2_gaussian_check(const sid2_gaussian *g, const char *name, sid2_error *err)
+{
+    const int64_t n = g->width;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j <= i; j++) {
+            double a = g->covariance[i * n + j], b = g->covariance[j * n + i];
+            if (!isfinite(a) || !isfinite(b) || !isfinite(g->mean[i]))
+                return sid2_fail(err, SID2_ERR_FORMAT, "%s: a number that is not finite", name);
+            if (fabs(a - b) > 1e-5 * (1 + fabs(a)))
+                return sid2_fail(err, SID2_ERR_FORMAT, "%s: a covariance that is not symmetric", name);
+        }
+    return true;
+}
+
 bool sid2_moments_get(const sid2_moments *m, sid2_gaussian *g, sid2_error *err)
 {
     *g = (sid2_gaussian){0};

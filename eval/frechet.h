@@ -19,6 +19,9 @@ typedef struct sid2_gaussian {
 bool sid2_gaussian_alloc(sid2_gaussian *g, int64_t width, sid2_error *err);
 void sid2_gaussian_free(sid2_gaussian *g); /* zeros are fine; leaves zeros */
 
+/* Refuses what is no covariance: a number that is not finite, or a matrix that is not symmetric. `name` is for the line. */
+bool sid2_gaussian_check(const sid2_gaussian *g, const char *name, sid2_error *err);
+
 /* Sums rows as they come: memory is that of two covariances, whatever the count. */
 typedef struct sid2_moments sid2_moments;
 /* 1 <= width <= SID2_MAX_FEATURES, else UNSUPPORTED. */

@@ -62,12 +62,12 @@ static sid2_tensor average(const builder *b, sid2_tensor x)
     sid2_concat(b->g, (sid2_tensor[]){__VA_ARGS__},                                                          \
                 (int)(sizeof((sid2_tensor[]){__VA_ARGS__}) / sizeof(sid2_tensor)))
 
-static sid2_tensor stem(const builder *b, sid2_tensor x)
+static sid2_tensor stem(const builder *b, sid2_tensor x, sid2_tensor *first)
 {
     x = conv(b, "conv", x, 32, 3, 3, 2, VALID);
     x = conv(b, "conv_1", x, 32, 3, 3, 1, VALID);
     x = conv(b, "conv_2", x, 64, 3, 3, 1, SAME);
-    x = largest(b, x, 2, VALID);
+    x = *first = largest(b, x, 2, VALID);
     x = conv(b, "conv_3", x, 80, 1, 1, 1, VALID);
     x = conv(b, "conv_4", x, 192, 3, 3, 1, VALID);
     return largest(b, x, 2, VALID);
@@ -139,10 +139,10 @@ sid2_inception sid2_inception_build(sid2_graph *g, sid2_params *params, sid2_ten
     char name[16] = "mixed";
     int number = 0;
     const builder b = {g, params, name, width};
-    sid2_inception net = {SID2_NONE, SID2_NONE, SID2_NONE};
+    sid2_inception net = {SID2_NONE, SID2_NONE, SID2_NONE, SID2_NONE};
     sid2_tensor first;
 #define NEXT_BLOCK() snprintf(name, sizeof name, number ? "mixed_%d" : "mixed", number), number++
-    x = stem(&(builder){g, params, "", width}, x);
+    x = stem(&(builder){g, params, "", width}, x, &net.first);
     for (int i = 0; i < 3; i++) NEXT_BLOCK(), x = block_a(&b, x, pooled[i]);
     NEXT_BLOCK(), x = block_b(&b, x);
     for (int i = 0; i < 4; i++) {

@@ -17,6 +17,7 @@ enum {
 };
 
 typedef struct sid2_inception {
+    sid2_tensor first; /* [N,1,73,73,64]: of the first pool, for whom the 64 features are the mean of that */
     sid2_tensor features; /* [N,1,1,1,2048] */
     sid2_tensor spatial;  /* [N,1,17,17,192] */
     sid2_tensor logits;   /* [N,1,1,1,1008]; SID2_NONE without a head */

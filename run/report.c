@@ -1,6 +1,7 @@
 /* The report: runs beside each other as one HTML page. */
 #include "chart.h"
 #include "history.h"
+#include "judgements.h"
 
 #include "file.h"
 #include "text.h"
@@ -288,6 +289,93 @@ static void write_charts(const report *r)
     write_chart(r, "learning rate", SID2_IMAGES, SID2_RATE, false);
 }
 
+/* ---- What judges found: sid2 eval fid ---- */
+
+static bool is_alike(const sid2_judgement *a, const sid2_judgement *b)
+{
+    return a->guidance == b->guidance && a->pictures == b->pictures && strcmp(a->against, b->against) == 0 &&
+           strcmp(a->interval, b->interval) == 0;
+}
+
+/* FID by step, a line for each kind of measurement that was made of several steps. */
+static void write_fid_chart(const report *r, const sid2_judgement *all, int count)
+{
+    enum { MOST = 256 };
+    double x[MOST], y[MOST];
+    char names[STYLES][96];
+    chart_series series[STYLES];
+    int shown = 0, used = 0;
+    for (int i = 0; i < count && shown < STYLES; i++) {
+        int first = 0, begin = used;
+        while (!is_alike(&all[first], &all[i])) first++;
+        if (first < i) continue; /* it was there before */
+        for (int k = i; k < count && used < MOST; k++)
+            if (is_alike(&all[k], &all[i]) && isfinite(all[k].fid))
+                x[used] = (double)all[k].step, y[used++] = all[k].fid;
+        if (used - begin < 2) {
+            used = begin;
+            continue;
+        }
+        sid2_text_format(names[shown], sizeof names[shown], "guidance %g, %s", all[i].guidance,
+                         all[i].interval);
+        series[shown] = (chart_series){names[shown], run_style(shown), x + begin, y + begin, used - begin};
+        shown++;
+    }
+    if (shown) sid2_chart_write(r->page, &(chart){"FID by step", "step", false, series, shown});
+}
+
+static void write_cell(FILE *page, double value, int decimals)
+{
+    if (isfinite(value))
+        sid2_text_print(page, "<td>%.*f", decimals, value);
+    else
+        fputs("<td>-", page);
+}
+
+static bool write_judgements(const report *r, const sid2_history *h, sid2_error *err)
+{
+    sid2_judgement *all;
+    int count, damaged;
+    if (!sid2_judgements_read(h->path, &all, &count, &damaged, err)) return false;
+    if (count || damaged) {
+        fputs("<h2>Samples, judged", r->page);
+        if (r->count > 1) {
+            fputs(": ", r->page);
+            sid2_html_text(r->page, h->name);
+        }
+        fputs("</h2>", r->page);
+    }
+    if (damaged)
+        sid2_text_print(r->page, "<p class=sub>%d lines of judgements.jsonl cannot be read.</p>", damaged);
+    write_fid_chart(r, all, count);
+    if (count)
+        fputs(
+            "<div "
+            "class=wide><table><tr><th>step<th>against<th>pictures<th>guidance<th>interval<th>FID<th>"
+            "deviation<th>sFID<th>KID"
+            "<th>precision<th>recall<th>IS",
+            r->page);
+    for (int i = 0; i < count; i++) {
+        const sid2_judgement *j = &all[i];
+        sid2_text_print(r->page, "<tr><td>%" PRIu64 "<td>", j->step);
+        sid2_html_text(r->page, j->against);
+        sid2_text_print(r->page, "<td>%" PRId64, j->pictures);
+        write_cell(r->page, j->guidance, 2);
+        fputs("<td>", r->page);
+        sid2_html_text(r->page, j->interval);
+        write_cell(r->page, j->fid, 2);
+        write_cell(r->page, j->deviation, 2);
+        write_cell(r->page, j->sfid, 2);
+        write_cell(r->page, j->kid, 4);
+        write_cell(r->page, j->precision, 4);
+        write_cell(r->page, j->recall, 4);
+        write_cell(r->page, j->inception, 2);
+    }
+    if (count) fputs("</table></div>", r->page);
+    free(all);
+    return true;
+}
+
 /* ---- Configurations ---- */
 
 static bool differs(const report *r, const char *key)
@@ -356,6 +444,9 @@ static bool write_page(report *r, const char *out, sid2_error *err)
     if (ok) {
         scale_times(r);
         write_charts(r);
+    }
+    for (int k = 0; ok && k < r->count; k++) ok = write_judgements(r, &r->runs[k], err);
+    if (ok) {
         if (r->count > 1) write_differences(r);
         write_config(r);
         sid2_text_print(r->page,

@@ -25,7 +25,7 @@ small=(--device cpu --threads 2 --preset quickstart --data pictures --set model.
 echo "== help and usage"
 expect 0 'Usage: sid2 COMMAND' --help
 expect 0 '^sid2 [0-9]' --version
-for command in train sample status pause info eval ablate report 'data synth' 'data inspect' 'data pack' devices check bench; do
+for command in train sample status pause info eval 'eval fid' 'eval features' 'eval convert-inception' ablate report 'data synth' 'data inspect' 'data pack' devices check bench; do
     read -ra words <<<"$command"
     expect 0 "Usage: sid2 $command" "${words[@]}" --help
     expect 2 'unknown option' "${words[@]}" --no-such-option
@@ -44,6 +44,10 @@ expect 2 "no plan or file 'wieghting'; did you mean 'weighting'; plans: average,
 expect 2 'needs a value' sample x --seeds
 expect 2 'unexpected argument' sample x y
 expect 2 'CHECKPOINT is missing' view
+expect 2 'PATH is missing' eval fid
+expect 2 -- '--against is missing' eval fid x
+expect 2 'should be 1 to 32' eval fid x --against y --repeat 33
+expect 2 'OTHER is missing' eval features x.npz
 expect 2 -- '--out is missing' train --preset quickstart
 expect 2 'key=value' train --out x --set nonsense
 expect 2 'should be a size' train --out x --memory lots
@@ -80,6 +84,39 @@ for page in markdown:options operators:operators; do
 done
 
 [ "$("$sid2" devices | grep -c '<- used')" -eq 1 ] || fail "sid2 devices marks one device"
+
+echo "== features and judges"
+# numpy's arrays of floats, by hand: rows of two numbers each
+python3 - <<'END' || fail "no python3"
+import struct, zipfile
+def put(path, rows):
+    head = "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, 2), }" % len(rows)
+    head += " " * (117 - len(head)) + "\n"
+    with zipfile.ZipFile(path, "w") as z:
+        z.writestr("x.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + head.encode() +
+                   b"".join(struct.pack("<2f", *row) for row in rows))
+grid = [(float(i % 8), float(i // 8)) for i in range(64)]
+put("real.npz", grid)
+put("moved.npz", [(x + 3, 2 * y) for x, y in grid])
+put("few.npz", grid[:3])
+put("broken.npz", grid[:7] + [(float("nan"), 0.0)])
+END
+# variances are 64/63 * 5.25: 3^2 + (3.5)^2 + (2 - 1)^2 of that
+expect 0 '"frechet_distance": 26.5833' eval features real.npz moved.npz --json
+expect 0 '"frechet_distance": 0\.0*' eval features real.npz real.npz --json
+expect 0 'Fréchet distance   26.583' eval features real.npz moved.npz
+expect 1 'number 0 of row 7 is not finite' eval features real.npz broken.npz
+expect 2 'too few' eval features real.npz few.npz
+expect 1 'no such file' eval features real.npz nowhere.npz
+expect 1 'holds no array y' eval features real.npz moved.npz --array y
+export XDG_CACHE_HOME=$PWD/cache
+unset SID2_INCEPTION
+expect 2 "no weights of FID's Inception: sid2 eval convert-inception" eval fid real.npz --against real.npz
+expect 1 'No such file' eval fid real.npz --against real.npz --weights nowhere.safetensors
+expect 1 'a pickle that wants "posix system"' eval convert-inception "$source/tests/fuzz/corpus/weights/call.pth"
+expect 1 "not the weights of FID's Inception" eval convert-inception "$source/tests/fuzz/corpus/weights/zip.pth"
+expect 1 'neither PyTorch' eval convert-inception "$source/README.md"
+[ ! -e cache/sid2/inception.safetensors ] || fail "a file of weights that are none"
 
 echo "== check"
 expect 0 'all 2 checks passed' check --device cpu --op add,linear --dtype f32 --cases 2

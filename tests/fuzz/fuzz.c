@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "arrays.h"
 #include "classes.h"
 #include "file.h"
 #include "folder.h"
@@ -87,7 +88,18 @@ static void read_dataset(const char *path)
 
 static void read_zip(const uint8_t *bytes, size_t size) { read_dataset(put("x.zip", bytes, size)); }
 static void read_tar(const uint8_t *bytes, size_t size) { read_dataset(put("x.tar", bytes, size)); }
-static void read_npz(const uint8_t *bytes, size_t size) { read_dataset(put("x.npz", bytes, size)); }
+static void read_npz(const uint8_t *bytes, size_t size)
+{
+    const char *path = put("x.npz", bytes, size);
+    read_dataset(path);
+    sid2_arrays *arrays = sid2_arrays_open(path, NULL);
+    sid2_array array;
+    double numbers[16];
+    if (arrays && sid2_arrays_find(arrays, NULL, &array, NULL))
+        sid2_arrays_read(arrays, 0, 16, numbers, NULL);
+    sid2_arrays_close(arrays);
+}
+
 static void read_cifar(const uint8_t *bytes, size_t size)
 {
     read_dataset(put("data_batch_1.bin", bytes, size));
@@ -142,6 +154,7 @@ static void read_run(const uint8_t *bytes, size_t size)
 {
     put("stats.jsonl", bytes, size);
     put("run.json", bytes, size);
+    put("judgements.jsonl", bytes, size);
     sid2_run_facts facts;
     sid2_folder_load_facts(work, &facts, NULL);
     char page[4096];

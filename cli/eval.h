@@ -1,0 +1,9 @@
+/* The parts of sid2 eval, beside the held-out loss. */
+#ifndef SID2_CLI_EVAL_H
+#define SID2_CLI_EVAL_H
+
+int eval_fid(int argc, char **argv);
+int eval_features(int argc, char **argv);
+int eval_convert(int argc, char **argv);
+
+#endif
