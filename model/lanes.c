@@ -276,6 +276,9 @@ static bool run_microbatch(sid2_lanes *l, sid2_lane_worker *w, int first, bool l
     for (int i = 0; ok && objective->at_stop && stops[i]; i++)
         ok = sid2_program_run_to(program, stops[i], err) &&
              objective->at_stop(host, &w->buffers, stops[i], last, err);
+    for (int i = 0; ok && last && l->early && stops[i]; i++)
+        ok = sid2_program_run_to(program, stops[i], err) &&
+             sid2_state_sum_bucket(l->early, sid2_state_bucket_of(stops[i]), l->low, err);
     return ok && sid2_program_run(program, err) &&
            sid2_buffer_download_later(loss, 0, l->loss + first, loss->bytes, err);
 }

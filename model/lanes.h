@@ -11,6 +11,7 @@
 
 #include "group.h"
 #include "objective.h"
+#include "state.h"
 #include "team.h"
 #include "training.h"
 
@@ -38,6 +39,8 @@ typedef struct sid2_lanes {
     int images, begin; /* of a lane; the first of the batch that is this rank's */
     sid2_group *group;
     bool low; /* sums of lanes are rounded to bf16 before they are added */
+    sid2_state
+        *early; /* in this step, buckets of its gradients are summed as soon as they are whole; or NULL */
     const char *stops[SID2_MAX_OBJECTIVES][SID2_MAX_STOPS + 1]; /* in order; NULL past the last */
     sid2_team *team;
     sid2_lane_worker *worker; /* [plan->workers] */

@@ -167,12 +167,39 @@ static sid2_buffer *buffer_of(const sid2_state *s, const char *what)
     return sid2_buffers_find(s->buffers, sid2_state_buffer(s, what, name));
 }
 
+#define BUCKET_STOP "bucket of gradients "
+
+void sid2_state_stops(const sid2_state *s, sid2_graph *graph)
+{
+    for (int32_t i = 0; i < graph->params_count; i++) {
+        const sid2_params *params = &graph->params[i];
+        if (!params->trained || strcmp(params->name, s->rule.name) != 0) continue;
+        for (int k = 0; s->buckets > 1 && k < s->buckets; k++) {
+            char name[32];
+            snprintf(name, sizeof name, BUCKET_STOP "%d", k);
+            sid2_graph_stop(graph, name, params->grads, s->bucket[k].first, s->bucket[k].count);
+        }
+    }
+}
+
+int sid2_state_bucket_of(const char *stop)
+{
+    size_t length = strlen(BUCKET_STOP);
+    return strncmp(stop, BUCKET_STOP, length) == 0 ? atoi(stop + length) : -1;
+}
+
+bool sid2_state_sum_bucket(sid2_state *s, int bucket, bool low, sid2_error *err)
+{
+    s->begun[bucket] = true;
+    return sid2_group_sum(s->group, buffer_of(s, "grads"), s->bucket[bucket], SID2_SUM_BLOCK, low, err);
+}
+
 bool sid2_state_sum(sid2_state *s, bool low, sid2_error *err)
 {
-    for (int i = 0; i < s->buckets; i++)
-        if (!sid2_group_sum(s->group, buffer_of(s, "grads"), s->bucket[i], SID2_SUM_BLOCK, low, err))
-            return false;
-    return sid2_group_finish(s->group, err);
+    bool ok = true;
+    for (int i = s->buckets; ok && i-- > 0;) ok = s->begun[i] || sid2_state_sum_bucket(s, i, low, err);
+    memset(s->begun, 0, sizeof s->begun);
+    return ok && sid2_group_finish(s->group, err);
 }
 
 /* Every rank's part of an array to all, which has `grain` elements for one. */

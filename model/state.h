@@ -47,6 +47,7 @@ typedef struct sid2_state {
     sid2_group *group;
     sid2_span bucket[SID2_BUCKETS], own[SID2_BUCKETS]; /* own: this rank's part of each */
     int buckets;
+    bool begun[SID2_BUCKETS];  /* its sum over the ranks is under way */
     int64_t owned;             /* elements */
     const sid2_graph *graph;   /* one that has the network, */
     const sid2_params *params; /* and its layout there */
@@ -110,7 +111,13 @@ bool sid2_state_warm_start(sid2_state *state, const char *path, uint64_t seed,
                            bool (*starts_fresh)(const char *name), sid2_error *err);
 
 /* ---- The update ---- */
-/* The gradients of all ranks, summed into the part of each; with `low` in bf16, see sid2_group_sum. */
+/* Marks where in a graph with the network a bucket of its gradients is whole, by stops that sid2_state_bucket_of knows. */
+void sid2_state_stops(const sid2_state *state, sid2_graph *graph);
+/* The bucket that is whole at a stop; -1: another stop. */
+int sid2_state_bucket_of(const char *stop);
+/* The gradients of all ranks, summed into the part of each; with `low` in bf16, see sid2_group_sum. A bucket's sum can begin
+ * while the device computes others; sid2_state_sum begins those that are left, and what follows waits for all. */
+bool sid2_state_sum_bucket(sid2_state *state, int bucket, bool low, sid2_error *err);
 bool sid2_state_sum(sid2_state *state, bool low, sid2_error *err);
 /* One update from the gradients, which are zero then. Waits for the device; *norm: of the gradients. Where that is
  * not finite, nothing has changed, gradients included. */

@@ -42,6 +42,8 @@ static bool compile(sid2_trainer *t, sid2_error *err)
         if (!sid2_state_open(&t->states[i], rule, &t->buffers, t->group, graph_of(t, rule->name), err))
             return false;
         if (t->states[i].update_graph) updates[count++] = t->states[i].update_graph;
+        for (int g = 0; t->training.own == 1 && g < t->training.graph_count; g++)
+            sid2_state_stops(&t->states[i], t->training.graph[g]);
     }
     if (!sid2_lanes_open(&t->lanes, &t->recipe, &t->training, &t->buffers, &t->config, t->group, updates,
                          count, err))
@@ -460,8 +462,10 @@ bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *la
     t->broken = true; /* until the step is whole */
     sid2_state *state = state_of(t, t->recipe.objectives[turn]->trains);
     uint64_t verify = (uint64_t)t->config.train_verify_every;
-    bool twice = verify && (t->steps + 1) % verify == 0,
-         made = twice ? run_twice(t, turn, state, &step, err) : run_lanes(t, turn, state, &step, err);
+    bool twice = verify && (t->steps + 1) % verify == 0;
+    /* With one lane a rank, sums begin before the lane ends; but not where two passes want to be seen whole. */
+    t->lanes.early = t->training.own == 1 && !twice && sid2_group_queues(t->group) ? state : NULL;
+    bool made = twice ? run_twice(t, turn, state, &step, err) : run_lanes(t, turn, state, &step, err);
     if (!sid2_group_concur(t->group, made, err) || !compare_sometimes(t, err) ||
         !sid2_state_sum(state, t->config.train_wire == SID2_WIRE_bf16, err))
         return false;

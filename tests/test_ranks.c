@@ -262,6 +262,29 @@ static void a_lost_bit_is_found(void **state)
     }
 }
 
+/* ---- Sums that begin early ---- */
+
+static const char *count_early(sid2_group *group, sid2_device *device, const void *data)
+{
+    sid2_error cause = {0};
+    sid2_trainer *t = make(group, device, data, &cause);
+    bool ok = t && step(t, &cause);
+    int stops = ok ? t->training.graph[0]->stop_count : 0;
+    bool one_lane = ok && t->training.own == 1, early = ok && t->lanes.early;
+    sid2_trainer_destroy(t);
+    if (!ok) return complaint(&cause);
+    return (stops == SID2_BUCKETS) == one_lane && early == one_lane ? NULL : "sums begin early elsewhere";
+}
+
+/* Where a transport queues, the gradients' buckets are summed while others are computed, if a rank has one lane. */
+static void sums_begin_early(void **state)
+{
+    (void)state;
+    sid2_config *config = RANKED("train.precision=f32");
+    for (int ranks = 4; ranks <= 8; ranks *= 2) as_ranks(ranks, QUEUED, count_early, config);
+    sid2_config_destroy(config);
+}
+
 /* ---- Half the bytes ---- */
 
 static void wire_changes_no_bit_by_ranks(void **state)
@@ -317,11 +340,9 @@ static int drop_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(number_changes_no_bit),
-        cmocka_unit_test(resuming_by_others_changes_no_bit),
-        cmocka_unit_test(all_know_of_a_nan),
-        cmocka_unit_test(a_lost_bit_is_found),
-        cmocka_unit_test(wire_changes_no_bit_by_ranks),
+        cmocka_unit_test(number_changes_no_bit), cmocka_unit_test(resuming_by_others_changes_no_bit),
+        cmocka_unit_test(all_know_of_a_nan),     cmocka_unit_test(a_lost_bit_is_found),
+        cmocka_unit_test(sums_begin_early),      cmocka_unit_test(wire_changes_no_bit_by_ranks),
     };
     return cmocka_run_group_tests(tests, make_folder, drop_folder);
 }

@@ -99,7 +99,8 @@ static void post_leave(void *self, bool in_order)
 static const sid2_transport threads = {"threads",  post_version, post_join, post_exchange,
                                        post_leave, NULL,         NULL};
 
-/* ---- The same with a queue for buffers, whose work is done as late as is allowed: when it is waited for ---- */
+/* ---- The same with a queue for buffers, whose work odd ranks do as late as is allowed, when it is waited for, and the others
+ * at once: so neither what was not yet computed nor what was not waited for goes unnoticed ---- */
 
 typedef struct job {
     enum { EXCHANGE, ADD, NARROW } kind;
@@ -141,11 +142,14 @@ static bool queue_begin(void *self, sid2_error *err)
     return ((queue *)self)->begun = true;
 }
 
+static bool do_job(queue *q, const job *j, sid2_error *err);
+
 static bool enqueue(void *self, job next, sid2_error *err)
 {
     queue *q = self;
     if (!q->begun || q->jobs == MOST_JOBS)
         return sid2_fail(err, SID2_ERR_INTERNAL, "nothing was begun, or it is too much");
+    if (q->rank % 2 == 0) return do_job(q, &next, err);
     q->job[q->jobs++] = next;
     return true;
 }
@@ -196,19 +200,31 @@ static bool do_job(queue *q, const job *j, sid2_error *err)
     return true;
 }
 
-static bool queue_finish(void *self, sid2_error *err)
+static bool do_all(queue *q, sid2_error *err)
 {
-    queue *q = self;
     bool ok = true;
     for (int i = 0; ok && i < q->jobs; i++) ok = do_job(q, &q->job[i], err);
     q->jobs = 0;
-    q->begun = false;
     return ok;
+}
+
+static bool queue_finish(void *self, sid2_error *err)
+{
+    queue *q = self;
+    q->begun = false;
+    return do_all(q, err);
+}
+
+/* Host memory that others wait for comes after what they wait for before. */
+static bool exchange_behind(void *self, const sid2_transfer *transfers, int count, double seconds,
+                            sid2_error *err)
+{
+    return do_all(self, err) && post_exchange(self, transfers, count, seconds, err);
 }
 
 static const sid2_transport_queue late = {queue_attach, queue_begin,  queue_exchange,
                                           queue_add,    queue_narrow, queue_finish};
-static const sid2_transport queues = {"queues",   post_version, queue_join, post_exchange,
+static const sid2_transport queues = {"queues",   post_version, queue_join, exchange_behind,
                                       post_leave, &late,        NULL};
 
 /* ---- Devices: the CPU, and one that takes its memory for another's ---- */
