@@ -5,6 +5,7 @@
 
 #include "classes.h"
 #include "heldout.h"
+#include "ranks.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -31,6 +32,7 @@ typedef struct job {
     own_wish wish;
     assignments set;
 
+    ranks ranks;
     sid2_device *device;
     subject *subjects;
     int now; /* which one is measured */
@@ -62,7 +64,8 @@ static bool load_images(job *j, subject *s, sid2_error *err)
     if (ok && !sid2_dataset_count(data))
         ok = sid2_fail(err, SID2_ERR_USAGE, "%s has no held-out images; --all takes every image",
                        j->data_path);
-    ok = ok && sid2_heldout_read(&s->heldout, NULL, data, s->config, err);
+    ok = sid2_group_concur(j->ranks.group, ok, err) &&
+         sid2_heldout_read(&s->heldout, j->ranks.group, data, s->config, err);
     sid2_dataset_close(data);
     return ok;
 }
@@ -81,18 +84,20 @@ static bool follow_first(const job *j, subject *s, sid2_error *err)
 static bool prepare(job *j, subject *s, const char *path, sid2_error *err)
 {
     s->config = sid2_config_create();
-    if (!s->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    return sid2_checkpoint_hold(path, s->directory, sizeof s->directory, &s->hold, err) &&
-           sid2_checkpoint_config(s->directory, s->config, err) && options_apply(s->config, &j->set, err) &&
-           follow_first(j, s, err) && sid2_config_check(s->config, err) && load_images(j, s, err) &&
-           sid2_checkpoint_digest(s->directory, s->digest, err);
+    bool ok = s->config || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    ok = ok && sid2_checkpoint_hold(path, s->directory, sizeof s->directory, &s->hold, err) &&
+         sid2_checkpoint_config(s->directory, s->config, err) && options_apply(s->config, &j->set, err) &&
+         follow_first(j, s, err) && sid2_config_check(s->config, err);
+    return sid2_group_concur(j->ranks.group, ok, err) && load_images(j, s, err) &&
+           sid2_group_concur(j->ranks.group, sid2_checkpoint_digest(s->directory, s->digest, err), err);
 }
 
 static bool on_measured(void *user, double done)
 {
     job *j = user;
-    progress_show(&j->bar, (j->now + done) / j->paths.count, "%.0f %% of checkpoint %d of %d", 100 * done,
-                  j->now + 1, j->paths.count);
+    if (ranks_speak(&j->ranks))
+        progress_show(&j->bar, (j->now + done) / j->paths.count, "%.0f %% of checkpoint %d of %d", 100 * done,
+                      j->now + 1, j->paths.count);
     return !interrupted();
 }
 
@@ -103,8 +108,9 @@ static bool measure(job *j, subject *s, sid2_error *err)
     progress_wait(&j->bar, "preparing the device");
     sid2_evaluator *evaluator = sid2_evaluator_create(j->device, s->config, j->memory, err);
     progress_clear(&j->bar);
-    bool ok = evaluator && sid2_evaluator_load(evaluator, s->directory, !j->raw, err) &&
-              sid2_heldout_measure(&s->heldout, evaluator, on_measured, j, err);
+    bool ok = evaluator && sid2_evaluator_load(evaluator, s->directory, !j->raw, err);
+    ok = sid2_group_concur(j->ranks.group, ok, err) &&
+         sid2_heldout_measure(&s->heldout, evaluator, on_measured, j, err);
     progress_clear(&j->bar);
     sid2_evaluator_destroy(evaluator);
     return ok &&
@@ -119,6 +125,7 @@ static bool work(job *j, sid2_error *err)
     for (int i = 0; i < j->paths.count; i++)
         if (!prepare(j, &j->subjects[i], j->paths.item[i], err)) return false;
     j->device = open_device(&j->on, err);
+    if (!sid2_group_concur(j->ranks.group, j->device, err)) return false;
     for (j->now = 0; j->device && j->now < j->paths.count; j->now++)
         if (!measure(j, &j->subjects[j->now], err)) return false;
     return j->device != NULL;
@@ -284,19 +291,24 @@ static int eval_loss(int argc, char **argv)
     j.wish.all = j.all;
     j.wish.raw = j.raw;
     j.wish.memory = j.memory;
+    bool ok = true;
     sid2_error err = {0};
     interrupt_install();
-    bool ok = work(&j, &err);
-    if (ok) print_notice(j.device);
-    if (ok && j.json)
+    if (!ranks_join(&j.ranks, &err)) return report_error("eval", &err);
+    if (j.ranks.group && (j.wish.bits || j.wish.samples)) /* the pictures that these want are nowhere whole */
+        ok = sid2_fail(&err, SID2_ERR_USAGE, "--bits and --samples are measured by one process");
+    ok = ok && work(&j, &err);
+    bool speaks = ok && ranks_speak(&j.ranks);
+    if (speaks) print_notice(j.device);
+    if (speaks && j.json)
         ok = print_json(&j, &err);
-    else if (ok && j.paths.count > 1)
+    else if (speaks && j.paths.count > 1)
         print_comparison(&j);
-    else if (ok)
+    else if (speaks)
         print_table(&j);
-    code = ok ? 0 : report_error("eval", &err);
+    code = ok ? 0 : ranks_report(&j.ranks, "eval", &err);
     clean_up(&j);
-    return code;
+    return ranks_leave(&j.ranks, code, &err);
 }
 
 int command_eval(int argc, char **argv)

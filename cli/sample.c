@@ -5,8 +5,10 @@
 #include "file.h"
 #include "image.h"
 #include "npz.h"
+#include "ranks.h"
 #include "recipe.h"
 #include "sampler.h"
+#include "together.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -57,7 +59,8 @@ typedef struct job {
     bool differs;
 
     progress bar;
-    size_t done;               /* images of finished batches */
+    ranks ranks;
+    size_t done, made;         /* images of finished batches, and those of them that this rank made */
     int64_t evaluations, full; /* network passes over one image, of finished batches */
     sid2_sample_progress now;  /* of the batch in work */
     sid2_error step_error;     /* why it was stopped from within */
@@ -236,6 +239,12 @@ static bool check_repeats(const job *j, sid2_error *err)
 }
 
 /* One is there bare, several with lines between. */
+/* Images at a time, of all ranks. */
+static size_t batch_of(const job *j)
+{
+    return (size_t)config_int(j->config, "sample.batch") * (size_t)sid2_group_ranks(j->ranks.group);
+}
+
 static int padding_of(size_t count) { return count > 1 ? SID2_GRID_PADDING : 0; }
 
 /* Everything that can be wrong with the output is found before the long work, not after. */
@@ -252,12 +261,13 @@ static bool prepare_output(job *j, sid2_error *err)
     if (j->kind == OUTPUT_PICTURE && j->count > 1) j->columns = whole.columns;
     int64_t steps = config_int(j->config, "sample.steps");
     if (j->frames > steps) j->frames = steps;
-    j->held = j->kind == OUTPUT_PICTURE ? j->count : (size_t)config_int(j->config, "sample.batch");
+    j->held = j->kind == OUTPUT_PICTURE ? j->count : batch_of(j);
     j->pixels = malloc(j->held * j->image_bytes);
     if (j->frames) j->film = malloc((size_t)j->frames * j->held * j->image_bytes);
     if (!j->pixels || (j->frames && !j->film))
         return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu images%s", j->held,
                          j->frames ? " at each frame: give fewer --frames" : "");
+    if (!ranks_speak(&j->ranks)) return true; /* what is written is another's */
     if (j->kind == OUTPUT_FOLDER) return sid2_make_directories(j->out, err);
     if (j->to_stream) {
         int own = dup(STDOUT_FILENO);
@@ -280,6 +290,8 @@ static bool prepare(job *j, sid2_error *err)
     j->config = sid2_config_create();
     if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     if (!choose_output(j, err)) return false;
+    if (j->frames && j->ranks.group)
+        return sid2_fail(err, SID2_ERR_USAGE, "--frames: an animation is made by one process");
     if (j->like_path ? !take_recipe(j, err)
                      : !sid2_checkpoint_hold(j->path, j->directory, sizeof j->directory, &j->hold, err))
         return false;
@@ -319,7 +331,7 @@ static bool prepare(job *j, sid2_error *err)
 
 static size_t next_batch(const job *j)
 {
-    size_t batch = (size_t)config_int(j->config, "sample.batch"), left = j->count - j->done;
+    size_t batch = batch_of(j), left = j->count - j->done;
     return left < batch ? left : batch;
 }
 
@@ -349,6 +361,7 @@ static bool on_step(void *user, const sid2_sample_progress *now)
 {
     job *j = user;
     j->now = *now;
+    if (!ranks_speak(&j->ranks)) return !interrupted();
     if (!shoot(j, now)) return false;
     double fraction = ((double)j->done + (double)next_batch(j) * now->step / now->steps) / (double)j->count;
     double spent = sid2_clock() - j->bar.began;
@@ -501,14 +514,17 @@ static bool work(job *j, sid2_error *err)
     while (j->done < j->count) {
         size_t count = next_batch(j);
         uint8_t *pixels = j->pixels + place_of(j, j->done) * j->image_bytes;
-        bool ok = sid2_sampler_run(j->sampler, j->seeds + j->done, j->labels + j->done, (int)count, pixels,
-                                   on_step, j, err);
+        bool ok = sid2_sample_together(j->ranks.group, j->sampler, j->seeds + j->done, j->labels + j->done,
+                                       (int)count, j->image_bytes, pixels, on_step, j, err);
         if (!ok && j->step_error.code) *err = j->step_error;
-        if (!ok || !keep_batch(j, pixels, count, err)) return false;
+        ok = ok && (!ranks_speak(&j->ranks) || keep_batch(j, pixels, count, err));
+        if (!sid2_group_concur(j->ranks.group, ok, err)) return false;
         j->done += count;
+        j->made += (size_t)j->now.total;
         j->evaluations += j->now.evaluations;
         j->full += j->now.full_evaluations;
     }
+    if (!ranks_speak(&j->ranks)) return true;
     if (j->kind == OUTPUT_PICTURE) return write_picture(j, &j->file, j->seeds_text, 0, j->count, err);
     if (j->kind == OUTPUT_FOLDER) return true;
     sid2_npz *npz = j->npz;
@@ -535,7 +551,7 @@ static void print_result(const job *j, double seconds)
         fprintf(
             to,
             "guidance took the conditional network alone for %.0f of %.0f evaluations: %.0f %% of the cost\n",
-            (double)(j->full - j->evaluations) / (double)j->count, (double)j->full / 2 / (double)j->count,
+            (double)(j->full - j->evaluations) / (double)j->made, (double)j->full / 2 / (double)j->made,
             100 * (double)j->evaluations / (double)j->full);
 }
 
@@ -593,9 +609,11 @@ int command_sample(int argc, char **argv)
 
     sid2_error err = {0};
     interrupt_install();
-    bool ok = prepare(&j, &err);
+    if (!ranks_join(&j.ranks, &err)) return report_error("sample", &err);
+    bool ok = sid2_group_concur(j.ranks.group, prepare(&j, &err), &err), speaks = ranks_speak(&j.ranks);
     double began = sid2_clock();
-    if (ok) {
+    if (ok && !speaks) ok = work(&j, &err);
+    if (ok && speaks) {
         const sid2_memory_report held = sid2_sampler_memory(j.sampler);
         char parts[320];
         fprintf(stderr, "%s on %s\n%s\n", j.directory, sid2_device_describe(j.device)->name,
@@ -604,7 +622,9 @@ int command_sample(int argc, char **argv)
         progress_clear(&j.bar);
         print_notice(j.device);
     }
-    if (ok) {
+    if (!speaks) {
+        code = ok ? 0 : ranks_report(&j.ranks, "sample", &err);
+    } else if (ok) {
         print_result(&j, sid2_clock() - began);
         code = 0;
         if (j.differs && !j.is_other) {
@@ -633,5 +653,5 @@ int command_sample(int argc, char **argv)
     free(j.film);
     recipe_free(&j.like);
     sid2_image_free(&j.original);
-    return code;
+    return ranks_leave(&j.ranks, code, &err);
 }

@@ -37,6 +37,18 @@ for count in 2 4; do
   grep -q "^ranks    $count, through MPI" "by$count.log" || fail "the plan does not tell of ranks"
 done
 
+# Pictures and losses of one checkpoint, whoever makes them.
+drawn=(sample one --device cpu --threads 1 --seeds 0-10 --steps 4)
+losses=(eval one --data pictures.zip --device cpu --threads 1 --images 20 --levels 2 --json)
+for out in drawn.png drawn.npz; do
+  "$sid2" "${drawn[@]}" --out "$out" >drawn.log 2>&1 || fail "no pictures"
+  ranks 4 "${drawn[@]}" --out "4$out" >drawn4.log 2>&1 || fail "4 ranks: no pictures"
+  cmp "$out" "4$out" || fail "$out of 1 and 4 ranks differs"
+done
+"$sid2" "${losses[@]}" >eval.json 2>eval.log || fail "no losses"
+ranks 2 "${losses[@]}" >eval2.json 2>eval2.log || fail "2 ranks: no losses"
+cmp eval.json eval2.json || fail "losses of 1 and 2 ranks differ"
+
 # Resumed by others, for more steps.
 ranks 4 "${whole[@]}" --set train.steps=3 --out moved >moved.log 2>&1 || fail "4 ranks failed"
 ranks 2 "${whole[@]}" --out moved >>moved.log 2>&1 || fail "2 ranks failed to go on"

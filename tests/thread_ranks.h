@@ -18,7 +18,7 @@
 
 /* ---- A transport between threads: what a rank sends waits, copied, until its peer takes it ---- */
 
-enum { MOST_RANKS = 16 };
+enum { MOST_RANKS = 16, PATIENCE = 600 }; /* seconds, on a machine that does much else */
 
 typedef struct letter {
     struct letter *next;
@@ -63,7 +63,7 @@ static bool take_letter(int to, const sid2_transfer *t, const struct timespec *u
 {
     letter **box = &the_post.box[t->peer][to];
     while (!*box)
-        if (pthread_cond_timedwait(&the_post.changed, &the_post.lock, until))
+        if (pthread_cond_timedwait(&the_post.changed, &the_post.lock, until) && !*box)
             return sid2_fail(err, SID2_ERR_LOST, "rank %d has not answered", t->peer);
     letter *l = *box;
     bool fits = l->bytes == t->receive_bytes;
@@ -185,7 +185,7 @@ static bool do_job(queue *q, const job *j, sid2_error *err)
         const sid2_buffer_transfer *t = &j->transfer;
         const sid2_transfer plain = {t->peer, bytes_of(t->send, t->send_at), t->send_bytes,
                                      bytes_of(t->receive, t->receive_at), t->receive_bytes};
-        return post_exchange(q, &plain, 1, 60, err);
+        return post_exchange(q, &plain, 1, PATIENCE, err);
     }
     for (int64_t i = 0; i < j->count; i++) {
         uint16_t *low = (uint16_t *)(void *)bytes_of(j->kind == ADD ? j->from : j->into, 0) + i;
@@ -265,7 +265,8 @@ typedef struct actor {
 static void *act_as_rank(void *data)
 {
     actor *a = data;
-    sid2_group *group = sid2_group_join(a->way == QUEUED ? &queues : &threads, &a->place, 60, &a->error);
+    sid2_group *group =
+        sid2_group_join(a->way == QUEUED ? &queues : &threads, &a->place, PATIENCE, &a->error);
     sid2_device *device = open_device_of(a->way != AT_HAND);
     a->wrong = group && device ? a->part(group, device, a->data) : "joining failed";
     if (!a->wrong && sid2_group_queues(group) != (a->way == QUEUED)) a->wrong = "another way was taken";
