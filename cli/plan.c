@@ -116,6 +116,9 @@ static void print_assumptions(void)
     for (int i = 0; (a = sid2_scaling_assumption(i)); i++)
         printf("  %-17s %4.3g %-3s %s\n", a->word, a->value < 0.01 ? 1e6 * a->value : a->value,
                a->value < 0.01 ? "us" : "", a->help);
+    puts(
+        "  and that weights travel in bf16 and, overlapped, behind the forward pass; sid2 sends them in f32, "
+        "before it, so far");
 }
 
 static void print_measured(const plan_figures *f)

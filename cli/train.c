@@ -1,6 +1,7 @@
 /* sid2 train: images in, a run out. */
 #include "propose.h"
 #include "ranks.h"
+#include "scaling.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@ static sid2_config *choose_config(const char *preset, const char *out, const ass
 typedef struct listener {
     progress bar;
     ranks ranks;
+    const sid2_config *config;
 } listener;
 
 static void print_ranks(const sid2_run_plan *plan)
@@ -44,7 +46,27 @@ static void print_ranks(const sid2_run_plan *plan)
                 sid2_text_bytes(plan->sent, bytes));
 }
 
-static void print_plan(const sid2_run_plan *plan)
+/* By the scaling model, where it knows the GPU. */
+static void print_expected(const listener *l, const sid2_run_plan *plan)
+{
+    char rate[32], wire[256];
+    sid2_cluster cluster;
+    sid2_rank_work work;
+    if (!sid2_cluster_of_device(&cluster, plan->device)) return;
+    if (l->ranks.place.local_ranks) cluster.node = l->ranks.place.local_ranks;
+    if (!sid2_rank_work_of(l->config, &cluster, plan->ranks, &work, NULL)) return;
+    bool low = strcmp(config_text(l->config, "train.wire", wire), "bf16") == 0;
+    sid2_sum sum = !sid2_sum_suits(SID2_SUM_F32, plan->ranks) ? SID2_SUM_LIBRARY
+                   : low                                      ? SID2_SUM_BF16
+                                                              : SID2_SUM_F32;
+    sid2_step_time step = sid2_scaling_step(&work, &cluster, sum, true);
+    double seconds = sid2_step_seconds(&step);
+    print_field(stderr, "expected", "%s images/s, %.1f %% of %d times one; sid2 plan says why",
+                sid2_text_rate((double)plan->batch / seconds, rate),
+                100 * sid2_scaling_alone(&work, &cluster) / plan->ranks / seconds, plan->ranks);
+}
+
+static void print_plan(const listener *l, const sid2_run_plan *plan)
 {
     char a[32], b[32], c[32], d[32], lanes[320];
     const sid2_memory_report *m = plan->memory;
@@ -64,6 +86,7 @@ static void print_plan(const sid2_run_plan *plan)
     if (m->recomputed_segments)
         snprintf(recomputed, sizeof recomputed, "; %d of %d blocks computed twice to save memory",
                  m->recomputed_segments, m->segments);
+    if (plan->ranks > 1) print_expected(l, plan);
     print_field(stderr, "step", "%s%s", lanes_text("lane", m, plan->batch, lanes), recomputed);
 }
 
@@ -102,7 +125,7 @@ static bool on_event(void *user, const sid2_run_event *event)
     case SID2_RUN_PREPARING: progress_wait(bar, "preparing the device"); break;
     case SID2_RUN_PLANNED:
         progress_clear(bar);
-        print_plan(event->plan);
+        print_plan(l, event->plan);
         break;
     case SID2_RUN_CHANGED: print_line(bar, "changed  ", event->text); break;
     case SID2_RUN_WARNING: print_line(bar, "", event->text); break;
@@ -247,7 +270,7 @@ int command_train(int argc, char **argv)
     options.seconds = 60 * minutes;
     options.group = l.ranks.group;
     sid2_config *config = choose_config(preset, options.path, &set, &err);
-    options.config = config;
+    options.config = l.config = config;
     bool ok = sid2_group_concur(l.ranks.group, config, &err) && (run = sid2_run_open(&options, &err)) &&
               train_on(run, &on, &l, &err);
     progress_clear(&l.bar);

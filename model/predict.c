@@ -2,6 +2,11 @@
 
 #include <math.h>
 
+double sid2_update_bytes(double elements, int averages)
+{
+    return (9 + 3 * averages) * sizeof(float) * elements;
+}
+
 sid2_step_work sid2_step_work_of(const sid2_training *plan, const sid2_recipe *recipe, int64_t batch)
 {
     const sid2_graph *g = plan->graph[0];
@@ -14,9 +19,9 @@ sid2_step_work sid2_step_work_of(const sid2_training *plan, const sid2_recipe *r
     }
     double sum = work.sum = (double)plan->sum;
     work.weights = runs * sum;
-    /* The norm reads; Adam reads four and writes them. */
-    work.update = 9 * sum;
-    for (int i = 0; i < recipe->state_count; i++) work.update += 3 * sum * recipe->states[i].average_count;
+    int averages = 0;
+    for (int i = 0; i < recipe->state_count; i++) averages += recipe->states[i].average_count;
+    work.update = sid2_update_bytes(sum / sizeof(float), averages);
     return work;
 }
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "uvit.h"
+#include "predict.h"
 
 /* ---- The table ---- */
 
@@ -50,6 +50,16 @@ bool sid2_cluster_of(sid2_cluster *cluster, const char *gpu, sid2_error *err)
         if (strcmp(gpu, cluster->gpu) == 0) return true;
     }
     return sid2_fail(err, SID2_ERR_USAGE, "no GPU '%s' in the table; there are %s", gpu, known);
+}
+
+bool sid2_cluster_of_device(sid2_cluster *cluster, const char *name)
+{
+    for (size_t i = 0; i < sizeof clusters / sizeof *clusters; i++) {
+        char model[16];
+        snprintf(model, sizeof model, "%.*s", (int)strcspn(clusters[i].name, " "), clusters[i].name);
+        if (strstr(name, model)) return sid2_cluster_of(cluster, clusters[i].gpu, NULL);
+    }
+    return false;
 }
 
 /* ---- What is cut, and when it is there ---- */
@@ -227,12 +237,9 @@ static double pass(const sid2_rank_work *w, const sid2_cluster *c, double images
     return images * w->operations / 3 / (c->share * c->operations);
 }
 
-/* Norm, Adam and averages, of `elements`: the norm reads gradients; Adam reads four arrays and writes them; an average
- * reads two and writes one. */
 static double update(const sid2_rank_work *w, const sid2_cluster *c, double elements)
 {
-    double touched = 9 + 3 * w->averages;
-    return touched * sizeof(float) * elements / (assumed(ASSUMED_memory_share) * c->bandwidth);
+    return sid2_update_bytes(elements, w->averages) / (assumed(ASSUMED_memory_share) * c->bandwidth);
 }
 
 /* What the last micro-batch's backward pass does not hide of the buckets; with several lanes, all: they are added first. */

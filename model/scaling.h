@@ -20,6 +20,8 @@ typedef struct sid2_cluster {
 
 /* Eight a node, and the share that gpus.def has. USAGE: no such GPU; the message lists them. */
 bool sid2_cluster_of(sid2_cluster *cluster, const char *gpu, sid2_error *err);
+/* By a device's name, "NVIDIA H100 80GB HBM3"; false: none that is known. */
+bool sid2_cluster_of_device(sid2_cluster *cluster, const char *name);
 /* What is assumed, in words; NULL past the last. */
 typedef struct sid2_assumption {
     const char *word, *help;

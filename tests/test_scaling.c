@@ -130,6 +130,17 @@ static void what_holds_for_any(void **state)
     assert_true(sid2_sum_suits(SID2_SUM_LIBRARY, 6) && !sid2_sum_suits(SID2_SUM_F32, 6));
 }
 
+static void devices_are_known(void **state)
+{
+    (void)state;
+    sid2_cluster cluster = {0};
+    assert_true(sid2_cluster_of_device(&cluster, "NVIDIA H100 80GB HBM3"));
+    assert_string_equal(cluster.gpu, "h100");
+    assert_true(sid2_cluster_of_device(&cluster, "NVIDIA A100-SXM4-80GB"));
+    assert_string_equal(cluster.gpu, "a100");
+    assert_false(sid2_cluster_of_device(&cluster, "Intel(R) Xeon(R) Processor"));
+}
+
 static void refusals(void **state)
 {
     (void)state;
@@ -151,11 +162,9 @@ static void refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(as_designed),
-        cmocka_unit_test(memory_is_parted),
-        cmocka_unit_test(order_of_the_buffers),
-        cmocka_unit_test(what_holds_for_any),
-        cmocka_unit_test(refusals),
+        cmocka_unit_test(as_designed),          cmocka_unit_test(memory_is_parted),
+        cmocka_unit_test(order_of_the_buffers), cmocka_unit_test(what_holds_for_any),
+        cmocka_unit_test(devices_are_known),    cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
