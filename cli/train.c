@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #define PRESET_MISSING "--preset is missing: a preset's name (sid2 --help lists them) or a file"
 
