@@ -2,6 +2,7 @@
 #include "ablate.h"
 
 #include "digest.h"
+#include "fid.h"
 #include "file.h"
 #include "image.h"
 #include "json.h"
@@ -31,6 +32,8 @@ typedef struct work {
     sid2_heldout heldout;
     char heldout_key[640], real_key[640]; /* what they were read for */
     sid2_real_pictures *real;
+    sid2_fid *fid;     /* NULL: not asked for */
+    char fid_key[640]; /* what its real pictures were read for */
     char pictures[33]; /* the data's digest */
 } work;
 
@@ -241,6 +244,47 @@ static bool measure_samples(work *w, const char *checkpoint, const sid2_config *
     return ok;
 }
 
+/* ---- FID ---- */
+
+static bool on_fid(void *user, double done) { return tell(user, "looking at samples", done, NULL); }
+static bool on_real(void *user, double done)
+{
+    return tell(user, "looking at training pictures", done, NULL);
+}
+
+/* As many training pictures as samples, but REAL_PICTURES at least. */
+static bool read_fid_real(work *w, const sid2_config *c, sid2_error *err)
+{
+    char key[640];
+    sid2_heldout real;
+    picture_key(key, c);
+    if (strcmp(key, w->fid_key) == 0) return true;
+    w->fid_key[0] = 0;
+    int count = w->a->plan.samples > REAL_PICTURES ? (int)w->a->plan.samples : REAL_PICTURES;
+    bool ok = sid2_pictures_read(&real, w->a->options.data, c, SID2_PART_TRAIN, count, err);
+    if (ok) {
+        const sid2_pictures pictures = sid2_pictures_of(c, real.pixels, real.count);
+        ok = sid2_fid_set_real(w->fid, &pictures, on_real, w, err);
+    }
+    sid2_heldout_free(&real);
+    if (ok) strcpy(w->fid_key, key);
+    return ok;
+}
+
+/* Of the samples that were kept, so that weights may come later. */
+static bool measure_fid(work *w, const sid2_config *c, sid2_measured *m, sid2_error *err)
+{
+    char path[4096];
+    sid2_heldout kept;
+    bool ok = read_fid_real(w, c, err) && path_of(w, "npz", path, err) &&
+              sid2_pictures_read(&kept, path, c, SID2_PART_ALL, (int)w->a->plan.samples, err);
+    if (!ok) return false;
+    const sid2_pictures pictures = sid2_pictures_of(c, kept.pixels, kept.count);
+    ok = sid2_fid_measure(w->fid, &pictures, &m->metric[SID2_METRIC_fid], on_fid, w, err);
+    sid2_heldout_free(&kept);
+    return ok;
+}
+
 /* ---- Keeping what was measured ---- */
 
 static void forget(sid2_measured *m)
@@ -285,6 +329,8 @@ static bool keep(work *w, const sid2_measured *m, const char *key, sid2_error *e
                   "loss_by_logsnr", bands_json(m->loss), "evaluations", sid2_json_real(m->evaluations),
                   "sampling_seconds", sid2_json_real(m->sampling), "images", w->a->images);
     bool ok = all != NULL;
+    if (ok && isfinite(m->metric[SID2_METRIC_fid]))
+        ok = !json_object_set_new(all, "fid_of", json_string(sid2_fid_digest(w->fid)));
     for (int i = 0; ok && i < SID2_METRICS; i++)
         ok = !json_object_set_new(all, sid2_metrics[i].word, sid2_json_real(m->metric[i]));
     char *text = ok ? json_dumps(all, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
@@ -324,6 +370,9 @@ static bool recall(work *w, const char *key, sid2_measured *m, sid2_error *err)
         for (int i = 0; i < SID2_METRICS; i++) m->metric[i] = sid2_json_number(all, sid2_metrics[i].word);
         take_bands(all, "bits_by_logsnr", m->bits);
         take_bands(all, "loss_by_logsnr", m->loss);
+        const char *judge = json_string_value(json_object_get(all, "fid_of"));
+        if (w->fid && (!judge || strcmp(judge, sid2_fid_digest(w->fid)) != 0))
+            m->metric[SID2_METRIC_fid] = NAN;
         m->evaluations = sid2_json_number(all, "evaluations");
         m->sampling = sid2_json_number(all, "sampling_seconds");
         w->a->images = (int)json_integer_value(json_object_get(all, "images"));
@@ -348,6 +397,8 @@ static bool measure(work *w, const char *path, sid2_measured *m, sid2_error *err
              keep(w, m, key, err);
         m->known = ok;
     }
+    if (ok && w->fid && w->a->plan.samples >= 2 && !isfinite(m->metric[SID2_METRIC_fid]))
+        ok = measure_fid(w, c, m, err) && keep(w, m, key, err);
     sid2_config_destroy(c);
     sid2_checkpoint_release(hold);
     return ok;
@@ -382,11 +433,13 @@ static bool know_pictures(work *w, sid2_error *err)
 bool sid2_ablate_run(sid2_ablation *a, sid2_device *device, sid2_error *err)
 {
     work w = {.a = a, .device = device, .now.total = a->plan.rows * a->plan.seeds};
-    bool ok = know_pictures(&w, err);
+    bool ok = (!a->options.inception || (w.fid = sid2_fid_open(device, a->options.inception, err))) &&
+              know_pictures(&w, err);
     for (w.place = 0; ok && w.place < a->plan.seeds; w.place++)
         for (w.row = 0; ok && w.row < a->plan.rows; w.row++) ok = do_row(&w, err);
     sid2_heldout_free(&w.heldout);
     sid2_real_pictures_destroy(w.real);
+    sid2_fid_close(w.fid);
     bool any = false; /* where nothing is known no folder is made */
     for (int i = 0; i < a->plan.rows * a->plan.seeds; i++) any |= a->measured[i].known;
     sid2_error second; /* what led to the end goes first */

@@ -50,6 +50,7 @@ typedef bool (*sid2_ablate_callback)(void *user, const sid2_ablate_progress *pro
 typedef struct sid2_ablate_options {
     const char *plan, *data, *folder;
     const char *checkpoint;       /* to measure, in place of training; or NULL */
+    const char *inception;        /* the weights of FID's network, as sid2 eval has them; NULL: no FID */
     const char *features;         /* an npz of real pictures' features, for those of samples; or NULL */
     sid2_ablate_plan_options how; /* base and device are filled in */
     size_t memory;                /* as of sid2_run_options */

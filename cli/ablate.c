@@ -141,6 +141,8 @@ int command_ablate(int argc, char **argv)
         {OPTION_INT, "samples", "N", &samples, "samples of each training to judge (the plan's)", NULL},
         {OPTION_TEXT, "checkpoint", "PATH", &o.checkpoint,
          "train nothing: rows are ways to sample from this checkpoint or run", NULL},
+        {OPTION_TEXT, "inception", "x.safetensors", &o.inception,
+         "the weights of FID's network (sid2 eval says how to get them), for FID of the samples", NULL},
         {OPTION_FLAG, "json", NULL, &json, "print JSON", NULL},
         OPTIONS_DEVICE_CHOICE(on),
         OPTION_MEMORY(&o.memory),
