@@ -4,6 +4,7 @@
 #include "digest.h"
 #include "fid.h"
 #include "file.h"
+#include "foreign.h"
 #include "image.h"
 #include "json.h"
 #include "npz.h"
@@ -32,9 +33,10 @@ typedef struct work {
     sid2_heldout heldout;
     char heldout_key[640], real_key[640]; /* what they were read for */
     sid2_real_pictures *real;
-    sid2_fid *fid;     /* NULL: not asked for */
-    char fid_key[640]; /* what its real pictures were read for */
-    char pictures[33]; /* the data's digest */
+    sid2_gaussian features; /* of real pictures, by the user's tool; width 0: none */
+    sid2_fid *fid;          /* NULL: not asked for */
+    char fid_key[640];      /* what its real pictures were read for */
+    char pictures[33];      /* the data's digest */
 } work;
 
 static const sid2_ablate_row *row_of(const work *w, int row) { return &w->a->plan.row[row]; }
@@ -382,6 +384,21 @@ static bool recall(work *w, const char *key, sid2_measured *m, sid2_error *err)
     return true;
 }
 
+/* ---- The user's own tool ---- */
+
+static bool judge_features(work *w, const sid2_config *c, sid2_measured *m, sid2_error *err)
+{
+    char path[4096];
+    sid2_kind kind;
+    if (!w->a->plan.samples) return true;
+    if (!path_of(w, "features.npz", path, err) || !sid2_look(path, &kind, err)) return false;
+    if (kind != SID2_ABSENT)
+        return sid2_foreign_judge(path, &w->features, (int)w->a->plan.samples, (int)c->model_classes,
+                                  &m->metric[SID2_METRIC_features], &m->metric[SID2_METRIC_agreement], err);
+    w->a->waiting += w->features.width > 0;
+    return true;
+}
+
 /* ---- The loop ---- */
 
 static bool measure(work *w, const char *path, sid2_measured *m, sid2_error *err)
@@ -399,6 +416,7 @@ static bool measure(work *w, const char *path, sid2_measured *m, sid2_error *err
     }
     if (ok && w->fid && w->a->plan.samples >= 2 && !isfinite(m->metric[SID2_METRIC_fid]))
         ok = measure_fid(w, c, m, err) && keep(w, m, key, err);
+    ok = ok && judge_features(w, c, m, err);
     sid2_config_destroy(c);
     sid2_checkpoint_release(hold);
     return ok;
@@ -433,13 +451,15 @@ static bool know_pictures(work *w, sid2_error *err)
 bool sid2_ablate_run(sid2_ablation *a, sid2_device *device, sid2_error *err)
 {
     work w = {.a = a, .device = device, .now.total = a->plan.rows * a->plan.seeds};
-    bool ok = (!a->options.inception || (w.fid = sid2_fid_open(device, a->options.inception, err))) &&
+    bool ok = (!a->options.features || sid2_foreign_gaussian(a->options.features, &w.features, err)) &&
+              (!a->options.inception || (w.fid = sid2_fid_open(device, a->options.inception, err))) &&
               know_pictures(&w, err);
     for (w.place = 0; ok && w.place < a->plan.seeds; w.place++)
         for (w.row = 0; ok && w.row < a->plan.rows; w.row++) ok = do_row(&w, err);
     sid2_heldout_free(&w.heldout);
     sid2_real_pictures_destroy(w.real);
     sid2_fid_close(w.fid);
+    sid2_gaussian_free(&w.features);
     bool any = false; /* where nothing is known no folder is made */
     for (int i = 0; i < a->plan.rows * a->plan.seeds; i++) any |= a->measured[i].known;
     sid2_error second; /* what led to the end goes first */

@@ -62,7 +62,11 @@ static bool print_tables(const sid2_ablation *a, sid2_error *err)
     for (int i = 0; ok && i < SID2_ABLATION_TABLES; i++)
         if (sid2_table_rows(&tables[i]) > 1) print_table(&tables[i]);
     for (int i = 0; i < SID2_ABLATION_TABLES; i++) sid2_table_free(&tables[i]);
-    if (ok) printf("\n%s\n%s/ablation.html\n", sid2_ablation_test(a, test), a->options.folder);
+    if (ok) printf("\n%s\n", sid2_ablation_test(a, test));
+    if (ok && a->waiting)
+        printf("%d of %s/measured/ROW.seed-N.npz wait for your tool's ROW.seed-N.features.npz\n", a->waiting,
+               a->options.folder);
+    if (ok) printf("%s/ablation.html\n", a->options.folder);
     return ok;
 }
 
@@ -129,7 +133,7 @@ int command_ablate(int argc, char **argv)
     const option_row rows[] = {
         {OPTION_POSITIONAL, "PLAN", NULL, &o.plan,
          "a plan that comes with sid2 (weighting, bias, skip, patch, schedule, average, translation, "
-         "guidance), or "
+         "guidance, samplers), or "
          "a file",
          NULL},
         {OPTION_TEXT, "data", "PATH", &o.data, sid2_dataset_formats(formats), NULL},
@@ -143,6 +147,10 @@ int command_ablate(int argc, char **argv)
          "train nothing: rows are ways to sample from this checkpoint or run", NULL},
         {OPTION_TEXT, "inception", "x.safetensors", &o.inception,
          "the weights of FID's network (sid2 eval says how to get them), for FID of the samples", NULL},
+        {OPTION_TEXT, "features", "x.npz", &o.features,
+         "an npz with `features` [N, width] of real pictures, for those that your own tool left in "
+         "FOLDER/measured/*.features.npz",
+         NULL},
         {OPTION_FLAG, "json", NULL, &json, "print JSON", NULL},
         OPTIONS_DEVICE_CHOICE(on),
         OPTION_MEMORY(&o.memory),

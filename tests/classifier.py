@@ -3,11 +3,13 @@
 
     classifier.py train --data DIR --weights W [--epochs N] [--threads N]
     classifier.py judge --weights W samples.npz [--data DIR]
+    classifier.py features --weights W samples.npz... [--data DIR --real real.npz]
 
 `train` fits a small convolutional network on the first 50,000 images of the training file (padded to 32x32 like the
 data that sid2 trains on) and measures it on the last 10,000, which it never sees. `judge` reads an ADM archive
 (arr_0: uint8 [N,32,32,1 or 3], arr_1: labels) and prints the share of images given the label asked for, overall
-and by class, beside the same figure for the held-out real images.
+and by class, beside the same figure for the held-out real images. `features` leaves x.features.npz beside each x.npz, with the
+last layer but one and the logits, which `sid2 ablate` reads; `--real` does so for the held-out real images.
 
 Needs PyTorch and numpy. Not part of the product: the figures in the documentation come from here.
 """
@@ -160,10 +162,31 @@ def judge(args):
     print(json.dumps(result))
 
 
+@torch.no_grad()
+def describe(model, images, path):
+    """Features and logits of uint8 [N,1,32,32]."""
+    model.eval()
+    found = [model.units(F.relu(model.stem((x.float() - 73.0) / 90.0))).mean((2, 3)) for x in images.split(500)]
+    features = torch.cat(found)
+    np.savez(path, features=features.numpy(), logits=model.out(features).numpy())
+    print(path)
+
+
+def features(args):
+    torch.set_num_threads(args.threads)
+    model = Classifier()
+    model.load_state_dict(torch.load(args.weights, weights_only=True)["model"])
+    for path in args.samples:
+        grey = np.load(path)["arr_0"].astype(np.float32).mean(3)
+        describe(model, torch.from_numpy(grey)[:, None], path.removesuffix(".npz") + ".features.npz")
+    if args.real:
+        describe(model, load_real(args.data)[0][-HELD_OUT:], args.real)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb in (train, judge):
+    for verb in (train, judge, features):
         sub = verbs.add_parser(verb.__name__)
         sub.set_defaults(run=verb)
         sub.add_argument("--weights", required=True)
@@ -172,7 +195,9 @@ def main():
         if verb is train:
             sub.add_argument("--epochs", type=int, default=15)
         else:
-            sub.add_argument("samples", help="ADM npz")
+            sub.add_argument("samples", help="ADM npz", nargs=None if verb is judge else "*")
+        if verb is features:
+            sub.add_argument("--real", metavar="x.npz", help="write those of the held-out real images, of --data")
     args = parser.parse_args()
     args.run(args)
 

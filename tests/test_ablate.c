@@ -5,6 +5,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <archive.h>
+#include <archive_entry.h>
+
 #include "ablate.h"
 #include "file.h"
 #include "image.h"
@@ -234,6 +237,85 @@ static void goes_on(void **state)
     sid2_ablate_close(&straight);
 }
 
+/* An npz of f8 arrays, members stored, as numpy writes it. */
+static void write_arrays(const char *path, const double *features, int width, const double *logits,
+                         int classes, int count)
+{
+    const struct {
+        const char *name;
+        const double *values;
+        int columns;
+    } arrays[] = {{"features.npy", features, width}, {"logits.npy", logits, classes}};
+    struct archive *zip = archive_write_new();
+    must(zip && !archive_write_set_format_zip(zip) && !archive_write_zip_set_compression_store(zip) &&
+         !archive_write_open_filename(zip, path));
+    for (int i = 0; i < 2; i++) {
+        char head[128];
+        memset(head, ' ', sizeof head);
+        memcpy(head, "\x93NUMPY\x01\x00\x76\x00", 10);
+        int length = snprintf(head + 10, 100, "{'descr': '<f8', 'fortran_order': False, 'shape': (%d, %d), }",
+                              count, arrays[i].columns);
+        head[10 + length] = ' ';
+        head[127] = '\n';
+        size_t bytes = (size_t)count * (size_t)arrays[i].columns * sizeof(double);
+        struct archive_entry *entry = archive_entry_new();
+        archive_entry_set_pathname(entry, arrays[i].name);
+        archive_entry_set_filetype(entry, AE_IFREG);
+        archive_entry_set_perm(entry, 0644);
+        archive_entry_set_size(entry, (la_int64_t)(sizeof head + bytes));
+        must(!archive_write_header(zip, entry) && archive_write_data(zip, head, sizeof head) == sizeof head &&
+             archive_write_data(zip, arrays[i].values, bytes) == (la_ssize_t)bytes);
+        archive_entry_free(entry);
+    }
+    must(!archive_write_close(zip));
+    archive_write_free(zip);
+}
+
+/* Features and logits that a tool leaves: a distance and a share that are known; what does not fit is named. */
+static void judged_by_the_user(const sid2_ablation *straight)
+{
+    static const double real[] = {0, 0, 2, 0, 0, 2, 2, 2}, moved[] = {3, 0, 5, 0, 3, 2, 5, 2, 4, 1};
+    double logits[50] = {0};
+    static char plan[sizeof two_rows + 32], out[256], data[256], features[256], file[4096];
+    for (int i = 0; i < 5; i++) logits[10 * i + (i < 3 ? i : 0)] = 1; /* asked for are 0 1 2 0 1 in turn */
+    snprintf(features, sizeof features, "%s/real.npz", folder);
+    write_arrays(features, real, 2, logits, 10, 4);
+    snprintf(out, sizeof out, "%s/straight", folder);
+    snprintf(data, sizeof data, "%s/pictures", folder);
+    snprintf(plan, sizeof plan, "%s", two_rows);
+    must(sid2_ablation_path(straight, 1, 0, "features.npz", file, &err));
+    write_arrays(file, moved, 2, logits, 10, 5);
+    watcher w = {0};
+    const sid2_ablate_options o = {.plan = write_plan(plan),
+                                   .data = data,
+                                   .folder = out,
+                                   .features = features,
+                                   .how.samples = -1,
+                                   .callback = on_progress,
+                                   .user = &w};
+    sid2_ablation a;
+    must(sid2_ablate_open(&a, &o, device, &err) && sid2_ablate_run(&a, device, &err));
+    assert_int_equal(w.steps + w.sampled, 0);
+    assert_int_equal(a.waiting, 3);
+    /* Means 3 apart; variances 4/3 and 1, of which roots are compared. */
+    double root = sqrt(4 / 3.0) - 1, expected = 9 + 2 * root * root;
+    const sid2_measured *m = sid2_ablation_at(&a, 1, 0);
+    assert_true(fabs(m->metric[SID2_METRIC_features] - expected) < 1e-5);
+    assert_true(m->metric[SID2_METRIC_agreement] == 0.8);
+    assert_true(isnan(sid2_ablation_at(&a, 0, 0)->metric[SID2_METRIC_features]));
+    sid2_ablate_close(&a);
+    write_arrays(file, moved, 2, logits, 10, 4);
+    assert_false(sid2_ablate_open(&a, &o, device, &err) && sid2_ablate_run(&a, device, &err));
+    assert_non_null(strstr(err.message, "features of 4 samples, there are 5"));
+    sid2_ablate_close(&a);
+    logits[13] = NAN;
+    write_arrays(file, moved, 2, logits, 10, 5);
+    assert_false(sid2_ablate_open(&a, &o, device, &err) && sid2_ablate_run(&a, device, &err));
+    assert_non_null(strstr(err.message, "a logit of sample 1 is not finite"));
+    sid2_ablate_close(&a);
+    must(!unlink(file));
+}
+
 static void shows_what_it_found(void **state)
 {
     (void)state;
@@ -260,6 +342,9 @@ static void shows_what_it_found(void **state)
     assert_non_null(strstr(markdown, "1 degree of freedom"));
     free(page);
     free(markdown);
+
+    /* What the user's tool says of the same samples. */
+    judged_by_the_user(&a);
 
     /* Ways to sample from what is trained; of that nothing can be another. */
     char run[256];
