@@ -3,10 +3,16 @@
  * A line is a case, a digest of what it leaves, and the norm of that, which other processors must meet within
  * rounding: there a compiler may fuse multiplications and additions. A change that is meant is written anew by
  * `test_digest --write`, and named in the CHANGELOG. `test_digest DEVICE THREADS` prints what another device of
- * the CPU's gives. */
+ * the CPU's gives.
+ *
+ * tests/golden/digests_fast.txt: one digest of all cases on the fast device's own loops, a line for each
+ * instruction set and compiler. A compiler chooses which products it fuses into additions, so a line holds for the
+ * version that it names. Others, sanitized builds and those for one processor (-march) are held to the same bits on
+ * any number of threads only. A change that is meant is the line that a failure prints. */
 #include <unistd.h>
 
 #include "file.h"
+#include "isa_backend.h"
 #include "model_support.h"
 
 enum { BATCH = 8, IMAGES = 4, BYTES = 64, CLASSES = 3, MAX_LINES = 64 };
@@ -108,10 +114,9 @@ static void run_case(const char *test, sid2_config *config, const char *from)
     sid2_config_destroy(config);
 }
 
-static void find_all(const char *id, int threads)
+static void find_all(const sid2_backend *backend, const char *id, int threads)
 {
     char coarse[128];
-    const sid2_backend *backend = &sid2_backend_cpu;
     found_count = 0;
     device = sid2_backends_open(&backend, 1, id, &(sid2_device_options){.threads = threads}, &err);
     must(device);
@@ -137,7 +142,7 @@ static const char *golden_path(void) { return SID2_SOURCE_DIR "/tests/golden/dig
 static void bits_are_as_before(void **state)
 {
     (void)state;
-    find_all("reference", 0);
+    find_all(&sid2_backend_cpu, "reference", 0);
     FILE *file = fopen(golden_path(), "r");
     assert_non_null(file);
     char text[256];
@@ -161,6 +166,66 @@ static void bits_are_as_before(void **state)
     assert_int_equal(different, 0);
 }
 
+#if defined(__clang__)
+#define COMPILER "Clang"
+enum { COMPILER_VERSION = __clang_major__ };
+#else
+#define COMPILER "GNU"
+enum { COMPILER_VERSION = __GNUC__ };
+#endif
+#if defined(__FMA__) || SID2_SANITIZED
+static const bool as_committed = false; /* built by other options than the lines were */
+#else
+static const bool as_committed = true;
+#endif
+
+/* One digest of all that was found. */
+static uint64_t whole_digest(void)
+{
+    uint64_t hash = 0xcbf29ce484222325;
+    for (int i = 0; i < found_count; i++)
+        for (const char *c = found[i].digest; *c; c++) hash = (hash ^ (uint8_t)*c) * 0x100000001b3;
+    return hash;
+}
+
+/* Whether tests/golden/digests_fast.txt has a line "LABEL: DIGEST" with this label. */
+static bool committed(const char *label, char digest[17])
+{
+    char text[256];
+    size_t length = strlen(label);
+    bool there = false;
+    FILE *file = fopen(SID2_SOURCE_DIR "/tests/golden/digests_fast.txt", "r");
+    assert_non_null(file);
+    while (!there && fgets(text, sizeof text, file))
+        there = !strncmp(text, label, length) && sscanf(text + length, ": %16s", digest) == 1;
+    fclose(file);
+    return there;
+}
+
+static void instruction_sets_are_as_before(void **state)
+{
+    (void)state;
+    int different = 0;
+    for (int i = 0; sid2_cpu_isas[i]; i++) {
+        if (!sid2_cpu_isas[i]->usable()) continue;
+        char id[16], label[96], got[17], want[17];
+        snprintf(id, sizeof id, "isa:%d", i);
+        snprintf(label, sizeof label, "%s %d, %s", COMPILER, COMPILER_VERSION, sid2_cpu_isas[i]->name);
+        find_all(&bare, id, 1);
+        uint64_t one = whole_digest();
+        snprintf(got, sizeof got, "%016llx", (unsigned long long)one);
+        for (int threads = 3; threads <= 8; threads += 5) {
+            find_all(&bare, id, threads);
+            if (whole_digest() != one) fail_msg("%s: other bits on %d threads than on one", label, threads);
+        }
+        bool known = as_committed && committed(label, want);
+        if (known && strcmp(got, want) == 0) continue;
+        print_message("%s: %s%s\n", label, got, known ? "" : " (no line for this build)");
+        different += known;
+    }
+    assert_int_equal(different, 0);
+}
+
 static bool write_all(FILE *file)
 {
     for (int i = 0; file && i < found_count; i++)
@@ -171,13 +236,14 @@ static bool write_all(FILE *file)
 int main(int argc, char **argv)
 {
     must(mkdtemp(folder));
-    const struct CMUnitTest tests[] = {cmocka_unit_test(bits_are_as_before)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(bits_are_as_before),
+                                       cmocka_unit_test(instruction_sets_are_as_before)};
     int failures;
     if (argc == 2 && strcmp(argv[1], "--write") == 0) {
-        find_all("reference", 0);
+        find_all(&sid2_backend_cpu, "reference", 0);
         failures = !write_all(fopen(golden_path(), "w"));
     } else if (argc == 3) {
-        find_all(argv[1], atoi(argv[2]));
+        find_all(&sid2_backend_cpu, argv[1], atoi(argv[2]));
         failures = !write_all(stdout);
     } else {
         failures = cmocka_run_group_tests(tests, NULL, NULL);
