@@ -152,7 +152,7 @@ bool sid2_files_list_zip(sid2_files *files, sid2_error *err)
 struct sid2_member {
     archive *archive;
     const char *name;
-    zip_file_t *file; /* stored as it is: can be wound to any place */
+    zip_file_t *file; /* stored as it is: can be wound to any place (is_stored) */
     int scratch;      /* else; or -1 */
 };
 
@@ -175,6 +175,15 @@ static bool unpack(sid2_member *m, const sid2_entry *entry, sid2_error *err)
            (done == entry->size || sid2_fail(err, SID2_ERR_FORMAT, "%s: not of the size announced", m->name));
 }
 
+/* Whether its bytes lie in the archive as they are. One of no bytes, or that says so, libzip must not be asked to wind. */
+static bool is_stored(archive *a, const sid2_entry *entry)
+{
+    zip_stat_t s;
+    const zip_uint64_t wanted = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
+    return !zip_stat_index(a->zip, entry->place, 0, &s) && (s.valid & wanted) == wanted &&
+           s.comp_method == ZIP_CM_STORE && s.size > 0 && s.comp_size == s.size;
+}
+
 sid2_member *sid2_member_open(sid2_files *files, const sid2_entry *entry, sid2_error *err)
 {
     archive *a = files->state;
@@ -187,7 +196,8 @@ sid2_member *sid2_member_open(sid2_files *files, const sid2_entry *entry, sid2_e
     bool ok = look(a, entry, SIZE_MAX, err);
     m->file = ok ? zip_fopen_index(a->zip, entry->place, 0) : NULL;
     if (ok && !m->file) ok = sid2_zip_fail(m->name, zip_get_error(a->zip), err);
-    if (ok && zip_fseek(m->file, 0, SEEK_SET)) { /* it remembers the failure, so it is opened once more */
+    if (ok && (!is_stored(a, entry) ||
+               zip_fseek(m->file, 0, SEEK_SET))) { /* it remembers the failure, so it is opened once more */
         zip_fclose(m->file);
         m->file = zip_fopen_index(a->zip, entry->place, 0);
         ok = m->file ? unpack(m, entry, err) : sid2_zip_fail(m->name, zip_get_error(a->zip), err);
