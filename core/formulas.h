@@ -8,6 +8,7 @@
  *     FORMULA_INLINE           how a function is declared: static inline
  *     CONSTANT(x), EACH(x)     a literal as a NUMBER; a NUMBER as a REAL
  *     SQRT(x), CLAMP(x)        of a REAL; within -1 .. 1, where NaN stays NaN
+ *     MULTIPLY_ADD(a, b, c)    a b + c of REALs, where there is a better way than to write it so
  *     FINITE(x), NOT_FINITE    whether a NUMBER is neither infinite nor NaN; a NaN
  *     KIND                     the type of an activation's number, sid2_act; and, as fast and as exact as the
  *                              place wants, SIGMOID(x), BELL(x) = exp(-x^2 / 2), NORMAL_CDF(x, bell). Without
@@ -15,6 +16,10 @@
  *
  * NaN: nothing here turns a NaN into a number, but for to_pixel. What is not finite in a picture or a step of
  * the optimizer stays so, until whoever could make a picture or a weight of it looks (docs/design.md). */
+
+#ifndef MULTIPLY_ADD
+#define MULTIPLY_ADD(a, b, c) ((a) * (b) + (c))
+#endif
 
 /* ---- Activations ---- */
 #ifdef KIND
@@ -48,7 +53,7 @@ FORMULA_INLINE REAL FORMULA(activation_slope)(KIND kind, REAL x)
 #endif
 
 /* ---- Norms and FiLM: n = normalised(x), u = affine(n, gain, offset), y = act(u) ---- */
-FORMULA_INLINE REAL FORMULA(affine)(REAL x, REAL gain, REAL offset) { return x * gain + offset; }
+FORMULA_INLINE REAL FORMULA(affine)(REAL x, REAL gain, REAL offset) { return MULTIPLY_ADD(x, gain, offset); }
 
 /* FiLM(h) = affine(h, film_gain(scale), shift). */
 FORMULA_INLINE REAL FORMULA(film_gain)(REAL scale) { return CONSTANT(1) + scale; }
@@ -137,6 +142,7 @@ FORMULA_INLINE REAL FORMULA(adam)(REAL w, REAL m, REAL v, NUMBER rate, NUMBER sp
 #undef EACH
 #undef CLAMP
 #undef SQRT
+#undef MULTIPLY_ADD
 #undef FINITE
 #undef NOT_FINITE
 #undef SIGMOID

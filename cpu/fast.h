@@ -8,7 +8,8 @@
  * The sources are compiled several times, for the instruction sets in fast_isas.c; FAST(name) carries the
  * set's suffix. Vectors are GCC's, VL floats wide; intrinsics only where the language has no word for it.
  *
- * Results do not depend on the number of threads: work is cut into parts by shape alone, and sums over
+ * Nor do results depend on the compiler: no product is fused into a sum but by vmuladd and its kin, for the files are
+ * compiled without contraction. They do not depend on the number of threads: work is cut into parts by shape alone, and sums over
  * parts are taken in a fixed order. */
 #ifndef SID2_CPU_FAST_H
 #define SID2_CPU_FAST_H
@@ -22,6 +23,8 @@
 #endif
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #ifndef SID2_FAST_SUFFIX
@@ -67,6 +70,28 @@ INLINE int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE vf vload(const float *p) { return *(const vf_memory *)p; }
 INLINE void vstore(float *p, vf v) { *(vf_memory *)p = v; }
 INLINE vf vset(float x) { return x - (vf){0}; }
+
+/* a b + c and c - a b, rounded once where the instruction set has such an instruction. */
+#if defined(__AVX512F__)
+INLINE vf vmuladd(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+INLINE vf vmulsub(vf a, vf b, vf c) { return (vf)_mm512_fnmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+#elif defined(__AVX2__)
+INLINE vf vmuladd(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+INLINE vf vmulsub(vf a, vf b, vf c) { return (vf)_mm256_fnmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+#elif defined(__aarch64__)
+INLINE vf vmuladd(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+INLINE vf vmulsub(vf a, vf b, vf c) { return (vf)vfmsq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+#else
+INLINE vf vmuladd(vf a, vf b, vf c) { return a * b + c; }
+INLINE vf vmulsub(vf a, vf b, vf c) { return c - a * b; }
+#endif
+
+/* Of single numbers, for loops that become vectors. */
+#if defined(__FMA__) || defined(__aarch64__)
+INLINE float muladd(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+#else
+INLINE float muladd(float a, float b, float c) { return a * b + c; }
+#endif
 
 /* a < b ? yes : no, lane by lane; `no` where either is NaN. */
 INLINE vf vless(vf a, vf b, vf yes, vf no)
@@ -153,11 +178,11 @@ INLINE vf vexp2(vf x)
     vf shifted = x + round, n = shifted - round;
 #endif
     vf r = x - n;
-    vf p = 0.00967164896f + r * 0.00132610765f;
-    p = 0.0555074625f + r * p;
-    p = 0.240222394f + r * p;
-    p = 0.693146944f + r * p;
-    p = 1.0f + r * p;
+    vf p = vmuladd(r, vset(0.00132610765f), vset(0.00967164896f));
+    p = vmuladd(r, p, vset(0.0555074625f));
+    p = vmuladd(r, p, vset(0.240222394f));
+    p = vmuladd(r, p, vset(0.693146944f));
+    p = vmuladd(r, p, vset(1.0f));
 #if defined(__AVX512F__)
     return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
 #else
@@ -175,14 +200,14 @@ INLINE vf vsigmoid(vf x) { return 1.0f / (1.0f + vexp2(x * -LOG2_E)); }
 INLINE vf vnormal_cdf(vf x, vf bell)
 {
     vf size = (vf)((vi)x & 0x7fffffff);
-    vf t = 1.0f / (1.0f + 0.3f * size);
-    vf p = -0.165020734f + t * 0.0375359468f;
-    p = 0.219973296f + t * p;
-    p = -0.0664047003f + t * p;
-    p = 0.13542144f + t * p;
-    p = 0.0977835059f + t * p;
-    p = 0.121105783f + t * p;
-    p = 0.119605489f + t * p;
+    vf t = 1.0f / vmuladd(size, vset(0.3f), vset(1.0f));
+    vf p = vmuladd(t, vset(0.0375359468f), vset(-0.165020734f));
+    p = vmuladd(t, p, vset(0.219973296f));
+    p = vmuladd(t, p, vset(-0.0664047003f));
+    p = vmuladd(t, p, vset(0.13542144f));
+    p = vmuladd(t, p, vset(0.0977835059f));
+    p = vmuladd(t, p, vset(0.121105783f));
+    p = vmuladd(t, p, vset(0.119605489f));
     vf tail = bell * t * p;
     return vless(x, vset(0.0f), tail, 1.0f - tail);
 }
@@ -207,6 +232,7 @@ INLINE vf vsqrt(vf x)
 #define CONSTANT(x)         ((float)(x))
 #define EACH(x)             vset(x)
 #define SQRT(x)             vsqrt(x)
+#define MULTIPLY_ADD        vmuladd
 #define CLAMP(x)            vmin(vset(1.0f), vmax(vset(-1.0f), x)) /* NaN stays: see vmax */
 #define FINITE(x)           isfinite(x)
 #define NOT_FINITE          NAN

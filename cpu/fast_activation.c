@@ -121,7 +121,7 @@ INLINE void backward_chunk(sid2_act act, const float *x, const float *dy, float 
         int64_t length = min64(period, size - q);
         for (int64_t i = 0; i < length; i += VL) {
             vf d = vload(dy + q + i), v = vload(x + q + i);
-            vstore(product + i, vload(product + i) + d * vf_activate(act, v));
+            vstore(product + i, vmuladd(d, vf_activate(act, v), vload(product + i)));
             vstore(sum + i, vload(sum + i) + d);
             vstore(dx + q + i, d * vload(u + i) * vf_activation_slope(act, v));
         }

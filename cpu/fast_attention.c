@@ -85,7 +85,7 @@ static void softmax_step(float *s, int64_t keys, float *maximum, float *sum, flo
         }
         vf factor = vexp(old - top);
         vstore(maximum + q, top);
-        vstore(sum + q, vload(sum + q) * factor + total);
+        vstore(sum + q, vmuladd(vload(sum + q), factor, total));
         vstore(rescale + q, factor);
     }
 }
@@ -131,7 +131,7 @@ static void attend(const sid2_call *call, const heads *h, int64_t n, int64_t hea
         float inverse = 1.0f / sum[i], *row = y + i * h->padded;
         for (int64_t c = 0; c < h->padded; c += VL) vstore(row + c, vload(row + c) * inverse);
         store(row, &call->out[0], (n * h->tokens + query + i) * h->channels + head * h->width, h->width);
-        lse[i] = maximum[i] + logf(sum[i]);
+        lse[i] = maximum[i] + (float)log((double)sum[i]) /* whichever libm */;
     }
 }
 
@@ -183,7 +183,7 @@ static void row_products(const backward *g, int64_t at, int64_t rows, const floa
     for (int64_t r = 0; r < rows; r++) {
         vf sum = {0};
         for (int64_t c = 0; c < h->padded; c += VL)
-            sum += vload(dy + r * h->padded + c) * vload(buffer + r * h->padded + c);
+            sum = vmuladd(vload(dy + r * h->padded + c), vload(buffer + r * h->padded + c), sum);
         delta[r] = vsum(sum);
     }
     for (int64_t r = rows; r < BLOCK; r++) delta[r] = 0.0f;

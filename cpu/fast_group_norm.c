@@ -111,7 +111,7 @@ static void measure(const group_norm *g, int64_t n, int64_t part, float *work)
             for (int64_t q = i; q < size; q += s->period) {
                 vf d = vload(x + q) - from;
                 total += d;
-                squares += d * d;
+                squares = vmuladd(d, d, squares);
             }
             vstore(sum + phase + i, total);
             vstore(square + phase + i, squares);
@@ -238,7 +238,7 @@ INLINE void sums_chunk(sid2_act act, const float *x, const float *dy, const floa
         for (int64_t q = i; q < size; q += period) {
             vf v = vload(x + q), dz = vload(dy + q) * vf_activation_slope(act, vf_affine(v, slope, offset));
             total += dz;
-            total_xhat += dz * (v * r - c);
+            total_xhat = vmuladd(dz, vmuladd(v, r, -c), total_xhat);
             if (kept) vstore(kept + q, dz);
         }
         vstore(sum + i, total);
@@ -331,7 +331,7 @@ INLINE void grad_chunk(sid2_act act, bool add, const float *x, const float *dy, 
         for (int64_t i = 0; i < length; i += VL) {
             vf v = vload(x + k + i);
             vf dz = vload(dy + k + i) * vf_activation_slope(act, vf_affine(v, vload(a + i), vload(b + i)));
-            vf result = vload(p + i) * dz + (vload(q + i) * v + vload(r + i));
+            vf result = vmuladd(vload(p + i), dz, vmuladd(vload(q + i), v, vload(r + i)));
             if (add) result += vload(residual + k + i);
             vstore(dx + k + i, result);
         }

@@ -73,7 +73,7 @@ static double loss_block(const sid2_call *call, int64_t sample, int64_t start, i
         vf sum = {0}; /* padding: 0 - 0 - 0 */
         for (int64_t i = 0; i < n; i += VL) {
             vf d = vf_x_error(vload(v + i), vload(z + i), vload(x + i), alpha, sigma);
-            sum += d * d;
+            sum = vmuladd(d, d, sum);
         }
         total += (double)vsum(sum);
     }

@@ -1,6 +1,5 @@
 /* Philox numbers, many blocks side by side: the rounds run over arrays of counters, which the compiler turns
- * into vectors. The bits equal core/philox.h and core/normal.h exactly: this file is compiled without
- * contraction into fused multiply-adds. */
+ * into vectors. The bits equal core/philox.h and core/normal.h exactly, for nothing is fused (fast.h). */
 #include "fast.h"
 #include "normal.h"
 #include "philox.h"

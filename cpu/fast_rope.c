@@ -107,8 +107,8 @@ static void rotate(const rope *r, const sid2_rotary *parts, int64_t token, float
 #pragma omp simd
         for (int64_t i = 0; i < half; i++) {
             float c = cosine[i], s = sign * sine[i];
-            to_a[i] = a[i] * c - b[i] * s;
-            to_b[i] = a[i] * s + b[i] * c;
+            to_a[i] = muladd(a[i], c, -b[i] * s);
+            to_b[i] = muladd(a[i], s, b[i] * c);
         }
         done += 2 * half;
         cosine += half;
@@ -133,7 +133,7 @@ static moments moments_of(const rope *r, const float *x)
     for (int64_t i = 0; i < r->padded; i += VL) {
         vf d = vload(x + i) - mean;
         if (i + VL > r->width) d = vkeep(d, r->width - i);
-        square += d * d;
+        square = vmuladd(d, d, square);
     }
     return (moments){mean, 1.0f / sqrtf(vsum(square) * inverse + r->attr->eps)};
 }
@@ -178,10 +178,10 @@ static void norm_grad(const rope *r, const float *x, const float *gamma, float *
     for (int64_t i = 0; i < r->padded; i += VL) {
         vf n = vf_normalised(vload(x + i), vset(m.mean), vset(m.rstd)), d = vload(dy + i),
            g = d * vload(gamma + i);
-        vstore(dgamma + i, vload(dgamma + i) + d * n);
+        vstore(dgamma + i, vmuladd(d, n, vload(dgamma + i)));
         vstore(dbeta + i, vload(dbeta + i) + d);
         sum += g;
-        dot += g * n;
+        dot = vmuladd(g, n, dot);
     }
     float m1 = r->attr->center ? vsum(sum) * inverse : 0.0f, m2 = vsum(dot) * inverse;
     for (int64_t i = 0; i < r->padded; i += VL) {

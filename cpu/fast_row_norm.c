@@ -94,11 +94,11 @@ static void forward_row(const row_norm *r, int64_t row, float *buffer, float *re
     vf square = {0};
     for (int64_t i = 0; i < whole; i += VL) {
         vf d = vload(x + i) - mean;
-        square += d * d;
+        square = vmuladd(d, d, square);
     }
     if (whole < width) {
         vf d = vkeep(vload(x + whole) - mean, channels - whole);
-        square += d * d;
+        square = vmuladd(d, d, square);
     }
     float rstd = 1.0f / sqrtf(vsum(square) * inverse + r->eps);
     float *y = target(r->out, row * channels, channels, result);
@@ -143,11 +143,11 @@ INLINE pair grad_sums(sid2_act act, const float *x, const float *dy, const float
         vf dz = vload(dy + i) * vf_activation_slope(act, vf_affine(v, vload(g + i), vload(h + i)));
         vf dv = dz * vload(g + i);
         vstore(sum + i, vload(sum + i) + dz);
-        vstore(product + i, vload(product + i) + dz * v);
+        vstore(product + i, vmuladd(dz, v, vload(product + i)));
         vstore(xhat + i, v);
         vstore(t + i, dv);
         total += dv;
-        total_xhat += dv * v;
+        total_xhat = vmuladd(dv, v, total_xhat);
     }
     return (pair){vsum(total), vsum(total_xhat)};
 }

@@ -47,7 +47,7 @@ INLINE void tile_block(int rows, int vectors, bool transposed, const tile *t, in
         for (int r = 0; r < rows; r++) {
             vf left = vset(a[r * across]);
 #pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) sum[r][v] += left * right[v];
+            for (int v = 0; v < vectors; v++) sum[r][v] = vmuladd(left, right[v], sum[r][v]);
         }
         a += along;
         b += ldb;

@@ -39,43 +39,46 @@ enum { LEAST_CHANNELS = 16, LEAST_TILES = 8, MOST_BYTES = 16 << 20 }; /* where i
 /* ---- Transforms ---- */
 typedef enum step { IMAGE, OUTPUT, OUTPUT_GRADIENT, FILTER, FILTER_GRADIENT } step;
 
+/* x + a y, x - a y. */
+INLINE vf plus(vf x, float a, vf y) { return vmuladd(vset(a), y, x); }
+INLINE vf minus(vf x, float a, vf y) { return vmulsub(vset(a), y, x); }
+
 /* One line: 6 -> 6 by B^T, 6 -> 4 by A^T, 4 -> 6 by A, 3 -> 6 by G, 6 -> 3 by G^T. */
 INLINE void transform_line(step s, const vf *x, int x_step, vf *y, int y_step)
 {
 #define X(i) x[(i)*x_step]
 #define Y(i) y[(i)*y_step]
     if (s == IMAGE) {
-        vf even = X(4) - QQ * X(2), odd = P * (X(3) - QQ * X(1));
-        vf even_q = X(4) - PP * X(2), odd_q = Q * (X(3) - PP * X(1));
-        Y(0) = X(4) - (PP + QQ) * X(2) + PP * QQ * X(0);
-        Y(1) = even + odd, Y(2) = even - odd;
-        Y(3) = even_q + odd_q, Y(4) = even_q - odd_q;
-        Y(5) = X(5) - (PP + QQ) * X(3) + PP * QQ * X(1);
+        vf even = minus(X(4), QQ, X(2)), odd = minus(X(3), QQ, X(1));
+        vf even_q = minus(X(4), PP, X(2)), odd_q = minus(X(3), PP, X(1));
+        Y(0) = plus(minus(X(4), PP + QQ, X(2)), PP * QQ, X(0));
+        Y(1) = plus(even, P, odd), Y(2) = minus(even, P, odd);
+        Y(3) = plus(even_q, Q, odd_q), Y(4) = minus(even_q, Q, odd_q);
+        Y(5) = plus(minus(X(5), PP + QQ, X(3)), PP * QQ, X(1));
     } else if (s == OUTPUT) {
-        vf even = X(1) + X(2), odd = P * (X(1) - X(2)), even_q = X(3) + X(4), odd_q = Q * (X(3) - X(4));
+        vf even = X(1) + X(2), odd = X(1) - X(2), even_q = X(3) + X(4), odd_q = X(3) - X(4);
         Y(0) = X(0) + even + even_q;
-        Y(1) = odd + odd_q;
-        Y(2) = PP * even + QQ * even_q;
-        Y(3) = X(5) + PP * odd + QQ * odd_q;
+        Y(1) = plus(P * odd, Q, odd_q);
+        Y(2) = plus(PP * even, QQ, even_q);
+        Y(3) = plus(plus(X(5), P * PP, odd), Q * QQ, odd_q);
     } else if (s == OUTPUT_GRADIENT) {
-        vf even = X(0) + PP * X(2), odd = P * (X(1) + PP * X(3));
-        vf even_q = X(0) + QQ * X(2), odd_q = Q * (X(1) + QQ * X(3));
+        vf even = plus(X(0), PP, X(2)), odd = plus(X(1), PP, X(3));
+        vf even_q = plus(X(0), QQ, X(2)), odd_q = plus(X(1), QQ, X(3));
         Y(0) = X(0);
-        Y(1) = even + odd, Y(2) = even - odd;
-        Y(3) = even_q + odd_q, Y(4) = even_q - odd_q;
+        Y(1) = plus(even, P, odd), Y(2) = minus(even, P, odd);
+        Y(3) = plus(even_q, Q, odd_q), Y(4) = minus(even_q, Q, odd_q);
         Y(5) = X(3);
     } else if (s == FILTER) {
-        vf even = AT_P * (X(0) + PP * X(2)), odd = AT_P * P * X(1);
-        vf even_q = AT_Q * (X(0) + QQ * X(2)), odd_q = AT_Q * Q * X(1);
+        vf even = AT_P * plus(X(0), PP, X(2)), even_q = AT_Q * plus(X(0), QQ, X(2));
         Y(0) = AT_0 * X(0);
-        Y(1) = even + odd, Y(2) = even - odd;
-        Y(3) = even_q + odd_q, Y(4) = even_q - odd_q;
+        Y(1) = plus(even, AT_P * P, X(1)), Y(2) = minus(even, AT_P * P, X(1));
+        Y(3) = plus(even_q, AT_Q * Q, X(1)), Y(4) = minus(even_q, AT_Q * Q, X(1));
         Y(5) = X(2);
     } else {
         vf even = AT_P * (X(1) + X(2)), even_q = AT_Q * (X(3) + X(4));
-        Y(0) = AT_0 * X(0) + even + even_q;
-        Y(1) = AT_P * P * (X(1) - X(2)) + AT_Q * Q * (X(3) - X(4));
-        Y(2) = X(5) + PP * even + QQ * even_q;
+        Y(0) = plus(even, AT_0, X(0)) + even_q;
+        Y(1) = plus(AT_P * P * (X(1) - X(2)), AT_Q * Q, X(3) - X(4));
+        Y(2) = plus(plus(X(5), PP, even), QQ, even_q);
     }
 #undef X
 #undef Y
