@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,9 +45,8 @@ static const struct kind {
     {"golden", "Same seeds, same bits: compilers, optimisation, threads, sanitizers.",
      "the committed digests (tests/test_digest.c) on the reference device, GCC and clang, -O0 and -O2, "
      "sanitizers, 1 to 8 "
-     "threads; its own loops of each instruction set (one digest a compiler's version), on any number of "
-     "threads; the "
-     "fast device the same for any number of threads without oneDNN, and twice with it",
+     "threads; the fast one's own loops of each instruction set; the fast device the same for any number of "
+     "threads without oneDNN, and twice with it",
      try_golden, false},
     {"soak", "A long training needs no more memory than a short one.",
      "resident memory, descriptors and threads of a training at two times", try_soak, false},
@@ -59,7 +59,93 @@ typedef struct figures {
     char note[512];
     bool skipped;
 } figures;
-static figures found[KINDS];
+
+/* What this call was asked for, and how far it has come. */
+static struct session {
+    trials t;
+    const char *only, *sum; /* --only; the file that sums calls up, or NULL */
+    bool table;
+    double wanted, began, before; /* minutes; a time; minutes of earlier calls */
+    long round, kind, calls;      /* where the next call goes on; calls before */
+    figures found[KINDS];         /* all calls together */
+    double kind_began, saved;     /* times */
+} session = {.t = {.sid2 = TRIALS_SID2,
+                   .starve = TRIALS_STARVE,
+                   .tests = TRIALS_TESTS,
+                   .source = TRIALS_SOURCE,
+                   .seed = 1}};
+static figures *const found = session.found;
+static volatile sig_atomic_t stopped;
+
+static void stop(int number) { stopped = number; }
+
+static double minutes_so_far(void) { return session.before + (now() - session.began) / 60; }
+
+/* ---- What calls add up to ---- */
+
+/* The file of --sum, whole or as it was. */
+static void save_sum(void)
+{
+    session.saved = now();
+    if (!session.sum) return;
+    char path[4096];
+    snprintf(path, sizeof path, "%s.tmp", session.sum);
+    FILE *file = fopen(path, "w");
+    if (!file) give_up("%s: %s", path, strerror(errno));
+    fprintf(file, "seed %llu calls %ld round %ld kind %ld minutes %.2f\n", (unsigned long long)session.t.seed,
+            session.calls + 1, session.round, session.kind, minutes_so_far());
+    for (int i = 0; i < KINDS; i++)
+        fprintf(file, "%s %ld %ld %.1f %s\n", kinds[i].name, found[i].tried, found[i].failed,
+                found[i].seconds, found[i].note);
+    bool failed = ferror(file);
+    if (fclose(file) || failed || rename(path, session.sum)) give_up("%s: %s", session.sum, strerror(errno));
+}
+
+static void load_sum(void)
+{
+    FILE *file = session.sum ? fopen(session.sum, "r") : NULL;
+    if (!file && session.sum && errno != ENOENT) give_up("%s: %s", session.sum, strerror(errno));
+    if (!file) return;
+    char line[1024], name[32];
+    unsigned long long seed;
+    if (!fgets(line, sizeof line, file) ||
+        sscanf(line, "seed %llu calls %ld round %ld kind %ld minutes %lf", &seed, &session.calls,
+               &session.round, &session.kind, &session.before) != 5)
+        give_up("%s: no sum of tests/torture", session.sum);
+    session.t.seed = seed;
+    while (fgets(line, sizeof line, file)) {
+        figures f = {0};
+        int at = 0;
+        line[strcspn(line, "\n")] = 0;
+        sscanf(line, "%31s %ld %ld %lf %n", name, &f.tried, &f.failed, &f.seconds, &at);
+        snprintf(f.note, sizeof f.note, "%s", line + at);
+        for (int i = 0; at && i < KINDS; i++)
+            if (strcmp(kinds[i].name, name) == 0) found[i] = f;
+    }
+    fclose(file);
+}
+
+/* Adds what the kind under way has tried since this was called last. */
+static void add_figures(void)
+{
+    trials *t = &session.t;
+    figures *f = &found[session.kind];
+    f->tried += t->tried;
+    f->seconds += now() - session.kind_began;
+    if (t->note[0]) memcpy(f->note, t->note, sizeof t->note);
+    t->tried = 0;
+    session.kind_began = now();
+}
+
+static void tell(void)
+{
+    const figures *f = &found[session.kind];
+    printf("%-12s %5ld tried, %5ld held, %4.0f s%s%s\n", kinds[session.kind].name, f->tried,
+           f->tried - f->failed, f->seconds, f->note[0] ? "; " : "", f->note);
+    fflush(stdout);
+}
+
+static _Noreturn void finish(void);
 
 void count_case(trials *t, const char *problem, const char *format, ...)
 {
@@ -68,12 +154,20 @@ void count_case(trials *t, const char *problem, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(what, sizeof what, format, arguments);
     va_end(arguments);
+    if (stopped) { /* the case may have ended for that */
+        add_figures();
+        tell();
+        finish();
+    }
     t->tried++;
+    if (!problem && now() < session.saved + 60) return;
+    add_figures();
+    save_sum();
     if (!problem) return;
-    t->failed++;
+    found[session.kind].failed++;
     printf("%s: %s -> %s\n", t->kind, what, problem);
     if (t->keep) {
-        const char *kept = text("%s/failed-%s-%ld", t->work, t->kind, t->failed);
+        const char *kept = text("%s/failed-%s-%ld", t->work, t->kind, found[session.kind].failed);
         if (exists(trial_folder(t))) copy_all(trial_folder(t), kept);
         printf("    kept in %s\n", kept);
     }
@@ -90,7 +184,7 @@ static void first_line(const char *shell, char *to, size_t size)
     to[strcspn(to, "\n")] = 0;
 }
 
-static void write_table(const trials *t, double minutes)
+static void write_table(const trials *t)
 {
     char path[4096], date[32], version[128], processor[128];
     struct utsname system;
@@ -108,19 +202,24 @@ static void write_table(const trials *t, double minutes)
         "| promise | how it was tried | cases | held |\n|---|---|---:|---:|\n",
         file);
     for (int i = 0; i < KINDS; i++) {
-        if (found[i].skipped) continue;
+        if (found[i].skipped && !found[i].tried) continue;
         fprintf(file, "| %s | %s%s%s | %ld | %s%ld%s |\n", kinds[i].promise, kinds[i].how,
                 found[i].note[0] ? "; " : "", found[i].note, found[i].tried, found[i].failed ? "**" : "",
                 found[i].tried - found[i].failed, found[i].failed ? "**" : "");
     }
-    fprintf(file, "\n%s; Linux %s, %s, %s; seed %llu, %.0f minutes.\n\n", date, system.release, processor,
-            version, (unsigned long long)t->seed, ceil(minutes));
+    fprintf(file, "\n%s; Linux %s, %s, %s; seed %llu, %.0f minutes", date, system.release, processor, version,
+            (unsigned long long)t->seed, ceil(minutes_so_far()));
+    fprintf(file, session.calls ? " in %ld calls.\n\n" : ".\n\n", session.calls + 1);
     fputs(
         "`tests/torture` takes about a minute, `tests/torture --minutes M` or `--hours H` as long as it is "
         "told: more\n"
         "cases from further seeds, from an hour on every one that can be named (each cut, each call, each "
         "bit of small\n"
-        "files). `--only KIND` is one row: ",
+        "files). A day: `tests/torture --hours 24 --sum FILE --table`. A signal ends it after the case under "
+        "way, with its "
+        "table of\n"
+        "what was tried so far; the same command again goes on, and adds to the sums in FILE. `--only KIND` "
+        "is one row: ",
         file);
     for (int i = 0; i < KINDS; i++) fprintf(file, "%s%s", kinds[i].name, i + 1 < KINDS ? ", " : ".\n\n");
     fputs(
@@ -132,12 +231,10 @@ static void write_table(const trials *t, double minutes)
         "file is\n"
         "  flushed, names once their folder is; anything else may be there, partly there or not, in any "
         "order.\n"
-        "- The fast device's own loops have a digest for each instruction set and compiler version "
-        "(`tests/golden/digests_fast.txt`).\n"
-        "  GCC 12 and clang 14 agree where there is no fused multiply-add (SSE2), and differ where there is, "
-        "most "
-        "likely in which\n"
-        "  products they fuse. A version without a line is held to the same bits on any number of threads.\n"
+        "- The fast device's own loops have a digest for each instruction set "
+        "(`tests/golden/digests_fast.txt`), "
+        "the same from GCC 12\n"
+        "  and clang 14: no compiler chooses what is fused into one rounding.\n"
         "- A crash within oneDNN or OpenSSL without memory is counted apart: it is not the program that does "
         "not look.\n\n"
         "Elsewhere: every fallible Vulkan function fails at each of its calls (`tests/test_vk_failures.c`), "
@@ -172,12 +269,15 @@ static int help(void)
 {
     puts(
         "Usage: tests/torture [options]\n\n"
-        "Tries sid2's promises about what it keeps: see docs/reliability.md.\n\n"
+        "Tries sid2's promises about what it keeps: see docs/reliability.md. SIGINT, SIGTERM and SIGHUP end "
+        "it\n"
+        "in order: sums and table are written, exit code 75 where all held.\n\n"
         "  --seed N        other cases (1)\n"
         "  --minutes M     go on with further seeds for so long (one round, about a minute)\n"
         "  --hours H       the same; from one on, cases are enumerated rather than drawn\n"
         "  --only KIND     one kind, or several with commas between\n"
         "  --keep          keep the folders of what did not hold, and say where\n"
+        "  --sum FILE      add to what earlier calls have counted in FILE, and go on where they ended\n"
         "  --table         write docs/reliability.md\n"
         "  --sid2 PATH     another program than that of the build\n\nKinds:");
     for (int i = 0; i < KINDS; i++) printf("  %-15s %s\n", kinds[i].name, kinds[i].promise);
@@ -203,75 +303,90 @@ static void check_names(const char *only)
     }
 }
 
-int main(int argc, char **argv)
+static _Noreturn void finish(void)
 {
-    trials t = {.sid2 = TRIALS_SID2,
-                .starve = TRIALS_STARVE,
-                .tests = TRIALS_TESTS,
-                .source = TRIALS_SOURCE,
-                .seed = 1};
-    const char *only = NULL;
-    double minutes = 0;
-    bool table = false;
+    save_sum();
+    if (session.table) write_table(&session.t);
+    long failed = 0;
+    for (int i = 0; i < KINDS; i++) failed += found[i].failed;
+    if (!session.t.keep || !failed) remove_all(session.t.work);
+    if (stopped) printf("stopped by %s after %.1f minutes\n", strsignal(stopped), minutes_so_far());
+    exit(failed ? 1 : stopped ? 75 : 0);
+}
+
+/* A round of kind number session.kind. */
+static void try_kind(bool traceable)
+{
+    const struct kind *k = &kinds[session.kind];
+    trials *t = &session.t;
+    found[session.kind].skipped = !is_wanted(session.only, k->name) || (k->traces && !traceable);
+    if (found[session.kind].skipped) {
+        if (!session.round && is_wanted(session.only, k->name))
+            printf("%-12s left out: processes cannot be traced here\n", k->name);
+        return;
+    }
+    session.kind_began = now();
+    t->kind = k->name;
+    t->random =
+        t->seed + (uint64_t)session.round + ((uint64_t)session.kind << 32) + ((uint64_t)session.calls << 48);
+    t->tried = 0;
+    t->note[0] = 0;
+    k->run(t);
+    add_figures();
+    tell();
+}
+
+static bool read_options(int argc, char **argv)
+{
+    trials *t = &session.t;
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(argv[i], "--keep") == 0)
-            t.keep = true;
+            t->keep = true;
         else if (strcmp(argv[i], "--table") == 0)
-            table = true;
+            session.table = true;
         else if (!value)
-            return help();
+            return false;
         else if (strcmp(argv[i], "--seed") == 0)
-            t.seed = strtoull(argv[++i], NULL, 10);
+            t->seed = strtoull(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--minutes") == 0)
-            minutes = atof(argv[++i]);
+            session.wanted = atof(argv[++i]);
         else if (strcmp(argv[i], "--hours") == 0)
-            minutes = 60 * atof(argv[++i]);
+            session.wanted = 60 * atof(argv[++i]);
         else if (strcmp(argv[i], "--only") == 0)
-            only = argv[++i];
+            session.only = argv[++i];
+        else if (strcmp(argv[i], "--sum") == 0)
+            session.sum = argv[++i];
         else if (strcmp(argv[i], "--sid2") == 0)
-            t.sid2 = argv[++i];
+            t->sid2 = argv[++i];
         else
-            return help();
+            return false;
     }
-    check_names(only);
-    t.all = minutes >= 60;
-    t.builds = minutes >= 5;
-    if (!*t.starve) t.starve = NULL;
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    trials *t = &session.t;
+    if (!read_options(argc, argv)) return help();
+    check_names(session.only);
+    t->all = session.wanted >= 60;
+    t->builds = session.wanted >= 5;
+    if (!*t->starve) t->starve = NULL;
     const char *place = getenv("TMPDIR");
-    snprintf(t.work, sizeof t.work, "%s/sid2-torture-XXXXXX", place ? place : "/tmp");
-    if (!mkdtemp(t.work)) give_up("%s: %s", t.work, strerror(errno));
+    snprintf(t->work, sizeof t->work, "%s/sid2-torture-XXXXXX", place ? place : "/tmp");
+    load_sum();
+    if (!mkdtemp(t->work)) give_up("%s: %s", t->work, strerror(errno));
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP}; /* a second one kills */
+    for (int i = 0; i < 3; i++)
+        sigaction(signals[i], &(struct sigaction){.sa_handler = stop, .sa_flags = (int)SA_RESETHAND}, NULL);
     bool traceable = can_trace();
-    double began = now(), end = began + 60 * minutes;
-    for (int round = 0; round == 0 || now() < end; round++) {
-        for (int i = 0; i < KINDS && (round == 0 || now() < end); i++) {
-            if (!is_wanted(only, kinds[i].name)) {
-                found[i].skipped = true;
-                continue;
-            }
-            if (kinds[i].traces && !traceable) {
-                found[i].skipped = true;
-                if (!round) printf("%-12s left out: processes cannot be traced here\n", kinds[i].name);
-                continue;
-            }
-            double kind_began = now();
-            t.kind = kinds[i].name;
-            t.random = t.seed + (uint64_t)round + ((uint64_t)i << 32);
-            t.tried = t.failed = 0;
-            t.note[0] = 0;
-            kinds[i].run(&t);
-            found[i].tried += t.tried;
-            found[i].failed += t.failed;
-            found[i].seconds += now() - kind_began;
-            memcpy(found[i].note, t.note, sizeof t.note);
-            printf("%-12s %5ld tried, %5ld held, %4.0f s%s%s\n", kinds[i].name, found[i].tried,
-                   found[i].tried - found[i].failed, found[i].seconds, t.note[0] ? "; " : "", t.note);
-            fflush(stdout);
-        }
-    }
-    if (table) write_table(&t, (now() - began) / 60);
-    long failed = 0;
-    for (int i = 0; i < KINDS; i++) failed += found[i].failed;
-    if (!t.keep || !failed) remove_all(t.work);
-    return failed ? 1 : 0;
+    session.began = session.saved = now();
+    long first = session.round; /* which is gone through in any case */
+    do {
+        try_kind(traceable);
+        if (++session.kind == KINDS) session.kind = 0, session.round++;
+        save_sum();
+    } while (!stopped && (session.round == first || minutes_so_far() < session.wanted));
+    finish();
 }

@@ -31,9 +31,8 @@ typedef struct trials {
     bool keep;
 
     const char *kind; /* what is being tried */
-    double until;     /* when its time is up; 0: one round */
-    long tried, failed;
-    char note[512]; /* for the table, behind the figure */
+    long tried;       /* since they were last added up */
+    char note[512];   /* for the table, behind the figure */
 } trials;
 
 /* A round of a kind: some seconds of cases. */
