@@ -96,7 +96,7 @@ static bool is_impatient(int number)
     return number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT;
 }
 
-static volatile sig_atomic_t stop_asked;
+static volatile sig_atomic_t stop_asked, relays; /* times; whether others are to be told */
 static volatile double asked_at;
 
 /* A closing terminal and `timeout` send several at once: only one that comes later shows impatience. */
@@ -107,6 +107,8 @@ static void on_signal(int number)
         asked_at = sid2_clock();
         stop_asked = 1;
     } else if (is_impatient(number) && sid2_clock() - asked_at >= 1) {
+        stop_asked = 2;
+        if (relays) return;
         static const char line[] = "\nsid2: ended at once, on the second signal\n";
         sid2_atomic_abandon();
         if (write(STDERR_FILENO, line, sizeof line - 1) < 0) errno = 0; /* nowhere to tell */
@@ -127,4 +129,11 @@ void interrupt_install(void)
     }
 }
 
+void interrupt_relay(void)
+{
+    relays = 1;
+    interrupt_install();
+}
+
 bool interrupted(void) { return stop_asked; }
+int interrupts(void) { return stop_asked; }

@@ -25,5 +25,8 @@ void progress_clear(progress *p);
  * another one, a second or more later, kills. */
 void interrupt_install(void);
 bool interrupted(void);
+/* For a process whose children do the work: the same, but the second one kills nobody. */
+void interrupt_relay(void);
+int interrupts(void); /* 0, 1, or 2: also a second one */
 
 #endif

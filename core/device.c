@@ -159,6 +159,10 @@ sid2_device *sid2_device_part(sid2_device *device, int cores, sid2_error *err)
 }
 
 bool sid2_device_rebinds(const sid2_device *device) { return device->backend->rebinds; }
+void *sid2_device_self(const sid2_device *device, const sid2_backend *backend)
+{
+    return device->backend == backend ? device->self : NULL;
+}
 bool sid2_device_is_host(const sid2_device *device) { return device->backend->rebinds; }
 
 void sid2_device_close(sid2_device *device)

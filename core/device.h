@@ -93,6 +93,8 @@ size_t sid2_device_alignment(const sid2_device *device);
 sid2_device *sid2_device_part(sid2_device *device, int cores, sid2_error *err);
 /* Whether its programs can be given other buffers: sid2_program_rebind. */
 bool sid2_device_rebinds(const sid2_device *device);
+/* What that backend's `open` returned; NULL: the device is another's. */
+void *sid2_device_self(const sid2_device *device, const sid2_backend *backend);
 /* Whether its buffers are in the host's memory. */
 bool sid2_device_is_host(const sid2_device *device);
 

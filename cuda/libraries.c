@@ -97,6 +97,16 @@ const char *sid2_cublaslt_version(const sid2_cublaslt *lt, char text[32])
     return text;
 }
 
+bool sid2_nccl_load(sid2_nccl_functions *table, char *why, size_t size)
+{
+    *table = (sid2_nccl_functions){0};
+    const char *missing = NULL;
+    void *library = open_library("libnccl.so.2");
+    if (!library) return fail(why, size, "libnccl.so.2", "not found");
+    SID2_NCCL_FUNCTIONS(FIND)
+    return !missing || fail(why, size, "libnccl.so.2 lacks", missing);
+}
+
 #if SID2_HAVE_CUDNN
 bool sid2_cudnn_load(sid2_cudnn *table, char *why, size_t size)
 {

@@ -1,4 +1,4 @@
-/* cublasLt and cuDNN, loaded at run time: a sid2 built with CUDA starts where neither is, nor a driver.
+/* cublasLt, cuDNN and NCCL, loaded at run time: a sid2 built with CUDA starts where neither is, nor a driver.
  *
  * They are looked for in the folders that the variable SID2_CUDA_LIBRARIES lists (colons between), where the
  * system's loader looks, and in /usr/local/cuda. A listed folder may also be a Python site-packages: its
@@ -6,6 +6,8 @@
  * for their threads and exit handlers outlive any device; loading again costs nothing. */
 #ifndef SID2_CUDA_LIBRARIES_H
 #define SID2_CUDA_LIBRARIES_H
+
+#include "nccl_api.h"
 
 #include <cublasLt.h>
 #include <stdbool.h>
@@ -44,6 +46,19 @@
     X(cudnnBackendGetAttribute)                                                                              \
     X(cudnnBackendSetAttribute)
 
+#define SID2_NCCL_FUNCTIONS(X)                                                                               \
+    X(ncclGetVersion)                                                                                        \
+    X(ncclGetUniqueId)                                                                                       \
+    X(ncclCommInitRank)                                                                                      \
+    X(ncclCommDestroy)                                                                                       \
+    X(ncclCommGetAsyncError)                                                                                 \
+    X(ncclGetErrorString)                                                                                    \
+    X(ncclGetLastError)                                                                                      \
+    X(ncclGroupStart)                                                                                        \
+    X(ncclGroupEnd)                                                                                          \
+    X(ncclSend)                                                                                              \
+    X(ncclRecv)
+
 #define SID2_FUNCTION_POINTER(name) __typeof__(&name) name;
 
 /* What sid2_cuda_target.cublaslt points to. */
@@ -73,9 +88,14 @@ typedef struct sid2_cudnn {
 } sid2_cudnn;
 #endif
 
+typedef struct sid2_nccl_functions {
+    SID2_NCCL_FUNCTIONS(SID2_FUNCTION_POINTER)
+} sid2_nccl_functions;
+
 /* Fill the function pointers; the rest stays 0. On failure `why` has the cause: "libcudnn.so.9 not found". */
 bool sid2_cublaslt_load(sid2_cublaslt *lt, char *why, size_t size);
 bool sid2_cudnn_load(sid2_cudnn *cudnn, char *why, size_t size);
+bool sid2_nccl_load(sid2_nccl_functions *table, char *why, size_t size);
 /* "cuDNN 9.19.0"; of a loaded library. */
 const char *sid2_cublaslt_version(const sid2_cublaslt *lt, char text[32]);
 const char *sid2_cudnn_version(const sid2_cudnn *cudnn, char text[32]);

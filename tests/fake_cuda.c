@@ -1,6 +1,7 @@
 #include "fake_cuda.h"
 
 #include <cuda_runtime_api.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,9 @@ fake_cuda fake = {.devices = 1, .capability = 90, .memory = (size_t)1 << 40, .fa
 enum { MAX_STREAMS = 16, GUARD = 4096 };
 
 typedef struct task {
-    enum { WORK, RECORD, WAIT } kind;
+    enum { WORK, TRY, RECORD, WAIT } kind;
     void (*run)(void *);
+    bool (*try)(void *); /* again and again, until it is done */
     void *argument;
     size_t size;
     cudaEvent_t event;
@@ -72,6 +74,7 @@ static bool step(struct CUstream_st *s)
 {
     task *t = s->first;
     if (!t || (t->kind == WAIT && t->event->done < t->ticket)) return false;
+    if (t->kind == TRY && sticky == cudaSuccess && !t->try(t->argument)) return sched_yield(), false;
     if (t->kind == WORK) run_work(t);
     if (t->kind == RECORD) t->event->done = t->ticket;
     s->first = t->next;
@@ -114,18 +117,31 @@ static void append(task ***last, task t)
     *last = &made->next;
 }
 
-bool fake_launch(void *stream, void (*run)(void *), const void *argument, size_t size)
+static bool launch(void *stream, task t, const void *argument, size_t size)
 {
     struct CUstream_st *s = stream;
     union {
         const void *from;
         void *to;
     } plain = {argument};
-    task t = {.kind = WORK, .run = run, .argument = plain.to, .size = size};
+    t.argument = plain.to;
+    t.size = size;
     append(s->capturing ? &s->capturing->last : &s->last, t);
     wander();
     return sticky == cudaSuccess;
 }
+
+bool fake_launch(void *stream, void (*run)(void *), const void *argument, size_t size)
+{
+    return launch(stream, (task){.kind = WORK, .run = run}, argument, size);
+}
+
+bool fake_try(void *stream, bool (*try)(void *), const void *argument, size_t size)
+{
+    return launch(stream, (task){.kind = TRY, .try = try}, argument, size);
+}
+
+bool fake_is_captured(void *stream) { return ((struct CUstream_st *)stream)->capturing; }
 
 /* ---- Memory ---- */
 
@@ -273,9 +289,19 @@ cudaError_t cudaDriverGetVersion(int *version)
     return cudaSuccess;
 }
 
+static int current;
+
 cudaError_t cudaSetDevice(int device)
 {
-    return give(device < fake.devices ? cudaSuccess : cudaErrorInvalidDevice);
+    if (device >= fake.devices) return give(cudaErrorInvalidDevice);
+    current = device;
+    return give(cudaSuccess);
+}
+
+cudaError_t cudaGetDevice(int *device)
+{
+    *device = current;
+    return give(cudaSuccess);
 }
 
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int device)
@@ -386,6 +412,15 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
     if (captured()) return give(cudaErrorStreamCaptureUnsupported);
     finish_event(event, event->recorded);
     return give(cudaSuccess);
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event)
+{
+    if (captured()) return give(cudaErrorStreamCaptureUnsupported);
+    if (event->done < event->recorded && event->stream->first) step(event->stream);
+    wander();
+    if (sticky != cudaSuccess) return sticky;
+    return event->done < event->recorded ? cudaErrorNotReady : cudaSuccess;
 }
 
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to)

@@ -30,6 +30,9 @@ extern fake_cuda fake;
 
 /* Gives work to a stream, as a kernel launch would; `run` gets a copy of `size` bytes of `argument`. */
 bool fake_launch(void *stream, void (*run)(void *), const void *argument, size_t size);
+/* Work that is tried until it returns true; what follows on the stream waits. */
+bool fake_try(void *stream, bool (*try)(void *), const void *argument, size_t size);
+bool fake_is_captured(void *stream);
 /* The context works again, as in a new process. */
 void fake_recover(void);
 /* Whether [memory, memory + bytes) lies in one allocation of device memory. */
