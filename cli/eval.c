@@ -124,7 +124,7 @@ static bool work(job *j, sid2_error *err)
     for (int i = 0; i < j->paths.count; i++) j->subjects[i].hold = -1;
     for (int i = 0; i < j->paths.count; i++)
         if (!prepare(j, &j->subjects[i], j->paths.item[i], err)) return false;
-    j->device = open_device(&j->on, err);
+    j->device = ranks_device(&j->ranks, &j->on, err);
     if (!sid2_group_concur(j->ranks.group, j->device, err)) return false;
     for (j->now = 0; j->device && j->now < j->paths.count; j->now++)
         if (!measure(j, &j->subjects[j->now], err)) return false;
@@ -140,7 +140,6 @@ static void clean_up(job *j)
         own_free(&j->subjects[i].own);
     }
     free(j->subjects);
-    sid2_device_close(j->device);
 }
 
 /* ---- What it prints ---- */
@@ -294,7 +293,7 @@ static int eval_loss(int argc, char **argv)
     bool ok = true;
     sid2_error err = {0};
     interrupt_install();
-    if (!ranks_join(&j.ranks, &err)) return report_error("eval", &err);
+    if (!ranks_join(&j.ranks, &j.on, &err)) return ranks_leave(&j.ranks, report_error("eval", &err), &err);
     if (j.ranks.group && (j.wish.bits || j.wish.samples)) /* the pictures that these want are nowhere whole */
         ok = sid2_fail(&err, SID2_ERR_USAGE, "--bits and --samples are measured by one process");
     ok = ok && work(&j, &err);

@@ -189,7 +189,7 @@ int bench_exchange(const bench_job *job)
     bool ok = x || sid2_fail(&err, SID2_ERR_MEMORY, "out of memory");
     if (!ok) return report_error("bench", &err);
     x->job = job;
-    ok = ranks_join(&x->ranks, &err);
+    ok = ranks_join(&x->ranks, NULL, &err);
     for (int d = 0; ok && d < 2; d++)
         if (bench_wants(job->dtypes, dtypes[d])) ok = bench_dtype(x, dtypes[d], &err);
     int code = ok ? 0 : ranks_report(&x->ranks, "bench", &err);

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,7 +178,7 @@ static int wait_for_all(crew *c)
 
 /* ---- Both ---- */
 
-static int count_gpus(sid2_error *err)
+int count_gpus(sid2_error *err)
 {
     int count = 0;
     sid2_device_list *list = sid2_devices(NULL, err);
@@ -244,40 +243,4 @@ int launch_ranks(const launch_choice *choice, const char *device, int argc, char
     end_all(&c);
     wait_for_all(&c);
     return report_error(argv[0], &err);
-}
-
-/* ---- A rank's device ---- */
-
-/* Whether something has bound this process to some of the machine's cores. */
-static bool is_bound(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) < sysconf(_SC_NPROCESSORS_ONLN);
-}
-
-static int threads_of(const sid2_place *place)
-{
-    int share = 0;
-    sid2_device_list *list = place->local_ranks > 1 && !is_bound() ? sid2_devices(NULL, NULL) : NULL;
-    for (int i = 0; list && i < sid2_device_list_count(list); i++) {
-        const sid2_device_info *info = sid2_device_list_at(list, i);
-        if (strcmp(info->id, "cpu") == 0) share = info->cores / place->local_ranks;
-    }
-    sid2_device_list_destroy(list);
-    return list && share < 1 ? 1 : share;
-}
-
-sid2_device *open_rank_device(const device_choice *choice, const sid2_place *place, sid2_error *err)
-{
-    device_choice own = *choice;
-    char id[32];
-    bool free_choice = !own.id || strcmp(own.id, "auto") == 0 || strcmp(own.id, "cuda") == 0;
-    if (place->ranks > 1) {
-        int gpus = free_choice ? count_gpus(err) : 0;
-        if (gpus < 0) return NULL;
-        snprintf(id, sizeof id, "cuda:%d", gpus ? place->local_rank % gpus : 0);
-        if (gpus) own.id = id;
-        if (!own.threads) own.threads = threads_of(place);
-    }
-    return open_device(&own, err);
 }

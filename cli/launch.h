@@ -19,8 +19,8 @@ typedef struct launch_choice {
      "start so many processes on this machine's CPU, by the MPI that is installed (one)",                    \
      NULL},                                                                                                  \
     {                                                                                                        \
-        OPTION_TEXT, "gpus", "N|all", &(on).gpus,                                                            \
-            "start a process for each of so many GPUs of this machine (one)", NULL                           \
+        OPTION_TEXT, "gpus", "N", &(on).gpus,                                                                \
+            "start a process for each of so many GPUs of this machine, or all (one)", NULL                   \
     }
 
 enum { LAUNCH_NOT = -1 };
@@ -29,8 +29,6 @@ enum { LAUNCH_NOT = -1 };
  * hands on what stops a training, and waits: gives the exit code. Else fills *place and gives LAUNCH_NOT: the process
  * goes on, as a rank or alone. Before any thread is started. */
 int launch_ranks(const launch_choice *choice, const char *device, int argc, char **argv, sid2_place *place);
-/* Of a rank: the GPU with the number that the rank has on its host, where `device` leaves the choice; and its share of
- * the cores, where nothing else has bound it to some. Else as the choice says. */
-sid2_device *open_rank_device(const device_choice *choice, const sid2_place *place, sid2_error *err);
+int count_gpus(sid2_error *err); /* of CUDA, here; -1: it cannot be told */
 
 #endif

@@ -8,13 +8,19 @@
 
 typedef struct ranks {
     sid2_place place;
-    sid2_group *group; /* NULL: alone */
+    sid2_device *device; /* of a rank, opened before it joins; or ranks_device's */
+    sid2_group *group;   /* NULL: alone */
+    sid2_watch *watch;
 } ranks;
 
-/* Finds the others, where there are any: nothing else of the program has begun. */
-bool ranks_join(ranks *r, sid2_error *err);
-/* The exit code that this process ends with: `code`, or where others are gone or are waited for in vain, EXIT_AGAIN.
- * in_order: all ranks leave now, having had the same result. */
+/* Of a rank (r->place says so, or is found), opens its device (`on` NULL: none), has it watched from now on, and finds the others: nothing else of the
+ * program has begun. The device is what `on` says; where that leaves the choice, the GPU with the number that the rank has
+ * on its host. Threads are its share of the cores, where nothing else has bound it to some. */
+bool ranks_join(ranks *r, const device_choice *on, sid2_error *err);
+/* The device that a rank was opened on; where this process is alone, it is opened now. ranks_leave closes it. */
+sid2_device *ranks_device(ranks *r, const device_choice *on, sid2_error *err);
+/* All leave, having had the same result: gives the exit code, which is `code`. Where others are gone or were waited for in
+ * vain, which `err` says, ends the process with EXIT_AGAIN at once: whatever is closed might wait for them. */
 int ranks_leave(ranks *r, int code, const sid2_error *err);
 /* Whether this one prints what all know. */
 bool ranks_speak(const ranks *r);

@@ -311,7 +311,7 @@ static bool prepare(job *j, sid2_error *err)
     if (j->count < (size_t)config_int(j->config, "sample.batch") && /* nobody asked for more */
         !config_set_int(j->config, "sample.batch", (int64_t)j->count, err))
         return false;
-    j->device = open_device(&j->on, err);
+    j->device = ranks_device(&j->ranks, &j->on, err);
     if (!j->device) return false;
     sid2_config_settle_sample(j->config, j->device);
     progress_begin(&j->bar);
@@ -609,7 +609,7 @@ int command_sample(int argc, char **argv)
 
     sid2_error err = {0};
     interrupt_install();
-    if (!ranks_join(&j.ranks, &err)) return report_error("sample", &err);
+    if (!ranks_join(&j.ranks, &j.on, &err)) return ranks_leave(&j.ranks, report_error("sample", &err), &err);
     bool ok = sid2_group_concur(j.ranks.group, prepare(&j, &err), &err), speaks = ranks_speak(&j.ranks);
     double began = sid2_clock();
     if (ok && !speaks) ok = work(&j, &err);
@@ -643,7 +643,6 @@ int command_sample(int argc, char **argv)
     sid2_atomic_discard(&j.file);
     sid2_sampler_destroy(j.sampler);
     sid2_checkpoint_release(j.hold);
-    sid2_device_close(j.device);
     sid2_config_destroy(j.config);
     free(j.seeds);
     free(j.chosen);

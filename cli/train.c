@@ -1,4 +1,5 @@
 /* sid2 train: images in, a run out. */
+#include "launch.h"
 #include "propose.h"
 #include "ranks.h"
 #include "scaling.h"
@@ -187,9 +188,10 @@ static int finish(const listener *l, bool ok, const sid2_run *run, const char *o
 static bool train_on(sid2_run *run, const device_choice *on, listener *l, sid2_error *err)
 {
     progress *bar = &l->bar;
+    if (l->ranks.group) return sid2_run_train(run, l->ranks.device, err);
     sid2_device *device = open_device(on, err);
-    bool ok = sid2_group_concur(l->ranks.group, device, err) && sid2_run_train(run, device, err);
-    if (device && !ok && err->code == SID2_ERR_LOST && !interrupted() && !l->ranks.group) {
+    bool ok = device && sid2_run_train(run, device, err);
+    if (device && !ok && err->code == SID2_ERR_LOST && !interrupted()) {
         char id[64];
         device_choice same = *on;
         snprintf(id, sizeof id, "%s", sid2_device_describe(device)->id);
@@ -229,9 +231,10 @@ int command_train(int argc, char **argv)
     const char *preset = NULL;
     double minutes = 0;
     device_choice on = {0};
+    launch_choice started = {.ranks = 0};
     assignments set = {.count = 0};
     char formats[256];
-    listener l;
+    listener l = {.ranks.group = NULL};
     sid2_run_options options = sid2_with(sid2_run_options, .callback = on_event, .user = &l);
     const option_row rows[] = {
         {OPTION_TEXT, "preset", "NAME", &preset,
@@ -249,24 +252,27 @@ int command_train(int argc, char **argv)
         {OPTION_REAL, "minutes", "M", &minutes,
          "be done and saved after this long, everything counted; the same command goes on (no limit)", NULL},
         OPTIONS_DEVICE_CHOICE(on),
+        OPTIONS_LAUNCH(started),
         OPTION_MEMORY(&options.memory),
         OPTION_SET_KEY(&set),
     };
-    const option_table table = {"train", "Train a model on images; the same command again resumes",
-                                "Exit code 0: complete, or --minutes reached; "
-                                "75: stopped by a signal (INT, TERM, HUP, QUIT, USR1, USR2, XCPU) and saved, "
-                                "come again; 1: something "
-                                "failed; 2: the request was wrong.",
-                                rows, sizeof rows / sizeof rows[0]};
+    const option_table table = {
+        "train", "Train a model on images; the same command again resumes",
+        "Exit code 0: complete, or --minutes reached; "
+        "75: stopped by a signal (INT, TERM, HUP, QUIT, USR1, USR2, XCPU) and saved, or one of several ranks "
+        "was killed or waited for in vain: come again; 1: something failed; 2: the request was wrong.",
+        rows, sizeof rows / sizeof rows[0]};
     int code = options_parse(&table, argc, argv);
     if (code != OPTIONS_RUN) return code;
+    code = launch_ranks(&started, on.id, argc, argv, &l.ranks.place);
+    if (code != LAUNCH_NOT) return code;
     interrupt_install();
     if (!preset && options.data && !is_run(options.path)) return propose(&options, &on, minutes);
     if (!options.path) return report_usage("train", "--out is missing: a folder for the run");
 
     sid2_error err = {0};
     sid2_run *run = NULL;
-    if (!ranks_join(&l.ranks, &err)) return report_error("train", &err);
+    if (!ranks_join(&l.ranks, &on, &err)) return ranks_leave(&l.ranks, report_error("train", &err), &err);
     progress_begin(&l.bar);
     options.seconds = 60 * minutes;
     options.group = l.ranks.group;

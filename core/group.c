@@ -11,6 +11,7 @@ const sid2_place *sid2_group_place(const sid2_group *g) { return g ? &g->place :
 int sid2_group_rank(const sid2_group *g) { return sid2_group_place(g)->rank; }
 int sid2_group_ranks(const sid2_group *g) { return sid2_group_place(g)->ranks; }
 const char *sid2_group_carrier(const sid2_group *g) { return g ? g->transport->name : NULL; }
+const char *sid2_group_library(const sid2_group *g) { return g ? g->transport->version() : NULL; }
 uint64_t sid2_group_sent(const sid2_group *g) { return g ? g->sent : 0; }
 
 static void drop(sid2_group *g)
@@ -48,6 +49,11 @@ void sid2_group_leave(sid2_group *g, bool in_order)
 void sid2_group_watch(sid2_group *g, sid2_watch *watch)
 {
     if (g) g->watch = watch;
+}
+
+void sid2_group_enter(sid2_group *g, sid2_phase phase, uint64_t step)
+{
+    if (g) sid2_watch_enter(g->watch, phase, step);
 }
 
 /* Once host memory has been exchanged nothing is under way: what is queued comes in its turn. */

@@ -23,11 +23,14 @@ void sid2_group_leave(sid2_group *group, bool in_order); /* NULL is fine */
 
 /* Tells the watch (NULL: nobody) which peer is waited for, and in what. It must stay until another is given. */
 void sid2_group_watch(sid2_group *group, sid2_watch *watch);
+/* sid2_watch_enter, of the watch. */
+void sid2_group_enter(sid2_group *group, sid2_phase phase, uint64_t step);
 
 const sid2_place *sid2_group_place(const sid2_group *group);
 int sid2_group_rank(const sid2_group *group);
 int sid2_group_ranks(const sid2_group *group);
 const char *sid2_group_carrier(const sid2_group *group); /* the transport's name; NULL: alone */
+const char *sid2_group_library(const sid2_group *group); /* and its version: "MPICH 4.0.2" */
 uint64_t sid2_group_sent(const sid2_group *group);       /* bytes, by this rank, so far */
 
 typedef struct sid2_span {

@@ -14,13 +14,15 @@ static const struct {
     const char *name, *says;
     double seconds;
 } phases[SID2_PHASE_COUNT] = {
-    [SID2_PHASE_PAUSE] = {"pause", "pausing", 0},
+    [SID2_PHASE_IDLE] = {"", "", 0},
     [SID2_PHASE_JOIN] = {"join", "joining the other ranks", 300},
     [SID2_PHASE_PREPARE] = {"prepare", "preparing", 600},
     [SID2_PHASE_STEP] = {"step", "step", 60},
     [SID2_PHASE_SAMPLE] = {"sample", "sampling", 600},
     [SID2_PHASE_MEASURE] = {"measure", "measuring", 600},
     [SID2_PHASE_SAVE] = {"save", "saving", 600},
+    [SID2_PHASE_PAUSE] = {"pause", "pausing", 60},
+    [SID2_PHASE_LEAVE] = {"leave", "leaving the other ranks", 60},
 };
 
 enum { STEPS = 15, PATIENCE = 10 }; /* steps whose median counts; medians */
@@ -58,8 +60,8 @@ static bool set_limit(sid2_watch *w, const char *word, sid2_error *err)
         }
     return sid2_fail(
         err, SID2_ERR_USAGE,
-        "SID2_DEADLINES: '%s' is no phase and its seconds: join, prepare, step, sample, measure or "
-        "save, as in step=300",
+        "SID2_DEADLINES: '%s' is no phase and its seconds: join, prepare, step, sample, measure, "
+        "save, pause or leave, as in step=300",
         word);
 }
 

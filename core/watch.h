@@ -7,13 +7,15 @@
 #include "place.h"
 
 typedef enum sid2_phase {
-    SID2_PHASE_PAUSE, /* no deadline */
+    SID2_PHASE_IDLE, /* no deadline */
     SID2_PHASE_JOIN,
     SID2_PHASE_PREPARE,
     SID2_PHASE_STEP,
     SID2_PHASE_SAMPLE,
     SID2_PHASE_MEASURE,
     SID2_PHASE_SAVE,
+    SID2_PHASE_PAUSE,
+    SID2_PHASE_LEAVE,
     SID2_PHASE_COUNT
 } sid2_phase;
 
@@ -24,7 +26,7 @@ typedef void (*sid2_watch_breach)(void *user, const char *line);
 typedef struct sid2_watch sid2_watch;
 
 /* Deadlines are those of the table in watch.c, or the variable SID2_DEADLINES: "join=600,step=300", in seconds. USAGE: it
- * is something else. The phase is SID2_PHASE_PAUSE. */
+ * is something else. The phase is SID2_PHASE_IDLE. */
 sid2_watch *sid2_watch_begin(const sid2_place *place, sid2_watch_breach breach, void *user, sid2_error *err);
 void sid2_watch_end(sid2_watch *watch); /* NULL is fine, here and below */
 

@@ -92,6 +92,7 @@ void sid2_beside_sample(sid2_run *r)
     char path[4096];
     size_t limit;
     double since = sid2_clock();
+    sid2_group_enter(r->group, SID2_PHASE_SAMPLE, r->progress.step);
     sid2_config *config = make_beside(r, &limit);
     sid2_sampler *sampler = NULL;
     if (config) {
@@ -127,6 +128,7 @@ bool sid2_beside_measure(sid2_run *r)
     sid2_error err = {0};
     size_t limit;
     double since = sid2_clock();
+    sid2_group_enter(r->group, SID2_PHASE_MEASURE, r->progress.step);
     sid2_run_progress *p = &r->progress;
     sid2_config *config = make_beside(r, &limit);
     sid2_evaluator *evaluator = config ? sid2_evaluator_create(r->device, config, limit, &err) : NULL;
@@ -173,6 +175,7 @@ bool sid2_beside_save(sid2_run *r, sid2_error *err)
 {
     char path[4096];
     double since = sid2_clock();
+    sid2_group_enter(r->group, SID2_PHASE_SAVE, r->progress.step);
     bool ok = sid2_folder_checkpoint(&r->folder, r->progress.step, path, err) &&
               (!sid2_leads(r) || sid2_folder_flush_stats(&r->folder, err));
     if (!sid2_group_concur(r->group, ok, err) || !sid2_trainer_save(r->trainer, path, err)) return false;

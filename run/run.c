@@ -131,23 +131,40 @@ static bool prepare_checkpoint(sid2_run *r, sid2_error *err)
     return all_well(r, !r->resuming || sid2_checkpoint_config(path, r->saved, err), err);
 }
 
-/* What decides results must be alike on all ranks. */
-static bool compare_ranks(const sid2_run *r, sid2_error *err)
+static void add_config(sid2_census *census, const sid2_config *config)
 {
     char value[256];
-    const sid2_device_info *device = sid2_device_describe(r->device);
-    sid2_census *census = sid2_census_create(err);
-    if (!all_well(r, census, err)) return sid2_census_destroy(census), false;
-    sid2_census_add(census, "version", "%s", SID2_VERSION);
     const sid2_config_key *key;
     for (int i = 0; (key = sid2_config_key_at(i)); i++)
-        if (sid2_config_get(r->config, key->name, value, sizeof value, NULL))
+        if (sid2_config_get(config, key->name, value, sizeof value, NULL))
             sid2_census_add(census, key->name, "%s", value);
-    sid2_census_add(census, "images", "%" PRId64, r->facts.images);
-    sid2_census_add(census, "the digest of the pictures", "%s", r->facts.pictures);
-    sid2_census_add(census, "device", "%s", device->name);
-    sid2_census_add(census, "driver", "%s", device->driver);
-    sid2_census_add(census, "cores", "%d", device->cores);
+}
+
+/* What was asked for must be alike on all ranks, or they would not even do the same things; later what decides results. */
+static bool compare_ranks(const sid2_run *r, bool asked, sid2_error *err)
+{
+    if (!r->group) return true;
+    sid2_census *census = sid2_census_create(err);
+    if (!all_well(r, census, err)) return sid2_census_destroy(census), false;
+    sid2_census_add(census, "the version", "%s", SID2_VERSION);
+    add_config(census, r->config);
+    if (asked) {
+        sid2_census_add(census, "the run", "%s", r->options.path);
+        sid2_census_add(census, "--from", "%s", r->options.from ? r->options.from : "nothing");
+        sid2_census_add(census, "--memory", "%zu", r->options.memory);
+        sid2_census_add(census, "--minutes", "%g", r->options.seconds / 60);
+        sid2_census_add(census, "--resume-older", "%d", r->options.resume_older);
+        sid2_census_add(census, "--accept-data", "%d", r->options.accept_data);
+    } else {
+        const sid2_device_info *device = sid2_device_describe(r->device);
+        sid2_census_add(census, "the number of images", "%" PRId64, r->facts.images);
+        sid2_census_add(census, "the digest of the pictures", "%s", r->facts.pictures);
+        sid2_census_add(census, "the device", "%s", device->name);
+        sid2_census_add(census, "its driver", "%s", device->driver);
+        sid2_census_add(census, "its way", "%s", device->detail);
+        sid2_census_add(census, "the number of threads", "%d", device->cores);
+        sid2_census_add(census, "what carries bytes", "%s", sid2_group_library(r->group));
+    }
     bool ok = sid2_census_compare(census, r->group, err);
     sid2_census_destroy(census);
     return ok;
@@ -168,8 +185,9 @@ sid2_run *sid2_run_open(const sid2_run_options *given, sid2_error *err)
     r->config = sid2_config_clone(options.config);
     r->saved = sid2_config_create();
     bool ok = (r->config && r->saved) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    ok =
-        all_well(r, ok, err) && prepare_checkpoint(r, err) && prepare_data(r, err) && prepare_heldout(r, err);
+    sid2_group_enter(r->group, SID2_PHASE_PREPARE, 0);
+    ok = all_well(r, ok, err) && compare_ranks(r, true, err) && prepare_checkpoint(r, err) &&
+         prepare_data(r, err) && prepare_heldout(r, err);
     if (ok) return r;
     sid2_run_close(r);
     return NULL;
@@ -362,9 +380,10 @@ static bool prepare(sid2_run *r, sid2_error *err)
 {
     sid2_config *c = r->config;
     bool paused = r->pausing;
+    sid2_group_enter(r->group, SID2_PHASE_PREPARE, 0);
     sid2_config_settle_train(c, r->device);
     bool ok = !r->resuming || sid2_folder_check_config(r->options.path, r->saved, c, err);
-    if (!all_well(r, ok, err) || (r->group && !compare_ranks(r, err))) return false;
+    if (!all_well(r, ok, err) || !compare_ranks(r, false, err)) return false;
     sid2_tell(r, (sid2_run_event){.kind = SID2_RUN_PREPARING});
     const sid2_recipe recipe = sid2_recipe_of(c);
     r->trainer = sid2_trainer_create_recipe(r->device, c, &recipe, r->options.memory, r->group, err);
@@ -574,6 +593,7 @@ static bool pause_training(sid2_run *r, bool *last, sid2_error *err)
     end_computing(r);
     r->progress.seconds_left = NAN;
     for (bool paused = true; !*last && paused;) {
+        sid2_group_enter(r->group, SID2_PHASE_PAUSE, r->progress.step);
         sid2_tell_state(r, "paused", "");
         sid2_tell(r, (sid2_run_event){.kind = SID2_RUN_PAUSED});
         nanosleep(&moment, NULL);
@@ -592,6 +612,7 @@ static bool train(sid2_run *r, sid2_error *err)
 {
     begin_steps(r);
     for (bool last = false; !last;) {
+        sid2_group_enter(r->group, SID2_PHASE_STEP, r->progress.step + 1);
         const sid2_batch *batch = sid2_loader_next(r->loader, err);
         if (!all_well(r, batch, err) || !sid2_trainer_step(r->trainer, batch->pixels, batch->labels, err))
             return false;

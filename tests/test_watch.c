@@ -106,7 +106,7 @@ static void test_in_time(void **state)
         sid2_watch_enter(w, SID2_PHASE_STEP, step);
         rest(0.2);
     }
-    sid2_watch_enter(w, SID2_PHASE_PAUSE, 8);
+    sid2_watch_enter(w, SID2_PHASE_IDLE, 8);
     rest(1.5);
     sid2_watch_enter(w, SID2_PHASE_SAMPLE, 8);
     sid2_watch_end(w);
@@ -134,7 +134,7 @@ static void test_bad_deadlines(void **state)
 {
     (void)state;
     static const char *const bad[] = {"",        "step",    "step=",   "step=0",       "step=-1",  "step=1x",
-                                      "nap=3",   "step=1,", "=3",      "step=nan",     "step=inf", "pause=3",
+                                      "nap=3",   "step=1,", "=3",      "step=nan",     "step=inf", "idle=3",
                                       "steps=3", "st=3",    "join=1 ", "step=1;join=2"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         heard h = {0};
