@@ -5,8 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Failures within oneDNN, which throws what nobody may catch, and within OpenSSL's start, which libzip asks for. */
-static long others;
+/* Ends that sid2 cannot prevent: oneDNN uses what it could not allocate before it throws anything (what it throws is
+ * caught, cpu/guard.h), and OpenSSL, which libzip asks for, aborts where it cannot start. */
+static const struct {
+    const char *library, *name;
+} others[] = {{"libdnnl", "oneDNN"}, {"libcrypto", "OpenSSL"}};
+enum { OTHERS = sizeof others / sizeof *others };
+static long ended[OTHERS];
 
 static char *report_path(const trials *t) { return text("%s/allocations", t->work); }
 
@@ -28,15 +33,6 @@ static long counted(const trials *t)
     long count = line ? atol(line + 6) : 0;
     free(report);
     return count;
-}
-
-static bool is_others(const trials *t)
-{
-    size_t size;
-    char *report = (char *)read_whole(report_path(t), &size);
-    bool within = report && (strstr(report, "libdnnl") || strstr(report, "libcrypto"));
-    free(report);
-    return within;
 }
 
 /* A place in the program as "function line", where addr2line knows. */
@@ -69,6 +65,20 @@ static const char *who(const trials *t)
     return all;
 }
 
+/* Counts and tells an end within one of the others; false where it was in none. */
+static bool count_other(const trials *t, const char *what, long number)
+{
+    size_t size;
+    char *report = (char *)read_whole(report_path(t), &size);
+    int i = 0;
+    while (i < OTHERS && !(report && strstr(report, others[i].library))) i++;
+    free(report);
+    if (i == OTHERS) return false;
+    ended[i]++;
+    printf("%s: %s, allocation %ld: ended within %s:%s\n", t->kind, what, number, others[i].name, who(t));
+    return true;
+}
+
 static void starve_training(trials *t, source_kind from, int cases)
 {
     static outcome o;
@@ -84,9 +94,7 @@ static void starve_training(trials *t, source_kind from, int cases)
         c = train_command(t, run_folder(t), from, LAST, 2);
         run_starved(t, &c, number, lasting, &o);
         const char *problem = judge_end(t, from, &o, FIRST), *left = judge_left(t, from, FIRST);
-        bool elsewhere = problem && is_others(t);
-        others += elsewhere;
-        if (elsewhere || !problem) problem = left;
+        if (!problem || count_other(t, "train", number)) problem = left;
         if (!problem) problem = judge_retry(t, from, FIRST);
         const char *asked = problem ? who(t) : "";
         count_case(t, problem, "train, %s: allocation %ld of %ld%s,%s", from == FROM_ZIP ? "zip" : "folder",
@@ -111,9 +119,7 @@ static void starve_job(trials *t, int which, int cases)
         list_jobs(t, jobs);
         run_starved(t, &j->command, number, false, &o);
         const char *problem = judge_job(j, &o, want);
-        bool elsewhere = problem && is_others(t);
-        others += elsewhere;
-        if (elsewhere) problem = NULL;
+        if (problem && count_other(t, j->name, number)) problem = NULL;
         if (!problem) problem = judge_left(t, FROM_ZIP, FIRST);
         count_case(t, problem, "%s: allocation %ld of %ld,%s", j->name, number, count, problem ? who(t) : "");
     }
@@ -132,5 +138,6 @@ void try_allocations(trials *t)
     starve_training(t, FROM_ZIP, 8);
     starve_training(t, FROM_FOLDER, 4);
     for (int i = 0; i < count; i++) starve_job(t, i, 2);
-    snprintf(t->note, sizeof t->note, "%ld more ended within oneDNN or OpenSSL", others);
+    snprintf(t->note, sizeof t->note, "of them %ld ended within %s and %ld within %s", ended[0],
+             others[0].name, ended[1], others[1].name);
 }

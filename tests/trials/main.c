@@ -184,82 +184,36 @@ static void first_line(const char *shell, char *to, size_t size)
     to[strcspn(to, "\n")] = 0;
 }
 
+/* Makes the table in docs/reliability.md anew, and the line below it; what else stands there stays. */
 static void write_table(const trials *t)
 {
+    static const char first[] = "| promise |", after[] = "`tests/torture` takes";
     char path[4096], date[32], version[128], processor[128];
     struct utsname system;
     time_t today = time(NULL);
+    size_t size;
     snprintf(path, sizeof path, "%s/docs/reliability.md", t->source);
+    char *page = (char *)read_whole(path, &size), *table = page ? strstr(page, first) : NULL;
+    const char *rest = table ? strstr(table, after) : NULL;
+    if (!rest) give_up("%s: no table to replace", path);
     FILE *file = fopen(path, "w");
     if (!file) give_up("%s: %s", path, strerror(errno));
     strftime(date, sizeof date, "%Y-%m-%d", gmtime(&today));
     first_line(text("%s --version", t->sid2), version, sizeof version);
     first_line("sed -n 's/^model name.*: //p' /proc/cpuinfo", processor, sizeof processor);
     uname(&system);
-    fputs(
-        "# Reliability: what is promised, and what was tried\n\n"
-        "Made by `tests/torture --table`; another run with the same `--seed` tries the same cases.\n\n"
-        "| promise | how it was tried | cases | held |\n|---|---|---:|---:|\n",
-        file);
+    fprintf(file, "%.*s%s how it was tried | cases | held |\n|---|---|---:|---:|\n", (int)(table - page),
+            page, first);
     for (int i = 0; i < KINDS; i++) {
         if (found[i].skipped && !found[i].tried) continue;
         fprintf(file, "| %s | %s%s%s | %ld | %s%ld%s |\n", kinds[i].promise, kinds[i].how,
                 found[i].note[0] ? "; " : "", found[i].note, found[i].tried, found[i].failed ? "**" : "",
                 found[i].tried - found[i].failed, found[i].failed ? "**" : "");
     }
-    fprintf(file, "\n%s; Linux %s, %s, %s; seed %llu, %.0f minutes", date, system.release, processor, version,
-            (unsigned long long)t->seed, ceil(minutes_so_far()));
-    fprintf(file, session.calls ? " in %ld calls.\n\n" : ".\n\n", session.calls + 1);
-    fputs(
-        "`tests/torture` takes about a minute, `tests/torture --minutes M` or `--hours H` as long as it is "
-        "told: more\n"
-        "cases from further seeds, from an hour on every one that can be named (each cut, each call, each "
-        "bit of small\n"
-        "files). A day: `tests/torture --hours 24 --sum FILE --table`. A signal ends it after the case under "
-        "way, with its "
-        "table of\n"
-        "what was tried so far; the same command again goes on, and adds to the sums in FILE. `--only KIND` "
-        "is one row: ",
-        file);
-    for (int i = 0; i < KINDS; i++) fprintf(file, "%s%s", kinds[i].name, i + 1 < KINDS ? ", " : ".\n\n");
-    fputs(
-        "- A *case* holds if all that the promise says is so: the exit code, the number of lines, every "
-        "tensor of the\n"
-        "  last checkpoint bit for bit, the history of steps, the files of other people beside and among the "
-        "run's.\n"
-        "- The disk that forgets is described at the top of `tests/trials/disk.c`: bytes are sure once their "
-        "file is\n"
-        "  flushed, names once their folder is; anything else may be there, partly there or not, in any "
-        "order.\n"
-        "- The fast device's own loops have a digest for each instruction set "
-        "(`tests/golden/digests_fast.txt`), "
-        "the same from GCC 12\n"
-        "  and clang 14: no compiler chooses what is fused into one rounding.\n"
-        "- A crash within oneDNN or OpenSSL without memory is counted apart: it is not the program that does "
-        "not look.\n\n"
-        "Elsewhere: every fallible Vulkan function fails at each of its calls (`tests/test_vk_failures.c`), "
-        "and a\n"
-        "training goes on after a device lost at any of three steps (`tests/test_vk_lost.c`), as does `sid2 "
-        "train` by itself,\n"
-        "once, to the same weights (`tests/test_vk_reopen.sh`, by a loader that loses the device); every "
-        "reader of\n"
-        "foreign bytes is fuzzed ([fuzzed.md](fuzzed.md): how often); threads under ThreadSanitizer "
-        "(`-DSID2_SANITIZE=thread`).\n"
-        "No shader leaves its buffers in 10 random cases of each operator and type, with the shaders for CPU "
-        "drivers and those for\n"
-        "GPUs (`tests/test_vk_bounds.c`): all memory begins as a signalling NaN, bindings span whole "
-        "buffers, so that no driver\n"
-        "drops what strays, and guards lie around every tensor (512 bytes in scratch, 128 elements "
-        "elsewhere, 64 KiB past each\n"
-        "buffer's end). A stray write changes a guard, a stray read that counts makes the result NaN; "
-        "shaders made to stray by\n"
-        "an element, a part or thousands of elements are all caught. What it cannot see is a read whose "
-        "value is dropped, and a\n"
-        "write beyond the guards on either side. GPU-assisted validation says nothing of it: layers 1.3.239 "
-        "on lavapipe 22.3.6\n"
-        "are silent at a write out of bounds that was made for them to find.\n",
-        file);
+    fprintf(file, "\n%s; Linux %s, %s, %s; seed %llu, %.0f minutes, calls: %ld.\n\n%s", date, system.release,
+            processor, version, (unsigned long long)t->seed, ceil(minutes_so_far()), session.calls + 1, rest);
     if (fclose(file)) give_up("%s: %s", path, strerror(errno));
+    free(page);
     printf("%s\n", path);
 }
 
