@@ -1,6 +1,6 @@
 /* sid2 tune: what is the fastest on a device. On a GPU that is left the choice, the block sizes of products: measured are
- * the products that a model's time goes to. On the CPU own loops or the library for linear layers, by products, and
- * the type, f32 or bf16, by steps of a training and of a sampler. What won is kept for the device and its driver (core/keep.h). */
+ * the products that a model's time goes to. On the CPU own loops or the library for linear layers and for convolutions, by
+ * products, and the type, f32 or bf16, by steps of a training and of a sampler. What won is kept for the device and its driver (core/keep.h). */
 #include "cli.h"
 
 #include "backends.h"
@@ -26,13 +26,20 @@ static const product gpu_products[] = {
     {"  by input", SID2_OP_conv2d_dgrad, SID2_F32, {4, {4, 32, 32, 128}}, {4, {128, 3, 3, 128}}},
     {"  by weights", SID2_OP_conv2d_wgrad, SID2_F32, {4, {4, 32, 32, 128}}, {4, {128, 3, 3, 128}}},
 };
+enum { EACH = 3 }; /* products a choice; choices in the order of their bits (cpu/choices.h) */
 static const product cpu_products[] = {
-    {"f32", SID2_OP_linear, SID2_F32, {3, {8, 256, 256}}, {2, {256, 256}}},
-    {"by input", SID2_OP_linear_dgrad, SID2_F32, {3, {8, 256, 256}}, {2, {256, 256}}},
-    {"by weights", SID2_OP_linear_wgrad, SID2_F32, {3, {8, 256, 256}}, {2, {256, 256}}},
-    {"bf16", SID2_OP_linear, SID2_BF16, {3, {8, 256, 256}}, {2, {256, 256}}},
-    {"by input", SID2_OP_linear_dgrad, SID2_BF16, {3, {8, 256, 256}}, {2, {256, 256}}},
-    {"by weights", SID2_OP_linear_wgrad, SID2_BF16, {3, {8, 256, 256}}, {2, {256, 256}}},
+    {"linear f32", SID2_OP_linear, SID2_F32, {3, {8, 256, 256}}, {2, {256, 256}}},
+    {"  by input", SID2_OP_linear_dgrad, SID2_F32, {3, {8, 256, 256}}, {2, {256, 256}}},
+    {"  by weights", SID2_OP_linear_wgrad, SID2_F32, {3, {8, 256, 256}}, {2, {256, 256}}},
+    {"linear bf16", SID2_OP_linear, SID2_BF16, {3, {8, 256, 256}}, {2, {256, 256}}},
+    {"  by input", SID2_OP_linear_dgrad, SID2_BF16, {3, {8, 256, 256}}, {2, {256, 256}}},
+    {"  by weights", SID2_OP_linear_wgrad, SID2_BF16, {3, {8, 256, 256}}, {2, {256, 256}}},
+    {"conv f32", SID2_OP_conv2d, SID2_F32, {4, {16, 16, 16, 64}}, {4, {64, 3, 3, 64}}},
+    {"  by input", SID2_OP_conv2d_dgrad, SID2_F32, {4, {16, 16, 16, 64}}, {4, {64, 3, 3, 64}}},
+    {"  by weights", SID2_OP_conv2d_wgrad, SID2_F32, {4, {16, 16, 16, 64}}, {4, {64, 3, 3, 64}}},
+    {"conv bf16", SID2_OP_conv2d, SID2_BF16, {4, {16, 16, 16, 64}}, {4, {64, 3, 3, 64}}},
+    {"  by input", SID2_OP_conv2d_dgrad, SID2_BF16, {4, {16, 16, 16, 64}}, {4, {64, 3, 3, 64}}},
+    {"  by weights", SID2_OP_conv2d_wgrad, SID2_BF16, {4, {16, 16, 16, 64}}, {4, {64, 3, 3, 64}}},
 };
 
 typedef struct product_list {
@@ -40,11 +47,8 @@ typedef struct product_list {
     int count;
 } product_list;
 
-static product_list products_of(const sid2_backend *backend)
-{
-    if (backend->keep_fast) return (product_list){cpu_products, sizeof cpu_products / sizeof *cpu_products};
-    return (product_list){gpu_products, sizeof gpu_products / sizeof *gpu_products};
-}
+static const product_list on_gpu = {gpu_products, sizeof gpu_products / sizeof *gpu_products};
+static const product_list on_cpu = {cpu_products, sizeof cpu_products / sizeof *cpu_products};
 
 /* ---- Measuring ---- */
 
@@ -144,27 +148,20 @@ static bool locate(const char *id, const sid2_backend **backend, int *index)
     return false;
 }
 
-/* Times all products with one candidate; prints its row. */
-static bool measure(const char *id, product_list products, const char *blocks, double *total, sid2_error *err)
+/* Seconds of each product with one candidate. */
+static bool measure(const char *id, product_list products, const char *blocks, double *seconds,
+                    sid2_error *err)
 {
     const sid2_device_options options = sid2_with(sid2_device_options, .blocks = blocks, .threads = 1);
     sid2_device *device = sid2_device_open(id, &options, err);
     bool ok = device != NULL;
-    *total = 0;
-    printf("%-34s", blocks);
-    for (int i = 0; ok && i < products.count; i++) {
-        double seconds;
-        ok = time_product(device, &products.item[i], &seconds, err);
-        if (!ok) break;
-        double speed = 2e-9 * multiply_adds(&products.item[i]) / seconds;
-        *total += 1 / speed;
-        printf("%12.1f", speed);
-        fflush(stdout);
-    }
-    putchar('\n');
+    for (int i = 0; ok && i < products.count; i++)
+        ok = time_product(device, &products.item[i], &seconds[i], err);
     sid2_device_close(device);
     return ok;
 }
+
+static double speed(const product *p, double seconds) { return 2e-9 * multiply_adds(p) / seconds; }
 
 /* A home that cannot be written to is no failure: all that is lost is the measurement. */
 static void tell_kept(bool kept, const sid2_error *why)
@@ -175,22 +172,57 @@ static void tell_kept(bool kept, const sid2_error *why)
         printf("not kept: %s\n", why->message);
 }
 
-/* The fastest; the best guess where none is faster by more than a measurement is wrong by. */
+static const double margin = 0.97; /* what a measurement is wrong by */
+
+/* The fastest; the best guess where none is faster for sure. */
 static bool tune_blocks(const sid2_device_info *info, const sid2_backend *backend, int index,
                         const char **best, sid2_error *err)
 {
-    const double margin = 0.97;
-    product_list products = products_of(backend);
-    printf("%-34s", "GFLOP/s");
-    for (int i = 0; i < products.count; i++) printf("%12s", products.item[i].name);
-    putchar('\n');
+    double seconds[sizeof gpu_products / sizeof *gpu_products], least = 0;
     const char *blocks;
-    double least = 0;
+    printf("%-34s", "GFLOP/s");
+    for (int i = 0; i < on_gpu.count; i++) printf("%12s", on_gpu.item[i].name);
+    putchar('\n');
     for (int i = 0; (blocks = backend->blocks(index, i)); i++) {
-        double total;
-        if (!measure(info->id, products, blocks, &total, err)) return false;
+        double total = 0;
+        if (!measure(info->id, on_gpu, blocks, seconds, err)) return false;
+        printf("%-34s", blocks);
+        for (int k = 0; k < on_gpu.count; k++) {
+            printf("%12.1f", speed(&on_gpu.item[k], seconds[k]));
+            total += 1 / speed(&on_gpu.item[k], seconds[k]);
+        }
+        putchar('\n');
         if (!i || total < margin * least) *best = blocks, least = total;
     }
+    printf("\nfastest: %s\n", *best);
+    return true;
+}
+
+/* Each choice by its own products: as the rule has it, or the other way. */
+static bool tune_ways(const sid2_device_info *info, const sid2_backend *backend, int index, const char **best,
+                      sid2_error *err)
+{
+    enum { COUNT = sizeof cpu_products / sizeof *cpu_products };
+    double by_rule[COUNT], other[COUNT];
+    int changed = 0;
+    *best = backend->blocks(index, 0);
+    const char *opposite = backend->blocks(index, (1 << COUNT / EACH) - 1);
+    if (opposite) {
+        if (!measure(info->id, on_cpu, *best, by_rule, err) ||
+            !measure(info->id, on_cpu, opposite, other, err))
+            return false;
+        printf("%-16s%14s%14s\n", "GFLOP/s", "by rule", "the other way");
+    }
+    for (int i = 0; opposite && i < COUNT; i += EACH) {
+        double sum[2] = {0};
+        for (int k = i; k < i + EACH; k++) {
+            const product *p = &on_cpu.item[k];
+            printf("%-16s%14.1f%14.1f\n", p->name, speed(p, by_rule[k]), speed(p, other[k]));
+            sum[0] += by_rule[k], sum[1] += other[k];
+        }
+        if (sum[1] < margin * sum[0]) changed |= 1 << i / EACH;
+    }
+    *best = backend->blocks(index, changed);
     printf("\nfastest: %s\n", *best);
     return true;
 }
@@ -298,7 +330,7 @@ static bool tune(const device_choice *on, bool dry, sid2_error *err)
     sid2_error why = {0};
     if (found && backend->blocks) {
         printf("device  %s: %s\n        %s\n\n", info->id, info->name, info->driver);
-        ok = tune_blocks(info, backend, index, &best, err);
+        ok = (backend->keep_fast ? tune_ways : tune_blocks)(info, backend, index, &best, err);
         if (ok && backend->keep_fast)
             ok = tune_types(on, backend, index, best, dry, err);
         else if (ok && !dry)

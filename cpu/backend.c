@@ -153,20 +153,20 @@ typedef struct cpu_measured {
     sid2_cpu_choices choices;
 } cpu_measured;
 
-static const char kept_kind[] = "cpu-types";
+static const char kept_kind[] = "cpu-choices";
 
 static void text_of(const cpu_measured *m, char text[128])
 {
     snprintf(text, 128, "train %s, sample %s; %s", sid2_dtype_name(m->train), sid2_dtype_name(m->sample),
-             sid2_cpu_linear_name(sid2_cpu_linear_of(&m->choices)));
+             sid2_cpu_choices_name(sid2_cpu_choices_number(&m->choices)));
 }
 
 static bool parse_measured(const char *text, cpu_measured *m)
 {
     static const sid2_dtype types[] = {SID2_F32, SID2_BF16};
-    const char *linear = strstr(text, "; ");
+    const char *ways = strstr(text, "; ");
     char known[128];
-    if (!linear || !sid2_cpu_choose_linear(&m->choices, linear + 2)) return false;
+    if (!ways || !sid2_cpu_choose(&m->choices, ways + 2)) return false;
     for (int i = 0; i < 4; i++) {
         m->train = types[i / 2], m->sample = types[i % 2];
         text_of(m, known);
@@ -189,7 +189,7 @@ static int load_measured(cpu_measured *m, char path[4096])
     return there;
 }
 
-/* The types it is fastest in, and the way of linear layers. */
+/* The types it is fastest in, and the ways of products. */
 static void describe_measured(sid2_device_info *info)
 {
     cpu_measured m;
@@ -202,12 +202,12 @@ static void describe_measured(sid2_device_info *info)
              measured ? " (measured)" : " (by rule: sid2 tune measures)");
 }
 
-/* The first is what the rule says; without a library there is nothing to choose. */
+/* Number i differs from the rule in the families of its bits; without a library there is nothing to choose. */
 static const char *cpu_blocks(int index, int i)
 {
     const sid2_cpu_choices rule = sid2_cpu_default_choices();
-    int count = index != FAST ? 0 : sid2_cpu_onednn[SID2_OP_linear].run ? SID2_CPU_LINEAR_NAMES : 1;
-    return i < count ? sid2_cpu_linear_name(i ^ sid2_cpu_linear_of(&rule)) : NULL;
+    int count = index != FAST ? 0 : sid2_cpu_onednn[SID2_OP_linear].run ? SID2_CPU_NAMES : 1;
+    return i < count ? sid2_cpu_choices_name(i ^ sid2_cpu_choices_number(&rule)) : NULL;
 }
 
 static bool cpu_keep_fast(int index, sid2_dtype train, sid2_dtype sample, const char *blocks, sid2_error *err)
@@ -215,7 +215,7 @@ static bool cpu_keep_fast(int index, sid2_dtype train, sid2_dtype sample, const 
     char identity[400], text[128];
     cpu_measured m = {.train = train, .sample = sample};
     if (index != FAST) return sid2_fail(err, SID2_ERR_USAGE, "the reference computes in any type as slowly");
-    if (!sid2_cpu_choose_linear(&m.choices, blocks))
+    if (!sid2_cpu_choose(&m.choices, blocks))
         return sid2_fail(err, SID2_ERR_USAGE, "cpu: there is no choice '%s'", blocks);
     identify(identity);
     text_of(&m, text);
@@ -307,7 +307,7 @@ static void choose(cpu_device *device, const sid2_device_options *options)
     char path[4096];
     load_measured(&m, path);
     device->choices = m.choices;
-    if (options && options->blocks) sid2_cpu_choose_linear(&device->choices, options->blocks);
+    if (options && options->blocks) sid2_cpu_choose(&device->choices, options->blocks);
 }
 
 static void *cpu_open(int index, const sid2_device_options *options, sid2_error *err)

@@ -21,41 +21,46 @@ static bool has_tiles(void) { return sid2_cpu_host_has("amx-bf16") && sid2_cpu_o
 
 bool sid2_cpu_bf16_is_fast(void) { return has_tiles() || dots_are_fast(); }
 
-static const sid2_op linears[] = {SID2_OP_linear, SID2_OP_linear_dgrad, SID2_OP_linear_wgrad};
+enum { LINEAR, CONVOLUTION };
+static const sid2_op products[2][3] = {{SID2_OP_linear, SID2_OP_linear_dgrad, SID2_OP_linear_wgrad},
+                                       {SID2_OP_conv2d, SID2_OP_conv2d_dgrad, SID2_OP_conv2d_wgrad}};
 
 sid2_cpu_choices sid2_cpu_default_choices(void)
 {
-    static const sid2_op convolutions[] = {SID2_OP_conv2d, SID2_OP_conv2d_dgrad, SID2_OP_conv2d_wgrad};
     bool tiles = has_tiles();
     sid2_cpu_choices choices = {0};
     for (int i = 0; i < 3; i++) {
-        choices.ahead[SID2_CPU_F32][convolutions[i]] = true;
-        choices.ahead[SID2_CPU_BF16][convolutions[i]] = !tiles;
-        choices.ahead[SID2_CPU_BF16][linears[i]] = !tiles && !dots_are_fast();
+        choices.ahead[SID2_CPU_F32][products[CONVOLUTION][i]] = true;
+        choices.ahead[SID2_CPU_BF16][products[CONVOLUTION][i]] = !tiles;
+        choices.ahead[SID2_CPU_BF16][products[LINEAR][i]] = !tiles && !dots_are_fast();
     }
     return choices;
 }
 
-const char *sid2_cpu_linear_name(int i)
+const char *sid2_cpu_choices_name(int i)
 {
-    static const char *const names[SID2_CPU_LINEAR_NAMES] = {
-        "linear f32 library, bf16 library", "linear f32 own, bf16 library", "linear f32 library, bf16 own",
-        "linear f32 own, bf16 own"};
+#define LINEAR_WITH(rest)                                                                                    \
+    "linear f32 library, bf16 library; " rest, "linear f32 own, bf16 library; " rest,                        \
+        "linear f32 library, bf16 own; " rest, "linear f32 own, bf16 own; " rest
+    static const char *const names[SID2_CPU_NAMES] = {
+        LINEAR_WITH("conv f32 library, bf16 library"), LINEAR_WITH("conv f32 own, bf16 library"),
+        LINEAR_WITH("conv f32 library, bf16 own"), LINEAR_WITH("conv f32 own, bf16 own")};
+#undef LINEAR_WITH
     return names[i];
 }
 
-int sid2_cpu_linear_of(const sid2_cpu_choices *c)
+int sid2_cpu_choices_number(const sid2_cpu_choices *c)
 {
-    return c->ahead[SID2_CPU_F32][SID2_OP_linear] + 2 * c->ahead[SID2_CPU_BF16][SID2_OP_linear];
+    int number = 0;
+    for (int i = 0; i < SID2_CPU_FAMILIES; i++) number |= c->ahead[i % 2][products[i / 2][0]] << i;
+    return number;
 }
 
-bool sid2_cpu_choose_linear(sid2_cpu_choices *c, const char *name)
+bool sid2_cpu_choose(sid2_cpu_choices *c, const char *name)
 {
-    int i = 0;
-    while (i < SID2_CPU_LINEAR_NAMES && strcmp(name, sid2_cpu_linear_name(i)) != 0) i++;
-    for (int op = 0; i < SID2_CPU_LINEAR_NAMES && op < 3; op++) {
-        c->ahead[SID2_CPU_F32][linears[op]] = i & 1;
-        c->ahead[SID2_CPU_BF16][linears[op]] = i & 2;
-    }
-    return i < SID2_CPU_LINEAR_NAMES;
+    int number = 0;
+    while (number < SID2_CPU_NAMES && strcmp(name, sid2_cpu_choices_name(number)) != 0) number++;
+    for (int i = 0; number < SID2_CPU_NAMES && i < SID2_CPU_FAMILIES; i++)
+        for (int op = 0; op < 3; op++) c->ahead[i % 2][products[i / 2][op]] = number >> i & 1;
+    return number < SID2_CPU_NAMES;
 }

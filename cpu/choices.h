@@ -18,12 +18,12 @@ bool sid2_cpu_bf16_is_fast(void);
 /* What is faster by rule, from what the processor is. */
 sid2_cpu_choices sid2_cpu_default_choices(void);
 
-/* Which way linear layers go in f32 and in bf16, as `sid2 tune` knows it: "linear f32 library, bf16 own". */
-enum { SID2_CPU_LINEAR_NAMES = 4 };
-const char *sid2_cpu_linear_name(int i);
-/* The number of the name that these choices have. */
-int sid2_cpu_linear_of(const sid2_cpu_choices *choices);
+/* All choices as one number, of a bit for each family of products (set: own loops): linear layers in f32, in bf16,
+ * 3 x 3 convolutions in f32, in bf16; and as the name by which `sid2 tune` knows it: "linear f32 library, bf16 own; ...". */
+enum { SID2_CPU_FAMILIES = 4, SID2_CPU_NAMES = 1 << SID2_CPU_FAMILIES };
+const char *sid2_cpu_choices_name(int i);
+int sid2_cpu_choices_number(const sid2_cpu_choices *choices);
 /* False: there is no such name. */
-bool sid2_cpu_choose_linear(sid2_cpu_choices *choices, const char *name);
+bool sid2_cpu_choose(sid2_cpu_choices *choices, const char *name);
 
 #endif

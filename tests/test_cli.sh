@@ -782,8 +782,8 @@ echo "== tune"
 export XDG_CACHE_HOME=$PWD/cache
 expect 0 'by rule' devices
 expect 0 'kept for this device' tune --device cpu
-expect 0 'train \(f32\|bf16\), sample \(f32\|bf16\); linear f32 [a-z]*, bf16 [a-z]* (measured)' devices
-kept=$(echo cache/sid2/cpu-types-*.txt)
+expect 0 'train \(f32\|bf16\), sample \(f32\|bf16\); linear f32 [a-z]*, bf16 [a-z]*; conv f32 [a-z]*, bf16 [a-z]* (measured)' devices
+kept=$(echo cache/sid2/cpu-choices-*.txt)
 [ -s "$kept" ] || fail "sid2 tune keeps no file"
 for damage in 'truncate -s 5' 'sed -i s/train/trian/' 'sed -i s/linear/lienar/' 'sed -i s/own$/owl/;s/library$/lib/' 'truncate -s 0' 'sed -i 1s/^/x/'; do
     cp "$kept" whole
@@ -792,14 +792,17 @@ for damage in 'truncate -s 5' 'sed -i s/train/trian/' 'sed -i s/linear/lienar/' 
     grep -q 'by rule' out || fail "a damaged file of sid2 tune is used: $damage"
     cp whole "$kept"
 done
-for way in own library; do # what is kept is what is used: the order of sums shows in the last bits
-    sed -i "s/linear f32 [a-z]*/linear f32 $way/" "$kept"
-    expect 0 "linear f32 $way, bf16 [a-z]* (measured)" devices
-    expect 0 '' train "${small[@]}" --out "linear-$way" --set train.steps=2
+for products in linear conv; do # what is kept is what is used: the order of sums shows in the last bits
+    for way in own library; do
+        sed -i "s/$products f32 [a-z]*/$products f32 $way/" "$kept"
+        expect 0 "$products f32 $way, bf16 [a-z]*.* (measured)" devices
+        expect 0 '' train "${small[@]}" --out "$products-$way" --set train.steps=2
+    done
+    grep -q 'without oneDNN' <("$sid2" devices) ||
+        [ "$("$sid2" info $products-own --hash)" != "$("$sid2" info $products-library --hash)" ] ||
+        fail "what sid2 tune kept of $products changes nothing"
+    cp whole "$kept"
 done
-grep -q 'without oneDNN' <("$sid2" devices) || [ "$("$sid2" info linear-own --hash)" != "$("$sid2" info linear-library --hash)" ] ||
-    fail "what sid2 tune kept for linear layers changes nothing"
-cp whole "$kept"
 expect 2 'nothing to tune' tune --device reference
 XDG_CACHE_HOME=/proc/none expect 0 'not kept' tune --device cpu
 unset XDG_CACHE_HOME
