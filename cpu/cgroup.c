@@ -22,8 +22,10 @@ static bool read_line(char line[LINE_SIZE], const char *folder, const char *name
 static bool lists(const char *list, const char *word)
 {
     size_t length = strlen(word);
-    for (const char *at = list; at && *at; at = strchr(at, ','), at += at != NULL)
-        if (strncmp(at, word, length) == 0 && (!at[length] || strchr(",\n", at[length]))) return true;
+    for (const char *end; list; list = end ? end + 1 : NULL) {
+        if (strncmp(list, word, length) == 0 && (!list[length] || strchr(",\n", list[length]))) return true;
+        end = strchr(list, ',');
+    }
     return false;
 }
 
