@@ -43,6 +43,37 @@ struct forward_problem {
     SID2_DEVICE float b(int64_t n, int64_t k) const { return w.get(n * c.side * c.side * c.ins + k); }
 };
 
+/* The same over windows of frames, rows and columns, in steps and with margins. */
+struct windows {
+    int from[3], to[3], window[3], stride[3], before[3], ins, outs;
+
+    /* The pixel of x under `tap` of window number `at`; -1 outside. */
+    SID2_DEVICE int64_t under(int64_t at, int tap) const
+    {
+        int place[3];
+        for (int i = 2; i >= 0; i--) {
+            place[i] = static_cast<int>(at % to[i]) * stride[i] - before[i] + tap % window[i];
+            if (place[i] < 0 || place[i] >= from[i]) return -1;
+            at /= to[i];
+            tap /= window[i];
+        }
+        return ((at * from[0] + place[0]) * from[1] + place[1]) * from[2] + place[2];
+    }
+};
+
+struct window_problem {
+    static constexpr bool A_ALONG_K = true, B_ALONG_K = true;
+    windows c;
+    int64_t k;
+    array x, w;
+    SID2_DEVICE float a(int64_t m, int64_t at) const
+    {
+        int64_t pixel = c.under(m, static_cast<int>(at) / c.ins);
+        return pixel < 0 ? 0 : x.get(pixel * c.ins + static_cast<int>(at) % c.ins);
+    }
+    SID2_DEVICE float b(int64_t n, int64_t at) const { return w.get(n * k + at); }
+};
+
 /* dx = dy * w turned around: M pixels, N ins, K taps x outs. */
 struct by_input_problem {
     static constexpr bool A_ALONG_K = true, B_ALONG_K = false;
@@ -79,6 +110,7 @@ struct by_weight_problem {
 struct destination {
     array bias, residual, y;
     span<float> parts; /* [split][M][N], or absent */
+    bool rectify = false;
 };
 
 template <class Problem> struct product_kernel {
@@ -131,6 +163,7 @@ template <class Problem> struct product_kernel {
         if (to.parts) return to.parts.set(block_z() * m * n + at, value);
         if (to.bias) value += to.bias.get(column);
         if (to.residual) value += to.residual.get(at);
+        if (to.rectify && value < 0) value = 0;
         to.y.set(at, value);
     }
 };
@@ -203,6 +236,24 @@ void forward(sid2_own *o)
     launch_product(o, p, rows_of(x), c.outs, int64_t(c.side) * c.side * c.ins, 1, to);
 }
 
+void over_windows(sid2_own *o)
+{
+    const sid2_shape &x = o->call->in[0].shape, &w = o->call->in[1].shape, &y = o->call->out[0].shape;
+    const sid2_attr *attr = o->call->attr;
+    windows c = {};
+    for (int i = 0; i < 3; i++) {
+        c.from[i] = static_cast<int>(x.dim[i + 1]);
+        c.to[i] = static_cast<int>(y.dim[i + 1]);
+        c.window[i] = static_cast<int>(w.dim[i + 1]);
+        c.stride[i] = attr->stride[i], c.before[i] = attr->before[i];
+    }
+    c.ins = static_cast<int>(last(w)), c.outs = static_cast<int>(w.dim[0]);
+    int64_t k = sid2_shape_count(w) / w.dim[0];
+    window_problem p = {c, k, in(o, 0, "x"), in(o, 1, "w")};
+    destination to = {in(o, 2, "bias"), array(), out(o, 0, "y"), span<float>(), attr->rectify != 0};
+    launch_product(o, p, rows_of(y), c.outs, k, 1, to);
+}
+
 void by_input(sid2_own *o)
 {
     const sid2_shape &dx = o->call->out[0].shape;
@@ -252,6 +303,7 @@ void by_weight(sid2_own *o)
 
 extern "C" void sid2_own_linear(sid2_own *o) { forward(o); }
 extern "C" void sid2_own_conv2d(sid2_own *o) { forward(o); }
+extern "C" void sid2_own_conv3d(sid2_own *o) { over_windows(o); }
 extern "C" void sid2_own_linear_dgrad(sid2_own *o) { by_input(o); }
 extern "C" void sid2_own_conv2d_dgrad(sid2_own *o) { by_input(o); }
 extern "C" void sid2_own_linear_wgrad(sid2_own *o) { by_weight(o); }
