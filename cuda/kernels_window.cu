@@ -14,7 +14,8 @@ struct pool_kernel {
 
     SID2_DEVICE void operator()() const
     {
-        for (int64_t i = block_x() * THREADS + thread(); i < all; i += blocks_x() * THREADS) make(i * (wide ? 8 : 1));
+        for (int64_t i = block_x() * THREADS + thread(); i < all; i += blocks_x() * THREADS)
+            make(i * (wide ? 8 : 1));
     }
 
     SID2_DEVICE void make(int64_t at) const
