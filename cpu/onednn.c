@@ -326,6 +326,16 @@ typedef struct preparation {
     bool made;
 } preparation;
 
+/* Where memory ends oneDNN 2 builds some of its objects on the NULL that it was given, which nobody can catch. So there must be
+ * room first: for a primitive, its code and its scratch, and more than malloc keeps when it is freed. */
+static bool has_room(void)
+{
+    enum { ROOM = 32 << 20 };
+    void *volatile reserve = malloc(ROOM);
+    free(reserve);
+    return reserve != NULL;
+}
+
 static void make_one(void *user)
 {
     preparation *p = user;
@@ -338,7 +348,7 @@ static bool prepare(sid2_call *call, bool (*make)(sid2_call *call, sid2_error *e
     pthread_mutex_lock(&making);
     int threads_before = set_threads(call->threads);
     onednn_starved = false;
-    if (!sid2_guard(make_one, &p)) p.made = false, onednn_starved = true;
+    if (!has_room() || !sid2_guard(make_one, &p)) p.made = false, onednn_starved = true;
     omp_set_num_threads(threads_before);
     if (!p.made) drop(call);
     pthread_mutex_unlock(&making);

@@ -125,6 +125,30 @@ static void starve_job(trials *t, int which, int cases)
     }
 }
 
+/* Within an address space of so many KiB, as ulimit -v, some batch systems and full machines have it. */
+static void confine_job(trials *t, int which, int cases)
+{
+    static outcome o;
+    job jobs[16];
+    begin_trial(t, FROM_ZIP, true);
+    list_jobs(t, jobs);
+    const job *j = &jobs[which];
+    run_command(t, &j->command, NULL, DEADLINE, &o);
+    uint64_t want = hash_job(j, &o);
+    for (int i = 0; i < cases; i++) {
+        long kib = 100000 + (long)draw(t, 150000);
+        begin_trial(t, FROM_ZIP, true);
+        list_jobs(t, jobs);
+        command c = make_command("/bin/sh", "-c", text("ulimit -v %ld; exec \"$@\"", kib), "sh", NULL);
+        for (int k = 0; k < j->command.count; k++) add_words(&c, j->command.word[k], NULL);
+        run_command(t, &c, NULL, DEADLINE, &o);
+        if (o.code == 127) continue; /* libraries had no room */
+        const char *problem = judge_job(j, &o, want);
+        if (!problem) problem = judge_left(t, FROM_ZIP, FIRST);
+        count_case(t, problem, "%s within %ld KiB", j->name, kib);
+    }
+}
+
 void try_allocations(trials *t)
 {
     job jobs[16];
@@ -137,7 +161,7 @@ void try_allocations(trials *t)
     int count = list_jobs(t, jobs);
     starve_training(t, FROM_ZIP, 8);
     starve_training(t, FROM_FOLDER, 4);
-    for (int i = 0; i < count; i++) starve_job(t, i, 2);
+    for (int i = 0; i < count; i++) starve_job(t, i, 2), confine_job(t, i, 2);
     snprintf(t->note, sizeof t->note, "of them %ld ended within %s and %ld within %s", ended[0],
              others[0].name, ended[1], others[1].name);
 }

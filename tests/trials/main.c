@@ -30,7 +30,7 @@ static const struct kind {
      try_calls, true},
     {"allocations", "Without memory: one line, exit code 1, nothing lost.",
      "the n-th allocation of the program or of a library fails, once or for good; in training and in ten "
-     "other commands",
+     "other commands; these within a small address space",
      try_allocations, false},
     {"flips", "A flipped bit is seen, or has no effect.",
      "bits of every file of a run, then a training; bits of pictures, then data inspect", try_flips, false},
