@@ -35,10 +35,9 @@ enum { OPERATORS = sizeof operators / sizeof operators[0] };
 
 /* ---- Requests ---- */
 
-/* Adds what every request says: how, on what. NULL without memory. */
-static json_t *request_on(const bench_job *j, const char *dtype, json_t *request)
+json_t *bench_request_on(const bench_job *j, const char *dtype, json_t *request)
 {
-    if (!json_object_set_new(request, "dtype", json_string(dtype)) &&
+    if (request && !json_object_set_new(request, "dtype", json_string(dtype)) &&
         !json_object_set_new(request, "compile", json_boolean(j->compile)) &&
         !json_object_set_new(request, "device", json_string(j->on.id)) &&
         !json_object_set_new(request, "threads", json_integer(j->on.threads)) &&
@@ -62,7 +61,7 @@ json_t *bench_request(const bench_job *j, const char *mode, const char *dtype)
             ok = !json_object_set_new(config, key->name,
                                       json_string(config_text(j->config, key->name, value)));
     if (!ok) json_decref(config), config = NULL; /* then there is no request either */
-    return request_on(
+    return bench_request_on(
         j, dtype,
         json_pack("{s:o, s:s, s:I}", "config", config, "mode", mode, "batch", (json_int_t)j->batch));
 }
@@ -71,7 +70,7 @@ static json_t *request_operator(const bench_job *j, const char *fields, const ch
 {
     json_t *request = json_loads(fields, 0, NULL);
     json_object_set_new(request, "mode", json_string("op"));
-    return request_on(j, dtype, request);
+    return bench_request_on(j, dtype, request);
 }
 
 bool bench_start_sid2(const bench_job *j, worker *w, const json_t *request, sid2_error *err)
@@ -276,21 +275,29 @@ static int by_whole(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+json_t *bench_profile(worker *w, int64_t steps, sid2_error *err)
+{
+    json_t *profile = NULL;
+    char *reply = malloc(ANSWER_SIZE), question[64];
+    snprintf(question, sizeof question, "profile %lld", (long long)steps);
+    if (!reply)
+        sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    else if (worker_ask(w, question, reply, ANSWER_SIZE, err) && !(profile = json_loads(reply, 0, NULL)))
+        sid2_fail(err, SID2_ERR_FORMAT, "the profile cannot be read");
+    free(reply);
+    return profile;
+}
+
 /* Starts a worker and asks for a profile every round; the round of median time. */
 static json_t *ask_profile(const bench_job *j, json_t *request, double *mib, sid2_error *err)
 {
     json_t *rounds[BENCH_MAX_ROUNDS], *profile = NULL;
-    char *reply = malloc(ANSWER_SIZE), question[64];
     worker w = {0};
     int64_t steps;
     int count = 0;
-    bool ok = (reply || sid2_fail(err, SID2_ERR_MEMORY, "out of memory")) &&
-              bench_start_sid2(j, &w, request, err) && calibrate(j, &w, &steps, err);
-    if (ok) snprintf(question, sizeof question, "profile %lld", (long long)steps);
+    bool ok = bench_start_sid2(j, &w, request, err) && calibrate(j, &w, &steps, err);
     while (ok && count < j->rounds) {
-        ok = worker_ask(&w, question, reply, ANSWER_SIZE, err) &&
-             ((rounds[count] = json_loads(reply, 0, NULL)) ||
-              sid2_fail(err, SID2_ERR_FORMAT, "the profile cannot be read"));
+        ok = (rounds[count] = bench_profile(&w, steps, err)) != NULL;
         count += ok;
     }
     ok = ok && bench_memory(&w, mib, err);
@@ -302,7 +309,6 @@ static json_t *ask_profile(const bench_job *j, json_t *request, double *mib, sid
             json_decref(rounds[i]);
     worker_stop(&w);
     json_decref(request);
-    free(reply);
     return profile;
 }
 
@@ -406,35 +412,42 @@ static bool choose_threads(bench_job *j, sid2_error *err)
     return true;
 }
 
+sid2_config *bench_config(const bench_job *j, const char *preset, sid2_error *err)
+{
+    sid2_config *config = sid2_config_create();
+    if (!config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
+    if (sid2_config_preset(config, preset, err) && options_apply(config, &j->set, err) &&
+        sid2_config_check(config, err))
+        return config;
+    sid2_config_destroy(config);
+    return NULL;
+}
+
 static bool prepare(bench_job *j, sid2_error *err)
 {
     ssize_t length = readlink("/proc/self/exe", j->program, sizeof j->program - 1);
     if (length <= 0) return sid2_fail(err, SID2_ERR_IO, "cannot find the program's own file under /proc");
     j->program[length] = 0;
     *strrchr(j->program, '/') = 0;
-    if (!sid2_path(j->script, err, "%s/../tests/bench_pytorch.py", j->program)) return false;
+    if (!sid2_path(j->script, err, "%s/../tests/bench_%s.py", j->program, j->latent ? "latent" : "pytorch"))
+        return false;
     strcat(j->program, "/sid2");
-    if (j->against && access(j->script, R_OK))
+    if ((j->against || j->latent) && access(j->script, R_OK))
         return sid2_fail(err, SID2_ERR_IO, "%s is missing: run sid2 from its build folder in the source tree",
                          j->script);
     if (!choose_threads(j, err)) return false;
-    j->config = sid2_config_create();
-    if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    if (!sid2_config_preset(j->config, j->preset, err) || !options_apply(j->config, &j->set, err) ||
-        !sid2_config_check(j->config, err))
-        return false;
+    if (j->latent) return true;
+    if (!(j->config = bench_config(j, j->preset, err))) return false;
     if (!j->batch) j->batch = config_int(j->config, "train.batch");
     return true;
 }
 
 int command_bench(int argc, char **argv)
 {
-    static const char all_rows[] = "train,sample,ops";
-    bench_job j = {.preset = "fashion-mnist",
-                   .on.id = "auto",
+    static const char usual_rows[] = "train,sample,ops", latent_rows[] = "count,train,sample,encode,decode";
+    bench_job j = {.on.id = "auto",
                    .python = "python3",
                    .dtypes = "f32,bf16",
-                   .rows = all_rows,
                    .rounds = 5,
                    .sockets = 1,
                    .bandwidth = 200,
@@ -444,10 +457,14 @@ int command_bench(int argc, char **argv)
          "compare with PyTorch: same model, batch and threads, in turn, medians", NULL},
         {OPTION_TEXT, "python", "PATH", &j.python, "an interpreter with PyTorch (python3)", NULL},
         {OPTION_FLAG, "compile", NULL, &j.compile, "PyTorch with torch.compile", NULL},
-        {OPTION_TEXT, "preset", "NAME", &j.preset, "the model (fashion-mnist)", NULL},
-        {OPTION_INT, "batch", "N", &j.batch, "images a step (the preset's train.batch)", NULL},
+        {OPTION_TEXT, "preset", "NAME", &j.preset,
+         "the model (fashion-mnist; with --latent all of ImageNet from 256 on)", NULL},
+        {OPTION_INT, "batch", "N", &j.batch, "images a step (the preset's train.batch; with --latent 1)",
+         NULL},
         {OPTION_TEXT, "dtype", "LIST", &j.dtypes, "f32, bf16 or both (f32,bf16)", NULL},
-        {OPTION_TEXT, "rows", "LIST", &j.rows, "what to measure: train, sample, ops (train,sample,ops)",
+        {OPTION_TEXT, "rows", "LIST", &j.rows,
+         "what to measure: train, sample, ops (train,sample,ops); with --latent of count, train, sample, "
+         "encode, decode (all)",
          NULL},
         {OPTION_INT, "rounds", "N", &j.rounds, "measurements of each (5)", NULL},
         {OPTION_REAL, "seconds", "S", &j.seconds, "length of a measurement (1)", NULL},
@@ -470,6 +487,11 @@ int command_bench(int argc, char **argv)
         {OPTION_INT, "sockets", "N", &j.sockets, "processors of the predicted machine (1)", NULL},
         {OPTION_REAL, "bandwidth", "GB/S", &j.bandwidth, "memory of each of them, read and written (200)",
          NULL},
+        {OPTION_FLAG, "latent", NULL, &j.latent,
+         "operations, bytes, planned memory and measured time of an image beside latent diffusion: DiT-XL/2 "
+         "with its "
+         "autoencoder, in PyTorch",
+         NULL},
         {OPTION_INT, "load", "N", &j.load, "busy processes beside whatever is measured (0)", NULL},
         OPTION_DEVICE(&j.on.id),
         OPTION_DETERMINISTIC(&j.on.deterministic),
@@ -478,10 +500,11 @@ int command_bench(int argc, char **argv)
         {OPTION_FLAG, "serve", NULL, &j.serve, "be one side of a comparison, on standard input and output",
          NULL},
     };
-    int code = options_parse(
-        &(option_table){"bench", "Share of peak by operator, speed and memory beside PyTorch, or by threads",
-                        NULL, rows, sizeof rows / sizeof rows[0]},
-        argc, argv);
+    int code = options_parse(&(option_table){"bench",
+                                             "Share of peak by operator, speed and memory beside PyTorch, or "
+                                             "by threads; cost beside latent diffusion",
+                                             NULL, rows, sizeof rows / sizeof rows[0]},
+                             argc, argv);
     if (code != OPTIONS_RUN) return code;
     if (j.serve) return worker_serve();
     if (j.against && strcmp(j.against, "pytorch") != 0)
@@ -490,12 +513,15 @@ int command_bench(int argc, char **argv)
         return report_usage("bench", "--rounds should be 1 to %d", BENCH_MAX_ROUNDS);
     if (j.compile && !j.against)
         return report_usage("bench", "--compile is for PyTorch's side: give --against pytorch too");
+    const char *all_rows = j.latent ? latent_rows : usual_rows;
+    bool every = !j.rows;
+    if (every) j.rows = all_rows;
     if (!is_list_of(j.rows, all_rows))
         return report_usage("bench", "--rows '%s' should be of %s", j.rows, all_rows);
     if (!is_list_of(j.dtypes, "f32,bf16"))
         return report_usage("bench", "--dtype '%s' should be f32, bf16 or f32,bf16", j.dtypes);
     if (j.load > WORKER_MAX_LOAD) return report_usage("bench", "--load is at most %d", WORKER_MAX_LOAD);
-    if (j.scaling && bench_wants(j.rows, "ops") && j.rows != all_rows)
+    if (j.scaling && bench_wants(j.rows, "ops") && !every)
         return report_usage("bench", "--scaling is of the rows train and sample");
     if (j.predict && (!j.scaling || j.against || j.threads))
         return report_usage("bench", "--predict goes with --scaling, and without --against and --threads");
@@ -506,7 +532,11 @@ int command_bench(int argc, char **argv)
         return report_usage("bench", "--sockets should be 1 to 8, --bandwidth 1 or more");
     if (j.exchange && (j.scaling || j.against))
         return report_usage("bench", "--exchange goes without --scaling and --against");
+    if (j.latent && (j.against || j.scaling || j.load || j.exchange))
+        return report_usage("bench", "--latent goes without --against, --scaling, --load and --exchange");
     if (j.exchange && !j.threads) j.threads = "1"; /* each rank */
+    if (j.latent && !j.batch) j.batch = 1;
+    if (!j.latent && !j.preset) j.preset = "fashion-mnist";
     sid2_error err = {0};
     bool ok = prepare(&j, &err);
     if (ok && j.exchange) {
@@ -514,7 +544,9 @@ int command_bench(int argc, char **argv)
         sid2_config_destroy(j.config);
         return result;
     }
-    if (ok && j.predict)
+    if (ok && j.latent)
+        ok = bench_latent(&j, &err);
+    else if (ok && j.predict)
         ok = bench_predict(&j, &err);
     else if (ok && j.scaling)
         ok = bench_scaling(&j, &err);

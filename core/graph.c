@@ -363,6 +363,17 @@ sid2_cost sid2_graph_node_cost(const sid2_graph *g, const sid2_node *node)
     return sid2_op_cost(node->op, &node->attr, in, out);
 }
 
+sid2_cost sid2_graph_cost(const sid2_graph *g)
+{
+    sid2_cost sum = {0};
+    for (int32_t n = 0; n < g->node_count; n++) {
+        sid2_cost cost = sid2_graph_node_cost(g, &g->nodes[n]);
+        sum.multiply_adds += cost.multiply_adds;
+        sum.bytes += cost.bytes;
+    }
+    return sum;
+}
+
 /* ---- Builders ---- */
 
 #define EMIT(op, attr, ...)                                                                                  \

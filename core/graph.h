@@ -206,5 +206,6 @@ static inline sid2_tensor sid2_graph_base(const sid2_graph *g, sid2_tensor tenso
 sid2_tensor sid2_graph_find(const sid2_graph *g, const char *external_name);
 sid2_type sid2_graph_type(const sid2_graph *g, sid2_tensor tensor); /* rank -1 for SID2_NONE */
 sid2_cost sid2_graph_node_cost(const sid2_graph *g, const sid2_node *node);
+sid2_cost sid2_graph_cost(const sid2_graph *g); /* of all nodes */
 
 #endif

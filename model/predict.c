@@ -9,14 +9,10 @@ double sid2_update_bytes(double elements, int averages)
 
 sid2_step_work sid2_step_work_of(const sid2_training *plan, const sid2_recipe *recipe, int64_t batch)
 {
-    const sid2_graph *g = plan->graph[0];
     double runs = (double)batch / plan->microbatch;
-    sid2_step_work work = {.lanes = plan->lanes};
-    for (int32_t n = 0; n < g->node_count; n++) {
-        sid2_cost cost = sid2_graph_node_cost(g, &g->nodes[n]);
-        work.multiply_adds += runs * cost.multiply_adds;
-        work.bytes += runs * cost.bytes;
-    }
+    sid2_cost cost = sid2_graph_cost(plan->graph[0]);
+    sid2_step_work work = {
+        .lanes = plan->lanes, .multiply_adds = runs * cost.multiply_adds, .bytes = runs * cost.bytes};
     double sum = work.sum = (double)plan->sum;
     work.weights = runs * sum;
     int averages = 0;

@@ -11,7 +11,7 @@
                     "op": "attention",  "shape": [N,T,C],   "heads": h
                     "op": "group_norm", "shape": [N,H,W,C], "groups": g        with SiLU
                     "op": "row_norm",   "shape": [rows,C]                      RMSNorm
-                 answered, after one step to warm up, by    ready VERSION PARAMETERS
+                 answered, after a step or two to warm up, by    ready VERSION PARAMETERS
     run K        K steps; answered by the seconds they took
     mem          answered by two figures in MiB: the process's peak resident memory, and what it was after the imports;
                  on a GPU: the most that tensors took there, and 0
@@ -100,15 +100,29 @@ def keep_freed_memory():
         raise OSError("mallopt refused")
 
 
-class Training:
+class Update:
+    """Clip, Adam and an average of the weights, from their gradients, which are gone afterwards."""
     LR, DECAY = 1e-4, 0.9999
 
+    def __init__(self, weights):
+        self.weights = weights
+        self.ema = [w.detach().clone() for w in weights]
+        self.adam = torch.optim.Adam(weights, self.LR, (0.9, 0.99), 1e-12, fused=True)
+
+    def __call__(self):
+        torch.nn.utils.clip_grad_norm_(self.weights, 1.0, foreach=True)
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            torch._foreach_lerp_(self.ema, self.weights, 1 - self.DECAY)
+
+
+class Training:
     def __init__(self, ask):
         self.model = uvit.UViT(flatten(ask["config"])).to(memory_format=torch.channels_last).train()
         self.c, self.n, self.dtype = self.model.config, ask["batch"], ask["dtype"]
         self.weights = list(self.model.parameters())
-        self.ema = [w.detach().clone() for w in self.weights]
-        self.adam = torch.optim.Adam(self.weights, self.LR, (0.9, 0.99), 1e-12, fused=True)
+        self.update = Update(self.weights)
         self.net = torch.compile(self.model) if ask.get("compile") else self.model
         shape = self.n, *uvit.extent(self.c), self.c["model.image_channels"]
         self.pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
@@ -126,11 +140,7 @@ class Training:
             v = self.net(z, lam, label)
         loss = uvit.sigmoid_loss(v.float(), z, x, lam, slope, self.c["loss.bias"]).mean()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.weights, 1.0, foreach=True)
-        self.adam.step()
-        self.adam.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            torch._foreach_lerp_(self.ema, self.weights, 1 - self.DECAY)
+        self.update()
         return loss
 
     def parameters(self):
@@ -215,7 +225,8 @@ class Operator:
         return self.weights
 
 
-def serve():
+def serve(works):
+    """works: by mode, what makes the work from a request; a work has step(), parameters(), and perhaps answer(words)."""
     first = sys.stdin.readline()
     if not first:
         return
@@ -229,8 +240,9 @@ def serve():
     baseline = resident_mib()
     if ask.get("malloc", "stock") == "keep":
         keep_freed_memory()
-    work = {"train": Training, "sample": Sampling, "op": Operator}[ask["mode"]](ask)
-    for _ in range(2 if ask.get("compile") else 1):  # a second shape-independent compilation may follow the first
+    work = works[ask["mode"]](ask)
+    # A second, shape-independent compilation may follow the first; what a training keeps is there after its first step.
+    for _ in range(2 if ask.get("compile") or ask["mode"] == "train" else 1):
         work.step()
     wait()
     print("ready", torch.__version__, work.parameters(), flush=True)
@@ -247,19 +259,21 @@ def serve():
                 work.step()
             wait()
             print(f"{time.perf_counter() - began:.6f}", flush=True)
+        elif hasattr(work, "answer"):
+            print(work.answer(words), flush=True)
         else:
             raise ValueError(f"unknown request '{line.strip()}'")
 
 
-def main():
+def main(works, usage):
     if len(sys.argv) > 1:
-        sys.exit(__doc__)
+        sys.exit(usage)
     try:
-        serve()
+        serve(works)
     except Exception as problem:  # the other side reads one line
         print("error", type(problem).__name__ + ":", " ".join(str(problem).split()), flush=True)
         sys.exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    main({"train": Training, "sample": Sampling, "op": Operator}, __doc__)

@@ -778,6 +778,32 @@ grep -q 'beside 2 busy processes' out && grep -q '^sample, bf16' out || fail "be
 expect 0 '64 threads .* 4 .* train.batch=64 train.lanes=64' bench --scaling --predict 2,64 --sockets 2 --preset quickstart \
     --batch 4 --set train.lanes=4 --rounds 1 --seconds 0.01 --dtype f32
 
+# Beside latent diffusion, PyTorch's side played by a script: n blocks last 1 + n seconds, and a part costs 8e9, an evaluation 1e9.
+cat >latents <<'END'
+#!/usr/bin/env python3
+import json, sys
+ask = json.loads(sys.stdin.readline())
+print("ready 1 8", flush=True)
+each = {"parameters": 8e6, "multiply_adds": 8e9, "bytes": 8e9, "update": 8e9, "memory": 8e9}
+costs = dict.fromkeys(("train", "encode", "decode", "attend"), each) | {"evaluate": each | {"multiply_adds": 1e9}}
+for line in sys.stdin:
+    if line.startswith("count"):
+        print(json.dumps(costs), flush=True)
+    else:
+        took = 1 + ask["depth"] if ask["mode"] in ("train", "evaluate") else 7
+        print(json.dumps({"seconds": took + 1, "nodes": [["network", 1, took, 0, 0]]}), flush=True)
+END
+chmod +x latents
+latent=(bench --latent --python ./latents --preset quickstart --rounds 1 --threads 1 --dtype f32)
+expect 0 'less at any number of evaluations' "${latent[@]}"
+grep -q 'DiT-XL/2 with both  *24.0 M ' out && grep -q 'image trained  *[0-9.e-]*  *29 ' out && grep -q 'decode  *7$' out ||
+    fail "bench --latent: $(cat out)"
+expect 0 'less up to 11 evaluations' "${latent[@]}" --rows count --set model.image_size=96 --set model.patch=1 --set model.mid_depth=8
+expect 2 'latents want a square' "${latent[@]}" --set model.image_size=40
+expect 2 'levels of different depth' "${latent[@]}" --set model.depth=1,2
+expect 2 'should be of count,train' "${latent[@]}" --rows ops
+expect 1 'cannot run' bench --latent --python ./nobody --rows count --preset imagenet256-2
+
 echo "== tune"
 export XDG_CACHE_HOME=$PWD/cache
 expect 0 'by rule' devices
