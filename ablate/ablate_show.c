@@ -99,6 +99,14 @@ static void results(const sid2_ablation *a, sid2_table *t)
 
 /* ---- Differences ---- */
 
+/* Whether rows can differ in it: those that share a training are one model, whose loss and bits are the same. */
+static bool is_compared(const sid2_ablation *a, int metric)
+{
+    bool same = metric == SID2_METRIC_loss || metric == SID2_METRIC_bits;
+    for (int row = 0; same && row < a->plan.rows; row++) same = !a->plan.row[row].trained_as;
+    return !same && sid2_ablation_has(a, metric);
+}
+
 typedef struct tests {
     sid2_paired pair[SID2_ABLATE_ROWS];
     double probability[SID2_ABLATE_ROWS]; /* after Holm; NaN: no test */
@@ -125,7 +133,7 @@ static void differences(const sid2_ablation *a, sid2_table *t)
     t->failed = !all;
     sid2_table_head(t, "row");
     for (int i = 0; all && i < SID2_METRICS; i++) {
-        if (!sid2_ablation_has(a, i)) continue;
+        if (!is_compared(a, i)) continue;
         test_rows(a, i, &all[i]);
         metric_name(&sid2_metrics[i], text);
         sid2_table_head(t, "%s", text);
@@ -134,7 +142,7 @@ static void differences(const sid2_ablation *a, sid2_table *t)
     for (int row = 1; all && row < a->plan.rows; row++) {
         sid2_table_cell(t, "%s", a->plan.row[row].name);
         for (int i = 0; i < SID2_METRICS; i++) {
-            if (!sid2_ablation_has(a, i)) continue;
+            if (!is_compared(a, i)) continue;
             sid2_mean d = all[i].pair[row].difference;
             double p = all[i].probability[row];
             if (d.count)
@@ -299,7 +307,7 @@ static void write_axis(FILE *page, const sid2_ablation *a)
     sid2_html_text(page, a->plan.axis);
     fputs("</h2>", page);
     for (int i = 0; i < SID2_METRICS; i++)
-        if (sid2_ablation_has(a, i)) write_curves(page, a, i, -1);
+        if (is_compared(a, i)) write_curves(page, a, i, -1);
     if (sid2_ablation_has(a, SID2_METRIC_features) && sid2_ablation_has(a, SID2_METRIC_agreement))
         write_curves(page, a, SID2_METRIC_features, SID2_METRIC_agreement);
 }

@@ -120,6 +120,16 @@ static bool print_result_json(const sid2_ablation *a, sid2_error *err)
     return ok;
 }
 
+/* Help: those that come with sid2. */
+static const char *plans_text(char text[320])
+{
+    int used = snprintf(text, 320, "a plan that comes with sid2 (");
+    for (int i = 0; sid2_ablate_plan_name(i) && used < 320; i++)
+        used += snprintf(text + used, (size_t)(320 - used), "%s%s", i ? ", " : "", sid2_ablate_plan_name(i));
+    if (used < 320) snprintf(text + used, (size_t)(320 - used), "), or a file");
+    return text;
+}
+
 int command_ablate(int argc, char **argv)
 {
     sid2_ablate_options o = {.callback = on_progress, .how.samples = -1};
@@ -129,13 +139,9 @@ int command_ablate(int argc, char **argv)
     int64_t samples = -1;
     bool json = false;
     progress bar;
-    char formats[256];
+    char formats[256], plans[320];
     const option_row rows[] = {
-        {OPTION_POSITIONAL, "PLAN", NULL, &o.plan,
-         "a plan that comes with sid2 (weighting, bias, skip, patch, schedule, average, translation, "
-         "guidance, samplers), or "
-         "a file",
-         NULL},
+        {OPTION_POSITIONAL, "PLAN", NULL, &o.plan, plans_text(plans), NULL},
         {OPTION_TEXT, "data", "PATH", &o.data, sid2_dataset_formats(formats), NULL},
         {OPTION_TEXT, "out", "FOLDER", &o.folder,
          "where runs, measurements and tables go; required. What is done there is not done again", NULL},
