@@ -46,6 +46,9 @@ static void print_ranks(const sid2_run_plan *plan)
                 "%d, through %s: %d lane%s each, Adam and EMA in %d parts; %s a step on the wire from each",
                 plan->ranks, plan->transport, m->own, m->own == 1 ? "" : "s", plan->ranks,
                 sid2_text_bytes(plan->sent, bytes));
+    if (plan->fast)
+        print_field(stderr, "", "summed as %s does (--fast-reduce): the bits depend on the number of ranks",
+                    plan->transport);
 }
 
 /* By the scaling model, where it knows the GPU. */
@@ -247,6 +250,10 @@ int command_train(int argc, char **argv)
          "start from these weights, also to another patch size", NULL},
         {OPTION_FLAG, "resume-older", NULL, &options.resume_older,
          "where the newest checkpoint cannot be read, go on from the one before it", NULL},
+        {OPTION_FLAG, "fast-reduce", NULL, &options.fast_reduce,
+         "of several processes: sum gradients in the library's order, by any number of them, to bits that "
+         "depend on it",
+         NULL},
         {OPTION_FLAG, "accept-data", NULL, &options.accept_data,
          "go on although classes or pictures are not those that the run was begun with", NULL},
         {OPTION_REAL, "minutes", "M", &minutes,

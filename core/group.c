@@ -23,12 +23,10 @@ static void drop(sid2_group *g)
 sid2_group *sid2_group_join(const sid2_transport *transport, const sid2_place *place, double seconds,
                             sid2_error *err)
 {
-    if (place->ranks & (place->ranks - 1))
-        return sid2_fail(err, SID2_ERR_USAGE, "%d ranks: sums in a fixed order need a power of two",
-                         place->ranks),
-               NULL;
     sid2_group *g = calloc(1, sizeof *g);
-    if (g) *g = (sid2_group){transport, .place = *place, .seconds = seconds};
+    if (g)
+        *g = (sid2_group){transport, .place = *place, .seconds = seconds,
+                          .fast = place->ranks & (place->ranks - 1)};
     for (int i = 0; g && i < 3; i++) g->piece[i] = malloc(SID2_GROUP_PIECE * sizeof *g->piece[i]);
     if (!g || !g->piece[0] || !g->piece[1] || !g->piece[2])
         sid2_fail(err, SID2_ERR_MEMORY, "out of memory joining %d ranks", place->ranks);
@@ -66,6 +64,30 @@ bool sid2_group_exchange(sid2_group *g, const char *what, const sid2_transfer *t
     return ok;
 }
 
+/* With several peers at once. */
+static bool exchange_with_all(sid2_group *g, const char *what, const sid2_transfer *transfers, int count,
+                              sid2_error *err)
+{
+    for (int i = 0; i < count; i++) g->sent += transfers[i].send_bytes;
+    sid2_watch_expect(g->watch, what, count ? transfers[0].peer : -1);
+    bool ok = g->transport->exchange(g->self, transfers, count, g->seconds, err);
+    sid2_watch_expect(g->watch, NULL, -1);
+    return ok;
+}
+
+void sid2_group_hasten(sid2_group *g)
+{
+    if (g) g->fast = true;
+}
+
+bool sid2_group_is_fast(const sid2_group *g) { return g && g->fast; }
+
+bool sid2_group_may_be_exact(const sid2_group *g)
+{
+    int ranks = sid2_group_ranks(g);
+    return !(ranks & (ranks - 1));
+}
+
 /* ---- Parts ---- */
 
 static sid2_halves halve(sid2_span span, bool upper, int64_t block)
@@ -90,16 +112,45 @@ sid2_span sid2_part_of(int rank, int ranks, sid2_span range, int64_t block)
 
 sid2_span sid2_group_part(const sid2_group *g, int rank, sid2_span range, int64_t block)
 {
-    return sid2_part_of(rank, sid2_group_ranks(g), range, block);
+    if (!sid2_group_is_fast(g)) return sid2_part_of(rank, sid2_group_ranks(g), range, block);
+    int64_t blocks = (range.count + block - 1) / block, first = blocks * rank / g->place.ranks * block,
+            end = blocks * (rank + 1) / g->place.ranks * block;
+    return (sid2_span){range.first + first, (end < range.count ? end : range.count) - first};
 }
 
 /* ---- Host memory ---- */
+
+static sid2_transfer *make_transfers(const sid2_group *g, sid2_error *err)
+{
+    sid2_transfer *transfers = calloc((size_t)g->place.ranks, sizeof *transfers);
+    if (!transfers) sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d ranks", g->place.ranks);
+    return transfers;
+}
+
+bool sid2_group_trade(sid2_group *g, void *values, size_t size, int64_t count, int64_t block, sid2_error *err)
+{
+    char *bytes = values;
+    sid2_transfer *transfers = make_transfers(g, err);
+    sid2_span all = {0, count}, own = sid2_group_part(g, g->place.rank, all, block);
+    int peers = 0;
+    for (int r = 0; transfers && r < g->place.ranks; r++) {
+        sid2_span theirs = sid2_group_part(g, r, all, block);
+        if (r != g->place.rank)
+            transfers[peers++] =
+                (sid2_transfer){r, bytes + (size_t)own.first * size, (size_t)own.count * size,
+                                bytes + (size_t)theirs.first * size, (size_t)theirs.count * size};
+    }
+    bool ok = transfers && exchange_with_all(g, "spreading", transfers, peers, err);
+    free(transfers);
+    return ok;
+}
 
 bool sid2_group_spread(sid2_group *g, void *values, size_t size, int64_t count, int64_t block,
                        sid2_error *err)
 {
     char *bytes = values;
     int rank = sid2_group_rank(g);
+    if (sid2_group_is_fast(g)) return sid2_group_trade(g, values, size, count, block, err);
     for (int bit = sid2_group_ranks(g) >> 1; bit; bit >>= 1) {
         sid2_halves h = sid2_group_halves(rank, bit, (sid2_span){0, count}, block);
         const sid2_transfer transfer = {rank ^ bit, bytes + (size_t)h.keep.first * size,
@@ -113,6 +164,7 @@ bool sid2_group_spread(sid2_group *g, void *values, size_t size, int64_t count, 
 bool sid2_group_gather(sid2_group *g, void *all, size_t size, sid2_error *err)
 {
     int rank = sid2_group_rank(g);
+    if (!sid2_group_may_be_exact(g)) return sid2_group_trade(g, all, size, g->place.ranks, 1, err);
     for (int bit = 1; bit < sid2_group_ranks(g); bit <<= 1) { /* `bit` ranks are known, from `first` */
         int first = rank & -bit, other = first ^ bit;
         const sid2_transfer transfer = {rank ^ bit, (char *)all + (size_t)first * size, (size_t)bit * size,
@@ -122,9 +174,24 @@ bool sid2_group_gather(sid2_group *g, void *all, size_t size, sid2_error *err)
     return true;
 }
 
+/* Rank 0 to each. */
+static bool deal(sid2_group *g, void *bytes, size_t size, sid2_error *err)
+{
+    sid2_transfer *transfers = make_transfers(g, err);
+    int peers = 0;
+    for (int r = 1; transfers && !g->place.rank && r < g->place.ranks; r++)
+        transfers[peers++] = (sid2_transfer){.peer = r, .send = bytes, .send_bytes = size};
+    if (transfers && g->place.rank)
+        transfers[peers++] = (sid2_transfer){.peer = 0, .receive = bytes, .receive_bytes = size};
+    bool ok = transfers && exchange_with_all(g, "sharing", transfers, peers, err);
+    free(transfers);
+    return ok;
+}
+
 bool sid2_group_share(sid2_group *g, void *bytes, size_t size, sid2_error *err)
 {
     int rank = sid2_group_rank(g);
+    if (!sid2_group_may_be_exact(g)) return deal(g, bytes, size, err);
     for (int bit = sid2_group_ranks(g) >> 1; bit;
          bit >>= 1) { /* ranks that are multiples of 2 bit have them */
         if (rank & (bit - 1)) continue;
@@ -150,26 +217,27 @@ bool sid2_group_sum_inexact(sid2_group *g, const float *values, float *own, int6
 
 bool sid2_group_agree(sid2_group *g, uint32_t *flags, sid2_error *err)
 {
-    int rank = sid2_group_rank(g);
-    for (int bit = 1; bit < sid2_group_ranks(g); bit <<= 1) {
-        uint32_t theirs = 0;
-        const sid2_transfer transfer = {rank ^ bit, flags, sizeof *flags, &theirs, sizeof theirs};
-        if (!sid2_group_exchange(g, "agreeing", &transfer, err)) return false;
-        *flags |= theirs;
-    }
-    return true;
+    int ranks = sid2_group_ranks(g);
+    uint32_t *all = calloc((size_t)ranks, sizeof *all);
+    if (!all) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    all[sid2_group_rank(g)] = *flags;
+    bool ok = sid2_group_gather(g, all, sizeof *all, err);
+    for (int r = 0; ok && r < ranks; r++) *flags |= all[r];
+    free(all);
+    return ok;
 }
 
 bool sid2_group_largest(sid2_group *g, int64_t *number, sid2_error *err)
 {
-    int rank = sid2_group_rank(g);
-    for (int bit = 1; bit < sid2_group_ranks(g); bit <<= 1) {
-        int64_t theirs = 0;
-        const sid2_transfer transfer = {rank ^ bit, number, sizeof *number, &theirs, sizeof theirs};
-        if (!sid2_group_exchange(g, "the largest number", &transfer, err)) return false;
-        if (theirs > *number) *number = theirs;
-    }
-    return true;
+    int ranks = sid2_group_ranks(g);
+    int64_t *all = calloc((size_t)ranks, sizeof *all);
+    if (!all) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    all[sid2_group_rank(g)] = *number;
+    bool ok = sid2_group_gather(g, all, sizeof *all, err);
+    for (int r = 0; ok && r < ranks; r++)
+        if (all[r] > *number) *number = all[r];
+    free(all);
+    return ok;
 }
 
 /* What one rank of several has to say, with its name. */

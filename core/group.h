@@ -16,10 +16,16 @@
 
 typedef struct sid2_group sid2_group;
 
-/* Ranks: a power of two. `seconds`: what is waited for longer has failed; LOST, and the message names who. */
+/* Sums in a fixed order need a power of two of ranks; with another number the group is fast (below). `seconds`: what is waited for longer has failed; LOST, and the message names who. */
 sid2_group *sid2_group_join(const sid2_transport *transport, const sid2_place *place, double seconds,
                             sid2_error *err);
 void sid2_group_leave(sid2_group *group, bool in_order); /* NULL is fine */
+
+/* From now on sums are the transport's library's: faster perhaps, in an order of its own, so that bits depend on the number
+ * of ranks; any number will do. All ranks do so, before the first sum. NULL is fine. */
+void sid2_group_hasten(sid2_group *group);
+bool sid2_group_is_fast(const sid2_group *group);
+bool sid2_group_may_be_exact(const sid2_group *group); /* a power of two */
 
 /* Tells the watch (NULL: nobody) which peer is waited for, and in what. It must stay until another is given. */
 void sid2_group_watch(sid2_group *group, sid2_watch *watch);
@@ -38,7 +44,7 @@ typedef struct sid2_span {
 } sid2_span;
 
 /* A rank's part of a range of elements; whole blocks of `block`, counted from its beginning, but for the end. No part is
- * larger than rank 0's. */
+ * larger than rank 0's. Of a power of two of ranks, and for the exact sums. */
 sid2_span sid2_part_of(int rank, int ranks, sid2_span range, int64_t block);
 sid2_span sid2_group_part(const sid2_group *group, int rank, sid2_span range, int64_t block);
 

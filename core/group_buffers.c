@@ -1,6 +1,8 @@
 /* Sums of a device's buffers over ranks: queued by the transport, or through host memory. */
 #include "group_inside.h"
 
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* For the watch. */
@@ -17,7 +19,8 @@ bool sid2_group_attach(sid2_group *g, sid2_device *device, sid2_error *err)
     for (int i = 0; i < 2; i++)
         if (!(g->landing[i] = sid2_buffer_create(device, SID2_GROUP_PIECE * sizeof(float), err)))
             return false;
-    return g->queues = true;
+    g->queues = !g->fast;
+    return true;
 }
 
 void sid2_group_detach(sid2_group *g)
@@ -156,6 +159,54 @@ static bool spread_queued(sid2_group *g, int peer, sid2_buffer *values, size_t s
     return exchange_queued(g, &transfer, err);
 }
 
+/* ---- By the library ---- */
+
+/* A range in host memory; a copy is put into *aside, to be freed. NULL: an error. */
+static char *take_range(const sid2_buffer *values, size_t size, sid2_span range, void **aside,
+                        sid2_error *err)
+{
+    *aside = NULL;
+    if (!sid2_buffer_memory(values) && !(*aside = malloc((size_t)range.count * size + 1)))
+        return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for what goes to other ranks"), NULL;
+    return look_at(values, size, range.first, range.count, *aside, err);
+}
+
+static bool sum_by_library(sid2_group *g, sid2_buffer *values, sid2_span range, int64_t block, bool low,
+                           sid2_error *err)
+{
+    sid2_span own = sid2_group_part(g, g->place.rank, range, block);
+    void *aside = NULL;
+    float *sum = NULL;
+    int *counts = calloc((size_t)g->place.ranks, sizeof *counts);
+    bool ok =
+        (g->transport->sum && !low && range.count / g->place.ranks < INT_MAX) ||
+        sid2_fail(err, SID2_ERR_UNSUPPORTED, "--fast-reduce: %s has no sum of this kind", g->transport->name);
+    for (int r = 0; ok && counts && r < g->place.ranks; r++)
+        counts[r] = (int)sid2_group_part(g, r, range, block).count;
+    char *all = ok ? take_range(values, sizeof(float), range, &aside, err) : NULL;
+    ok = ok && all;
+    if (ok && (!counts || !(sum = malloc((size_t)own.count * sizeof *sum + 1))))
+        ok = sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a sum over ranks");
+    ok = ok && g->transport->sum(g->self, (const float *)(const void *)all, sum, counts, err) &&
+         sid2_buffer_upload(values, (size_t)own.first * sizeof(float), sum, (size_t)own.count * sizeof(float),
+                            err);
+    free(counts);
+    free(aside);
+    free(sum);
+    return ok;
+}
+
+static bool trade(sid2_group *g, sid2_buffer *values, size_t size, sid2_span range, int64_t block,
+                  sid2_error *err)
+{
+    void *aside = NULL;
+    char *all = take_range(values, size, range, &aside, err);
+    bool ok = all && sid2_group_trade(g, all, size, range.count, block, err) &&
+              put_back(values, size, range.first, range.count, all, err);
+    free(aside);
+    return ok;
+}
+
 /* ---- Both ---- */
 
 static bool begin(sid2_group *g, const char *what, sid2_buffer *values, sid2_error *err)
@@ -171,6 +222,7 @@ bool sid2_group_sum(sid2_group *g, sid2_buffer *values, sid2_span range, int64_t
 {
     int rank = sid2_group_rank(g);
     bool ok = begin(g, a_sum, values, err);
+    if (ok && sid2_group_is_fast(g)) return sum_by_library(g, values, range, block, low, err);
     for (int bit = 1; ok && bit < sid2_group_ranks(g); bit <<= 1)
         ok = (g->queues ? sum_queued : sum_with)(g, rank ^ bit, values,
                                                  sid2_group_halves(rank, bit, range, block), low, err);
@@ -182,6 +234,7 @@ bool sid2_group_spread_buffer(sid2_group *g, sid2_buffer *values, size_t size, s
 {
     int rank = sid2_group_rank(g);
     bool ok = begin(g, a_spread, values, err);
+    if (ok && sid2_group_is_fast(g)) return trade(g, values, size, range, block, err);
     for (int bit = sid2_group_ranks(g) >> 1; ok && bit; bit >>= 1)
         ok = (g->queues ? spread_queued : spread_with)(g, rank ^ bit, values, size,
                                                        sid2_group_halves(rank, bit, range, block), err);

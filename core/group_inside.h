@@ -13,6 +13,7 @@ struct sid2_group {
     double seconds;
     uint64_t sent;
     sid2_watch *watch;
+    bool fast;               /* the library sums; parts lie in the order of ranks */
     float *piece[3];         /* [SID2_GROUP_PIECE]: received, to be sent, of one's own */
     sid2_device *device;     /* whose buffers are attached; NULL: none yet */
     bool queues;             /* the transport takes them; */
@@ -27,6 +28,9 @@ typedef struct sid2_halves {
 sid2_halves sid2_group_halves(int rank, int bit, sid2_span range, int64_t block);
 /* `what` it is part of, for the watch. */
 bool sid2_group_exchange(sid2_group *group, const char *what, const sid2_transfer *transfer, sid2_error *err);
+/* Every rank's part of a range that begins at `bytes`, to all, each to each. */
+bool sid2_group_trade(sid2_group *group, void *bytes, size_t size, int64_t count, int64_t block,
+                      sid2_error *err);
 void sid2_group_detach(sid2_group *group);
 
 #endif

@@ -236,7 +236,7 @@ bool sid2_safetensors_write_together(sid2_group *group, int writers, const char 
     int rank = sid2_group_rank(group), *by = calloc((size_t)count + 1, sizeof *by);
     bool ok = by || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
     ok = open_writer(&w, path, items, count, true, ok ? err : NULL) && ok;
-    if (sid2_group_concur(group, ok, err)) {
+    if (sid2_group_concur(group, ok, err) && by) {
         uint64_t all = 0, at = 0;
         for (int i = 0; i < count; i++) all += item_bytes(w.items[i]);
         for (int i = 0; i < count; at += item_bytes(w.items[i++]))

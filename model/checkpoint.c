@@ -144,9 +144,15 @@ static bool save_state(const sid2_trainer *t, const char *directory, sid2_error 
     char path[PATH_SIZE];
     json_t *digests = make_digests(t->group, directory, err);
     if (!sid2_group_concur(t->group, digests, err)) return json_decref(digests), false;
-    json_t *root =
-        json_pack("{s:I, s:I, s:i, s:i, s:o}", "step", (json_int_t)t->steps, "images", (json_int_t)t->images,
-                  "lanes", t->training.lanes, "microbatch", t->training.microbatch, "xxh3_128", digests);
+    /* A number of lanes that is no power of two promises no bits (sid2_group_hasten), so it binds nobody. */
+    bool cut = !(t->training.lanes & (t->training.lanes - 1));
+    json_t *lanes = cut ? json_integer(t->training.lanes) : NULL,
+           *microbatch = cut ? json_integer(t->training.microbatch) : NULL,
+           *root = cut && (!lanes || !microbatch)
+                       ? NULL
+                       : json_pack("{s:I, s:I, s:o*, s:o*, s:o}", "step", (json_int_t)t->steps, "images",
+                                   (json_int_t)t->images, "lanes", lanes, "microbatch", microbatch,
+                                   "xxh3_128", digests);
     char *text = root ? json_dumps(root, 0) : NULL;
     bool ok = text || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", directory);
     if (ok && leads(t)) ok = sid2_file_write(join(path, directory, "state.json"), text, strlen(text), err);

@@ -98,7 +98,8 @@ static sid2_config keep_cut(const sid2_trainer *t)
 {
     sid2_config config = t->config;
     int64_t lanes = t->kept.lanes, images = lanes ? config.train_batch / lanes : 0, size = t->kept.microbatch;
-    bool whole = images && config.train_batch % lanes == 0 && lanes % sid2_group_ranks(t->group) == 0;
+    bool whole = images && config.train_batch % lanes == 0 && lanes % sid2_group_ranks(t->group) == 0 &&
+                 !(lanes & (lanes - 1));
     if (!config.train_lanes && whole && (!config.train_microbatch || images % config.train_microbatch == 0))
         config.train_lanes = lanes;
     if (!config.train_microbatch && whole && size && config.train_lanes == lanes && images % size == 0)

@@ -99,6 +99,7 @@ static int64_t lanes_of(const sid2_config *c, const sid2_recipe *recipe, const s
     enum { USUAL = 8, MOST = 64, IMAGES = 8, SMALL = 1 << 30 };
     int64_t batch = c->train_batch, least = c->train_microbatch ? c->train_microbatch : 1, lanes = 1;
     if (c->train_lanes) return c->train_lanes;
+    if (ranks_of(site) & (ranks_of(site) - 1)) return ranks_of(site);
     for (int i = 0; i < recipe->objective_count; i++)
         if (site->gpu || recipe->objectives[i]->at_stop) return ranks_of(site);
     for (int height = 1; lanes < MOST; height++, lanes *= 2) {

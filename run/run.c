@@ -185,6 +185,13 @@ sid2_run *sid2_run_open(const sid2_run_options *given, sid2_error *err)
     r->config = sid2_config_clone(options.config);
     r->saved = sid2_config_create();
     bool ok = (r->config && r->saved) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    if (options.fast_reduce) sid2_group_hasten(r->group);
+    if (ok && !options.fast_reduce && !sid2_group_may_be_exact(r->group))
+        ok = sid2_fail(
+            err, SID2_ERR_USAGE,
+            "%d ranks: sums in a fixed order need a power of two; --fast-reduce takes any number, but the "
+            "bits depend on it",
+            sid2_group_ranks(r->group));
     sid2_group_enter(r->group, SID2_PHASE_PREPARE, 0);
     ok = all_well(r, ok, err) && compare_ranks(r, true, err) && prepare_checkpoint(r, err) &&
          prepare_data(r, err) && prepare_heldout(r, err);
@@ -311,7 +318,8 @@ static void make_plan(sid2_run *r)
                               .turning = sid2_dataset_turning(r->data),
                               .ranks = sid2_group_ranks(r->group),
                               .transport = sid2_group_carrier(r->group),
-                              .sent = sid2_trainer_sends(r->trainer)};
+                              .sent = sid2_trainer_sends(r->trainer),
+                              .fast = sid2_group_is_fast(r->group)};
     r->planned = true;
 }
 

@@ -96,6 +96,14 @@ kill -TERM "${processes[0]}"
 wait "$job" || true
 grep -q "^going on" stopped.log || fail "it did not go on after a pause"
 
+# Three have no order of their own: refused, or summed as the library does.
+three=("${train[@]}" --set train.batch=24 --set train.steps=2 --out three)
+code=0
+ranks 3 "${three[@]}" >three.log 2>&1 || code=$?
+[ "$code" = 2 ] && [ "$(grep -c "need a power of two" three.log)" = 1 ] || fail "3 ranks: $code"
+ranks 3 "${three[@]}" --fast-reduce >three.log 2>&1 || fail "3 ranks do not sum"
+grep -q "summed as MPI does (--fast-reduce)" three.log || fail "other bits are not announced"
+
 # What cannot be is refused, by one line and by all.
 code=0
 ranks 2 "${train[@]}" --set train.lanes=1 --out lanes >lanes.log 2>&1 || code=$?

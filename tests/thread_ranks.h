@@ -39,9 +39,10 @@ static const char *post_version(void) { return "threads"; }
 
 static void *post_join(const sid2_place *place, sid2_error *err)
 {
-    int *rank = malloc(sizeof *rank);
+    int *rank = malloc(2 * sizeof *rank); /* and how many there are */
     if (!rank) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
-    *rank = place->rank;
+    rank[0] = place->rank;
+    rank[1] = place->ranks;
     return rank;
 }
 
@@ -90,6 +91,26 @@ static bool post_exchange(void *self, const sid2_transfer *transfers, int count,
     return ok;
 }
 
+/* A library's sum: one rank after the other. */
+static bool post_sum(void *self, const float *values, float *own, const int *counts, sid2_error *err)
+{
+    const int *me = self;
+    size_t count = (size_t)counts[me[0]];
+    float *theirs = malloc(count * sizeof *theirs + 1);
+    int at = 0;
+    bool ok = theirs;
+    memset(own, 0, count * sizeof *own);
+    for (int r = 0; ok && r < me[1]; at += counts[r++]) {
+        sid2_transfer t = {r, values + at, (size_t)counts[r] * sizeof *values, theirs,
+                           count * sizeof *theirs};
+        if (r == me[0]) memcpy(theirs, values + at, count * sizeof *theirs);
+        ok = r == me[0] || post_exchange(self, &t, 1, PATIENCE, err);
+        for (size_t i = 0; ok && i < count; i++) own[i] += theirs[i];
+    }
+    free(theirs);
+    return ok;
+}
+
 static void post_leave(void *self, bool in_order)
 {
     (void)in_order;
@@ -97,7 +118,7 @@ static void post_leave(void *self, bool in_order)
 }
 
 static const sid2_transport threads = {"threads",  post_version, post_join, post_exchange,
-                                       post_leave, NULL,         NULL};
+                                       post_leave, NULL,         post_sum};
 
 /* ---- The same with a queue for buffers, whose work odd ranks do as late as is allowed, when it is waited for, and the others
  * at once: so neither what was not yet computed nor what was not waited for goes unnoticed ---- */
@@ -275,10 +296,20 @@ static void *act_as_rank(void *data)
     return NULL;
 }
 
+/* What a test before left on the way. */
+static inline void empty_post(void)
+{
+    for (int i = 0; i < MOST_RANKS * MOST_RANKS; i++) {
+        letter **box = &the_post.box[i / MOST_RANKS][i % MOST_RANKS];
+        for (letter *l; (l = *box); free(l)) *box = l->next;
+    }
+}
+
 static inline void as_ranks(int ranks, int way, rank_part *part, const void *data)
 {
     actor actors[MOST_RANKS] = {{0}};
     prepare_devices();
+    empty_post();
     for (int r = 0; r < ranks; r++) {
         actors[r] = (actor){
             .place = {.rank = r, .ranks = ranks, .host = "here"}, .part = part, .data = data, .way = way};

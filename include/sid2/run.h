@@ -40,6 +40,7 @@ typedef struct sid2_run_plan {
     int ranks;                 /* processes that train together; 1: this one alone */
     const char *transport;     /* what carries their bytes; NULL: alone */
     double sent;               /* bytes that each of them sends, a step */
+    bool fast;                 /* fast_reduce */
 } sid2_run_plan;
 
 typedef struct sid2_run_progress {
@@ -97,6 +98,8 @@ typedef struct sid2_run_options {
     sid2_run_callback callback; /* may be NULL */
     void *user;
     bool accept_data; /* go on although classes or pictures are not those that the run was begun with */
+    bool
+        fast_reduce; /* ranks sum gradients in the order of the library that carries them: other bits, by any number of ranks */
     sid2_group *
         group; /* NULL: alone. Else all its ranks make every call together, and have the same errors; rank 0 has the folder */
 } sid2_run_options;
