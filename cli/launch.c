@@ -209,7 +209,7 @@ static bool count_ranks(const launch_choice *choice, const char *device, int *ra
 {
     if (choice->ranks && choice->gpus)
         return sid2_fail(err, SID2_ERR_USAGE, "--ranks and --gpus: one of them");
-    if (choice->gpus && device)
+    if (choice->gpus && device && strcmp(device, "auto") != 0)
         return sid2_fail(err, SID2_ERR_USAGE, "--gpus chooses the devices: leave out --device");
     *ranks = choice->ranks > MOST_CHILDREN ? MOST_CHILDREN + 1 : (int)choice->ranks;
     if (choice->gpus && !gpus_wanted(choice->gpus, ranks, err)) return false;

@@ -27,6 +27,17 @@ readelf -d "$library/libsid2.so" | grep -q 'SONAME.*\[libsid2\.so\.0\]' || fail 
 echo '#include "graph.h"' | "$cc" -fsyntax-only -I"$prefix/include" -I"$prefix/include/sid2" -x c - 2>/dev/null && fail "a private header"
 [ "$(ls "$prefix/include")" = sid2 ] || fail "headers beside include/sid2"
 
+# Modules for MPIs, each found by the program from where it lies.
+for module in "$build"/libsid2_*.so; do
+    [ -e "$module" ] || continue
+    [ -e "$library/sid2/$(basename "$module")" ] || fail "$(basename "$module") is not installed"
+    name=$(basename "$module" .so)
+    if [ "$name" = libsid2_mpich ] && command -v mpiexec.mpich >/dev/null; then
+        said=$("$prefix/bin/sid2" train --preset quickstart --data "$work/none.zip" --out "$work/none" --device cpu --ranks 2 2>&1 || true)
+        [[ $said = *none.zip:* ]] || fail "the installed program does not find $name: $said"
+    fi
+done
+
 # The program, and what it says about itself.
 "$prefix/bin/sid2" --version | grep -q '^sid2 ' || fail "the program does not start"
 [ -s "$prefix/share/man/man1/sid2.1" ] || fail "no manual page"
