@@ -127,7 +127,7 @@ for ((i = 1; i <= times; i++)); do
     begin "$work/stop$i"
     kill -STOP "$(rank_pid $((RANDOM % 4)) "$work/stop$i")" || fail "no rank to stop"
     await 75 12 "a stopped rank"
-    says "a stopped rank" "^sid2: rank [0-3] of 4 on [^:]*: step [0-9]+ has taken more than 2 s, and waits for rank [0-3] in"
+    says "a stopped rank" "^sid2: rank [0-3] of 4 on [^:]*: step [0-9]+ has taken more than [0-9.]+ s, and waits for rank [0-3] in"
     unset SID2_DEADLINES
     begin "$work/term$i"
     kill -TERM "$launched"
