@@ -117,6 +117,8 @@ expect 1 'a pickle that wants "posix system"' eval convert-inception "$source/te
 expect 1 "not the weights of FID's Inception" eval convert-inception "$source/tests/fuzz/corpus/weights/zip.pth"
 expect 1 'neither PyTorch' eval convert-inception "$source/README.md"
 [ ! -e cache/sid2/inception.safetensors ] || fail "a file of weights that are none"
+unset XDG_CACHE_HOME
+rm -rf cache
 
 echo "== check"
 expect 0 'all 2 checks passed' check --device cpu --op add,linear --dtype f32 --cases 2
