@@ -61,9 +61,7 @@ static void print_expected(const listener *l, const sid2_run_plan *plan)
     if (l->ranks.place.local_ranks) cluster.node = l->ranks.place.local_ranks;
     if (!sid2_rank_work_of(l->config, &cluster, plan->ranks, &work, NULL)) return;
     bool low = strcmp(config_text(l->config, "train.wire", wire), "bf16") == 0;
-    sid2_sum sum = !sid2_sum_suits(SID2_SUM_F32, plan->ranks) ? SID2_SUM_LIBRARY
-                   : low                                      ? SID2_SUM_BF16
-                                                              : SID2_SUM_F32;
+    sid2_sum sum = plan->fast ? SID2_SUM_LIBRARY : low ? SID2_SUM_BF16 : SID2_SUM_F32;
     sid2_step_time step = sid2_scaling_step(&work, &cluster, sum, true);
     double seconds = sid2_step_seconds(&step);
     print_field(stderr, "expected", "%s images/s, %.1f %% of %d times one; sid2 plan says why",
