@@ -36,14 +36,14 @@ struct pool_kernel {
                 for (int j = first[2]; j < last[2]; j++) {
                     int64_t under = ((pixel * from[0] + f) * from[1] + i) * from[2] + j;
                     x.get(under * channels + at % channels, wide, v);
-                    for (int e = 0; e < (wide ? 8 : 1); e++)
+                    for (int e = 0; e < 8; e++) /* where there is one: zeros behind it */
                         if (mean)
                             sum[e] += v[e];
                         else if (!begun || !(v[e] <= sum[e] || sum[e] != sum[e])) /* NaN stays */
                             sum[e] = v[e];
                     begun = true;
                 }
-        for (int e = 0; mean && e < (wide ? 8 : 1); e++) sum[e] /= static_cast<float>(count);
+        for (int e = 0; mean && e < 8; e++) sum[e] /= static_cast<float>(count);
         y.set(at, wide, sum);
     }
 };
