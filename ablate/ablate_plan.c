@@ -171,7 +171,7 @@ static bool read_seeds(sid2_ablate_plan *plan, const char *text, sid2_error *err
         at = end;
         while (sid2_is_space(*at)) at++;
         if (!*at) return true;
-        if (*at != ',') at = ""; /* which is no number either */
+        if (*at != ',') at = ","; /* behind which no number follows */
     }
 }
 

@@ -45,7 +45,7 @@ bool sid2_params_save(sid2_group *group, int writers, const char *path, const si
     sid2_safetensors_item *items = calloc(total, sizeof *items);
     char(*names)[128] = calloc(total, sizeof *names);
     bool ok = (items && names) || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
-    ok = sid2_group_concur(group, ok, err);
+    ok = sid2_group_concur(group, ok, err) && items && names;
     for (size_t i = 0; ok && i < total; i++) {
         const sid2_params_part *part = &parts[i / (size_t)params->count];
         const sid2_param *param = &params->item[i % (size_t)params->count];
