@@ -38,7 +38,7 @@ static void *open_at(const char *path, char why[400])
 /* Beside the program, as in a build, or in the folder of modules. */
 static bool find_module(const char *name, char path[4096])
 {
-    static const char *const places[] = {"", "/sid2", "/../" SID2_MODULES};
+    static const char *const places[] = {"", "/sid2", ("/../" SID2_MODULES)};
     char folder[4096];
     if (!own_folder(folder)) return false;
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)

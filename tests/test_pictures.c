@@ -21,7 +21,7 @@ static const sid2_pictures other_pictures = {other, COUNT, SIDE, SIDE, 1};
 
 static sid2_picture_distances compare(const sid2_pictures *a, const sid2_pictures *b)
 {
-    sid2_picture_distances d;
+    sid2_picture_distances d = {0};
     sid2_real_pictures *r = sid2_real_pictures_create(a, &err);
     if (!r || !sid2_real_pictures_compare(r, b, &d, &err)) fail_msg("%s", err.message);
     sid2_real_pictures_destroy(r);
