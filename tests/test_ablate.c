@@ -12,6 +12,7 @@
 #include "file.h"
 #include "image.h"
 #include "model_support.h"
+#include "picture_support.h"
 #include "samples.h"
 
 static sid2_device *device;
@@ -493,15 +494,7 @@ static int set_up(void **state)
     (void)state;
     if (!mkdtemp(folder)) return -1;
     device = open_device("reference");
-    for (int i = 0; i < 24; i++) {
-        char path[256];
-        uint8_t pixels[64];
-        int32_t label;
-        make_images(pixels, &label, 1, 64, 3, (uint64_t)i);
-        snprintf(path, sizeof path, "%s/pictures/%d/%02d.png", folder, label, i);
-        const sid2_image image = {.width = 8, .height = 8, .channels = 1, .pixels = pixels};
-        must(sid2_png_write(path, &image, NULL, 0, &err));
-    }
+    must(write_squares(folder, 24, &err));
     return 0;
 }
 

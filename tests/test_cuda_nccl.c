@@ -1,5 +1,6 @@
 /* Ranks over NCCL without a GPU: cuda/nccl.c over a CUDA and a NCCL that live on the host (fake_cuda.h, fake_nccl.h). Each
  * rank is a process. */
+#include "environment_support.h"
 #include "fake_cuda.h"
 #include "fake_nccl.h"
 
@@ -228,14 +229,7 @@ static const char *const variables[] = {"NCCL_COMM_ID",        "MASTER_ADDR",   
 /* In an environment "A=1 B=2". */
 static bool root_in(const char *environment, int local_ranks, char root[300], sid2_error *err)
 {
-    char text[400], *rest = text;
-    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) unsetenv(variables[i]);
-    snprintf(text, sizeof text, "%s", environment);
-    for (char *one; (one = strsep(&rest, " "));)
-        if (strchr(one, '=')) {
-            *strchr(one, '=') = 0;
-            setenv(one, one + strlen(one) + 1, 1);
-        }
+    set_environment(variables, sizeof variables / sizeof *variables, environment);
     const sid2_place place = {.ranks = 8, .local_ranks = local_ranks, .launcher = "Slurm"};
     bool ok = sid2_nccl_root(&place, root, err);
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) unsetenv(variables[i]);

@@ -1,5 +1,6 @@
 /* Ranks that compute as one: sums against the tree that they are meant to be, and all else that they do together.
  * Alone, ranks are threads; started by an MPI, each process is one. */
+#include "environment_support.h"
 #include "file.h"
 #include "group_scenarios.h"
 #include "thread_ranks.h"
@@ -118,14 +119,7 @@ static const char *const variables[] = {"SID2_RANKS",
 /* "A=1 B=2" */
 static bool place_in(const char *environment, sid2_place *place, sid2_error *err)
 {
-    char text[200], *rest = text;
-    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) unsetenv(variables[i]);
-    snprintf(text, sizeof text, "%s", environment);
-    for (char *one; (one = strsep(&rest, " "));)
-        if (strchr(one, '=')) {
-            *strchr(one, '=') = 0;
-            setenv(one, one + strlen(one) + 1, 1);
-        }
+    set_environment(variables, sizeof variables / sizeof *variables, environment);
     return sid2_place_find(place, err);
 }
 

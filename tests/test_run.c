@@ -9,6 +9,7 @@
 #include "file.h"
 #include "image.h"
 #include "model_support.h"
+#include "picture_support.h"
 #include "refuse_support.h"
 
 static sid2_device *device;
@@ -399,16 +400,7 @@ static int set_up(void **state)
     (void)state;
     if (!mkdtemp(folder)) return -1;
     device = open_device("cpu");
-    /* Three classes of grey squares, and a picture that is none. */
-    for (int i = 0; i < 12; i++) {
-        char path[256];
-        uint8_t pixels[64];
-        int32_t label;
-        make_images(pixels, &label, 1, 64, 3, (uint64_t)i);
-        snprintf(path, sizeof path, "%s/pictures/%d/%02d.png", folder, label, i);
-        const sid2_image image = {.width = 8, .height = 8, .channels = 1, .pixels = pixels};
-        must(sid2_png_write(path, &image, NULL, 0, &err));
-    }
+    must(write_squares(folder, 12, &err)); /* and a picture that is none: */
     must(sid2_file_write(path_in(folder, "pictures/0/broken.png"), "no picture", 10, &err));
     return 0;
 }

@@ -6,6 +6,7 @@
 #include "file.h"
 #include "image.h"
 #include "model_support.h"
+#include "picture_support.h"
 #include "vk.h"
 
 enum { SKIPPED = 77 };
@@ -89,15 +90,7 @@ int main(void)
     real_submit = vkQueueSubmit;
     vkQueueSubmit = trapped_submit;
     if (!mkdtemp(folder)) return 1;
-    for (int i = 0; i < 12; i++) {
-        char path[256];
-        uint8_t pixels[64];
-        int32_t label;
-        make_images(pixels, &label, 1, 64, 3, (uint64_t)i);
-        snprintf(path, sizeof path, "%s/pictures/%d/%02d.png", folder, label, i);
-        const sid2_image image = {.width = 8, .height = 8, .channels = 1, .pixels = pixels};
-        if (!sid2_png_write(path, &image, NULL, 0, &err)) return printf("%s\n", err.message), 1;
-    }
+    if (!write_squares(folder, 12, &err)) return printf("%s\n", err.message), 1;
     const struct CMUnitTest tests[] = {cmocka_unit_test(goes_on_where_it_was_saved)};
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     return sid2_remove_tree(folder, &err) ? failures : 1;
