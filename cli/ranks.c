@@ -19,16 +19,18 @@ static bool is_bound(void)
     return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) < sysconf(_SC_NPROCESSORS_ONLN);
 }
 
+/* 0: as many as one process alone would take. */
 static int threads_of(const sid2_place *place)
 {
-    int share = 0;
-    sid2_device_list *list = place->local_ranks > 1 && !is_bound() ? sid2_devices(NULL, NULL) : NULL;
+    int cores = 0;
+    if (place->local_ranks <= 1 || is_bound()) return 0;
+    sid2_device_list *list = sid2_devices(NULL, NULL);
     for (int i = 0; list && i < sid2_device_list_count(list); i++) {
         const sid2_device_info *info = sid2_device_list_at(list, i);
-        if (strcmp(info->id, "cpu") == 0) share = info->cores / place->local_ranks;
+        if (strcmp(info->id, "cpu") == 0) cores = info->cores;
     }
     sid2_device_list_destroy(list);
-    return list && share < 1 ? 1 : share;
+    return cores > place->local_ranks ? cores / place->local_ranks : 1;
 }
 
 static sid2_device *open_rank_device(const device_choice *choice, const sid2_place *place, sid2_error *err)
