@@ -18,17 +18,23 @@
 enum { MOST_VALUES = 32, MOST_REPEATS = 32, MOST_REAL = 10000, MOST_OTHER = 50000, IS_SPLIT = 5000 };
 
 /* What is told of one set; NaN: not measured. */
+enum { FID, SFID, KID, PRECISION, RECALL, DENSITY, COVERAGE, INCEPTION, SCORES };
 typedef struct scores {
-    double fid, sfid, kid, precision, recall, density, coverage, inception;
+    double value[SCORES];
 } scores;
-enum { SCORES = sizeof(scores) / sizeof(double) };
 static const struct {
     const char *name, *key;
     int decimals;
-} columns[SCORES] = {{"FID", "fid", 3},           {"sFID", "sfid", 3},
-                     {"KID", "kid", 5},           {"precision", "precision", 4},
-                     {"recall", "recall", 4},     {"density", "density", 4},
-                     {"coverage", "coverage", 4}, {"IS", "inception_score", 3}};
+} columns[SCORES] = {
+    [FID] = {"FID", "fid", 3},
+    [SFID] = {"sFID", "sfid", 3},
+    [KID] = {"KID", "kid", 5},
+    [PRECISION] = {"precision", "precision", 4},
+    [RECALL] = {"recall", "recall", 4},
+    [DENSITY] = {"density", "density", 4},
+    [COVERAGE] = {"coverage", "coverage", 4},
+    [INCEPTION] = {"IS", "inception_score", 3},
+};
 
 /* A line of the table: a setting, and what its repeats gave. */
 typedef struct line {
@@ -150,16 +156,16 @@ static sid2_features features_of(const judged *s, int64_t most)
 static bool score(job *j, const judged *s, scores *to, sid2_error *err)
 {
     const sid2_metric_progress told = {on_pairs, &j->bar};
-    *to = (scores){NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
+    for (int c = 0; c < SCORES; c++) to->value[c] = NAN;
     progress_wait(&j->bar, "eigenvalues");
-    bool ok = sid2_frechet(&s->gaussian, &j->real.gaussian, &to->fid, err);
+    bool ok = sid2_frechet(&s->gaussian, &j->real.gaussian, &to->value[FID], err);
     if (ok && s->spatial.width && j->real.spatial.width)
-        ok = sid2_frechet(&s->spatial, &j->real.spatial, &to->sfid, err);
+        ok = sid2_frechet(&s->spatial, &j->real.spatial, &to->value[SFID], err);
     progress_clear(&j->bar);
     if (ok && s->classes) {
         double deviation;
         sid2_inception_score((sid2_features){s->classes, s->count, SID2_INCEPTION_CLASSES}, IS_SPLIT,
-                             &to->inception, &deviation);
+                             &to->value[INCEPTION], &deviation);
     }
     if (!ok || j->fid_only || !s->features || !j->real.features || s->count <= SID2_DENSITY_NEAREST ||
         j->real.count <= SID2_DENSITY_NEAREST)
@@ -167,13 +173,13 @@ static bool score(job *j, const judged *s, scores *to, sid2_error *err)
     sid2_manifold m;
     progress_begin(&j->bar);
     ok = sid2_kernel_distance(j->jury.device, features_of(&j->real, MOST_REAL), features_of(s, MOST_REAL),
-                              &to->kid, &told, err) &&
+                              &to->value[KID], &told, err) &&
          sid2_manifolds(j->jury.device, features_of(&j->real, MOST_REAL), features_of(s, MOST_OTHER), &m,
                         NULL, &told, err);
     progress_clear(&j->bar);
     if (ok)
-        to->precision = m.precision, to->recall = m.recall, to->density = m.density,
-        to->coverage = m.coverage;
+        to->value[PRECISION] = m.precision, to->value[RECALL] = m.recall, to->value[DENSITY] = m.density,
+        to->value[COVERAGE] = m.coverage;
     return ok;
 }
 
@@ -217,18 +223,12 @@ static void find_run(const job *j, char run[4096])
     run[0] = 0;
 }
 
-static double mean_of(const line *l, int column)
+/* Over the repeats. */
+static sid2_mean mean_of(const line *l, int column)
 {
     double values[MOST_REPEATS];
-    for (int r = 0; r < l->repeats; r++) values[r] = ((const double *)(const void *)&l->of[r])[column];
-    return sid2_mean_of(values, l->repeats).mean;
-}
-
-static double deviation_of(const line *l, int column)
-{
-    double values[MOST_REPEATS];
-    for (int r = 0; r < l->repeats; r++) values[r] = ((const double *)(const void *)&l->of[r])[column];
-    return sid2_mean_of(values, l->repeats).deviation;
+    for (int r = 0; r < l->repeats; r++) values[r] = l->of[r].value[column];
+    return sid2_mean_of(values, l->repeats);
 }
 
 static bool keep_judgement(const job *j, const line *l, sid2_error *err)
@@ -240,13 +240,13 @@ static bool keep_judgement(const job *j, const line *l, sid2_error *err)
     sid2_judgement g = {.pictures = l->pictures,
                         .steps = config_int(j->config, "sample.steps"),
                         .guidance = l->guidance,
-                        .fid = mean_of(l, 0),
-                        .deviation = deviation_of(l, 0),
-                        .sfid = mean_of(l, 1),
-                        .kid = mean_of(l, 2),
-                        .precision = mean_of(l, 3),
-                        .recall = mean_of(l, 4),
-                        .inception = mean_of(l, 7)};
+                        .fid = mean_of(l, FID).mean,
+                        .deviation = mean_of(l, FID).deviation,
+                        .sfid = mean_of(l, SFID).mean,
+                        .kid = mean_of(l, KID).mean,
+                        .precision = mean_of(l, PRECISION).mean,
+                        .recall = mean_of(l, RECALL).mean,
+                        .inception = mean_of(l, INCEPTION).mean};
     if (step && strncmp(step, "/step-", 6) == 0) g.step = strtoull(step + 6, NULL, 10);
     snprintf(g.against, sizeof g.against, "%.255s", sid2_base_name(j->against));
     snprintf(g.interval, sizeof g.interval, "%.63s", l->interval);
@@ -307,14 +307,14 @@ static bool work(job *j, sid2_error *err)
 static void print_cell(const line *l, int column)
 {
     char text[64];
-    double mean = mean_of(l, column), deviation = deviation_of(l, column);
-    if (!isfinite(mean))
+    const sid2_mean m = mean_of(l, column);
+    if (!isfinite(m.mean))
         snprintf(text, sizeof text, "-");
-    else if (isfinite(deviation))
-        sid2_text_format(text, sizeof text, "%.*f ± %.*f", columns[column].decimals, mean,
-                         columns[column].decimals, deviation);
+    else if (isfinite(m.deviation))
+        sid2_text_format(text, sizeof text, "%.*f ± %.*f", columns[column].decimals, m.mean,
+                         columns[column].decimals, m.deviation);
     else
-        sid2_text_format(text, sizeof text, "%.*f", columns[column].decimals, mean);
+        sid2_text_format(text, sizeof text, "%.*f", columns[column].decimals, m.mean);
     int width = l->repeats > 1 ? 19 : 10, own = sid2_text_columns(text, strlen(text));
     printf(" %*s%s", own < width ? width - own : 0, "", text);
 }
@@ -357,9 +357,9 @@ static bool print_json(const job *j, sid2_error *err)
                                 l->repeats, "guidance", sid2_json_real(l->guidance), "interval", l->interval);
         for (int c = 0; one && c < SCORES; c++) {
             char key[64];
-            json_object_set_new(one, columns[c].key, sid2_json_real(mean_of(l, c)));
+            json_object_set_new(one, columns[c].key, sid2_json_real(mean_of(l, c).mean));
             snprintf(key, sizeof key, "%s_deviation", columns[c].key);
-            if (l->repeats > 1) json_object_set_new(one, key, sid2_json_real(deviation_of(l, c)));
+            if (l->repeats > 1) json_object_set_new(one, key, sid2_json_real(mean_of(l, c).deviation));
         }
         json_array_append_new(lines, one);
     }
@@ -377,7 +377,8 @@ static bool draw_plot(const job *j, sid2_error *err)
     double x[MOST_VALUES * MOST_VALUES], y[MOST_VALUES * MOST_VALUES];
     plot_curve curves[MOST_VALUES];
     int count = 0;
-    for (int i = 0; i < j->line_count; i++) x[i] = j->lines[i].guidance, y[i] = mean_of(&j->lines[i], 0);
+    for (int i = 0; i < j->line_count; i++)
+        x[i] = j->lines[i].guidance, y[i] = mean_of(&j->lines[i], FID).mean;
     for (int i = 0; i < j->line_count; i += j->guidances)
         curves[count++] = (plot_curve){j->lines[i].interval, x + i, y + i, j->guidances};
     return plot_write(j->plot, "FID over guidance", curves, count, err);
