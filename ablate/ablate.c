@@ -137,43 +137,45 @@ static void add_key(char *text, size_t size, const sid2_config *c, const char *k
     snprintf(text + used, size - used, "%s=%s\n", key, sid2_config_text(c, key, value));
 }
 
-static void picture_key(char text[640], const sid2_config *c)
+/* What pictures depend on. *as_before: they were read for just that already; else it is noted in `noted`, which becomes ""
+ * again where reading them fails. */
+static void note_pictures(char noted[640], const sid2_config *c, bool *as_before)
 {
-    text[0] = 0;
     static const char *const keys[] = {"model.image_size", "model.image_channels", "model.classes",
                                        "train.holdout",    "data.upright",         "eval.images"};
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) add_key(text, 640, c, keys[i]);
+    char now[640] = "";
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) add_key(now, sizeof now, c, keys[i]);
+    *as_before = strcmp(now, noted) == 0;
+    strcpy(noted, now);
 }
 
 static bool read_heldout(work *w, const sid2_config *c, sid2_error *err)
 {
-    char key[640];
-    picture_key(key, c);
-    if (strcmp(key, w->heldout_key) == 0) return true;
+    bool there;
+    note_pictures(w->heldout_key, c, &there);
+    if (there) return true;
     sid2_heldout_free(&w->heldout);
-    w->heldout_key[0] = 0;
-    if (!sid2_pictures_read(&w->heldout, w->a->options.data, c, SID2_PART_HELDOUT, (int)c->eval_images, err))
-        return false;
-    strcpy(w->heldout_key, key);
-    return true;
+    bool ok =
+        sid2_pictures_read(&w->heldout, w->a->options.data, c, SID2_PART_HELDOUT, (int)c->eval_images, err);
+    if (!ok) w->heldout_key[0] = 0;
+    return ok;
 }
 
 /* Of those that are trained on. */
 static bool read_real(work *w, const sid2_config *c, sid2_error *err)
 {
-    char key[640];
+    bool there;
+    note_pictures(w->real_key, c, &there);
+    if (there) return true;
     sid2_heldout real;
-    picture_key(key, c);
-    if (strcmp(key, w->real_key) == 0) return true;
     sid2_real_pictures_destroy(w->real);
     w->real = NULL;
-    w->real_key[0] = 0;
     if (sid2_pictures_read(&real, w->a->options.data, c, SID2_PART_TRAIN, REAL_PICTURES, err)) {
         const sid2_pictures pictures = sid2_pictures_of(c, real.pixels, real.count);
         w->real = sid2_real_pictures_create(&pictures, err);
     }
     sid2_heldout_free(&real);
-    if (w->real) strcpy(w->real_key, key);
+    if (!w->real) w->real_key[0] = 0;
     return w->real != NULL;
 }
 
@@ -257,11 +259,10 @@ static bool on_real(void *user, double done)
 /* As many training pictures as samples, but REAL_PICTURES at least. */
 static bool read_fid_real(work *w, const sid2_config *c, sid2_error *err)
 {
-    char key[640];
+    bool there;
+    note_pictures(w->fid_key, c, &there);
+    if (there) return true;
     sid2_heldout real;
-    picture_key(key, c);
-    if (strcmp(key, w->fid_key) == 0) return true;
-    w->fid_key[0] = 0;
     int count = w->a->plan.samples > REAL_PICTURES ? (int)w->a->plan.samples : REAL_PICTURES;
     bool ok = sid2_pictures_read(&real, w->a->options.data, c, SID2_PART_TRAIN, count, err);
     if (ok) {
@@ -269,7 +270,7 @@ static bool read_fid_real(work *w, const sid2_config *c, sid2_error *err)
         ok = sid2_fid_set_real(w->fid, &pictures, on_real, w, err);
     }
     sid2_heldout_free(&real);
-    if (ok) strcpy(w->fid_key, key);
+    if (!ok) w->fid_key[0] = 0;
     return ok;
 }
 
@@ -277,12 +278,11 @@ static bool read_fid_real(work *w, const sid2_config *c, sid2_error *err)
 static bool measure_fid(work *w, const sid2_config *c, sid2_measured *m, sid2_error *err)
 {
     char path[4096];
-    sid2_heldout kept;
+    sid2_heldout kept = {0};
     bool ok = read_fid_real(w, c, err) && path_of(w, "npz", path, err) &&
               sid2_pictures_read(&kept, path, c, SID2_PART_ALL, (int)w->a->plan.samples, err);
-    if (!ok) return false;
     const sid2_pictures pictures = sid2_pictures_of(c, kept.pixels, kept.count);
-    ok = sid2_fid_measure(w->fid, &pictures, &m->metric[SID2_METRIC_fid], on_fid, w, err);
+    ok = ok && sid2_fid_measure(w->fid, &pictures, &m->metric[SID2_METRIC_fid], on_fid, w, err);
     sid2_heldout_free(&kept);
     return ok;
 }
@@ -363,10 +363,10 @@ static bool recall(work *w, const char *key, sid2_measured *m, sid2_error *err)
     if (kind == SID2_ABSENT) return true;
     char *text = (char *)sid2_file_read(path, 1 << 20, &size, err);
     if (!text) return false;
-    json_error_t problem;
-    json_t *all = sid2_json_read(text, size, 0, &problem);
+    sid2_error damage = {0};
+    json_t *all = sid2_json_parse(text, size, 0, path, &damage);
     free(text);
-    if (!all && sid2_json_no_memory()) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %s", path);
+    if (damage.code == SID2_ERR_MEMORY) return sid2_fail(err, damage.code, "%s", damage.message);
     const char *was = json_string_value(json_object_get(all, "key"));
     if (was && strcmp(was, key) == 0) {
         for (int i = 0; i < SID2_METRICS; i++) m->metric[i] = sid2_json_number(all, sid2_metrics[i].word);
