@@ -111,7 +111,10 @@ static void print_head(const plan_job *j)
 
 static void print_assumptions(void)
 {
-    puts("\nestimated, not measured; beside the data sheet's numbers it is assumed:");
+    puts(
+        "\nestimated, not measured; beside the data sheet's numbers it is assumed, times and sums fitted to "
+        "an older "
+        "estimate (docs/cluster.md):");
     const sid2_assumption *a;
     for (int i = 0; (a = sid2_scaling_assumption(i)); i++)
         printf("  %-17s %4.3g %-3s %s\n", a->word, a->value < 0.01 ? 1e6 * a->value : a->value,
