@@ -13,9 +13,10 @@ typedef struct ranks {
     sid2_watch *watch;
 } ranks;
 
-/* Of a rank (r->place says so, or is found), opens its device (`on` NULL: none), has it watched from now on, and finds the others: nothing else of the
- * program has begun. The device is what `on` says; where that leaves the choice, the GPU with the number that the rank has
- * on its host. Threads are its share of the cores, where nothing else has bound it to some. */
+/* Of a rank (r->place says so, or is found), opens its device (`on` NULL: none), has it watched from now on, and finds
+ * the others: nothing else of the program has begun. The device is what `on` says; where that leaves the choice, the
+ * GPU with the number that the rank has on its host. Threads are its share of the cores, where nothing else has bound
+ * it to some. */
 bool ranks_join(ranks *r, const device_choice *on, sid2_error *err);
 /* The device that a rank was opened on; where this process is alone, it is opened now. ranks_leave closes it. */
 sid2_device *ranks_device(ranks *r, const device_choice *on, sid2_error *err);

@@ -65,7 +65,8 @@ typedef struct sid2_backend {
      * costs nothing. */
     bool (*download_later)(void *self, const void *handle, size_t offset, void *to, size_t bytes,
                            sid2_error *err);
-    /* f32, `count` from element `first` on: into += from, from = 0; low: both are rounded to bf16 before. From any thread. There where it rebinds. */
+    /* f32, `count` from element `first` on: into += from, from = 0; low: both are rounded to bf16 before. From any
+     * thread. There where it rebinds. */
     void (*fold)(void *into, void *from, size_t first, size_t count, bool low);
     /* Prepares bound steps, which live as long as the program; whoever needs them no more may free them. Scratch
      * comes from the arena. */
@@ -86,10 +87,10 @@ sid2_device *sid2_backends_open(const sid2_backend *const *backends, int backend
 bool sid2_device_supports(const sid2_device *device, sid2_op op, sid2_dtype compute);
 size_t sid2_device_alignment(const sid2_device *device);
 
-/* A device of many cores (sid2_device_info.cores) can be cut into parts, to be used from several threads at the same time: a part is a device
- * of its own over the same memory, with some of the cores, and used from one thread at a time. Its programs may bind
- * buffers of the whole and of other parts; while one part writes to a buffer, no other touches it. The whole computes
- * while no part does. Parts are closed before it. */
+/* A device of many cores (sid2_device_info.cores) can be cut into parts, to be used from several threads at the same
+ * time: a part is a device of its own over the same memory, with some of the cores, and used from one thread at a time.
+ * Its programs may bind buffers of the whole and of other parts; while one part writes to a buffer, no other touches
+ * it. The whole computes while no part does. Parts are closed before it. */
 sid2_device *sid2_device_part(sid2_device *device, int cores, sid2_error *err);
 /* Whether its programs can be given other buffers: sid2_program_rebind. */
 bool sid2_device_rebinds(const sid2_device *device);

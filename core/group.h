@@ -16,7 +16,8 @@
 
 typedef struct sid2_group sid2_group;
 
-/* Sums in a fixed order need a power of two of ranks; with another number the group is fast (below). `seconds`: what is waited for longer has failed; LOST, and the message names who. */
+/* Sums in a fixed order need a power of two of ranks; with another number the group is fast (below). `seconds`: what is
+ * waited for longer has failed; LOST, and the message names who. */
 sid2_group *sid2_group_join(const sid2_transport *transport, const sid2_place *place, double seconds,
                             sid2_error *err);
 void sid2_group_leave(sid2_group *group, bool in_order); /* NULL is fine */

@@ -32,7 +32,8 @@ typedef struct sid2_transport_queue {
     /* What is queued from now on waits for what the device was given until now. */
     bool (*begin)(void *self, sid2_error *err);
     bool (*exchange)(void *self, const sid2_buffer_transfer *transfers, int count, sid2_error *err);
-    /* f32, `count` elements, ranges that begin on 16 bytes here and below: into += from. With `low`, `from` holds bf16, and `into` is rounded to that first. */
+    /* f32, `count` elements, ranges that begin on 16 bytes here and below: into += from. With `low`, `from` holds bf16,
+     * and `into` is rounded to that first. */
     bool (*add)(void *self, sid2_buffer *into, int64_t into_first, const sid2_buffer *from, int64_t count,
                 bool low, sid2_error *err);
     /* f32 to bf16, at the start of `into`. */

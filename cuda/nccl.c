@@ -8,10 +8,8 @@
 #include <string.h>
 #include <time.h>
 
-enum {
-    STAGE = 4 << 20,
-    OLDEST_NCCL = 21800
-}; /* bytes of host memory that travel at a time, each way; 2.18 */
+enum { STAGE = 4 << 20 }; /* bytes of host memory that travel at a time, each way */
+enum { OLDEST_NCCL = 21800 /* 2.18 */ };
 
 typedef struct nccl {
     sid2_nccl_functions call;

@@ -69,9 +69,9 @@ typedef struct sid2_lanes {
     int meetings;
 } sid2_lanes;
 
-/* Workers for a rank's lanes of a plan, with programs of its graphs. `states` has the buffers of all parameters; recipe, plan and states
- * must outlive them. Arenas of workers hold the graphs in `others` too (those of updates), for programs that run
- * between steps. */
+/* Workers for a rank's lanes of a plan, with programs of its graphs. `states` has the buffers of all parameters;
+ * recipe, plan and states must outlive them. Arenas of workers hold the graphs in `others` too (those of updates), for
+ * programs that run between steps. */
 bool sid2_lanes_open(sid2_lanes *lanes, const sid2_recipe *recipe, const sid2_training *plan,
                      const sid2_buffers *states, const sid2_config *config, sid2_group *group,
                      const sid2_graph *const *others, int other_count, sid2_error *err);
@@ -79,9 +79,10 @@ bool sid2_lanes_open(sid2_lanes *lanes, const sid2_recipe *recipe, const sid2_tr
 bool sid2_lanes_start(sid2_lanes *lanes, const sid2_config *config, sid2_error *err);
 void sid2_lanes_close(sid2_lanes *lanes);
 
-/* Adds to `grads`, the gradients of the state that objective number `turn` trains, those of this rank's lanes. loss, logsnr:
- * [train.batch], of which this rank's are filled; as sid2_buffer_download_later, the losses are sure to be there after the next download. Of workers that
- * fail, the first names the error, and the others stop at their next micro-batch. */
+/* Adds to `grads`, the gradients of the state that objective number `turn` trains, those of this rank's lanes. loss,
+ * logsnr: [train.batch], of which this rank's are filled; as sid2_buffer_download_later, the losses are sure to be
+ * there after the next download. Of workers that fail, the first names the error, and the others stop at their next
+ * micro-batch. */
 bool sid2_lanes_run(sid2_lanes *lanes, int turn, const sid2_step_input *step, const char *grads, float *loss,
                     float *logsnr, sid2_error *err);
 

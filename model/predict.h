@@ -13,8 +13,8 @@ typedef struct sid2_step_work {
     double sum, update;            /* bytes: gradients of a lane; all that norm, Adam and averages move */
 } sid2_step_work;
 
-/* Bytes that norm, Adam and averages move of so many elements: the norm reads; Adam reads four arrays and writes them; an average
- * reads two and writes one. */
+/* Bytes that norm, Adam and averages move of so many elements: the norm reads; Adam reads four arrays and writes them;
+ * an average reads two and writes one. */
 double sid2_update_bytes(double elements, int averages);
 
 /* Bytes a second of memory, as one core gets them, as a socket's cores share them, and over one link between sockets. */

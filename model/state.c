@@ -74,7 +74,7 @@ static sid2_tensor part(sid2_graph *g, sid2_tensor array, int64_t first, int64_t
     return sid2_graph_view(g, array, first, sid2_shape_of(count));
 }
 
-/* Of this rank's part of a bucket; `at`: where that begins in the arrays of which there is a part. */
+/* Of this rank's part of a bucket. */
 static void add_sums(sid2_graph *g, const arrays *a, sid2_span own)
 {
     sid2_tensor grads = part(g, a->grads, own.first, own.count),
@@ -82,6 +82,7 @@ static void add_sums(sid2_graph *g, const arrays *a, sid2_span own)
     sid2_graph_emit_into(g, SID2_OP_square_sums, (sid2_attr){0}, &grads, 1, &sums, 1);
 }
 
+/* Of the same; `at`: where it begins in the arrays of which there is a part. */
 static void add_update(sid2_graph *g, const sid2_state *s, const arrays *a, sid2_span own, int64_t at)
 {
     sid2_tensor weights = part(g, a->weights, own.first, own.count),

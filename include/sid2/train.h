@@ -34,17 +34,18 @@ typedef struct sid2_memory_report {
     int own; /* lanes that this process computes, where several train together; else all */
 } sid2_memory_report;
 
-/* Builds the step for `device`, which must outlive it; `config` is copied. memory: limit in bytes on everything the trainer holds there (0: none); the
- * micro-batch shrinks and blocks are recomputed until the plan fits, or the error says what would. Fresh
- * weights from train.seed. USAGE: the configuration contradicts itself; MEMORY; UNSUPPORTED: the device lacks an
- * operator in train.precision; DEVICE. */
+/* Builds the step for `device`, which must outlive it; `config` is copied. memory: limit in bytes on everything the
+ * trainer holds there (0: none); the micro-batch shrinks and blocks are recomputed until the plan fits, or the error
+ * says what would. Fresh weights from train.seed. USAGE: the configuration contradicts itself; MEMORY; UNSUPPORTED: the
+ * device lacks an operator in train.precision; DEVICE. */
 SID2_API sid2_trainer *sid2_trainer_create(sid2_device *device, const sid2_config *config, size_t memory,
                                            sid2_error *err);
 SID2_API void sid2_trainer_destroy(sid2_trainer *trainer);
 /* One optimizer step on train.batch images, the next in the data order's sequence. pixels: [train.batch, height,
  * width, channels]; labels: [train.batch], -1 for none; NULL: all -1. A model without classes looks at none. USAGE:
- * a label outside the classes. DEVICE: a loss or gradient that is not finite, or that train.verify_every found to differ, named; no weight, moment or average has
- * changed then, and the trainer wants a resume, unless train.skip_bad_steps steps over it. */
+ * a label outside the classes. DEVICE: a loss or gradient that is not finite, or that train.verify_every found to
+ * differ, named; no weight, moment or average has changed then, and the trainer wants a resume, unless
+ * train.skip_bad_steps steps over it. */
 SID2_API bool sid2_trainer_step(sid2_trainer *trainer, const uint8_t *pixels, const int32_t *labels,
                                 sid2_error *err);
 /* Of the last step; NULL before the first. Valid until the next. */
