@@ -1,8 +1,8 @@
 /* What an ablation found: tables, and a page with curves and pictures. */
 #include "ablate.h"
 
-#include "chart.h"
 #include "file.h"
+#include "page.h"
 #include "paired.h"
 #include "text.h"
 
@@ -10,16 +10,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-extern const char report_css[], report_js[]; /* report.css and report.js, by the build */
-
-enum { STYLES = 8 };
-
-static const char *style_of(int row)
-{
-    static const char *const styles[STYLES] = {"s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"};
-    return styles[row % STYLES];
-}
 
 static void metric_name(const sid2_metric_row *m, char text[64])
 {
@@ -225,12 +215,15 @@ static void write_levels(FILE *page, const sid2_ablation *a, bool bits)
     for (int i = 0; i < SID2_BANDS; i++) x[i] = sid2_band_logsnr(i);
     for (int row = 0; y && row < a->plan.rows; row++) {
         band_values(a, row, bits, y[row]);
-        series[row] = (chart_series){a->plan.row[row].name, style_of(row), x, y[row], SID2_BANDS};
+        series[row] = (chart_series){a->plan.row[row].name, sid2_chart_style(row), x, y[row], SID2_BANDS};
     }
     if (y)
-        sid2_chart_write(page,
-                         &(chart){bits ? "held-out bits by noise level" : "held-out loss by noise level",
-                                  "logSNR", bits, series, a->plan.rows});
+        sid2_chart_write(
+            page, &(chart){.title = bits ? "held-out bits by noise level" : "held-out loss by noise level",
+                           .x_label = "logSNR",
+                           .log_y = bits,
+                           .series = series,
+                           .series_count = a->plan.rows});
     free(y);
 }
 
@@ -292,11 +285,15 @@ static void write_curves(FILE *page, const sid2_ablation *a, int metric, int aga
         add_point(&curves[k], x, y);
     }
     for (int k = 0; k < count; k++)
-        series[k] = (chart_series){curves[k].name[0] ? curves[k].name : NULL, style_of(k), curves[k].x,
-                                   curves[k].y, curves[k].count};
+        series[k] = (chart_series){curves[k].name[0] ? curves[k].name : NULL, sid2_chart_style(k),
+                                   curves[k].x, curves[k].y, curves[k].count};
     snprintf(x_label, sizeof x_label, "%s", against < 0 ? a->plan.axis : sid2_metrics[against].name);
     snprintf(title, sizeof title, "%s by %s", sid2_metrics[metric].name, x_label);
-    if (count) sid2_chart_write(page, &(chart){title, x_label, false, series, count});
+    if (count)
+        sid2_chart_write(
+            page,
+            &(chart){
+                .title = title, .x_label = x_label, .real_x = true, .series = series, .series_count = count});
     free(curves);
 }
 
@@ -358,14 +355,8 @@ static void write_head(FILE *page, const sid2_ablation *a)
 {
     const char *title = a->plan.title[0] ? a->plan.title : a->plan.name;
     const char *data = sid2_base_name(a->options.data);
-    fputs(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport "
-        "content='width=device-width'><title>",
-        page);
-    sid2_html_text(page, title);
-    sid2_text_print(page, "</title><style>%s</style><main><h1>", report_css);
-    sid2_html_text(page, title);
-    fputs("</h1><p class=sub>on ", page);
+    sid2_page_begin(page, &title, 1);
+    fputs("<p class=sub>on ", page);
     sid2_html_text(page, data);
     sid2_text_print(page, ", %d held-out images; rows have as many %s as the first</p>\n", a->images,
                     a->plan.equal_operations ? "operations" : "images");
@@ -389,10 +380,8 @@ static bool write_page(FILE *page, const sid2_ablation *a, const sid2_table tabl
     for (int i = 0; i < SID2_METRICS; i++)
         if (sid2_ablation_has(a, i))
             sid2_text_print(page, "<tr><td>%s<td>%s", sid2_metrics[i].name, sid2_metrics[i].help);
-    sid2_text_print(page,
-                    "</table></div><p class=sub>made by sid2 " SID2_VERSION
-                    "</p></main><script>%s</script></html>\n",
-                    report_js);
+    fputs("</table></div>", page);
+    sid2_page_end(page);
     return true;
 }
 

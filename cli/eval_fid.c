@@ -1,13 +1,13 @@
 /* sid2 eval fid: sets of pictures, or a checkpoint's samples at several guidances, against real ones. */
 #include "eval.h"
 #include "judged.h"
-#include "plot.h"
 
 #include "arrays.h"
 #include "config.h"
 #include "file.h"
 #include "json.h"
 #include "judgements.h"
+#include "page.h"
 #include "paired.h"
 
 #include <inttypes.h>
@@ -375,13 +375,25 @@ static bool print_json(const job *j, sid2_error *err)
 static bool draw_plot(const job *j, sid2_error *err)
 {
     double x[MOST_VALUES * MOST_VALUES], y[MOST_VALUES * MOST_VALUES];
-    plot_curve curves[MOST_VALUES];
+    chart_series series[MOST_VALUES];
     int count = 0;
     for (int i = 0; i < j->line_count; i++)
         x[i] = j->lines[i].guidance, y[i] = mean_of(&j->lines[i], FID).mean;
-    for (int i = 0; i < j->line_count; i += j->guidances)
-        curves[count++] = (plot_curve){j->lines[i].interval, x + i, y + i, j->guidances};
-    return plot_write(j->plot, "FID over guidance", curves, count, err);
+    for (int i = 0; i < j->line_count; i += j->guidances, count++)
+        series[count] =
+            (chart_series){j->lines[i].interval, sid2_chart_style(count), x + i, y + i, j->guidances};
+    sid2_atomic_file file;
+    if (!sid2_atomic_open(&file, j->plot, err)) return false;
+    sid2_page_begin(file.stream, &j->path, 1);
+    sid2_chart_write(file.stream, &(chart){.title = "FID by guidance",
+                                           .x_label = "guidance",
+                                           .real_x = true,
+                                           .series = series,
+                                           .series_count = count});
+    sid2_page_end(file.stream);
+    bool ok = sid2_atomic_commit(&file, err);
+    sid2_atomic_discard(&file);
+    return ok;
 }
 
 static void warn(const job *j)
@@ -442,7 +454,7 @@ int eval_fid(int argc, char **argv)
          "FID's Inception, of sid2 eval convert-inception ($SID2_INCEPTION, or in the cache folder)", NULL},
         {OPTION_TEXT, "statistics", "x.npz", &j.statistics,
          "write mean and covariance of the judged pictures, as mu and sigma", NULL},
-        {OPTION_TEXT, "plot", "x.png", &j.plot,
+        {OPTION_TEXT, "plot", "x.html", &j.plot,
          "of a checkpoint: draw FID over guidance, a curve for each interval", NULL},
         {OPTION_FLAG, "spatial", NULL, &j.jury.spatial, "sFID too", NULL},
         {OPTION_FLAG, "fid-only", NULL, &j.fid_only,

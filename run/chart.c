@@ -127,7 +127,8 @@ static void write_axes(FILE *page, const chart *c, const axis *x, const axis *y)
         for (double value = ceil(y->low / step) * step; value <= y->high; value += step)
             write_y_tick(page, y, value, &above);
     }
-    double step = fmax(1, nice_step(x->high - x->low, 6)); /* of training steps there are no halves */
+    double step = nice_step(x->high - x->low, 6);
+    if (!c->real_x) step = fmax(1, step);
     for (double value = ceil(x->low / step) * step; value <= x->high + step * 1e-9; value += step) {
         sid2_text_print(page, "<text class=tick x=%.1f y=%d text-anchor=middle>", x_pixel(x, value),
                         HEIGHT - BOTTOM + 17);
@@ -171,6 +172,12 @@ static void write_legend(FILE *page, const chart_series *s)
     sid2_text_print(page, "<span><i class='%s'></i>", s->style);
     sid2_html_text(page, s->name);
     fputs("</span> ", page);
+}
+
+const char *sid2_chart_style(int i)
+{
+    static const char *const styles[SID2_CHART_STYLES] = {"s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"};
+    return styles[i % SID2_CHART_STYLES];
 }
 
 void sid2_chart_write(FILE *page, const chart *c)

@@ -16,7 +16,8 @@ typedef struct chart_series {
 
 typedef struct chart {
     const char *title, *x_label;
-    bool log_y; /* where all values are positive */
+    bool log_y;  /* where all values are positive */
+    bool real_x; /* else whole numbers, of which there are no halves, as of steps */
     const chart_series *series;
     int series_count;
 } chart;
@@ -25,6 +26,9 @@ typedef struct chart {
 void sid2_html_text(FILE *page, const char *text);
 /* Bytes within a page, as data: addresses have them. */
 void sid2_html_base64(FILE *page, const uint8_t *bytes, size_t size);
+/* The look of series number i. */
+enum { SID2_CHART_STYLES = 8 };
+const char *sid2_chart_style(int i);
 void sid2_chart_write(FILE *page, const chart *c);
 /* An average over a window that widens with the length of the series, centred. */
 void sid2_chart_smooth(const double *y, int count, double *smooth);

@@ -1,7 +1,7 @@
 /* The report: runs beside each other as one HTML page. */
-#include "chart.h"
 #include "history.h"
 #include "judgements.h"
+#include "page.h"
 
 #include "file.h"
 #include "text.h"
@@ -11,9 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const char report_css[], report_js[]; /* report.css and report.js, by the build */
-
-enum { MAX_GRIDS = 24, MAX_RUNS = 16, STYLES = 8 };
+enum { MAX_GRIDS = 24, MAX_RUNS = 16 };
 
 typedef struct report {
     FILE *page;
@@ -23,12 +21,6 @@ typedef struct report {
 } report;
 
 /* ---- Heads ---- */
-
-static const char *run_style(int run)
-{
-    static const char *const styles[STYLES] = {"s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"};
-    return styles[run % STYLES];
-}
 
 static void write_tile(FILE *page, const char *value, const char *label)
 {
@@ -95,7 +87,7 @@ static void write_tiles(FILE *page, const sid2_history *h)
 static void write_run_names(const report *r, const char *before)
 {
     for (int k = 0; k < r->count; k++) {
-        sid2_text_print(r->page, "%s<i class='%s'></i>", before, run_style(k));
+        sid2_text_print(r->page, "%s<i class='%s'></i>", before, sid2_chart_style(k));
         sid2_html_text(r->page, r->runs[k].name);
     }
 }
@@ -107,7 +99,7 @@ static void write_run_table(const report *r)
     for (int k = 0; k < r->count; k++) {
         char facts[FACTS][64];
         describe(&r->runs[k], facts);
-        sid2_text_print(r->page, "<tr><td><i class='%s'></i>", run_style(k));
+        sid2_text_print(r->page, "<tr><td><i class='%s'></i>", sid2_chart_style(k));
         sid2_html_text(r->page, r->runs[k].name);
         for (int i = 0; i < FACTS; i++) sid2_text_print(r->page, "<td>%s", facts[i]);
     }
@@ -117,20 +109,9 @@ static void write_run_table(const report *r)
 static void write_head(const report *r)
 {
     FILE *page = r->page;
-    fputs(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport "
-        "content='width=device-width'><title>",
-        page);
-    for (int k = 0; k < r->count; k++) {
-        if (k) fputs(", ", page);
-        sid2_html_text(page, r->runs[k].name);
-    }
-    sid2_text_print(page, "</title><style>%s</style><main><h1>", report_css);
-    for (int k = 0; k < r->count; k++) {
-        if (k) fputs(", ", page);
-        sid2_html_text(page, r->runs[k].name);
-    }
-    fputs("</h1>", page);
+    const char *names[MAX_RUNS];
+    for (int k = 0; k < r->count; k++) names[k] = r->runs[k].name;
+    sid2_page_begin(page, names, r->count);
     for (int k = 0; k < r->count; k++) {
         fputs("<p class=sub>", page);
         if (r->count > 1) {
@@ -191,7 +172,7 @@ static bool write_samples(const report *r, sid2_error *err)
         if (!count) continue;
         fputs("<figure>", r->page);
         if (r->count > 1) {
-            sid2_text_print(r->page, "<figcaption><i class='%s'></i><b>", run_style(k));
+            sid2_text_print(r->page, "<figcaption><i class='%s'></i><b>", sid2_chart_style(k));
             sid2_html_text(r->page, h->name);
             fputs("</b></figcaption>", r->page);
         }
@@ -226,10 +207,13 @@ static void write_chart(const report *r, const char *title, sid2_column x, sid2_
     const char *unit = x == SID2_SECONDS ? r->seconds_name : "images";
     for (int k = 0; k < r->count; k++) {
         const sid2_history *h = &r->runs[k];
-        series[k] =
-            (chart_series){r->count > 1 ? h->name : NULL, run_style(k), h->column[x], h->column[y], h->count};
+        series[k] = (chart_series){r->count > 1 ? h->name : NULL, sid2_chart_style(k), h->column[x],
+                                   h->column[y], h->count};
     }
-    sid2_chart_write(r->page, &(chart){title, unit, log_y, series, r->count});
+    sid2_chart_write(
+        r->page,
+        &(chart){
+            .title = title, .x_label = unit, .log_y = log_y, .series = series, .series_count = r->count});
 }
 
 /* Of one run: the loss itself, its running mean, and the held-out loss. */
@@ -241,7 +225,11 @@ static void write_loss(const report *r, const char *title, sid2_column x)
                                    {"training", "s0", at, h->column[SID2_SMOOTH], h->count},
                                    {"held out", "s1", at, h->column[SID2_HELDOUT], h->count}};
     const char *unit = x == SID2_SECONDS ? r->seconds_name : "images";
-    sid2_chart_write(r->page, &(chart){title, unit, true, series, h->best >= 0 ? 3 : 2});
+    sid2_chart_write(r->page, &(chart){.title = title,
+                                       .x_label = unit,
+                                       .log_y = true,
+                                       .series = series,
+                                       .series_count = h->best >= 0 ? 3 : 2});
 }
 
 static void write_levels(const report *r)
@@ -251,10 +239,13 @@ static void write_levels(const report *r)
     if (r->count == 1) {
         chart_series levels[SID2_LEVELS];
         for (int i = 0; i < SID2_LEVELS; i++)
-            levels[i] = (chart_series){names[i], run_style(i), h->column[SID2_IMAGES],
+            levels[i] = (chart_series){names[i], sid2_chart_style(i), h->column[SID2_IMAGES],
                                        h->column[SID2_BY_LEVEL + i], h->count};
-        sid2_chart_write(
-            r->page, &(chart){"training loss by noise level: logSNR", "images", true, levels, SID2_LEVELS});
+        sid2_chart_write(r->page, &(chart){.title = "training loss by noise level: logSNR",
+                                           .x_label = "images",
+                                           .log_y = true,
+                                           .series = levels,
+                                           .series_count = SID2_LEVELS});
         return;
     }
     fputs("<h2>Training loss by noise level</h2><div class=beside>", r->page);
@@ -302,10 +293,10 @@ static void write_fid_chart(const report *r, const sid2_judgement *all, int coun
 {
     enum { MOST = 256 };
     double x[MOST], y[MOST];
-    char names[STYLES][96];
-    chart_series series[STYLES];
+    char names[SID2_CHART_STYLES][96];
+    chart_series series[SID2_CHART_STYLES];
     int shown = 0, used = 0;
-    for (int i = 0; i < count && shown < STYLES; i++) {
+    for (int i = 0; i < count && shown < SID2_CHART_STYLES; i++) {
         int first = 0, begin = used;
         while (!is_alike(&all[first], &all[i])) first++;
         if (first < i) continue; /* it was there before */
@@ -318,10 +309,14 @@ static void write_fid_chart(const report *r, const sid2_judgement *all, int coun
         }
         sid2_text_format(names[shown], sizeof names[shown], "guidance %g, %s", all[i].guidance,
                          all[i].interval);
-        series[shown] = (chart_series){names[shown], run_style(shown), x + begin, y + begin, used - begin};
+        series[shown] =
+            (chart_series){names[shown], sid2_chart_style(shown), x + begin, y + begin, used - begin};
         shown++;
     }
-    if (shown) sid2_chart_write(r->page, &(chart){"FID by step", "step", false, series, shown});
+    if (shown)
+        sid2_chart_write(
+            r->page,
+            &(chart){.title = "FID by step", .x_label = "step", .series = series, .series_count = shown});
 }
 
 static void write_cell(FILE *page, double value, int decimals)
@@ -449,9 +444,7 @@ static bool write_page(report *r, const char *out, sid2_error *err)
     if (ok) {
         if (r->count > 1) write_differences(r);
         write_config(r);
-        sid2_text_print(r->page,
-                        "<p class=sub>made by sid2 " SID2_VERSION "</p></main><script>%s</script></html>\n",
-                        report_js);
+        sid2_page_end(r->page);
         ok = sid2_atomic_commit(&file, err);
     }
     sid2_atomic_discard(&file);
