@@ -1,5 +1,5 @@
 /* The fast loops of every instruction set this machine has, also those that the device would not choose here
- * or leaves to oneDNN, against the float64 reference. Arguments: cases (150), operator (all). */
+ * or leaves to oneDNN, against the float64 reference. Arguments: cases (60), operator (all). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +39,7 @@ static int check_isa(const char *id, sid2_device *reference, int cases, const ch
 int main(int argc, char **argv)
 {
     static const sid2_backend *const backends[] = {&sid2_backend_cpu};
-    const int cases = argc > 1 ? atoi(argv[1]) : 150;
+    const int cases = argc > 1 ? atoi(argv[1]) : 60;
     sid2_error err = {0};
     sid2_device *reference = sid2_backends_open(backends, 1, "reference", NULL, &err);
     if (!reference) return printf("%s\n", err.message), 1;

@@ -66,7 +66,7 @@ find_ranks() { # those that work in this test's folder
 # A signal to any of them: all end at one step, and say that they will come again.
 long=("${train[@]}" --set train.steps=1000000 --set train.sample_every=0 --set train.eval_every=0)
 for signal in TERM USR1 INT; do
-  rm -rf stopped
+  rm -rf stopped stopped.log
   code=0
   ranks 4 "${long[@]}" --out stopped >stopped.log 2>&1 &
   job=$!
@@ -83,7 +83,7 @@ for signal in TERM USR1 INT; do
 done
 
 # Paused, and going on.
-rm -rf stopped
+rm -rf stopped stopped.log
 ranks 2 "${long[@]}" --out stopped >stopped.log 2>&1 &
 job=$!
 for ((i = 0; i < 600; i++)); do grep -q "step [0-9]" stopped.log && break || sleep 0.1; done
