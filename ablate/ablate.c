@@ -442,7 +442,7 @@ static bool do_row(work *w, sid2_error *err)
 static bool know_pictures(work *w, sid2_error *err)
 {
     sid2_dataset *data =
-        sid2_open_part(w->a->options.data, row_of(w, 0)->config, SID2_PART_ALL, NULL, NULL, err);
+        sid2_open_part(NULL, w->a->options.data, row_of(w, 0)->config, SID2_PART_ALL, NULL, NULL, err);
     bool ok = data && sid2_dataset_digest(data, w->pictures, err);
     sid2_dataset_close(data);
     return ok;

@@ -68,7 +68,7 @@ bool sid2_pictures_read(sid2_heldout *pictures, const char *data, const sid2_con
     sid2_config *wanted = sid2_config_clone(c);
     if (!wanted) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     wanted->eval_images = count;
-    sid2_dataset *set = sid2_open_part(data, c, part, NULL, NULL, err);
+    sid2_dataset *set = sid2_open_part(NULL, data, c, part, NULL, NULL, err);
     bool ok = set &&
               (sid2_dataset_count(set) > 0 || sid2_fail(err, SID2_ERR_USAGE, "%s has no %s images", data,
                                                         part == SID2_PART_HELDOUT ? "held-out" : "training"));
@@ -126,7 +126,7 @@ static bool search_training(sid2_neighbours *n, const sid2_pictures *samples, co
     enum { CHUNK = 256 };
     size_t bytes = sid2_config_image_bytes(c);
     uint8_t *pixels = malloc(CHUNK * bytes);
-    sid2_dataset *set = sid2_open_part(data, c, SID2_PART_TRAIN, NULL, NULL, err);
+    sid2_dataset *set = sid2_open_part(NULL, data, c, SID2_PART_TRAIN, NULL, NULL, err);
     n->nearest = no_neighbours(n->samples, err);
     bool ok = set && n->nearest && (pixels || sid2_fail(err, SID2_ERR_MEMORY, "out of memory"));
     int64_t all = ok ? sid2_dataset_count(set) : 0;
@@ -196,7 +196,7 @@ bool sid2_neighbours_write(const sid2_neighbours *n, const sid2_samples *samples
     size_t bytes = sid2_config_image_bytes(c);
     int shown = count < n->samples ? count : n->samples, rows = (shown + COLUMNS - 1) / COLUMNS;
     uint8_t *pixels = malloc((size_t)rows * 2 * COLUMNS * bytes + 1);
-    sid2_dataset *set = sid2_open_part(data, c, SID2_PART_TRAIN, NULL, NULL, err);
+    sid2_dataset *set = sid2_open_part(NULL, data, c, SID2_PART_TRAIN, NULL, NULL, err);
     bool ok = set && (pixels || sid2_fail(err, SID2_ERR_MEMORY, "out of memory"));
     if (ok) memset(pixels, 255, (size_t)rows * 2 * COLUMNS * bytes);
     for (int i = 0; ok && i < shown; i++) {

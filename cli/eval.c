@@ -58,8 +58,9 @@ static bool compare_classes(job *j, const subject *s, sid2_dataset *data_set, si
 
 static bool load_images(job *j, subject *s, sid2_error *err)
 {
-    sid2_dataset *data = sid2_open_part(j->data_path, s->config, j->all ? SID2_PART_ALL : SID2_PART_HELDOUT,
-                                        print_skipped, &j->bar, err);
+    sid2_dataset *data =
+        sid2_open_part(j->ranks.group, j->data_path, s->config, j->all ? SID2_PART_ALL : SID2_PART_HELDOUT,
+                       print_skipped, &j->bar, err);
     bool ok = data && (!sid2_config_classes(s->config) || compare_classes(j, s, data, err));
     if (ok && !sid2_dataset_count(data))
         ok = sid2_fail(err, SID2_ERR_USAGE, "%s has no held-out images; --all takes every image",

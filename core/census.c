@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 struct sid2_census {
     FILE *stream; /* lines of it, "name\tvalue" */
@@ -85,34 +86,31 @@ bool sid2_census_compare(sid2_census *c, sid2_group *group, sid2_error *err)
     return ok;
 }
 
-/* ---- One folder ---- */
+/* ---- One folder ----
+ * Rank 0 leaves an empty file in it, under a name that nobody has looked for before: so no other job's is taken for it, and
+ * no file system remembers that it was not there. What a kill leaves of it the next start removes (core/file.h). */
 
-enum { TOKEN = 32 };
+enum { MOST_NAME = 96 };
 
-static bool leave_token(const char *file, char token[TOKEN + 1], sid2_error *err)
+static bool leave_token(const char *folder, char name[MOST_NAME], char path[4096], sid2_error *err)
 {
-    uint8_t random[TOKEN / 2];
+    uint8_t random[16];
+    char word[2 * sizeof random + 1];
     if (getrandom(random, sizeof random, 0) != sizeof random)
         return sid2_fail(err, SID2_ERR_IO, "the system has no random numbers");
-    for (size_t i = 0; i < sizeof random; i++) snprintf(token + 2 * i, 3, "%02x", random[i]);
-    return sid2_file_write(file, token, TOKEN, err);
+    for (size_t i = 0; i < sizeof random; i++) snprintf(word + 2 * i, 3, "%02x", random[i]);
+    snprintf(name, MOST_NAME, ".ranks-%s.sid2-tmp-%ld-0", word, (long)getpid());
+    return sid2_path(path, err, "%s/%s", folder, name) && sid2_file_write(path, "", 0, err);
 }
 
-static bool sees_token(const char *file, const char *token)
-{
-    size_t size = 0;
-    uint8_t *text = sid2_file_read(file, 4096, &size, NULL);
-    bool same = text && size == TOKEN && memcmp(text, token, TOKEN) == 0;
-    free(text);
-    return same;
-}
-
-static bool look_for_token(const char *file, const char *token, const char *folder, double seconds,
-                           sid2_error *err)
+static bool look_for_token(const char *folder, const char *name, double seconds, sid2_error *err)
 {
     const struct timespec moment = {.tv_nsec = 100000000};
     double began = sid2_clock();
-    while (!sees_token(file, token)) {
+    char path[4096];
+    sid2_kind kind;
+    if (!sid2_path(path, err, "%s/%s", folder, name)) return false;
+    while (!sid2_look(path, &kind, NULL) || kind != SID2_REGULAR) {
         if (sid2_clock() - began > seconds)
             return sid2_fail(
                 err, SID2_ERR_USAGE,
@@ -123,13 +121,12 @@ static bool look_for_token(const char *file, const char *token, const char *fold
     return true;
 }
 
-bool sid2_census_folder(sid2_group *group, const char *path, double seconds, sid2_error *err)
+bool sid2_census_folder(sid2_group *group, const char *folder, double seconds, sid2_error *err)
 {
-    char file[4096], token[TOKEN + 1] = "";
-    bool first = sid2_group_rank(group) == 0;
-    bool ok = sid2_path(file, err, "%s/.sid2-ranks", path) && (!first || leave_token(file, token, err));
-    ok = sid2_group_concur(group, ok, err) && sid2_group_share(group, token, sizeof token, err) &&
-         sid2_group_concur(group, look_for_token(file, token, path, seconds, err), err);
-    if (first && token[0]) remove(file);
+    char path[4096] = "", name[MOST_NAME] = "";
+    bool first = sid2_group_rank(group) == 0, ok = !first || leave_token(folder, name, path, err);
+    ok = sid2_group_concur(group, ok, err) && sid2_group_share(group, name, sizeof name, err) &&
+         sid2_group_concur(group, look_for_token(folder, name, seconds, err), err);
+    if (first && name[0]) remove(path);
     return ok;
 }

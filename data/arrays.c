@@ -73,7 +73,7 @@ sid2_arrays *sid2_arrays_open(const char *path, sid2_error *err)
                NULL;
     sid2_arrays *a = calloc(1, sizeof *a);
     if (!a) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path), NULL;
-    a->files = sid2_files_open(path, err);
+    a->files = sid2_files_open(path, NULL, err);
     if (a->files && strcmp(a->files->kind, "zip") == 0) return a;
     if (a->files) sid2_fail(err, SID2_ERR_FORMAT, "%s: no npz", path);
     sid2_arrays_close(a);

@@ -24,6 +24,7 @@ enum { UNKNOWN, BUSY, CACHED, BROKEN };
 struct sid2_dataset {
     sid2_dataset_options options;
     sid2_source source;
+    bool owns; /* the source; else it is another part's */
     int64_t count;
     int64_t *chosen; /* picture numbers of the part; NULL: all */
     sid2_sample_type type;
@@ -161,16 +162,17 @@ static bool fill_options(sid2_dataset_options *o, sid2_error *err)
 
 static bool is_picture(sid2_sample_type type) { return type.dtype == SID2_U8 && type.shape.rank == 3; }
 
-sid2_dataset *sid2_dataset_adopt(sid2_source *source, const char *name, sid2_dataset_options options,
-                                 sid2_error *err)
+static sid2_dataset *create(sid2_source *source, bool owns, const char *name, sid2_dataset_options options,
+                            sid2_error *err)
 {
     char shape[64];
     sid2_dataset *dataset = calloc(1, sizeof *dataset);
     if (!dataset) {
-        sid2_source_close(source);
+        if (owns) sid2_source_close(source);
         return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", name), NULL;
     }
     dataset->source = *source;
+    dataset->owns = owns;
     pthread_mutex_init(&dataset->report, NULL);
     bool ok = fill_options(&options, err);
     dataset->options = options;
@@ -183,20 +185,41 @@ sid2_dataset *sid2_dataset_adopt(sid2_source *source, const char *name, sid2_dat
     return NULL;
 }
 
-sid2_dataset *sid2_dataset_open(const char *path, const sid2_dataset_options *given, sid2_error *err)
+sid2_dataset *sid2_dataset_adopt(sid2_source *source, const char *name, sid2_dataset_options options,
+                                 sid2_error *err)
+{
+    return create(source, true, name, options, err);
+}
+
+sid2_dataset *sid2_dataset_open_together(sid2_group *group, const char *path,
+                                         const sid2_dataset_options *given, sid2_error *err)
 {
     sid2_source source;
     sid2_dataset_options options;
     if (!sid2_take_options(&options, given, sid2_dataset_options, err) || !fill_options(&options, err) ||
-        !sid2_source_open(&source, path, err))
+        !sid2_source_open(&source, path, group, err))
         return NULL;
     return sid2_dataset_adopt(&source, path, options, err);
+}
+
+sid2_dataset *sid2_dataset_open(const char *path, const sid2_dataset_options *options, sid2_error *err)
+{
+    return sid2_dataset_open_together(NULL, path, options, err);
+}
+
+sid2_dataset *sid2_dataset_part_of(const sid2_dataset *whole, const char *name, sid2_part part,
+                                   sid2_error *err)
+{
+    sid2_dataset_options options = whole->options;
+    sid2_source source = whole->source;
+    options.part = part;
+    return create(&source, false, name, options, err);
 }
 
 void sid2_dataset_close(sid2_dataset *dataset)
 {
     if (!dataset) return;
-    sid2_source_close(&dataset->source);
+    if (dataset->owns) sid2_source_close(&dataset->source);
     pthread_mutex_destroy(&dataset->report);
     free(dataset->chosen);
     sid2_cache_close(dataset->cache);

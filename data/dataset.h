@@ -4,6 +4,7 @@
 
 #include <sid2/data.h>
 
+#include "group.h"
 #include "image.h"
 
 /* What looking at a data set finds of a picture. */
@@ -24,6 +25,13 @@ bool sid2_dataset_extents(sid2_dataset *dataset, int64_t index, int32_t extents[
 struct sid2_source;
 sid2_dataset *sid2_dataset_adopt(struct sid2_source *source, const char *name, sid2_dataset_options options,
                                  sid2_error *err);
+
+/* sid2_dataset_open, by all ranks of a group (NULL: alone) with the same options: rank 0 lists a folder for all of them. */
+sid2_dataset *sid2_dataset_open_together(sid2_group *group, const char *path,
+                                         const sid2_dataset_options *options, sid2_error *err);
+/* Another part of a data set that is open and stays so meanwhile, with the same options; nothing is listed again. */
+sid2_dataset *sid2_dataset_part_of(const sid2_dataset *whole, const char *name, sid2_part part,
+                                   sid2_error *err);
 
 /* Bytes of a sample of this type. */
 size_t sid2_sample_bytes(sid2_sample_type type);

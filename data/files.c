@@ -217,27 +217,28 @@ static bool list_file(sid2_files *files, sid2_error *err)
     return ok;
 }
 
-static bool list(sid2_files *files, sid2_error *err)
+static bool list(sid2_files *files, sid2_group *group, sid2_error *err)
 {
     sid2_kind kind;
     range r;
-    if (!sid2_look(files->path, &kind, err)) return false;
+    bool seen = sid2_look(files->path, &kind, err);
+    uint8_t folder = seen && kind == SID2_FOLDER; /* to rank 0 */
+    if (!sid2_group_share(group, &folder, 1, err)) return false;
+    if (folder) return sid2_files_list_folder(files, group, err);
+    if (!seen) return false;
     if (kind == SID2_ABSENT && find_range(files->path, &r)) return list_range(files, &r, err);
     if (kind == SID2_ABSENT) return sid2_fail(err, SID2_ERR_IO, "%s: %s", files->path, strerror(ENOENT));
     if (kind != SID2_FOLDER) return list_file(files, err);
-    return sid2_files_list_folder(files, err);
+    return sid2_files_list_folder(files, NULL, err);
 }
 
-sid2_files *sid2_files_open(const char *path, sid2_error *err)
+sid2_files *sid2_files_open(const char *path, sid2_group *group, sid2_error *err)
 {
     sid2_files *files = calloc(1, sizeof *files);
-    if (files) files->path = strdup(path);
-    if (!files || !files->path) {
-        free(files);
-        return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path), NULL;
-    }
-    bool ok = list(files, err);
-    sort(files);
+    bool ok =
+        (files && (files->path = strdup(path))) || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
+    ok = sid2_group_concur(group, ok, err) && list(files, group, err);
+    if (files) sort(files);
     if (ok) return files;
     sid2_files_close(files);
     return NULL;

@@ -4,6 +4,7 @@
 #define SID2_FILES_H
 
 #include "file.h"
+#include "group.h"
 #include "losses.h"
 
 typedef struct sid2_entry {
@@ -32,8 +33,10 @@ struct sid2_files {
     void (*close)(sid2_files *files); /* frees `state`, complete or not, even NULL */
 };
 
-/* NULL: nothing to read there; an archive that is damaged as a whole; no memory. */
-sid2_files *sid2_files_open(const char *path, sid2_error *err);
+/* NULL: nothing to read there; an archive that is damaged as a whole; no memory. All ranks of a group (NULL: alone) call it
+ * together: what rank 0 sees as a folder it lists for all, and its losses are known to it alone; archives hold lists of
+ * their own, which each reads. */
+sid2_files *sid2_files_open(const char *path, sid2_group *group, sid2_error *err);
 void sid2_files_close(sid2_files *files); /* NULL is fine */
 
 /* Whether a folder holds tars; then goes on with what is in them. */
@@ -57,7 +60,7 @@ void sid2_member_close(sid2_member *member); /* before its files; NULL is fine *
 
 /* ---- For those who fill it (files_*.c) ---- */
 
-bool sid2_files_list_folder(sid2_files *files, sid2_error *err);
+bool sid2_files_list_folder(sid2_files *files, sid2_group *group, sid2_error *err);
 bool sid2_files_list_beside(sid2_files *files, sid2_error *err);
 bool sid2_files_list_zip(sid2_files *files, sid2_error *err);
 /* `paths`: of the archives. */

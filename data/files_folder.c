@@ -115,10 +115,65 @@ static bool begin(sid2_files *files, char *folder, sid2_error *err)
     return folder || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", files->path);
 }
 
-bool sid2_files_list_folder(sid2_files *files, sid2_error *err)
+/* ---- Shared ----
+ * A list is each file's size and name, then each folder's name behind the largest size there is. */
+
+static bool pack(const sid2_files *files, char **list, uint64_t *size, sid2_error *err)
+{
+    size_t written = 0;
+    FILE *stream = open_memstream(list, &written);
+    for (int64_t i = 0; stream && i < files->count; i++) {
+        const sid2_entry *e = &files->entry[i];
+        const char *name = e->stored ? e->stored : e->name;
+        fwrite(&e->size, sizeof e->size, 1, stream);
+        fwrite(name, 1, strlen(name) + 1, stream);
+    }
+    for (size_t i = 0; stream && i < files->folders.count; i++) {
+        fwrite(&(uint64_t){UINT64_MAX}, sizeof(uint64_t), 1, stream);
+        fwrite(files->folders.name[i], 1, strlen(files->folders.name[i]) + 1, stream);
+    }
+    bool ok = stream && !ferror(stream);
+    if (stream && fclose(stream)) ok = false;
+    *size = written;
+    return ok || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory to share its list of files", files->path);
+}
+
+static bool unpack(sid2_files *files, const char *list, uint64_t size, sid2_error *err)
+{
+    uint64_t bytes;
+    for (const char *at = list; at < list + size; at += sizeof bytes + strlen(at + sizeof bytes) + 1) {
+        const char *name = at + sizeof bytes;
+        memcpy(&bytes, at, sizeof bytes);
+        if (!(bytes == UINT64_MAX ? sid2_files_add_folder(files, name, err)
+                                  : sid2_files_add(files, name, (sid2_entry){.size = bytes}, err)))
+            return false;
+    }
+    return true;
+}
+
+/* What rank 0 has found to all. */
+static bool share(sid2_files *files, sid2_group *group, sid2_error *err)
+{
+    char *list = NULL;
+    uint64_t size = 0;
+    bool first = sid2_group_rank(group) == 0;
+    bool ok = sid2_group_concur(group, !first || pack(files, &list, &size, err), err) &&
+              sid2_group_share(group, &size, sizeof size, err);
+    if (ok && !first && !(list = malloc(size + 1)))
+        ok = sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its list of files", files->path);
+    ok = sid2_group_concur(group, ok, err) && sid2_group_share(group, list, size, err);
+    ok = ok && (first || unpack(files, list, size, err));
+    free(list);
+    return ok;
+}
+
+bool sid2_files_list_folder(sid2_files *files, sid2_group *group, sid2_error *err)
 {
     const walk w = {files, true};
-    return begin(files, strdup(files->path), err) && collect(&w, "", NULL, err);
+    bool first = sid2_group_rank(group) == 0;
+    bool ok = begin(files, strdup(files->path), err) && (!first || collect(&w, "", NULL, err));
+    if (!group) return ok;
+    return sid2_group_concur(group, ok, err) && share(files, group, err);
 }
 
 bool sid2_files_list_beside(sid2_files *files, sid2_error *err)

@@ -185,9 +185,9 @@ static bool refuse(const sid2_files *files, sid2_error *err)
     return false;
 }
 
-bool sid2_source_open(sid2_source *source, const char *path, sid2_error *err)
+bool sid2_source_open(sid2_source *source, const char *path, sid2_group *group, sid2_error *err)
 {
-    *source = (sid2_source){.files = sid2_files_open(path, err)};
+    *source = (sid2_source){.files = sid2_files_open(path, group, err)};
     if (!source->files) return false;
     sid2_error cause = {0};
     bool ok = recognise(source, &cause);

@@ -39,8 +39,9 @@ typedef struct sid2_source {
     void (*close)(struct sid2_source *source); /* frees `state`, complete or not, even NULL */
 } sid2_source;
 
-/* Recognises what lies at `path`. On failure nothing needs closing. */
-bool sid2_source_open(sid2_source *source, const char *path, sid2_error *err);
+/* Recognises what lies at `path`, together with the ranks of a group, as sid2_files_open does. On failure nothing needs
+ * closing. */
+bool sid2_source_open(sid2_source *source, const char *path, sid2_group *group, sid2_error *err);
 void sid2_source_close(sid2_source *source);
 
 typedef struct sid2_format {

@@ -203,7 +203,7 @@ static bool visit(walk *k, const sid2_pickle_value *value)
 static bool open_zip(sid2_weights *w, sid2_error *err)
 {
     static const char last[] = "data.pkl";
-    w->files = sid2_files_open(w->path, err);
+    w->files = sid2_files_open(w->path, NULL, err);
     if (!w->files) return false;
     for (int64_t i = 0; i < w->files->count; i++) {
         const sid2_entry *e = &w->files->entry[i];

@@ -1,24 +1,25 @@
 #include "heldout.h"
 
 #include "config.h"
+#include "dataset.h"
 #include "evaluator.h"
 #include "loader.h"
 
 #include <stdlib.h>
 
-sid2_dataset *sid2_open_part(const char *path, const sid2_config *c, sid2_part part,
+sid2_dataset *sid2_open_part(sid2_group *group, const char *path, const sid2_config *c, sid2_part part,
                              void (*on_skip)(void *user, const char *name, const char *reason), void *user,
                              sid2_error *err)
 {
     size_t cache = (size_t)c->data_cache << 20;
-    return sid2_dataset_open(path,
-                             &sid2_with(sid2_dataset_options, .height = (int32_t)c->model_image_size.height,
-                                        .width = (int32_t)c->model_image_size.width,
-                                        .channels = (int32_t)c->model_image_channels,
-                                        .part = c->train_holdout > 0 ? part : SID2_PART_ALL,
-                                        .holdout = c->train_holdout, .upright = (sid2_upright)c->data_upright,
-                                        .cache_bytes = cache ? cache : 1, .on_skip = on_skip, .user = user),
-                             err);
+    return sid2_dataset_open_together(
+        group, path,
+        &sid2_with(sid2_dataset_options, .height = (int32_t)c->model_image_size.height,
+                   .width = (int32_t)c->model_image_size.width, .channels = (int32_t)c->model_image_channels,
+                   .part = c->train_holdout > 0 ? part : SID2_PART_ALL, .holdout = c->train_holdout,
+                   .upright = (sid2_upright)c->data_upright, .cache_bytes = cache ? cache : 1,
+                   .on_skip = on_skip, .user = user),
+        err);
 }
 
 enum { CHUNK = 256 }; /* images between calls back */

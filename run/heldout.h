@@ -17,8 +17,8 @@ typedef struct sid2_heldout {
 } sid2_heldout;
 
 /* A data set as the configuration has it: its size and channels, whether pictures are turned, and the part; all pictures
- * where train.holdout keeps none out. on_skip, user: as of sid2_dataset_options. */
-sid2_dataset *sid2_open_part(const char *path, const sid2_config *config, sid2_part part,
+ * where train.holdout keeps none out. By all ranks of a group (NULL: alone). on_skip, user: as of sid2_dataset_options. */
+sid2_dataset *sid2_open_part(sid2_group *group, const char *path, const sid2_config *config, sid2_part part,
                              void (*on_skip)(void *user, const char *name, const char *reason), void *user,
                              sid2_error *err);
 /* Reads up to eval.images pictures of a data set, always the same ones; of a group (NULL: alone) each rank its share, of

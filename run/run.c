@@ -4,6 +4,7 @@
 #include "census.h"
 #include "classes.h"
 #include "config.h"
+#include "dataset.h"
 #include "file.h"
 #include "trainer.h"
 
@@ -81,15 +82,19 @@ static bool all_well(const sid2_run *r, bool well, sid2_error *err)
     return sid2_group_concur(r->group, well, err);
 }
 
-static bool read_data(sid2_run *r, sid2_error *err)
+static bool find_data(sid2_run *r, sid2_error *err)
 {
+    char formats[256];
     if (r->resuming && !sid2_folder_load_facts(r->options.path, &r->before, err)) return false;
     if (!r->options.data && r->before.data[0]) r->options.data = r->before.data;
+    return r->options.data ||
+           sid2_fail(err, SID2_ERR_USAGE, "the data is missing: %s", sid2_dataset_formats(formats));
+}
+
+static bool read_data(sid2_run *r, sid2_error *err)
+{
     const char *data = r->options.data, *path = r->options.path;
-    char formats[256];
-    if (!data)
-        return sid2_fail(err, SID2_ERR_USAGE, "the data is missing: %s", sid2_dataset_formats(formats));
-    r->data = sid2_open_part(r->options.data, r->config, SID2_PART_TRAIN, sid2_tell_skip, r, err);
+    r->data = sid2_open_part(r->group, data, r->config, SID2_PART_TRAIN, sid2_tell_skip, r, err);
     sid2_tell_notes(r);
     sid2_tell_losses(r);
     if (!r->data || !prepare_classes(r, err)) return false;
@@ -102,7 +107,8 @@ static bool read_data(sid2_run *r, sid2_error *err)
 
 static bool prepare_data(sid2_run *r, sid2_error *err)
 {
-    return all_well(r, read_data(r, err) && sid2_config_check(r->config, err), err);
+    return all_well(r, find_data(r, err), err) &&
+           all_well(r, read_data(r, err) && sid2_config_check(r->config, err), err);
 }
 
 /* What is left out on the way was told of when the part to train on was opened. */
@@ -111,7 +117,7 @@ static bool prepare_heldout(sid2_run *r, sid2_error *err)
     const sid2_config *c = r->config;
     if (!c->train_eval_every || c->train_holdout <= 0) return true;
     r->muted = true;
-    sid2_dataset *data = sid2_open_part(r->options.data, c, SID2_PART_HELDOUT, sid2_tell_skip, r, err);
+    sid2_dataset *data = sid2_dataset_part_of(r->data, r->options.data, SID2_PART_HELDOUT, err);
     r->muted = false;
     bool ok = all_well(r, data, err) &&
               (!sid2_dataset_count(data) || sid2_heldout_read(&r->heldout, r->group, data, c, err));
