@@ -276,6 +276,7 @@ static bool refuse(const search *s, const char *item, const meaning *m, sid2_err
     char list[300];
     const sid2_classes *c = s->classes;
     int length = shown(item);
+    if (!err) return false; /* nobody to tell which there are */
     list_names(s, list, sizeof list);
     if (m->is_range && m->low > m->high)
         return sid2_fail(err, SID2_ERR_USAGE, "class '%.*s': a range is reversed", length, item);

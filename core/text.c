@@ -190,6 +190,8 @@ static int edit_distance(const char *a, const char *b)
 
 bool sid2_text_nearer(const char *word, const char *known, int *least)
 {
+    size_t a = strlen(word), b = strlen(known);
+    if (a > b + 2 || b > a + 2) return false;
     int distance = edit_distance(word, known);
     if (distance > 2 || 3 * distance > (int)strnlen(word, 6) || distance >= *least) return false;
     *least = distance;

@@ -89,12 +89,12 @@ static bool append(machine *m, sid2_pickle_value *to, int32_t value)
 static bool gather(machine *m, sid2_pickle_kind kind, int32_t count)
 {
     if (above(m) < count) return damaged(m);
-    const int32_t *from = m->stack.item + m->stack.count - count;
     sid2_pickle_value whole = {.kind = kind, .count = count, .room = count};
-    if (count) {
-        whole.item = malloc((size_t)count * sizeof *whole.item);
+    if (count) { /* without any there may be no stack either */
+        size_t size = (size_t)count * sizeof *whole.item;
+        whole.item = malloc(size);
         if (!whole.item) return no_memory(m);
-        memcpy(whole.item, from, (size_t)count * sizeof *whole.item);
+        memcpy(whole.item, m->stack.item + m->stack.count - count, size);
     }
     m->stack.count -= count;
     if (push(m, whole)) return true;

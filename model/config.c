@@ -316,7 +316,7 @@ static const key_row *known_key(const char *name)
 static const key_row *find_key(const char *name, sid2_error *err)
 {
     const key_row *known = known_key(name);
-    if (known) return known;
+    if (known || !err) return known; /* nobody to tell what is nearest */
     const char *nearest = NULL;
     for (int i = 0, least = SID2_TEXT_FAR; i < SID2_KEY_COUNT; i++) {
         /* Against the bare name too: people forget the section. */

@@ -1,38 +1,62 @@
 /* Every reader of foreign bytes, fed with any bytes. One program: SID2_FUZZ names the reader.
  *
- * Compiled by clang with -DSID2_FUZZ=ON it is a libFuzzer program (tests/fuzz/run). Otherwise replay.c gives it a
+ * Compiled by clang with -DSID2_SANITIZE=fuzzer it is a libFuzzer program (tests/fuzz/run). Otherwise replay.c gives it a
  * main that reads the files of the corpus, which is how the tests use it. Bytes may be refused; anything else
- * that happens (a crash, a sanitizer's report, a hang) is a bug. */
+ * that happens (a crash, a sanitizer's report, a hang) is a bug. What is no reader's own business is done once, before the
+ * first bytes come: an execution should cost microseconds. */
 #include <sid2/sid2.h>
 
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "ablate_plan.h"
 #include "arrays.h"
 #include "classes.h"
+#include "digest.h"
 #include "file.h"
 #include "folder.h"
+#include "image_read.h"
+#include "image_write.h"
+#include "pickle.h"
 #include "safetensors.h"
+#include "text.h"
 #include "weights.h"
-#include "zip_write.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 static char work[4096]; /* a folder of our own, of files made from the bytes */
 
+/* Files stay open: to make one anew costs more than most readers do. */
 static const char *put(const char *name, const void *bytes, size_t size)
 {
-    static char path[2][4096];
-    static int turn;
-    char *at = path[turn ^= 1];
-    if (!sid2_path(at, NULL, "%s/%s", work, name)) abort();
-    FILE *file = fopen(at, "wb");
-    if (!file || fwrite(bytes, 1, size, file) != size || fclose(file)) abort();
-    return at;
+    static struct file {
+        char name[64], path[4096];
+        int descriptor;
+    } files[8];
+    struct file *f = files;
+    while (f->name[0] && strcmp(f->name, name) != 0) f++;
+    if (!f->name[0]) {
+        snprintf(f->name, sizeof f->name, "%s", name);
+        if (!sid2_path(f->path, NULL, "%s/%s", work, name)) abort();
+        f->descriptor = open(f->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    }
+    if (pwrite(f->descriptor, bytes, size, 0) != (ssize_t)size || ftruncate(f->descriptor, (off_t)size))
+        abort();
+    return f->path;
+}
+
+static char *text_of(const uint8_t *bytes, size_t size)
+{
+    char *text = malloc(size + 1);
+    if (!text) abort();
+    if (size) memcpy(text, bytes, size);
+    text[size] = 0;
+    return text;
 }
 
 /* ---- Readers ---- */
@@ -61,8 +85,19 @@ static void read_weights(const uint8_t *bytes, size_t size)
     sid2_weights_close(weights);
 }
 
+/* A PNG may announce up to 256 MiB of pixels, whose memory alone costs a hundred executions: one in 64 of such is read. */
+static bool is_large_png(const uint8_t *bytes, size_t size)
+{
+    if (size < 24 || bytes[0] != 0x89) return false;
+    uint64_t side[2] = {0};
+    for (int i = 0; i < 8; i++) side[i / 4] = side[i / 4] << 8 | bytes[16 + i];
+    uint64_t pixels = side[0] * side[1];
+    return pixels > 1 << 18 && pixels <= SID2_IMAGE_MAX_PIXELS && pixels % 64;
+}
+
 static void read_picture(const uint8_t *bytes, size_t size)
 {
+    if (is_large_png(bytes, size)) return;
     sid2_image image = {0};
     if (sid2_image_decode(&image, bytes, size, "x", NULL)) sid2_image_convert(&image, 1, NULL);
     sid2_image_free(&image);
@@ -117,25 +152,20 @@ static void read_idx(const uint8_t *bytes, size_t size)
 /* As dataset.json beside two good pictures. */
 static void read_labels(const uint8_t *bytes, size_t size)
 {
-    uint8_t grey[4] = {0, 80, 160, 240};
-    const sid2_image picture = {.width = 2, .height = 2, .channels = 1, .pixels = grey};
-    char path[4096];
-    sid2_path(path, NULL, "%s/labels.zip", work);
-    sid2_archive *archive = sid2_archive_open(path, NULL);
-    if (!archive) abort();
-    for (int i = 0; i < 2; i++) {
-        uint8_t *png = NULL;
+    static char folder[4096];
+    if (!folder[0]) {
+        uint8_t grey[4] = {0, 80, 160, 240}, *png = NULL;
+        const sid2_image picture = {.width = 2, .height = 2, .channels = 1, .pixels = grey};
         size_t png_size = 0;
-        if (!sid2_png_encode(&picture, NULL, 0, &png, &png_size, NULL) ||
-            !sid2_archive_add_bytes(archive, i ? "b.png" : "a.png", png, png_size, NULL))
+        if (!sid2_path(folder, NULL, "%s/labels", work) || !sid2_make_directories(folder, NULL) ||
+            !sid2_png_encode(&picture, NULL, 0, &png, &png_size, NULL))
             abort();
+        put("labels/a.png", png, png_size);
+        put("labels/b.png", png, png_size);
+        free(png);
     }
-    uint8_t *copy = malloc(size + 1);
-    memcpy(copy, bytes, size);
-    if (!sid2_archive_add_bytes(archive, "dataset.json", copy, size, NULL) ||
-        !sid2_archive_commit(archive, NULL))
-        abort();
-    read_dataset(path);
+    put("labels/dataset.json", bytes, size);
+    read_dataset(folder);
 }
 
 static void read_config(const uint8_t *bytes, size_t size)
@@ -193,10 +223,8 @@ static void read_classes(const uint8_t *bytes, size_t size)
 {
     sid2_classes *classes;
     if (!sid2_classes_load(&classes, put("classes.json", bytes, size), NULL)) return;
-    char *text = malloc(size + 1);
+    char *text = text_of(bytes, size);
     size_t count;
-    memcpy(text, bytes, size);
-    text[size] = 0;
     int32_t *labels = sid2_classes_parse(classes, 5, text, &count, NULL);
     for (size_t i = 0; labels && i < count; i++)
         if (labels[i] < 0 || labels[i] >= 5) abort();
@@ -205,6 +233,64 @@ static void read_classes(const uint8_t *bytes, size_t size)
         free(sid2_classes_parse(classes, 5, sid2_classes_name(classes, i), &count, NULL));
     sid2_classes_destroy(classes);
     free(text);
+}
+
+static void read_pickle(const uint8_t *bytes, size_t size)
+{
+    sid2_pickle pickle;
+    if (!sid2_pickle_read(&pickle, bytes, size, "x", NULL)) return;
+    if (pickle.used > size || pickle.root < 0 || pickle.root >= pickle.count) abort();
+    for (int32_t i = 0; i < pickle.count; i++) {
+        const sid2_pickle_value *value = &pickle.value[i];
+        for (int32_t k = 0; k < value->count; k++)
+            if (!sid2_pickle_item(&pickle, value, k)) abort();
+        sid2_pickle_is(value, "torch FloatStorage");
+    }
+    sid2_pickle_free(&pickle);
+}
+
+/* Orientation and texts, as JPEG and WebP carry them. */
+static void read_exif(const uint8_t *bytes, size_t size)
+{
+    int32_t orientation = sid2_exif_orientation(bytes, size);
+    if (orientation < 0 || orientation > 8) abort();
+    sid2_png_text *text = NULL;
+    size_t count = 0;
+    if (sid2_exif_to_text(bytes, size, "x", &text, &count, NULL)) sid2_png_text_free(text, count);
+}
+
+/* One setting, as --set has it. */
+static void read_key(const uint8_t *bytes, size_t size)
+{
+    static sid2_config *config;
+    char *text = text_of(bytes, size);
+    if (!config && !(config = sid2_config_create())) abort();
+    if (sid2_config_set(config, text, NULL)) sid2_config_check(config, NULL);
+    free(text);
+}
+
+/* Names from files and archives, on their way to comparisons, messages and files. */
+static void read_text(const uint8_t *bytes, size_t size)
+{
+    char *text = text_of(bytes, size), *nfc = sid2_text_nfc(text), *fold = sid2_text_fold(text),
+         *utf8 = sid2_text_utf8(text), *again = utf8 ? sid2_text_utf8(utf8) : NULL;
+    if (!nfc || !fold || !again || strcmp(utf8, again) != 0) abort(); /* what is UTF-8 stays */
+    if (sid2_text_columns(text, strlen(text)) < 0) abort();
+    int least = SID2_TEXT_FAR;
+    sid2_text_nearer(text, "train.batch", &least);
+    char *end;
+    sid2_text_real(text, &end);
+    sid2_digest_holds(text, strlen(text));
+    free(sid2_archive_name(text));
+    free(again), free(utf8), free(fold), free(nfc), free(text);
+}
+
+static void read_plan(const uint8_t *bytes, size_t size)
+{
+    static sid2_ablate_plan plan;
+    const sid2_ablate_plan_options as_it_says = {.samples = -1};
+    sid2_ablate_plan_read(&plan, put("x.ini", bytes, size), &as_it_says, NULL);
+    sid2_ablate_plan_free(&plan);
 }
 
 /* ---- One of them ---- */
@@ -225,6 +311,11 @@ static const struct {
     {"run", read_run},
     {"state", read_state},
     {"classes", read_classes},
+    {"pickle", read_pickle},
+    {"exif", read_exif},
+    {"key", read_key},
+    {"text", read_text},
+    {"plan", read_plan},
 };
 static size_t chosen;
 
