@@ -5,6 +5,7 @@
 #include "scaling.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -123,7 +124,7 @@ static bool on_event(void *user, const sid2_run_event *event)
     progress *bar = &l->bar;
     if (!ranks_speak(&l->ranks)) return whisper(l, event), !interrupted();
     const sid2_run_progress *p = event->progress;
-    char left[32], rate[32];
+    char left[32], rate[32], waits[32] = "";
     switch (event->kind) {
     case SID2_RUN_PREPARING: progress_wait(bar, "preparing the device"); break;
     case SID2_RUN_PLANNED:
@@ -133,8 +134,9 @@ static bool on_event(void *user, const sid2_run_event *event)
     case SID2_RUN_CHANGED: print_line(bar, "changed  ", event->text); break;
     case SID2_RUN_WARNING: print_line(bar, "", event->text); break;
     case SID2_RUN_STEP:
-        progress_show(bar, p->fraction, "step %" PRIu64 "/%" PRIu64 ", loss %.4f, %s images/s, %s left",
-                      p->step, p->steps, p->loss, sid2_text_rate(p->images_per_s, rate),
+        if (isfinite(p->waits)) snprintf(waits, sizeof waits, ", %.0f %% waiting", 100 * p->waits);
+        progress_show(bar, p->fraction, "step %" PRIu64 "/%" PRIu64 ", loss %.4f, %s images/s%s, %s left",
+                      p->step, p->steps, p->loss, sid2_text_rate(p->images_per_s, rate), waits,
                       sid2_text_time(p->seconds_left, left));
         break;
     case SID2_RUN_SAMPLING:

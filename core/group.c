@@ -54,6 +54,8 @@ void sid2_group_enter(sid2_group *g, sid2_phase phase, uint64_t step)
     if (g) sid2_watch_enter(g->watch, phase, step);
 }
 
+sid2_watch_sight sid2_group_sight(const sid2_group *g) { return sid2_watch_look(g ? g->watch : NULL); }
+
 /* Once host memory has been exchanged nothing is under way: what is queued comes in its turn. */
 bool sid2_group_exchange(sid2_group *g, const char *what, const sid2_transfer *transfer, sid2_error *err)
 {

@@ -30,8 +30,9 @@ bool sid2_group_may_be_exact(const sid2_group *group); /* a power of two */
 
 /* Tells the watch (NULL: nobody) which peer is waited for, and in what. It must stay until another is given. */
 void sid2_group_watch(sid2_group *group, sid2_watch *watch);
-/* sid2_watch_enter, of the watch. */
+/* sid2_watch_enter and sid2_watch_look, of the watch. */
 void sid2_group_enter(sid2_group *group, sid2_phase phase, uint64_t step);
+sid2_watch_sight sid2_group_sight(const sid2_group *group);
 
 const sid2_place *sid2_group_place(const sid2_group *group);
 int sid2_group_rank(const sid2_group *group);

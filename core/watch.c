@@ -44,6 +44,7 @@ struct sid2_watch {
     int steps;           /* all that were seen */
     const char *what;
     int peer;
+    double expected, waited; /* since when; seconds before */
 };
 
 /* ---- Deadlines ---- */
@@ -104,19 +105,30 @@ static double limit_of(const sid2_watch *w, sid2_phase phase)
 
 /* ---- Watching ---- */
 
+static sid2_watch_sight sight_of(const sid2_watch *w)
+{
+    sid2_watch_sight s = {.seconds = sid2_clock() - w->since, .waited = w->waited};
+    const char *at = w->phase == SID2_PHASE_STEP ? "" : " at step";
+    int length = snprintf(s.doing, sizeof s.doing, "%s", phases[w->phase].says);
+    if (w->phase != SID2_PHASE_IDLE && (w->phase == SID2_PHASE_STEP || w->step))
+        snprintf(s.doing + length, sizeof s.doing - (size_t)length, "%s %" PRIu64, at, w->step);
+    if (w->what && w->peer >= 0)
+        snprintf(s.waits_for, sizeof s.waits_for, "rank %d in %s", w->peer, w->what);
+    else if (w->what)
+        snprintf(s.waits_for, sizeof s.waits_for, "others in %s", w->what);
+    if (w->what) s.waited += sid2_clock() - w->expected;
+    return s;
+}
+
 static void describe(const sid2_watch *w, char line[480])
 {
-    char step[32] = "", wait[160] = ", and waits for no rank";
-    if (w->phase == SID2_PHASE_STEP) snprintf(step, sizeof step, " %" PRIu64, w->step);
-    if (w->phase != SID2_PHASE_STEP && w->step) snprintf(step, sizeof step, " at step %" PRIu64, w->step);
-    if (w->what && w->peer >= 0)
-        snprintf(wait, sizeof wait, ", and waits for rank %d in %s", w->peer, w->what);
-    else if (w->what)
-        snprintf(wait, sizeof wait, ", and waits for others in %s", w->what);
+    sid2_watch_sight s = sight_of(w);
     snprintf(line, 480,
-             "rank %d of %d on %s: %s%s has taken more than %.3g s%s (SID2_DEADLINES=%s=SECONDS allows more)",
-             w->place.rank, w->place.ranks, w->place.host, phases[w->phase].says, step, w->until - w->since,
-             wait, phases[w->phase].name);
+             "rank %d of %d on %s: %s has taken more than %.3g s, and waits for %s "
+             "(SID2_DEADLINES=%s=SECONDS allows "
+             "more)",
+             w->place.rank, w->place.ranks, w->place.host, s.doing, w->until - w->since,
+             s.waits_for[0] ? s.waits_for : "no rank", phases[w->phase].name);
 }
 
 /* Until the phase's end, or as good as for ever. */
@@ -197,8 +209,20 @@ void sid2_watch_enter(sid2_watch *w, sid2_phase phase, uint64_t step)
 void sid2_watch_expect(sid2_watch *w, const char *what, int peer)
 {
     if (!w) return;
+    double now = sid2_clock();
     pthread_mutex_lock(&w->lock);
+    if (w->what) w->waited += now - w->expected;
+    w->expected = now;
     w->what = what;
     w->peer = peer;
     pthread_mutex_unlock(&w->lock);
+}
+
+sid2_watch_sight sid2_watch_look(sid2_watch *w)
+{
+    if (!w) return (sid2_watch_sight){.doing = ""};
+    pthread_mutex_lock(&w->lock);
+    sid2_watch_sight s = sight_of(w);
+    pthread_mutex_unlock(&w->lock);
+    return s;
 }

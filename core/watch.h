@@ -36,4 +36,15 @@ void sid2_watch_enter(sid2_watch *watch, sid2_phase phase, uint64_t step);
 /* What it waits for: "the sum of the gradients", with `peer`. NULL: nothing. `what` must stay. */
 void sid2_watch_expect(sid2_watch *watch, const char *what, int peer);
 
+/* What a process does at a moment, for anybody who asks. */
+typedef struct sid2_watch_sight {
+    char doing[64];     /* "step 120", "saving at step 120"; "": nothing with a deadline */
+    char waits_for[96]; /* "rank 2 in the sum of the gradients"; "": nobody */
+    double seconds;     /* for so long already */
+    double waited;      /* seconds that it has waited for others, all together */
+} sid2_watch_sight;
+
+/* From any thread. */
+sid2_watch_sight sid2_watch_look(sid2_watch *watch);
+
 #endif

@@ -237,7 +237,7 @@ sid2_files *sid2_files_open(const char *path, sid2_group *group, sid2_error *err
     sid2_files *files = calloc(1, sizeof *files);
     bool ok =
         (files && (files->path = strdup(path))) || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
-    ok = sid2_group_concur(group, ok, err) && list(files, group, err);
+    ok = sid2_group_concur(group, ok, err) && files && list(files, group, err);
     if (files) sort(files);
     if (ok) return files;
     sid2_files_close(files);

@@ -5,6 +5,7 @@
 #include "events.h"
 #include "folder.h"
 #include "heldout.h"
+#include "pulse.h"
 
 #include "loader.h"
 
@@ -51,6 +52,7 @@ struct sid2_run {
     bool pausing;         /* saved, and asked to wait */
     bool muted;           /* pictures left out are named already */
     bool silent;          /* it cannot be made public, which was said */
+    sid2_pulse *pulse;    /* of several ranks; or NULL */
     sid2_stats_line line; /* what the next line of stats.jsonl gathers */
     uint64_t line_steps, line_images;
     double line_began, line_aside;

@@ -219,6 +219,8 @@ static void end_computing(sid2_run *r)
 static void end_training(sid2_run *r)
 {
     end_computing(r);
+    sid2_pulse_end(r->pulse, !r->lost);
+    r->pulse = NULL;
     sid2_folder_close(&r->folder);
 }
 
@@ -353,7 +355,11 @@ static bool open_folder(sid2_run *r, sid2_error *err)
 {
     bool ok = sid2_leads(r) ? sid2_folder_open(&r->folder, r->options.path, err)
                             : sid2_path(r->folder.path, err, "%s", r->options.path);
-    return all_well(r, ok, err) && (!r->group || sid2_census_folder(r->group, r->options.path, 30, err));
+    if (ok && sid2_leads(r)) sid2_pulse_clear(r->options.path);
+    if (!all_well(r, ok, err) || (r->group && !sid2_census_folder(r->group, r->options.path, 30, err)))
+        return false;
+    r->pulse = sid2_pulse_begin(r->options.path, r->group, sid2_device_describe(r->device)->name);
+    return true;
 }
 
 /* What is written from now on, and what was written before. */
@@ -502,6 +508,7 @@ static void gather(sid2_run *r, const sid2_train_stats *now)
     double done = (double)(p->step - p->first_step);
     if (!now->skipped) p->loss += fmax(0.02, 1 / done) * (now->loss - p->loss);
     p->images_per_s = batch / seconds_per_step(r);
+    p->waits = sid2_pulse_waits(r->pulse);
     p->seconds = r->folder.seconds + sid2_clock() - r->began;
     estimate(r);
 }
@@ -655,8 +662,8 @@ bool sid2_run_train(sid2_run *r, sid2_device *device, sid2_error *err)
     sid2_tell_notes(r);
     sid2_tell_losses(r);
     sid2_tell_state(r, !ok ? "failed" : is_complete(r) ? "complete" : "stopped", cause.message);
-    end_training(r);
     r->lost = cause.code == SID2_ERR_LOST;
+    end_training(r);
     if (r->lost)
         return sid2_fail(err, cause.code, "after step %" PRIu64 ": %.400s; what was saved is kept",
                          r->progress.step, cause.message);

@@ -1,6 +1,7 @@
 #include "status.h"
 
 #include "folder.h"
+#include "pulse.h"
 
 #include "file.h"
 #include "json.h"
@@ -141,10 +142,15 @@ sid2_run_status *sid2_run_look(const char *path, sid2_error *err)
     sid2_run_status *s = calloc(1, sizeof *s);
     if (!s) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
     bool ok = sid2_folder_in_use(path, &s->alive, err) && read_said(path, s, err) &&
-              read_checkpoint(path, s, err) && read_config(path, s, err);
+              read_checkpoint(path, s, err) && read_config(path, s, err) &&
+              sid2_pulse_read(path, &s->rank, &s->ranks, err);
     if (ok) return settle_state(s), s;
-    free(s);
+    sid2_run_status_destroy(s);
     return NULL;
 }
 
-void sid2_run_status_destroy(sid2_run_status *status) { free(status); }
+void sid2_run_status_destroy(sid2_run_status *status)
+{
+    if (status) free(status->rank);
+    free(status);
+}

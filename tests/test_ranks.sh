@@ -89,12 +89,17 @@ job=$!
 for ((i = 0; i < 600; i++)); do grep -q "step [0-9]" stopped.log && break || sleep 0.1; done
 "$sid2" pause stopped >pause.log 2>&1 || fail "no pause"
 for ((i = 0; i < 600; i++)); do grep -q "^paused" stopped.log && break || sleep 0.1; done
+"$sid2" status stopped >status.log
+"$sid2" status --json stopped >status.json
+[ "$(grep -cE "^ +[01] +[^ ]+ +([0-9]+ %|-) +[0-9.]+ [KM]iB  [a-z]" status.log)" = 2 ] || fail "two ranks are not shown"
+[ "$(grep -c '"silent": false' status.json)" = 2 ] || fail "ranks that are at work are silent"
 "$sid2" pause --continue stopped >>pause.log 2>&1 || fail "no going on"
 for ((i = 0; i < 600; i++)); do grep -q "^going on" stopped.log && break || sleep 0.1; done
 find_ranks
 kill -TERM "${processes[0]}"
 wait "$job" || true
 grep -q "^going on" stopped.log || fail "it did not go on after a pause"
+[ ! -e stopped/ranks ] || fail "ranks are shown that are done"
 
 # Three have no order of their own: refused, or summed as the library does.
 three=("${train[@]}" --set train.batch=24 --set train.steps=2 --out three)

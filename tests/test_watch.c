@@ -113,6 +113,34 @@ static void test_in_time(void **state)
     assert_int_equal(h.count, 0);
 }
 
+/* What others see of it, and for how long it has waited for them. */
+static void test_sight(void **state)
+{
+    (void)state;
+    heard h;
+    sid2_watch *w = begin("step=9", &h);
+    assert_string_equal(sid2_watch_look(w).doing, "");
+    sid2_watch_enter(w, SID2_PHASE_SAVE, 7);
+    assert_string_equal(sid2_watch_look(w).doing, "saving at step 7");
+    sid2_watch_enter(w, SID2_PHASE_STEP, 8);
+    sid2_watch_expect(w, "spreading", 2);
+    rest(0.1);
+    sid2_watch_expect(w, NULL, -1);
+    rest(0.1);
+    sid2_watch_sight s = sid2_watch_look(w);
+    assert_string_equal(s.doing, "step 8");
+    assert_string_equal(s.waits_for, "");
+    assert_true(s.seconds >= 0.2 && s.waited >= 0.1 && s.waited <= s.seconds - 0.1);
+    sid2_watch_expect(w, "gathering", 5);
+    rest(0.1);
+    sid2_watch_sight later = sid2_watch_look(w);
+    assert_string_equal(later.waits_for, "rank 5 in gathering");
+    assert_true(later.waited >= s.waited + 0.1); /* while it still does */
+    sid2_watch_end(w);
+    assert_string_equal(sid2_watch_look(NULL).doing, "");
+    assert_int_equal(h.count, 0);
+}
+
 /* Ten medians where that is more. The first step has what the preparation has. */
 static void test_median(void **state)
 {
@@ -158,8 +186,9 @@ static void test_bad_deadlines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_breach), cmocka_unit_test(test_other_phases),  cmocka_unit_test(test_in_time),
-        cmocka_unit_test(test_median), cmocka_unit_test(test_bad_deadlines),
+        cmocka_unit_test(test_breach),  cmocka_unit_test(test_other_phases),
+        cmocka_unit_test(test_in_time), cmocka_unit_test(test_sight),
+        cmocka_unit_test(test_median),  cmocka_unit_test(test_bad_deadlines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
  *     run.json      data, device, version              samples/        a grid at intervals
  *     lock          held while a trainer works here    checkpoints/    the newest few
  *     status.json   what it does just now              best            a link to the best by held-out loss
+ *     ranks/         and each of several processes
  *
  * and with train.tensorboard event files in tensorboard/. Where the folder holds a run, opening and training it again
  * goes on from its newest checkpoint. Nothing here prints or exits; what happens is told to a callback, always in the
@@ -56,6 +57,7 @@ typedef struct sid2_run_progress {
     uint64_t best_step;   /* where that was */
     double fraction;      /* 0 to 1: of the steps, or of the time given where that ends first */
     bool stopped;         /* because the callback, or that of another rank, said so */
+    double waits;         /* of several ranks: sid2_rank_status.waits, of this one; else NaN */
 } sid2_run_progress;
 
 typedef enum sid2_run_event_kind {
@@ -121,6 +123,19 @@ SID2_API void sid2_run_close(sid2_run *run);
 
 typedef enum sid2_run_life { SID2_DEAD, SID2_ALIVE, SID2_LIFE_UNKNOWN } sid2_run_life;
 
+/* One of several ranks, as it said last; texts that are not known are "". */
+typedef struct sid2_rank_status {
+    int rank;
+    char host[64], device[160];
+    char doing[64];     /* "step 120", "saving at step 120" */
+    char waits_for[96]; /* "rank 2 in spreading" */
+    double seconds;     /* for so long already */
+    double waits;    /* share of the last minute, 0 to 1, in which it waited for others; not known of GPUs */
+    uint64_t memory; /* of the host: bytes that were resident at once, at most */
+    double age;      /* seconds since it was heard of */
+    bool silent;     /* for too long: it is stopped or gone, or its host is */
+} sid2_rank_status;
+
 /* A run as it stands, also while another process trains it. Numbers that are not known are NaN. */
 typedef struct sid2_run_status {
     sid2_run_life alive; /* whether a trainer holds it; unknown where a file system has no locks */
@@ -135,6 +150,8 @@ typedef struct sid2_run_status {
     double age;            /* seconds since the trainer said so */
     char checkpoint[4096]; /* the newest one, or "" */
     double checkpoint_age; /* seconds */
+    int ranks; /* of the processes that train it, or trained it until they were killed; 0: one alone */
+    sid2_rank_status *rank;
 } sid2_run_status;
 
 /* Disturbs nobody. IO: no run is there. */
