@@ -62,7 +62,7 @@ swiftshader() {
     rm "$folder"/chromium-common_*.deb
 }
 
-build_packages=(cmake ninja-build gcc g++ libc6-dev pkg-config libpng-dev libturbojpeg0-dev libjpeg-dev libwebp-dev libexif-dev libarchive-dev libmicrohttpd-dev libzip-dev
+build_packages=(cmake ninja-build gcc g++ libc6-dev pkg-config libpng-dev libturbojpeg0-dev libjpeg-dev libwebp-dev libexif-dev libarchive-dev libmicrohttpd-dev nettle-dev libzip-dev
     zlib1g-dev libjansson-dev libprotobuf-c-dev protobuf-c-compiler libxxhash-dev libutf8proc-dev libinih-dev liblapacke-dev libdnnl-dev libvulkan-dev libvulkan-volk-dev)
 test_packages=(libcmocka-dev locales g++ dpkg-dev python3 librandom123-dev libvulkan1 mesa-vulkan-drivers vulkan-validationlayers glslang-tools
     spirv-tools clang clang-format clang-tidy libomp-dev libclang-rt-dev mpich libmpich-dev)

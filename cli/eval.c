@@ -316,7 +316,11 @@ int command_eval(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int, char **);
-    } parts[] = {{"fid", eval_fid}, {"features", eval_features}, {"convert-inception", eval_convert}};
+    } parts[] = {{"fid", eval_fid},
+                 {"fvd", eval_fvd},
+                 {"features", eval_features},
+                 {"convert-inception", eval_convert_inception},
+                 {"convert-i3d", eval_convert_i3d}};
     enum { PARTS = sizeof parts / sizeof *parts };
     for (int i = 0; i < PARTS && argc > 1; i++)
         if (strcmp(argv[1], parts[i].name) == 0) return parts[i].run(argc - 1, argv + 1);

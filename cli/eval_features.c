@@ -6,6 +6,7 @@
 #include "frechet.h"
 #include "json.h"
 #include "metrics.h"
+#include "ranks.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -17,6 +18,7 @@ typedef struct job {
     int64_t nearest;
     device_choice on;
     bool json;
+    ranks ranks;
     sid2_device *device;
     sid2_features real, other;
     sid2_manifold manifold;
@@ -73,7 +75,7 @@ static bool work(job *j, sid2_error *err)
                          j->real_path, j->real.width, j->other_path, j->other.width);
     j->neighbour = calloc((size_t)j->other.count, sizeof *j->neighbour);
     if (!j->neighbour) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    j->device = open_device(&j->on, err);
+    j->device = ranks_device(&j->ranks, &j->on, err);
     if (!j->device) return false;
     progress_begin(&j->bar);
     progress_wait(&j->bar, "summing features");
@@ -163,18 +165,21 @@ int eval_features(int argc, char **argv)
     if (code != OPTIONS_RUN) return code;
     sid2_error err = {0};
     interrupt_install();
-    bool ok = work(&j, &err);
-    if (ok && (j.real.count <= j.real.width || j.other.count <= j.real.width))
+    if (!ranks_join(&j.ranks, &j.on, &err))
+        return ranks_leave(&j.ranks, report_error("eval features", &err), &err);
+    const bool speaks =
+        ranks_speak(&j.ranks); /* the features are there: one rank compares them, the others wait */
+    bool ok = sid2_group_concur(j.ranks.group, !speaks || work(&j, &err), &err);
+    if (ok && speaks && (j.real.count <= j.real.width || j.other.count <= j.real.width))
         fprintf(stderr,
                 "a Fréchet distance of features of %" PRId64 " numbers wants more than %" PRId64
                 " rows of each: with fewer it is too large\n",
                 j.real.width, j.real.width);
-    if (ok) print_notice(j.device);
-    ok = ok && print_all(&j, &err);
-    code = ok ? 0 : report_error("eval features", &err);
+    if (ok && speaks) print_notice(j.device);
+    ok = ok && (!speaks || print_all(&j, &err));
+    code = ok ? 0 : ranks_report(&j.ranks, "eval features", &err);
     free((float *)j.real.rows);
     free((float *)j.other.rows);
     free(j.neighbour);
-    sid2_device_close(j.device);
-    return code;
+    return ranks_leave(&j.ranks, code, &err);
 }

@@ -9,6 +9,7 @@
 #include "judgements.h"
 #include "page.h"
 #include "paired.h"
+#include "ranks.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -52,6 +53,7 @@ typedef struct job {
     device_choice on;
     size_t memory;
     assignments set;
+    ranks ranks;
     jury jury;
 
     bool is_checkpoint;
@@ -134,7 +136,7 @@ static bool prepare(job *j, sid2_error *err)
             "%s is no checkpoint and no run: --guidance, --interval, --repeat, --raw and --set are for those",
             j->path);
     if (j->is_checkpoint && !prepare_checkpoint(j, err)) return false;
-    j->jury.device = open_device(&j->on, err);
+    j->jury.device = ranks_device(&j->ranks, &j->on, err);
     if (!j->jury.device) return false;
     if (j->is_checkpoint) sid2_config_settle_sample(j->config, j->jury.device);
     return true;
@@ -153,7 +155,7 @@ static sid2_features features_of(const judged *s, int64_t most)
     return (sid2_features){s->features, s->count < most ? s->count : most, SID2_INCEPTION_FEATURES};
 }
 
-static bool score(job *j, const judged *s, scores *to, sid2_error *err)
+static bool score_rows(job *j, const judged *s, scores *to, sid2_error *err)
 {
     const sid2_metric_progress told = {on_pairs, &j->bar};
     for (int c = 0; c < SCORES; c++) to->value[c] = NAN;
@@ -183,6 +185,17 @@ static bool score(job *j, const judged *s, scores *to, sid2_error *err)
     return ok;
 }
 
+/* By the rank that has the rows; the others wait. Writes their statistics, where that is wanted. */
+static bool score(job *j, const judged *s, scores *to, sid2_error *err)
+{
+    bool ok = true;
+    if (jury_speaks(&j->jury) && j->statistics)
+        ok = sid2_statistics_write(j->statistics, s->gaussian.mean, s->gaussian.covariance, s->gaussian.width,
+                                   err);
+    if (jury_speaks(&j->jury) && j->against) ok = ok && score_rows(j, s, to, err);
+    return sid2_group_concur(j->jury.group, ok, err);
+}
+
 static bool read_real(job *j, sid2_error *err)
 {
     int32_t height = (int32_t)j->size, width = height, channels = 3;
@@ -198,10 +211,7 @@ static bool measure_set(job *j, sid2_error *err)
     judged s = {0};
     line *l = &j->lines[0];
     bool ok = judge_data(&j->jury, j->path, j->samples, (int32_t)j->size, (int32_t)j->size, 3, &s, err);
-    if (ok && j->statistics)
-        ok = sid2_statistics_write(j->statistics, s.gaussian.mean, s.gaussian.covariance, s.gaussian.width,
-                                   err);
-    ok = ok && (!j->against || score(j, &s, &l->of[0], err));
+    ok = ok && score(j, &s, &l->of[0], err);
     *l = (line){.guidance = NAN, .pictures = s.count, .repeats = ok, .of = {l->of[0]}};
     j->line_count = ok;
     judged_free(&s);
@@ -271,19 +281,18 @@ static bool measure_line(job *j, line *l, sid2_error *err)
                               .seed = (uint64_t)j->seed + (uint64_t)(l->repeats * j->samples),
                               .count = j->samples};
         bool ok = judge_samples(&j->jury, &what, &s, err) && score(j, &s, &l->of[l->repeats], err);
-        if (ok && j->statistics)
-            ok = sid2_statistics_write(j->statistics, s.gaussian.mean, s.gaussian.covariance,
-                                       s.gaussian.width, err);
         judged_free(&s);
         if (!ok) return false;
     }
-    return keep_judgement(j, l, err);
+    return sid2_group_concur(j->jury.group, !jury_speaks(&j->jury) || keep_judgement(j, l, err), err);
 }
 
 static bool work(job *j, sid2_error *err)
 {
     j->jury.bar = &j->bar;
-    if (!prepare(j, err)) return false;
+    j->jury.group = j->ranks.group;
+    sid2_group_hasten(j->ranks.group); /* nothing is summed, so any number of ranks gives the same bits */
+    if (!sid2_group_concur(j->ranks.group, prepare(j, err), err)) return false;
     const int lines = j->is_checkpoint ? j->guidances * j->interval_count : 1;
     j->lines = calloc((size_t)lines, sizeof *j->lines);
     if (!j->lines) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
@@ -427,7 +436,7 @@ static bool print_all(const job *j, sid2_error *err)
 
 int eval_fid(int argc, char **argv)
 {
-    job j = {.hold = -1, .repeat = 1};
+    job j = {.hold = -1, .repeat = 1, .jury.network = &jury_inception};
     bool no_cache = false;
     const option_row rows[] = {
         {OPTION_POSITIONAL, "PATH", NULL, &j.path,
@@ -485,17 +494,18 @@ int eval_fid(int argc, char **argv)
     j.jury.no_cache = no_cache;
     sid2_error err = {0};
     interrupt_install();
+    if (!ranks_join(&j.ranks, &j.on, &err))
+        return ranks_leave(&j.ranks, report_error("eval fid", &err), &err);
     bool checkpoint = false;
     if (!j.samples && is_checkpoint(j.path, &checkpoint, &err) && checkpoint) j.samples = 50000;
-    bool ok = work(&j, &err) && print_all(&j, &err);
+    bool ok = work(&j, &err) && (!ranks_speak(&j.ranks) || print_all(&j, &err));
     progress_clear(&j.bar);
-    code = ok ? 0 : report_error("eval fid", &err);
+    code = ok ? 0 : ranks_report(&j.ranks, "eval fid", &err);
     judged_free(&j.real);
     jury_close(&j.jury);
     sid2_checkpoint_release(j.hold);
     sid2_config_destroy(j.config);
     free(j.intervals);
     free(j.lines);
-    sid2_device_close(j.jury.device);
-    return code;
+    return ranks_leave(&j.ranks, code, &err);
 }

@@ -1,111 +1,65 @@
 #include "judged.h"
 
+#include "kept_rows.h"
+
 #include "arrays.h"
+#include "clips.h"
 #include "dataset.h"
 #include "digest.h"
 #include "file.h"
 #include "keep.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-enum { CHUNK = 256, SEAL = 32 }; /* rows kept together, and the digest behind them */
+enum { CHUNK = 256, CLIPS = 16 }; /* pictures and clips whose rows are kept together */
 
 /* ---- The network ---- */
 
+const jury_network jury_inception = {"FID's Inception", "inception", "SID2_INCEPTION",
+                                     SID2_INCEPTION_FEATURES};
+const jury_network jury_i3d = {"FVD's I3D", "i3d", "SID2_I3D", SID2_I3D_FEATURES};
+
 static bool find_weights(jury *j, sid2_error *err)
 {
-    const char *given = j->weights ? j->weights : getenv("SID2_INCEPTION");
+    const jury_network *n = j->network;
+    const char *given = j->weights ? j->weights : getenv(n->variable);
+    char file[64];
     sid2_kind kind;
     if (given && *given) return sid2_path(j->path, err, "%s", given);
-    if (sid2_keep_path("inception.safetensors", false, j->path) && sid2_look(j->path, &kind, NULL) &&
-        kind == SID2_REGULAR)
+    snprintf(file, sizeof file, "%s.safetensors", n->word);
+    if (sid2_keep_path(file, false, j->path) && sid2_look(j->path, &kind, NULL) && kind == SID2_REGULAR)
         return true;
-    return sid2_fail(
-        err, SID2_ERR_USAGE,
-        "no weights of FID's Inception: sid2 eval convert-inception FILE makes them (docs/evaluation.md says "
-        "of what); looked for --weights, $SID2_INCEPTION and %s",
-        j->path);
+    return sid2_fail(err, SID2_ERR_USAGE,
+                     "no weights of %s: sid2 eval convert-%s FILE makes them (docs/evaluation.md says of "
+                     "what); looked for "
+                     "--weights, $%s and %s",
+                     n->name, n->word, n->variable, j->path);
+}
+
+static void say(const jury *j, const char *text)
+{
+    if (jury_speaks(j)) progress_wait(j->bar, text);
 }
 
 bool jury_open(jury *j, sid2_error *err)
 {
     if (!find_weights(j, err) || !sid2_digest_file(j->path, j->digest, err)) return false;
-    progress_wait(j->bar, "preparing the device");
-    j->judge = sid2_judge_open(j->device, j->path, (int)j->batch, j->spatial, err);
+    say(j, "preparing the device");
+    j->judge = j->network == &jury_i3d
+                   ? sid2_judge_open_clips(j->device, j->path, (int)j->batch, (int)j->frames, err)
+                   : sid2_judge_open(j->device, j->path, (int)j->batch, j->spatial, err);
     progress_clear(j->bar);
     return j->judge != NULL;
 }
+
+bool jury_speaks(const jury *j) { return sid2_group_rank(j->group) == 0; }
 
 void jury_close(jury *j)
 {
     sid2_judge_close(j->judge);
     j->judge = NULL;
-}
-
-/* ---- Rows that were kept. A file is chunks of CHUNK rows (the last may be shorter), each followed by a digest, so that what
- * is damaged or cut short is made again ---- */
-
-typedef struct kept {
-    int descriptor; /* -1: nothing is kept */
-    char path[4096];
-} kept;
-
-/* How many of `rows`, `count` of them, the cache has; they are filled in. What follows is cut off. */
-static int64_t kept_open(kept *k, const char *identity, float *rows, int64_t count, int64_t width)
-{
-    char digest[33], name[64], there[33];
-    k->descriptor = -1;
-    sid2_digest_bytes(identity, strlen(identity), digest);
-    snprintf(name, sizeof name, "features-%.24s.rows", digest);
-    if (!sid2_keep_path(name, true, k->path)) return 0;
-    k->descriptor = open(k->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW, 0600);
-    struct stat status;
-    if (k->descriptor < 0) return 0;
-    if (fstat(k->descriptor, &status) || !S_ISREG(status.st_mode) ||
-        flock(k->descriptor, LOCK_EX | LOCK_NB)) {
-        close(k->descriptor); /* another process fills it */
-        k->descriptor = -1;
-        return 0;
-    }
-    int64_t done = 0, at = 0;
-    while (done < count) {
-        int64_t now = count - done < CHUNK ? count - done : CHUNK;
-        size_t bytes = (size_t)(now * width) * sizeof *rows;
-        there[SEAL] = 0;
-        if (at + (int64_t)bytes + SEAL > status.st_size ||
-            !sid2_file_fill(k->descriptor, rows + done * width, bytes, (uint64_t)at, k->path, NULL) ||
-            !sid2_file_fill(k->descriptor, there, SEAL, (uint64_t)at + bytes, k->path, NULL))
-            break;
-        sid2_digest_bytes(rows + done * width, bytes, digest);
-        if (strcmp(digest, there) != 0) break;
-        done += now;
-        at += (int64_t)bytes + SEAL;
-    }
-    return done; /* what is put there next replaces what is damaged */
-}
-
-/* Rows first .. first + count - 1, a whole chunk. A full disk costs the cache, no result. */
-static void kept_put(kept *k, const float *rows, int64_t first, int64_t count, int64_t width)
-{
-    char digest[33];
-    size_t bytes = (size_t)(count * width) * sizeof *rows,
-           chunk = (size_t)(CHUNK * width) * sizeof *rows + SEAL;
-    uint64_t at = (uint64_t)(first / CHUNK) * chunk;
-    if (k->descriptor < 0) return;
-    sid2_digest_bytes(rows, bytes, digest);
-    if (sid2_file_put(k->descriptor, rows, bytes, at, k->path, NULL) &&
-        sid2_file_put(k->descriptor, digest, SEAL, at + bytes, k->path, NULL))
-        return;
-    close(k->descriptor);
-    k->descriptor = -1;
-    unlink(k->path);
 }
 
 /* ---- From rows to a set ---- */
@@ -122,7 +76,7 @@ void judged_free(judged *s)
 /* Takes the rows apart: features stay in `rows`' memory. */
 static bool settle(const jury *j, float *rows, judged *s, sid2_error *err)
 {
-    const int64_t width = sid2_judge_width(j->judge), features = SID2_INCEPTION_FEATURES;
+    const int64_t width = sid2_judge_width(j->judge), features = j->network->features;
     const int64_t spatial = j->spatial ? SID2_INCEPTION_SPATIAL : 0;
     const bool has_classes = sid2_judge_has_classes(j->judge);
     sid2_moments *moments = spatial ? sid2_moments_create(spatial, err) : NULL;
@@ -149,51 +103,86 @@ static bool settle(const jury *j, float *rows, judged *s, sid2_error *err)
     return ok;
 }
 
-/* Fills pixels[count] with pictures from number `first` on. */
+/* Fills pixels[count] with pictures or clips from number `first` on. */
 typedef struct origin {
     bool (*get)(void *user, int64_t first, int64_t count, uint8_t *pixels, sid2_error *err);
     void *user;
-    int64_t height, width;
+    int64_t chunk, frames, height, width;
     int channels;
-    const char *doing; /* "reading" */
+    const char *what; /* "pictures" */
 } origin;
 
-static bool fill(jury *j, const origin *from, const char *identity, judged *s, sid2_error *err)
+/* This rank's part of pictures `part`, a batch at a time, to rows. */
+static bool judge_part(jury *j, const origin *from, sid2_span part, int64_t done, uint8_t *pixels,
+                       float *rows, double began, int64_t before, int64_t all, sid2_error *err)
 {
-    const int64_t width = sid2_judge_width(j->judge), picture = from->height * from->width * from->channels;
-    float *rows = malloc((size_t)(s->count * width) * sizeof *rows);
-    uint8_t *pixels = malloc((size_t)(CHUNK * picture));
-    kept k = {.descriptor = -1};
-    bool ok =
-        (rows && pixels) ||
-        sid2_fail(err, SID2_ERR_MEMORY, "no memory for the features of %lld pictures", (long long)s->count);
-    int64_t done = ok && !j->no_cache ? kept_open(&k, identity, rows, s->count, width) : 0;
-    const int64_t before = done;
+    const int64_t width = sid2_judge_width(j->judge),
+                  bytes = from->frames * from->height * from->width * from->channels;
+    bool ok = !part.count || from->get(from->user, part.first, part.count, pixels, err);
+    for (int64_t i = 0; ok && i < part.count; i += j->batch) {
+        int64_t few = part.count - i < j->batch ? part.count - i : j->batch,
+                now = done + (i + few) * sid2_group_ranks(j->group);
+        if (now > all) now = all;
+        ok = sid2_judge_rows(j->judge, pixels + i * bytes, few, from->height, from->width, from->channels,
+                             rows + i * width, err);
+        if (ok && interrupted()) ok = sid2_fail(err, SID2_ERR_CANCELLED, "stopped; the same command goes on");
+        if (jury_speaks(j))
+            progress_show(j->bar, (double)now / (double)all,
+                          "judging: %" PRId64 " of %" PRId64 " %s, %.1f a second", now, all, from->what,
+                          (double)(now - before) / (sid2_clock() - began));
+    }
+    return ok;
+}
+
+/* Chunk by chunk, each dealt out to the ranks; rank 0 gets all rows, and keeps them. */
+static bool fill_rows(jury *j, const origin *from, kept_rows *k, uint8_t *pixels, float *chunk, float *rows,
+                      int64_t done, int64_t count, sid2_error *err)
+{
+    const int64_t width = k->width, before = done;
     const double began = sid2_clock();
+    bool ok = true;
     progress_begin(j->bar);
-    while (ok && done < s->count) {
-        int64_t now = s->count - done < CHUNK ? s->count - done : CHUNK;
-        ok = from->get(from->user, done, now, pixels, err);
-        for (int64_t i = 0; ok && i < now; i += j->batch) {
-            int64_t few = now - i < j->batch ? now - i : j->batch;
-            ok = sid2_judge_rows(j->judge, pixels + i * picture, few, from->height, from->width,
-                                 from->channels, rows + (done + i) * width, err);
-            if (ok && interrupted())
-                ok = sid2_fail(err, SID2_ERR_CANCELLED, "stopped; the same command goes on");
-            progress_show(j->bar, (double)(done + i + few) / (double)s->count,
-                          "%s: %" PRId64 " of %" PRId64 " pictures, %.1f a second", from->doing,
-                          done + i + few, s->count,
-                          (double)(done + i + few - before) / (sid2_clock() - began));
+    while (ok && done < count) {
+        const int64_t now = count - done < from->chunk ? count - done : from->chunk;
+        sid2_span part = sid2_group_part(j->group, sid2_group_rank(j->group), (sid2_span){0, now}, 1);
+        float *own = chunk + part.first * width;
+        part.first += done;
+        ok = judge_part(j, from, part, done, pixels, own, began, before, count, err);
+        ok = sid2_group_concur(j->group, ok, err) &&
+             sid2_group_spread(j->group, chunk, (size_t)width * sizeof *chunk, now, 1, err);
+        if (ok && jury_speaks(j)) {
+            memcpy(rows + done * width, chunk, (size_t)(now * width) * sizeof *rows);
+            kept_rows_put(k, chunk, done, now);
         }
-        if (ok) kept_put(&k, rows + done * width, done, now, width);
         done += now;
     }
     progress_clear(j->bar);
-    if (k.descriptor >= 0) close(k.descriptor);
+    return ok;
+}
+
+static bool fill(jury *j, const origin *from, const char *identity, judged *s, sid2_error *err)
+{
+    const int64_t width = sid2_judge_width(j->judge),
+                  bytes = from->frames * from->height * from->width * from->channels;
+    const bool speaks = jury_speaks(j);
+    float *rows = speaks ? malloc((size_t)(s->count * width) * sizeof *rows) : NULL,
+          *chunk = malloc((size_t)(from->chunk * width) * sizeof *chunk);
+    uint8_t *pixels = malloc((size_t)(from->chunk * bytes));
+    kept_rows k = {.chunk = from->chunk, .width = width, .descriptor = -1};
+    bool ok = ((rows || !speaks) && chunk && pixels) ||
+              sid2_fail(err, SID2_ERR_MEMORY, "no memory for the features of %lld %s", (long long)s->count,
+                        from->what);
+    int64_t done = ok && speaks && !j->no_cache ? kept_rows_open(&k, identity, rows, s->count) : 0;
+    ok = sid2_group_concur(j->group, ok, err) && sid2_group_share(j->group, &done, sizeof done, err) &&
+         fill_rows(j, from, &k, pixels, chunk, rows, done, s->count, err);
+    kept_rows_close(&k);
     free(pixels);
-    if (ok) return settle(j, rows, s, err);
-    free(rows);
-    return false;
+    free(chunk);
+    if (ok && speaks)
+        ok = settle(j, rows, s, err);
+    else
+        free(rows);
+    return sid2_group_concur(j->group, ok, err);
 }
 
 /* ---- Data sets ---- */
@@ -210,7 +199,7 @@ static bool get_pictures(void *user, int64_t first, int64_t count, uint8_t *pixe
 }
 
 /* A file of mu and sigma. *is_one: whether it is. */
-static bool read_statistics(const char *path, bool *is_one, judged *s, sid2_error *err)
+static bool read_statistics(const char *path, int64_t width, bool *is_one, judged *s, sid2_error *err)
 {
     sid2_kind kind;
     *is_one = false;
@@ -224,15 +213,14 @@ static bool read_statistics(const char *path, bool *is_one, judged *s, sid2_erro
     bool ok = true;
     if (*is_one) {
         ok = sid2_arrays_find(arrays, "mu", &mu, err);
-        if (ok && (mu.rank != 1 || mu.dim[0] != SID2_INCEPTION_FEATURES))
-            ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: mu should have %d numbers", path,
-                           SID2_INCEPTION_FEATURES);
+        if (ok && (mu.rank != 1 || mu.dim[0] != width))
+            ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: mu should have %" PRId64 " numbers", path, width);
         ok = ok && sid2_gaussian_alloc(&s->gaussian, mu.dim[0], err) &&
              sid2_arrays_read(arrays, 0, mu.dim[0], s->gaussian.mean, err) &&
              sid2_arrays_find(arrays, "sigma", &sigma, err);
         if (ok && (sigma.rank != 2 || sigma.dim[0] != mu.dim[0] || sigma.dim[1] != mu.dim[0]))
-            ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: sigma should be %d x %d", path, SID2_INCEPTION_FEATURES,
-                           SID2_INCEPTION_FEATURES);
+            ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: sigma should be %" PRId64 " x %" PRId64, path, width,
+                           width);
         ok = ok && sid2_arrays_read(arrays, 0, mu.dim[0] * mu.dim[0], s->gaussian.covariance, err) &&
              sid2_gaussian_check(&s->gaussian, path, err);
     }
@@ -243,45 +231,105 @@ static bool read_statistics(const char *path, bool *is_one, judged *s, sid2_erro
 static sid2_dataset *open_data(jury *j, const char *path, int32_t height, int32_t width, int32_t channels,
                                sid2_error *err)
 {
-    return sid2_dataset_open(path,
-                             &sid2_with(sid2_dataset_options, .height = height, .width = width,
-                                        .channels = channels, .cache_bytes = 1, .on_skip = print_skipped,
-                                        .user = j->bar),
-                             err);
+    return sid2_dataset_open_together(j->group, path,
+                                      &sid2_with(sid2_dataset_options, .height = height, .width = width,
+                                                 .channels = channels, .cache_bytes = 1,
+                                                 .on_skip = print_skipped, .user = j->bar),
+                                      err);
+}
+
+/* Opens a data set, whose size is the first picture's where none is given, and says what its rows are called. */
+static bool open_pictures(jury *j, const char *path, int64_t most, int32_t channels, judged *s,
+                          sid2_dataset **data, char identity[512], sid2_error *err)
+{
+    char digest[33];
+    *data = open_data(j, path, s->height, s->width, channels, err);
+    if (*data && !s->height) {
+        int32_t extents[3];
+        bool known = sid2_group_concur(j->group, sid2_dataset_extents(*data, 0, extents, err), err);
+        sid2_dataset_close(*data);
+        s->height = s->width = known ? extents[extents[1] < extents[0]] : 0;
+        *data = known ? open_data(j, path, s->height, s->width, channels, err) : NULL;
+    }
+    if (!*data || !sid2_dataset_digest(*data, digest, err)) return false;
+    s->count = sid2_dataset_count(*data);
+    if (most && s->count > most) s->count = most;
+    snprintf(identity, 512, "inception %s, data set %s, %d x %d x %d, %" PRId64 " pictures, spatial %d",
+             j->digest, digest, s->height, s->width, sid2_dataset_channels(*data), s->count, j->spatial);
+    return true;
 }
 
 bool judge_data(jury *j, const char *path, int64_t most, int32_t height, int32_t width, int32_t channels,
                 judged *s, sid2_error *err)
 {
-    char identity[512], digest[33];
-    bool is_statistics;
-    *s = (judged){.height = height, .width = width};
+    char identity[512];
+    sid2_dataset *data = NULL;
+    bool is_statistics = false;
+    *s = (judged){0};
     snprintf(s->name, sizeof s->name, "%s", path);
-    if (!read_statistics(path, &is_statistics, s, err)) return false;
-    if (is_statistics) {
-        s->height = s->width = 0;
-        return true;
+    bool ok = read_statistics(path, j->network->features, &is_statistics, s, err) &&
+              (is_statistics || j->judge || jury_open(j, err));
+    ok = sid2_group_concur(j->group, ok, err);
+    if (ok && !is_statistics) {
+        s->height = height;
+        s->width = width;
+        ok =
+            sid2_group_concur(j->group, open_pictures(j, path, most, channels, s, &data, identity, err), err);
     }
-    if (!j->judge && !jury_open(j, err)) return false;
-    sid2_dataset *data = open_data(j, path, height, width, channels, err);
-    if (data && !height) {
-        int32_t extents[3];
-        bool known = sid2_dataset_extents(data, 0, extents, err);
-        sid2_dataset_close(data);
-        s->height = s->width = known ? extents[extents[1] < extents[0]] : 0;
-        data = known ? open_data(j, path, s->height, s->width, channels, err) : NULL;
+    if (ok && data) {
+        const origin from = {get_pictures, data, CHUNK, 1, s->height, s->width, sid2_dataset_channels(data),
+                             "pictures"};
+        ok = fill(j, &from, identity, s, err);
     }
-    if (!data) return false;
-    s->count = sid2_dataset_count(data);
-    if (most && s->count > most) s->count = most;
-    bool ok = sid2_dataset_digest(data, digest, err);
-    channels = sid2_dataset_channels(data);
-    snprintf(identity, sizeof identity,
-             "inception %s, data set %s, %d x %d x %d, %" PRId64 " pictures, spatial %d", j->digest, digest,
-             s->height, s->width, channels, s->count, j->spatial);
-    const origin from = {get_pictures, data, s->height, s->width, channels, "judging"};
-    ok = ok && fill(j, &from, identity, s, err);
     sid2_dataset_close(data);
+    return ok;
+}
+
+/* ---- Clips ---- */
+
+static bool get_clips(void *user, int64_t first, int64_t count, uint8_t *pixels, sid2_error *err)
+{
+    const sid2_clips *clips = user;
+    const size_t bytes = (size_t)sid2_shape_count(sid2_clips_shape(clips));
+    for (int64_t i = 0; i < count; i++)
+        if (!sid2_clips_get(clips, first + i, pixels + (size_t)i * bytes, err)) return false;
+    return true;
+}
+
+static bool open_clips(jury *j, const char *path, int64_t most, int32_t size, judged *s, sid2_clips **clips,
+                       char identity[512], sid2_error *err)
+{
+    char digest[33];
+    *clips = sid2_clips_open(j->group, path, (int32_t)j->frames, size, size, err);
+    if (!*clips) return false;
+    const sid2_shape shape = sid2_clips_shape(*clips);
+    j->frames = shape.dim[0];
+    s->height = (int32_t)shape.dim[1];
+    s->width = (int32_t)shape.dim[2];
+    s->count = sid2_clips_count(*clips);
+    if (most && s->count > most) s->count = most;
+    if ((!j->judge && !jury_open(j, err)) || !sid2_clips_digest(*clips, digest, err)) return false;
+    snprintf(identity, 512, "i3d %s, clips %s, %" PRId64 " x %d x %d, %" PRId64 " clips", j->digest, digest,
+             j->frames, s->height, s->width, s->count);
+    return true;
+}
+
+bool judge_clips(jury *j, const char *path, int64_t most, int32_t size, judged *s, sid2_error *err)
+{
+    char identity[512];
+    sid2_clips *clips = NULL;
+    bool is_statistics = false;
+    *s = (judged){0};
+    snprintf(s->name, sizeof s->name, "%s", path);
+    bool ok = read_statistics(path, j->network->features, &is_statistics, s, err);
+    ok = sid2_group_concur(j->group, ok, err);
+    if (ok && !is_statistics)
+        ok = sid2_group_concur(j->group, open_clips(j, path, most, size, s, &clips, identity, err), err);
+    if (ok && clips) {
+        const origin from = {get_clips, clips, CLIPS, j->frames, s->height, s->width, 3, "clips"};
+        ok = fill(j, &from, identity, s, err);
+    }
+    sid2_clips_close(clips);
     return ok;
 }
 
@@ -299,6 +347,7 @@ typedef struct sampling {
 static bool on_step(void *user, const sid2_sample_progress *p)
 {
     const sampling *s = user;
+    if (!jury_speaks(s->j)) return !interrupted();
     progress_show(s->j->bar, (double)(s->first + p->images) / (double)s->what->count,
                   "sampling: %" PRId64 " of %" PRId64 " pictures", s->first + p->images, s->what->count);
     return !interrupted();
@@ -339,15 +388,20 @@ bool judge_samples(jury *j, const sampled *what, judged *s, sid2_error *err)
                   .height = sid2_config_image_height(what->config),
                   .width = sid2_config_image_width(what->config)};
     snprintf(s->name, sizeof s->name, "%s", what->directory);
-    if (!j->judge && !jury_open(j, err)) return false;
+    if (!sid2_group_concur(j->group, j->judge || jury_open(j, err), err)) return false;
     sampling from = {.what = what, .j = j};
     snprintf(identity, sizeof identity,
              "inception %s, checkpoint %s, raw %d, seed %" PRIu64 ", %" PRId64 " pictures, spatial %d",
              j->digest, what->digest, what->raw, what->seed, what->count, j->spatial);
     describe_sampling(what->config, identity, sizeof identity);
-    const origin o = {
-        get_samples, &from, s->height, s->width, (int)config_int(what->config, "model.image_channels"),
-        "judging"};
+    const origin o = {get_samples,
+                      &from,
+                      CHUNK,
+                      1,
+                      s->height,
+                      s->width,
+                      (int)config_int(what->config, "model.image_channels"),
+                      "pictures"};
     bool ok = fill(j, &o, identity, s, err);
     sid2_sampler_destroy(from.sampler);
     return ok;

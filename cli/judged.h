@@ -1,4 +1,4 @@
-/* Sets of pictures as the Inception network sees them: features, kept in the user's cache folder so that no picture is looked
+/* Sets of pictures and clips as the networks that judge see them: features, kept in the user's cache folder so that no picture is looked
  * at twice, and a stopped command goes on. */
 #ifndef SID2_CLI_JUDGED_H
 #define SID2_CLI_JUDGED_H
@@ -6,31 +6,44 @@
 #include "cli.h"
 
 #include "frechet.h"
+#include "group.h"
 #include "judge.h"
 #include "metrics.h"
 
-/* What all sets of a command share. */
+/* The networks there are. */
+typedef struct jury_network {
+    const char *name, *word, *variable; /* for messages; of file and command; of the environment */
+    int64_t features;
+} jury_network;
+extern const jury_network jury_inception, jury_i3d;
+
+/* What all sets of a command share. Of several ranks each judges a part of a set; rank 0 has the rows, the cache and the
+ * word. */
 typedef struct jury {
+    const jury_network *network;
     const char *weights;         /* a file, or NULL: where it is looked for */
     char path[4096], digest[33]; /* of the weights, once open */
     sid2_device *device;
+    sid2_group *group; /* NULL: alone */
     sid2_judge *judge;
-    int64_t batch;
+    int64_t batch, frames; /* frames of a clip; 0: not known yet */
     bool spatial, no_cache;
     progress *bar;
 } jury;
 
-/* Finds the weights: as given, $SID2_INCEPTION, or inception.safetensors in the cache folder. One line says how to get them
+/* Finds the weights: as given, the network's variable, or its file in the cache folder. One line says how to get them
  * where there are none. */
 bool jury_open(jury *j, sid2_error *err);
+/* Whether this rank has the rows. */
+bool jury_speaks(const jury *j);
 void jury_close(jury *j); /* the device stays */
 
-/* What is known of a set: rows, or statistics alone. */
+/* What is known of a set: rows, or statistics alone; of ranks that do not speak, neither. */
 typedef struct judged {
     char name[4096];
     int64_t count;          /* 0: a file of statistics does not say */
     int32_t height, width;  /* of the pictures; 0: statistics alone */
-    float *features;        /* [count,2048]; NULL: statistics alone */
+    float *features;        /* [count, features of the network]; NULL: statistics alone */
     float *classes;         /* [count,1008] probabilities; NULL: the weights have no head */
     sid2_gaussian gaussian; /* of features */
     sid2_gaussian spatial;  /* of sFID's; width 0: none */
@@ -41,6 +54,10 @@ void judged_free(judged *s);
  * the first one's shorter side); or a file of mu and sigma. */
 bool judge_data(jury *j, const char *path, int64_t most, int32_t height, int32_t width, int32_t channels,
                 judged *s, sid2_error *err);
+
+/* At most `most` clips (0: all) of `path` (clips.h), of the jury's number of frames, which the first set decides where there
+ * is none; size x size (0: as the first frame is); or a file of mu and sigma. */
+bool judge_clips(jury *j, const char *path, int64_t most, int32_t size, judged *s, sid2_error *err);
 
 /* `count` pictures of a checkpoint, as `config` says, of seeds from `seed` on. `what` names it for messages. */
 typedef struct sampled {

@@ -4,7 +4,7 @@
 
 #include "files.h"
 
-enum { SID2_ARRAY_RANK = 4 };
+enum { SID2_ARRAY_RANK = 5 };
 
 typedef struct sid2_array {
     char type[8]; /* numpy's word, such as "|u1" */

@@ -7,7 +7,7 @@
 #ifndef SID2_INCEPTION_H
 #define SID2_INCEPTION_H
 
-#include "graph.h"
+#include "network.h"
 
 enum {
     SID2_INCEPTION_SIDE = 299,
@@ -29,14 +29,6 @@ sid2_inception sid2_inception_build(sid2_graph *g, sid2_params *params, sid2_ten
 
 /* A picture u8 [height,width,channels], 1 or 3 channels, to [299,299,3]. */
 void sid2_inception_prepare(const uint8_t *pixels, int64_t height, int64_t width, int channels, float *to);
-
-/* Tensors of another program's file, by name. */
-typedef struct sid2_tensor_source {
-    void *user;
-    bool (*has)(void *user, const char *name);
-    /* As f32, from malloc; FORMAT where it has another number of elements. */
-    float *(*read)(void *user, const char *name, int64_t count, sid2_error *err);
-} sid2_tensor_source;
 
 /* Makes the file that sid2 reads, with batch norms folded into weights and biases, of either kind of names. `facts`: key,
  * value, .., NULL, to be kept in it. *head: whether it has the classes' matrix. */

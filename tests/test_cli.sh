@@ -25,7 +25,7 @@ small=(--device cpu --threads 2 --preset quickstart --data pictures --set model.
 echo "== help and usage"
 expect 0 'Usage: sid2 COMMAND' --help
 expect 0 '^sid2 [0-9]' --version
-for command in train sample status pause info eval 'eval fid' 'eval features' 'eval convert-inception' ablate report 'data synth' 'data inspect' 'data pack' devices check bench; do
+for command in train sample status pause info eval 'eval fid' 'eval fvd' 'eval features' 'eval convert-inception' 'eval convert-i3d' ablate report 'data synth' 'data inspect' 'data pack' devices check bench; do
     read -ra words <<<"$command"
     expect 0 "Usage: sid2 $command" "${words[@]}" --help
     expect 2 'unknown option' "${words[@]}" --no-such-option
@@ -99,7 +99,14 @@ grid = [(float(i % 8), float(i // 8)) for i in range(64)]
 put("real.npz", grid)
 put("moved.npz", [(x + 3, 2 * y) for x, y in grid])
 put("few.npz", grid[:3])
+with zipfile.ZipFile("statistics.npz", "w") as z:
+    for name, shape in ("mu", (2,)), ("sigma", (2, 2)):
+        head = ("{'descr': '<f8', 'fortran_order': False, 'shape': %r, }" % (shape,)).ljust(117) + "\n"
+        z.writestr(name + ".npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + head.encode() + bytes(8 * 2 ** len(shape)))
 put("broken.npz", grid[:7] + [(float("nan"), 0.0)])
+with zipfile.ZipFile("clip.npz", "w") as z:
+    head = "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 16, 4, 4, 3), }".ljust(117) + "\n"
+    z.writestr("clips.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + head.encode() + bytes(16 * 48))
 END
 # variances are 64/63 * 5.25: 3^2 + (3.5)^2 + (2 - 1)^2 of that
 expect 0 '"frechet_distance": 26.5833' eval features real.npz moved.npz --json
@@ -110,13 +117,22 @@ expect 2 'too few' eval features real.npz few.npz
 expect 1 'no such file' eval features real.npz nowhere.npz
 expect 1 'holds no array y' eval features real.npz moved.npz --array y
 export XDG_CACHE_HOME=$PWD/cache
-unset SID2_INCEPTION
+unset SID2_INCEPTION SID2_I3D
 expect 2 "no weights of FID's Inception: sid2 eval convert-inception" eval fid real.npz --against real.npz
 expect 1 'No such file' eval fid real.npz --against real.npz --weights nowhere.safetensors
 expect 1 'a pickle that wants "posix system"' eval convert-inception "$source/tests/fuzz/corpus/weights/call.pth"
 expect 1 "not the weights of FID's Inception" eval convert-inception "$source/tests/fuzz/corpus/weights/zip.pth"
 expect 1 'neither PyTorch' eval convert-inception "$source/README.md"
 [ ! -e cache/sid2/inception.safetensors ] || fail "a file of weights that are none"
+expect 1 "not the weights of FVD's I3D" eval convert-i3d "$source/tests/fuzz/corpus/weights/zip.pth"
+expect 1 'a pickle that wants "posix system"' eval convert-i3d "$source/tests/fuzz/corpus/weights/call.pth"
+[ ! -e cache/sid2/i3d.safetensors ] || fail "a file of weights that are none"
+expect 2 "no weights of FVD's I3D: sid2 eval convert-i3d" eval fvd clip.npz --against clip.npz
+expect 2 'of 1 videos none has 17 frames' eval fvd clip.npz --against clip.npz --frames 17
+expect 2 '\-\-frames should be 9 to 4096' eval fvd clip.npz --against clip.npz --frames 8
+expect 2 '\-\-against is missing' eval fvd clip.npz
+expect 1 'clips are u8' eval fvd clip.npz --against real.npz
+expect 1 'mu should have 400 numbers' eval fvd clip.npz --against statistics.npz
 unset XDG_CACHE_HOME
 rm -rf cache
 

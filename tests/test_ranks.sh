@@ -1,7 +1,7 @@
 #!/bin/bash
-# Several processes that train as one, from outside. Usage: test_ranks.sh SID2 MPIEXEC
+# Several processes that train as one, from outside. Usage: test_ranks.sh SID2 MPIEXEC TEST_I3D
 set -euo pipefail
-sid2=$1 mpiexec=$2
+sid2=$1 mpiexec=$2 test_i3d=$3
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -48,6 +48,24 @@ done
 "$sid2" "${losses[@]}" >eval.json 2>eval.log || fail "no losses"
 ranks 2 "${losses[@]}" >eval2.json 2>eval2.log || fail "2 ranks: no losses"
 cmp eval.json eval2.json || fail "losses of 1 and 2 ranks differ"
+
+# Clips that several judge, by a network of random weights: one result, the same statistics.
+SID2_WRITE=i3d.safetensors "$test_i3d" || fail "no weights"
+python3 - <<'END'
+import struct, zipfile
+head = "{'descr': '|u1', 'fortran_order': False, 'shape': (3, 9, 8, 8, 1), }".ljust(117) + "\n"
+with zipfile.ZipFile("clips.npz", "w") as z:
+    z.writestr("arr_0.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + head.encode() +
+               bytes(i * i * 7 // 64 % 251 for i in range(3 * 9 * 64)))
+END
+judged=(eval fvd clips.npz --weights i3d.safetensors --device cpu --threads 1 --no-cache)
+"$sid2" "${judged[@]}" --statistics fvd.npz >fvd.log 2>&1 || fail "no statistics of clips"
+ranks 2 "${judged[@]}" --batch 2 --statistics fvd2.npz --against fvd.npz --json >fvd.json 2>fvd2.log || fail "2 ranks: no FVD"
+cmp fvd.npz fvd2.npz || fail "statistics of 1 and 2 ranks differ"
+[ "$(grep -c '"fvd"' fvd.json)" = 1 ] || fail "not one result"
+! ranks 2 eval fvd nowhere --weights i3d.safetensors --device cpu --threads 1 --against fvd.npz >lost.log 2>&1 ||
+  fail "clips that are not there are judged"
+[ "$(grep -c nowhere lost.log)" = 1 ] || fail "not one line"
 
 # Resumed by others, for more steps.
 ranks 4 "${whole[@]}" --set train.steps=3 --out moved >moved.log 2>&1 || fail "4 ranks failed"

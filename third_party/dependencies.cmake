@@ -16,6 +16,7 @@ foreach(library "PNG libpng" "JPEG libturbojpeg libjpeg" "WEBP libwebp libwebpmu
 endforeach()
 find_program(PROTOC_C protoc-c REQUIRED) # of the machine that builds
 pkg_check_modules(MICROHTTPD REQUIRED IMPORTED_TARGET libmicrohttpd) # the program's
+pkg_check_modules(NETTLE REQUIRED IMPORTED_TARGET nettle) # likewise
 pkg_check_modules(LAPACKE REQUIRED IMPORTED_TARGET lapacke) # eval/'s, which is the program's
 
 # oneDNN: its own CMake package fails without OpenCL headers, so header and library are found directly.

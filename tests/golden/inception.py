@@ -112,6 +112,7 @@ def picture():
     return torch.from_numpy((both - 128) / 128).permute(2, 0, 1)[None]
 
 
-values = Network(load(sys.argv[1])).features(picture())[0].tolist()
-for i in range(0, len(values), 8):
-    print(" ".join("%.9g," % v for v in values[i : i + 8]))
+if __name__ == "__main__":
+    values = Network(load(sys.argv[1])).features(picture())[0].tolist()
+    for i in range(0, len(values), 8):
+        print(" ".join("%.9g," % v for v in values[i : i + 8]))
