@@ -46,7 +46,8 @@ static bool run(exchange *x, int row, sid2_error *err)
     case SUM_LIBRARY:
         return sid2_group_sum_inexact(x->group, sid2_buffer_memory(x->values), x->own, x->elements, err);
     case SPREAD:
-        return sid2_group_spread_buffer(x->group, x->values, sizeof(float), all, SID2_SUM_BLOCK, err);
+        return sid2_group_spread_buffers(x->group, &(sid2_parted){x->values, sizeof(float), NULL, NULL}, 1,
+                                         all, SID2_SUM_BLOCK, err);
     case TOGETHER: return train(x, &x->together, err);
     default: return !x->alone.trainer || train(x, &x->alone, err);
     }

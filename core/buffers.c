@@ -28,7 +28,7 @@ static bool is_params(const sid2_graph *graph, sid2_tensor tensor)
 {
     for (int32_t s = 0; s < graph->params_count; s++) {
         const sid2_params *p = &graph->params[s];
-        if (tensor == p->weights || tensor == p->weights_low || tensor == p->grads) return true;
+        if (tensor == p->read || tensor == p->vectors || tensor == p->grads) return true;
     }
     return false;
 }
@@ -48,15 +48,19 @@ static bool add(sid2_buffers *buffers, const char *name, sid2_buffer *buffer, si
     return true;
 }
 
+bool sid2_buffers_add(sid2_buffers *buffers, const char *name, size_t bytes, sid2_error *err)
+{
+    if (sid2_buffers_find(buffers, name)) return true;
+    sid2_buffer *buffer = sid2_buffer_create(buffers->device, bytes, err);
+    return buffer && (add(buffers, name, buffer, err) || (sid2_buffer_destroy(buffer), false));
+}
+
 static bool provide(sid2_buffers *buffers, const sid2_graph *graph, bool params_only, sid2_error *err)
 {
     for (sid2_tensor i = 0; i < graph->tensor_count; i++) {
         const sid2_tensor_info *t = &graph->tensors[i];
-        if (!is_buffer(graph, i) || sid2_buffers_find(buffers, t->name)) continue;
-        if (params_only && !is_params(graph, i)) continue;
-        sid2_buffer *buffer = sid2_buffer_create(buffers->device, bytes_of(t), err);
-        if (!buffer) return false;
-        if (!add(buffers, t->name, buffer, err)) return sid2_buffer_destroy(buffer), false;
+        if (!is_buffer(graph, i) || (params_only && !is_params(graph, i))) continue;
+        if (!sid2_buffers_add(buffers, t->name, bytes_of(t), err)) return false;
     }
     return true;
 }

@@ -19,6 +19,8 @@ void sid2_buffers_clear(sid2_buffers *buffers);
 bool sid2_buffers_params(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err);
 /* The same for every external that `graph` uses. */
 bool sid2_buffers_externals(sid2_buffers *buffers, const sid2_graph *graph, sid2_error *err);
+/* A new zero-filled buffer of so many bytes, unless there is one of that name. */
+bool sid2_buffers_add(sid2_buffers *buffers, const char *name, size_t bytes, sid2_error *err);
 /* All that `from` has, also here, where nothing is yet; it stays the other's, and must live as long. */
 bool sid2_buffers_borrow(sid2_buffers *buffers, const sid2_buffers *from, sid2_error *err);
 

@@ -49,15 +49,14 @@ static const sid2_kernel *choose(sid2_call *call, const sid2_kernel_table *const
 /* ---- Binding ---- */
 
 /* The same numbers in the compute type, of a parameter. */
-static void bind_low(sid2_operand *o, const sid2_graph *g, const sid2_tensor_info *info,
-                     const sid2_memory_map *map)
+static void bind_low(sid2_operand *o, const sid2_graph *g, sid2_tensor tensor, const sid2_memory_map *map)
 {
     for (int32_t s = 0; s < g->params_count; s++) {
         const sid2_params *params = &g->params[s];
-        sid2_tensor low = params->weights_low;
-        if (info->base != params->weights || low == info->base || !map->handle[low]) continue;
-        o->low_dtype = g->tensors[low].dtype;
-        o->low = (char *)map->handle[low] + (size_t)info->offset * sid2_dtype_size(o->low_dtype);
+        int64_t offset = sid2_params_offset(g, params, tensor);
+        if (offset < 0 || g->tensors[tensor].base == params->read || !map->handle[params->read]) continue;
+        o->low_dtype = g->tensors[params->read].dtype;
+        o->low = (char *)map->handle[params->read] + (size_t)offset * sid2_dtype_size(o->low_dtype);
     }
 }
 
@@ -79,7 +78,7 @@ static sid2_operand bind(const sid2_graph *g, const sid2_plan *plan, const sid2_
     if (map->addresses) {
         o.data = (char *)o.data + o.offset;
         o.offset = 0;
-        bind_low(&o, g, info, map);
+        bind_low(&o, g, tensor, map);
     }
     return o;
 }

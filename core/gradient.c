@@ -69,9 +69,10 @@ static sid2_tensor accumulator(const reverse *r, sid2_tensor x)
     sid2_graph *g = r->g;
     if (g->error.code || !wants(r, x)) return SID2_NONE;
     sid2_tensor_info info = g->tensors[x];
-    for (int32_t s = 0; s < g->params_count; s++)
-        if (info.base == g->params[s].weights || info.base == g->params[s].weights_low)
-            return sid2_graph_view(g, g->params[s].grads, info.offset, info.shape);
+    for (int32_t s = 0; s < g->params_count; s++) {
+        int64_t offset = sid2_params_offset(g, &g->params[s], x);
+        if (offset >= 0) return sid2_graph_view(g, g->params[s].grads, offset, info.shape);
+    }
     sid2_tensor of = owner(g, x);
     if (g->grad_of[of] == SID2_NONE) {
         if (!g->tensors[of].external)

@@ -168,9 +168,10 @@ sid2_params *sid2_graph_params(sid2_graph *g, const char *name, bool trained)
     *params = (sid2_params){.name = copy_name(g, name), .trained = trained, .grads = SID2_NONE};
     if (!params->name) return NULL;
     g->params_count++;
-    params->weights = params->weights_low = add_flat(g, params, "weights", g->master);
+    bool low = g->compute != g->master;
+    params->read = params->vectors = add_flat(g, params, low ? "weights_low" : "weights", g->compute);
+    if (low) params->vectors = add_flat(g, params, "vectors", g->master);
     if (trained) params->grads = add_flat(g, params, "grads", g->master);
-    if (g->compute != g->master) params->weights_low = add_flat(g, params, "weights_low", g->compute);
     return g->error.code ? NULL : params;
 }
 
@@ -184,6 +185,12 @@ static sid2_tensor same_param(sid2_graph *g, const sid2_param *known, sid2_shape
               known->matrix ? "matrix" : "vector", sid2_shape_text(known->shape, text[0]),
               matrix ? "matrix" : "vector", sid2_shape_text(shape, text[1]));
     return SID2_NONE;
+}
+
+/* Elements that a parameter takes. */
+static int64_t room_of(const sid2_param *param)
+{
+    return (sid2_shape_count(param->shape) + SID2_PARAM_ALIGN - 1) / SID2_PARAM_ALIGN * SID2_PARAM_ALIGN;
 }
 
 sid2_tensor sid2_graph_param(sid2_graph *g, sid2_params *params, const char *name, sid2_shape shape,
@@ -201,12 +208,37 @@ sid2_tensor sid2_graph_param(sid2_graph *g, sid2_params *params, const char *nam
                         .init_std = init_std,
                         .matrix = matrix};
     if (!param.name) return SID2_NONE;
-    param.tensor =
-        add_view(g, matrix ? params->weights_low : params->weights, param.offset, shape, params->trained);
+    bool apart = !matrix && params->vectors != params->read;
+    param.place = apart ? params->vector_elements : param.offset;
+    param.tensor = add_view(g, matrix ? params->read : params->vectors, param.place, shape, params->trained);
     params->item[params->count++] = param;
-    int64_t end = param.offset + sid2_shape_count(shape);
-    params->elements = (end + SID2_PARAM_ALIGN - 1) / SID2_PARAM_ALIGN * SID2_PARAM_ALIGN;
+    params->elements += room_of(&param);
+    if (apart) params->vector_elements += room_of(&param);
     return param.tensor;
+}
+
+int64_t sid2_params_offset(const sid2_graph *g, const sid2_params *params, sid2_tensor tensor)
+{
+    if (tensor == SID2_NONE) return -1;
+    const sid2_tensor_info *info = &g->tensors[tensor];
+    if (info->base == params->read) return info->offset;
+    for (int32_t i = 0; info->base == params->vectors && i < params->count; i++) {
+        const sid2_param *param = &params->item[i];
+        int64_t within = info->offset - param->place;
+        if (!param->matrix && within >= 0 && within < room_of(param)) return param->offset + within;
+    }
+    return -1;
+}
+
+int64_t sid2_params_vectors(const sid2_params *params, int64_t elements)
+{
+    int64_t count = 0;
+    for (int32_t i = 0; i < params->count && params->item[i].offset < elements; i++) {
+        const sid2_param *param = &params->item[i];
+        int64_t before = elements - param->offset, room = room_of(param);
+        if (!param->matrix) count += before < room ? before : room;
+    }
+    return params->vectors == params->read ? 0 : count;
 }
 
 void sid2_graph_begin_segment(sid2_graph *g) { g->segment = g->segment_count++; }
@@ -342,7 +374,8 @@ bool sid2_graph_finish(sid2_graph *g, sid2_error *err)
     for (int32_t s = 0; s < g->params_count; s++) {
         const sid2_params *params = &g->params[s];
         sid2_shape flat = sid2_shape_of(params->elements);
-        g->tensors[params->weights].shape = g->tensors[params->weights_low].shape = flat;
+        g->tensors[params->vectors].shape = sid2_shape_of(params->vector_elements);
+        g->tensors[params->read].shape = flat;
         if (params->trained) g->tensors[params->grads].shape = flat;
     }
     return true;

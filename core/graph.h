@@ -11,10 +11,11 @@
  * parameters. A *view* is another look at either: a reshape, or a part of an external. It costs nothing.
  *
  * A *parameter set* is a network's parameters, under a name, trained or frozen; a graph may have several (a
- * teacher and its student). Its flat buffers are `weights` (f32), `weights_low` (the same numbers in the
- * compute type) and, where trained, `grads`: of the set "teacher", "teacher.weights" and so on. A parameter is
- * a view into these, at the same element offset in each, so norm, Adam, averages and casts are one call over
- * everything and a checkpoint is a slice. */
+ * teacher and its student). Its flat buffers are `weights` and, where trained, `grads`: of the set "teacher",
+ * "teacher.weights" and so on. A parameter is a view into these, at the same element offset in each, so norm, Adam,
+ * averages and casts are one call over everything and a checkpoint is a slice. Where the compute type is not the
+ * master type, the network reads `weights_low`, all of them in the compute type, and `vectors`: those of them that
+ * are no matrices, closed up, in the master type. `weights` are then their keeper's, not the network's. */
 #ifndef SID2_GRAPH_H
 #define SID2_GRAPH_H
 
@@ -49,6 +50,7 @@ typedef struct sid2_param {
     sid2_shape shape;
     int64_t offset; /* element offset in the flat buffers, a multiple of SID2_PARAM_ALIGN */
     float init_mean, init_std;
+    int64_t place;      /* the same in the buffer that the model reads it from */
     bool matrix;        /* read in the compute type (a matrix or a kernel) rather than f32 */
     sid2_tensor tensor; /* the view the model reads */
 } sid2_param;
@@ -61,8 +63,11 @@ typedef struct sid2_params {
     bool trained;     /* gradients are wanted */
     sid2_param *item;
     int32_t count, capacity;
-    int64_t elements;                        /* length of the flat buffers */
-    sid2_tensor weights, weights_low, grads; /* grads: SID2_NONE where frozen */
+    int64_t elements;        /* length of the flat buffers */
+    int64_t vector_elements; /* of `vectors`, where that is a buffer of its own; else 0 */
+    sid2_tensor read, vectors,
+        grads; /* all, in the compute type; what vectors are read from, perhaps the same;
+                                         SID2_NONE where frozen */
 } sid2_params;
 
 enum { SID2_MAX_PARAMS = 8 }; /* sets of a graph */
@@ -107,6 +112,10 @@ sid2_tensor sid2_graph_variable(sid2_graph *g, const char *name, sid2_dtype dtyp
 /* The set of parameters called `name` (copied; ""), made at its first use. It is trained or frozen for the whole
  * graph: the other on a later use is an error. NULL after an error; lives as long as the graph. */
 sid2_params *sid2_graph_params(sid2_graph *g, const char *name, bool trained);
+/* Where in the flat buffers what a tensor looks at begins, a parameter of the set or a part of one; -1: no such. */
+int64_t sid2_params_offset(const sid2_graph *g, const sid2_params *params, sid2_tensor tensor);
+/* How many elements of `vectors` belong to the first `elements` of the flat buffers. */
+int64_t sid2_params_vectors(const sid2_params *params, int64_t elements);
 /* The name of a flat buffer of a set, "weights" or "teacher.weights". Returns `name`. */
 const char *sid2_params_buffer(const char *set, const char *what, char name[96]);
 /* A parameter; the first use of a name in a set creates it, later uses return the same view, and must want the

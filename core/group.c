@@ -129,18 +129,28 @@ static sid2_transfer *make_transfers(const sid2_group *g, sid2_error *err)
     return transfers;
 }
 
-bool sid2_group_trade(sid2_group *g, void *values, size_t size, int64_t count, int64_t block, sid2_error *err)
+sid2_span sid2_parted_span(const sid2_parted *a, sid2_span span)
+{
+    if (!a->place) return span;
+    int64_t first = a->place(a->self, span.first);
+    return (sid2_span){first, a->place(a->self, span.first + span.count) - first};
+}
+
+bool sid2_group_trade(sid2_group *g, void *values, const sid2_parted *array, sid2_span range, int64_t block,
+                      sid2_error *err)
 {
     char *bytes = values;
+    size_t size = array->size;
+    int64_t origin = sid2_parted_span(array, range).first;
     sid2_transfer *transfers = make_transfers(g, err);
-    sid2_span all = {0, count}, own = sid2_group_part(g, g->place.rank, all, block);
+    sid2_span own = sid2_parted_span(array, sid2_group_part(g, g->place.rank, range, block));
     int peers = 0;
     for (int r = 0; transfers && r < g->place.ranks; r++) {
-        sid2_span theirs = sid2_group_part(g, r, all, block);
+        sid2_span theirs = sid2_parted_span(array, sid2_group_part(g, r, range, block));
         if (r != g->place.rank)
             transfers[peers++] =
-                (sid2_transfer){r, bytes + (size_t)own.first * size, (size_t)own.count * size,
-                                bytes + (size_t)theirs.first * size, (size_t)theirs.count * size};
+                (sid2_transfer){r, bytes + (size_t)(own.first - origin) * size, (size_t)own.count * size,
+                                bytes + (size_t)(theirs.first - origin) * size, (size_t)theirs.count * size};
     }
     bool ok = transfers && exchange_with_all(g, "spreading", transfers, peers, err);
     free(transfers);
@@ -152,7 +162,8 @@ bool sid2_group_spread(sid2_group *g, void *values, size_t size, int64_t count, 
 {
     char *bytes = values;
     int rank = sid2_group_rank(g);
-    if (sid2_group_is_fast(g)) return sid2_group_trade(g, values, size, count, block, err);
+    if (sid2_group_is_fast(g))
+        return sid2_group_trade(g, values, &(sid2_parted){.size = size}, (sid2_span){0, count}, block, err);
     for (int bit = sid2_group_ranks(g) >> 1; bit; bit >>= 1) {
         sid2_halves h = sid2_group_halves(rank, bit, (sid2_span){0, count}, block);
         const sid2_transfer transfer = {rank ^ bit, bytes + (size_t)h.keep.first * size,
@@ -166,7 +177,8 @@ bool sid2_group_spread(sid2_group *g, void *values, size_t size, int64_t count, 
 bool sid2_group_gather(sid2_group *g, void *all, size_t size, sid2_error *err)
 {
     int rank = sid2_group_rank(g);
-    if (!sid2_group_may_be_exact(g)) return sid2_group_trade(g, all, size, g->place.ranks, 1, err);
+    if (!sid2_group_may_be_exact(g))
+        return sid2_group_trade(g, all, &(sid2_parted){.size = size}, (sid2_span){0, g->place.ranks}, 1, err);
     for (int bit = 1; bit < sid2_group_ranks(g); bit <<= 1) { /* `bit` ranks are known, from `first` */
         int first = rank & -bit, other = first ^ bit;
         const sid2_transfer transfer = {rank ^ bit, (char *)all + (size_t)first * size, (size_t)bit * size,

@@ -84,9 +84,19 @@ bool sid2_group_queues(const sid2_group *group);
  * `low`, what is added is rounded to bf16 first, this rank's own too, so that half the bytes travel. */
 bool sid2_group_sum(sid2_group *group, sid2_buffer *values, sid2_span range, int64_t block, bool low,
                     sid2_error *err);
-/* Every rank's part of a range to all, elements of `size` bytes. */
-bool sid2_group_spread_buffer(sid2_group *group, sid2_buffer *values, size_t size, sid2_span range,
-                              int64_t block, sid2_error *err);
+/* An array by the elements of the range that ranks have parts of. */
+enum { SID2_MOST_ARRAYS = 4 }; /* at a time */
+typedef struct sid2_parted {
+    sid2_buffer *buffer;
+    size_t size; /* bytes of an element of its own */
+    /* Where in it what belongs to an element of the range begins; NULL: it has one for each. */
+    int64_t (*place)(const void *self, int64_t element);
+    const void *self;
+} sid2_parted;
+
+/* Every rank's part of some arrays to all: what belongs to its part of the range. */
+bool sid2_group_spread_buffers(sid2_group *group, const sid2_parted *arrays, int count, sid2_span range,
+                               int64_t block, sid2_error *err);
 bool sid2_group_finish(sid2_group *group, sid2_error *err);
 
 #endif

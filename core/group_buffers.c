@@ -100,9 +100,16 @@ static bool sum_with(sid2_group *g, int peer, sid2_buffer *values, sid2_halves h
     return true;
 }
 
-static bool spread_with(sid2_group *g, int peer, sid2_buffer *values, size_t size, sid2_halves h,
-                        sid2_error *err)
+/* Of an array: what a rank keeps and gives away. */
+static sid2_halves halves_of(const sid2_parted *a, sid2_halves h)
 {
+    return (sid2_halves){sid2_parted_span(a, h.keep), sid2_parted_span(a, h.give)};
+}
+
+static bool spread_with(sid2_group *g, int peer, const sid2_parted *array, sid2_halves h, sid2_error *err)
+{
+    sid2_buffer *values = array->buffer;
+    size_t size = array->size;
     char *memory = sid2_buffer_memory(values);
     for (int64_t at = 0; at < h.keep.count || at < h.give.count; at += SID2_GROUP_PIECE) {
         int64_t out = within(at, h.keep.count), in = within(at, h.give.count), to = h.give.first + at;
@@ -118,10 +125,10 @@ static bool spread_with(sid2_group *g, int peer, sid2_buffer *values, size_t siz
 
 /* ---- Queued ---- */
 
-static bool exchange_queued(sid2_group *g, const sid2_buffer_transfer *transfer, sid2_error *err)
+static bool exchange_queued(sid2_group *g, const sid2_buffer_transfer *transfers, int count, sid2_error *err)
 {
-    g->sent += transfer->send_bytes;
-    return g->transport->queue->exchange(g->self, transfer, 1, err);
+    for (int i = 0; i < count; i++) g->sent += transfers[i].send_bytes;
+    return g->transport->queue->exchange(g->self, transfers, count, err);
 }
 
 static bool sum_queued(sid2_group *g, int peer, sid2_buffer *values, sid2_halves h, bool low, sid2_error *err)
@@ -139,24 +146,31 @@ static bool sum_queued(sid2_group *g, int peer, sid2_buffer *values, sid2_halves
             .receive_bytes = (size_t)in * size,
         };
         if ((low && out && !queue->narrow(g->self, g->landing[1], values, h.give.first + at, out, err)) ||
-            !exchange_queued(g, &transfer, err) ||
+            !exchange_queued(g, &transfer, 1, err) ||
             (in && !queue->add(g->self, values, h.keep.first + at, g->landing[0], in, low, err)))
             return false;
     }
     return true;
 }
 
-static bool spread_queued(sid2_group *g, int peer, sid2_buffer *values, size_t size, sid2_halves h,
+static bool spread_queued(sid2_group *g, int peer, const sid2_parted *arrays, int count, sid2_halves halves,
                           sid2_error *err)
 {
-    const sid2_buffer_transfer transfer = {peer,
-                                           values,
-                                           (size_t)h.keep.first * size,
-                                           (size_t)h.keep.count * size,
-                                           values,
-                                           (size_t)h.give.first * size,
-                                           (size_t)h.give.count * size};
-    return exchange_queued(g, &transfer, err);
+    sid2_buffer_transfer transfers[SID2_MOST_ARRAYS];
+    for (int i = 0; i < count; i++) {
+        sid2_halves h = halves_of(&arrays[i], halves);
+        size_t size = arrays[i].size;
+        transfers[i] = (sid2_buffer_transfer){
+            .peer = peer,
+            .send = arrays[i].buffer,
+            .send_at = (size_t)h.keep.first * size,
+            .send_bytes = (size_t)h.keep.count * size,
+            .receive = arrays[i].buffer,
+            .receive_at = (size_t)h.give.first * size,
+            .receive_bytes = (size_t)h.give.count * size,
+        };
+    }
+    return exchange_queued(g, transfers, count, err);
 }
 
 /* ---- By the library ---- */
@@ -196,23 +210,22 @@ static bool sum_by_library(sid2_group *g, sid2_buffer *values, sid2_span range, 
     return ok;
 }
 
-static bool trade(sid2_group *g, sid2_buffer *values, size_t size, sid2_span range, int64_t block,
-                  sid2_error *err)
+static bool trade(sid2_group *g, const sid2_parted *array, sid2_span range, int64_t block, sid2_error *err)
 {
     void *aside = NULL;
-    char *all = take_range(values, size, range, &aside, err);
-    bool ok = all && sid2_group_trade(g, all, size, range.count, block, err) &&
-              put_back(values, size, range.first, range.count, all, err);
+    sid2_span whole = sid2_parted_span(array, range);
+    char *all = take_range(array->buffer, array->size, whole, &aside, err);
+    bool ok = all && sid2_group_trade(g, all, array, range, block, err) &&
+              put_back(array->buffer, array->size, whole.first, whole.count, all, err);
     free(aside);
     return ok;
 }
 
 /* ---- Both ---- */
 
-static bool begin(sid2_group *g, const char *what, sid2_buffer *values, sid2_error *err)
+static bool begin(sid2_group *g, const char *what, sid2_error *err)
 {
     if (!g) return true;
-    sid2_buffer_touch(values);
     if (g->queues) sid2_watch_expect(g->watch, what, -1); /* until host memory is exchanged */
     return !g->queues || g->transport->queue->begin(g->self, err);
 }
@@ -221,7 +234,8 @@ bool sid2_group_sum(sid2_group *g, sid2_buffer *values, sid2_span range, int64_t
                     sid2_error *err)
 {
     int rank = sid2_group_rank(g);
-    bool ok = begin(g, a_sum, values, err);
+    bool ok = begin(g, a_sum, err);
+    if (g) sid2_buffer_touch(values);
     if (ok && sid2_group_is_fast(g)) return sum_by_library(g, values, range, block, low, err);
     for (int bit = 1; ok && bit < sid2_group_ranks(g); bit <<= 1)
         ok = (g->queues ? sum_queued : sum_with)(g, rank ^ bit, values,
@@ -229,14 +243,18 @@ bool sid2_group_sum(sid2_group *g, sid2_buffer *values, sid2_span range, int64_t
     return ok;
 }
 
-bool sid2_group_spread_buffer(sid2_group *g, sid2_buffer *values, size_t size, sid2_span range, int64_t block,
-                              sid2_error *err)
+bool sid2_group_spread_buffers(sid2_group *g, const sid2_parted *arrays, int count, sid2_span range,
+                               int64_t block, sid2_error *err)
 {
     int rank = sid2_group_rank(g);
-    bool ok = begin(g, a_spread, values, err);
-    if (ok && sid2_group_is_fast(g)) return trade(g, values, size, range, block, err);
-    for (int bit = sid2_group_ranks(g) >> 1; ok && bit; bit >>= 1)
-        ok = (g->queues ? spread_queued : spread_with)(g, rank ^ bit, values, size,
-                                                       sid2_group_halves(rank, bit, range, block), err);
+    bool ok = begin(g, a_spread, err), fast = sid2_group_is_fast(g);
+    for (int i = 0; g && i < count; i++) sid2_buffer_touch(arrays[i].buffer);
+    for (int i = 0; ok && fast && i < count; i++) ok = trade(g, &arrays[i], range, block, err);
+    for (int bit = sid2_group_ranks(g) >> 1; ok && !fast && bit; bit >>= 1) {
+        sid2_halves h = sid2_group_halves(rank, bit, range, block);
+        if (g->queues) ok = spread_queued(g, rank ^ bit, arrays, count, h, err);
+        for (int i = 0; ok && !g->queues && i < count; i++)
+            ok = spread_with(g, rank ^ bit, &arrays[i], halves_of(&arrays[i], h), err);
+    }
     return ok;
 }

@@ -28,9 +28,11 @@ typedef struct sid2_halves {
 sid2_halves sid2_group_halves(int rank, int bit, sid2_span range, int64_t block);
 /* `what` it is part of, for the watch. */
 bool sid2_group_exchange(sid2_group *group, const char *what, const sid2_transfer *transfer, sid2_error *err);
-/* Every rank's part of a range that begins at `bytes`, to all, each to each. */
-bool sid2_group_trade(sid2_group *group, void *bytes, size_t size, int64_t count, int64_t block,
-                      sid2_error *err);
+/* Of an array: what belongs to a span of the range. */
+sid2_span sid2_parted_span(const sid2_parted *array, sid2_span span);
+/* Every rank's part of an array, of which `bytes` is that of the range, to all, each to each. */
+bool sid2_group_trade(sid2_group *group, void *bytes, const sid2_parted *array, sid2_span range,
+                      int64_t block, sid2_error *err);
 void sid2_group_detach(sid2_group *group);
 
 #endif

@@ -7,17 +7,68 @@
 
 #include "safetensors.h"
 
+/* The same in the compute type, of 16 bits. */
+static void narrow(sid2_dtype type, const float *from, uint16_t *to, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        to[i] = type == SID2_BF16 ? sid2_f32_to_bf16(from[i]) : sid2_f32_to_f16(from[i]);
+}
+
+static void widen(sid2_dtype type, const uint16_t *from, float *to, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        to[i] = type == SID2_BF16 ? sid2_bf16_to_f32(from[i]) : sid2_f16_to_f32(from[i]);
+}
+
+/* Bytes of a parameter that is read apart; 0: it is not. */
+static size_t apart(const sid2_params *params, const sid2_param *param)
+{
+    bool is = params->vectors != params->read && !param->matrix;
+    return is ? (size_t)sid2_shape_count(param->shape) * sizeof(float) : 0;
+}
+
+static bool is_empty(const sid2_graph *g, sid2_tensor flat)
+{
+    return sid2_shape_count(g->tensors[flat].shape) == 0;
+}
+
 bool sid2_params_upload(sid2_buffers *buffers, const sid2_graph *graph, const sid2_params *params,
                         const float *flat, sid2_error *err)
 {
-    if (!sid2_buffers_upload(buffers, graph->tensors[params->weights].name, flat, err)) return false;
-    if (params->weights_low == params->weights) return true;
-    uint16_t *low = malloc((size_t)params->elements * sizeof *low);
-    if (!low) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
-    for (int64_t i = 0; i < params->elements; i++)
-        low[i] = graph->compute == SID2_BF16 ? sid2_f32_to_bf16(flat[i]) : sid2_f32_to_f16(flat[i]);
-    bool ok = sid2_buffers_upload(buffers, graph->tensors[params->weights_low].name, low, err);
+    const char *read = graph->tensors[params->read].name, *vectors = graph->tensors[params->vectors].name;
+    if (params->vectors == params->read) return sid2_buffers_upload(buffers, read, flat, err);
+    uint16_t *low = malloc((size_t)params->elements * sizeof *low + 1);
+    float *close = calloc((size_t)params->vector_elements + 1, sizeof *close);
+    bool ok = (low && close) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
+    if (ok) narrow(graph->compute, flat, low, params->elements);
+    for (int32_t i = 0; ok && i < params->count; i++) {
+        const sid2_param *p = &params->item[i];
+        if (apart(params, p)) memcpy(close + p->place, flat + p->offset, apart(params, p));
+    }
+    ok = ok && sid2_buffers_upload(buffers, read, low, err) &&
+         (is_empty(graph, params->vectors) || sid2_buffers_upload(buffers, vectors, close, err));
     free(low);
+    free(close);
+    return ok;
+}
+
+bool sid2_params_download(const sid2_buffers *buffers, const sid2_graph *graph, const sid2_params *params,
+                          float *flat, sid2_error *err)
+{
+    const char *read = graph->tensors[params->read].name, *vectors = graph->tensors[params->vectors].name;
+    if (params->vectors == params->read) return sid2_buffers_download(buffers, read, flat, err);
+    uint16_t *low = malloc((size_t)params->elements * sizeof *low + 1);
+    float *close = calloc((size_t)params->vector_elements + 1, sizeof *close);
+    bool ok = (low && close) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
+    ok = ok && sid2_buffers_download(buffers, read, low, err) &&
+         (is_empty(graph, params->vectors) || sid2_buffers_download(buffers, vectors, close, err));
+    if (ok) widen(graph->compute, low, flat, params->elements);
+    for (int32_t i = 0; ok && i < params->count; i++) {
+        const sid2_param *p = &params->item[i];
+        if (apart(params, p)) memcpy(flat + p->offset, close + p->place, apart(params, p));
+    }
+    free(low);
+    free(close);
     return ok;
 }
 
@@ -74,8 +125,7 @@ static bool read_entry(const sid2_safetensors *file, const sid2_safetensors_entr
     float *values = out ? out : aside;
     bool ok = (values && (wide || low)) || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
     ok = ok && sid2_safetensors_read(file, entry, wide ? (void *)values : low, err);
-    for (int64_t i = 0; ok && !wide && i < count; i++)
-        values[i] = entry->dtype == SID2_BF16 ? sid2_bf16_to_f32(low[i]) : sid2_f16_to_f32(low[i]);
+    if (ok && !wide) widen(entry->dtype, low, values, count);
     for (int64_t i = 0; ok && i < count; i++)
         if (!isfinite(values[i]))
             ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' holds a value that is not finite", path,

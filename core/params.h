@@ -12,9 +12,12 @@ float *sid2_params_initial(const sid2_params *params, uint64_t seed, sid2_error 
 /* The parameter whose part of the array holds the first value that is not finite; NULL: none. */
 const sid2_param *sid2_params_broken(const sid2_params *params, const float *flat);
 
-/* To the set's externals `weights` and, where the compute type differs, `weights_low`. */
+/* To what a network reads: the set's externals `weights`, or `weights_low` and `vectors`. */
 bool sid2_params_upload(sid2_buffers *buffers, const sid2_graph *graph, const sid2_params *params,
                         const float *flat, sid2_error *err);
+/* And from there. */
+bool sid2_params_download(const sid2_buffers *buffers, const sid2_graph *graph, const sid2_params *params,
+                          float *flat, sid2_error *err);
 
 /* One tensor a parameter, named prefix + parameter. Several arrays, each with its prefix, make one file.
  * `facts`: key, value, key, value, ..., NULL, kept in the file's metadata; or NULL. */

@@ -188,7 +188,7 @@ const char *sid2_inference_cause(const sid2_inference *n, char text[200])
     const sid2_params *params = &g->params[0];
     float *flat = malloc((size_t)params->elements * sizeof *flat);
     const sid2_param *param = NULL;
-    if (flat && sid2_buffers_download(&n->buffers, g->tensors[params->weights].name, flat, NULL))
+    if (flat && sid2_params_download(&n->buffers, g, params, flat, NULL))
         param = sid2_params_broken(params, flat);
     free(flat);
     text[0] = 0;

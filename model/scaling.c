@@ -102,8 +102,8 @@ static bool reads(const sid2_graph *g, const sid2_node *node, const sid2_params 
     bool any = false;
     for (int i = 0; i < SID2_MAX_INPUTS; i++) {
         sid2_tensor t = node->in[i];
-        any = any || ((looks_into(g, t, p->weights) || looks_into(g, t, p->weights_low)) &&
-                      g->tensors[t].offset + sid2_shape_count(g->tensors[t].shape) > first);
+        int64_t offset = sid2_params_offset(g, p, t);
+        any = any || (offset >= 0 && offset + sid2_shape_count(g->tensors[t].shape) > first);
     }
     return any;
 }

@@ -11,10 +11,10 @@ double sid2_exponential_decay(const sid2_average *average, uint64_t update)
     return average->rampup && ramp < decay ? ramp : decay;
 }
 
-size_t sid2_state_extra(const sid2_state_rule *rule, int64_t elements)
+size_t sid2_state_extra(const sid2_state_rule *rule, bool masters, int64_t elements)
 {
-    size_t moments = rule->trained ? 2 : 0;
-    return (moments + (size_t)rule->average_count) * (size_t)elements * sizeof(float);
+    size_t arrays = (rule->trained ? 2 : 0) + (size_t)rule->average_count + masters;
+    return arrays * (size_t)elements * sizeof(float);
 }
 
 static int64_t blocks_of(int64_t elements) { return (elements + SID2_SUM_BLOCK - 1) / SID2_SUM_BLOCK; }
@@ -52,12 +52,13 @@ static sid2_tensor external(sid2_graph *g, const sid2_state *s, const char *what
 /* What an update reads and writes: whole arrays, and those of which there is a part, bucket after bucket. */
 typedef struct arrays {
     sid2_tensor weights, grads, m, v, average[SID2_MAX_AVERAGES], shares, hyper, sums, norm;
+    sid2_tensor low, vectors, rows; /* beside masters; rows: of a bucket's part, those that vectors lie in */
 } arrays;
 
 static arrays make_arrays(sid2_graph *g, const sid2_state *s)
 {
     int64_t all = s->params->elements, count = s->rule.average_count;
-    arrays a = {.weights = external(g, s, "weights", SID2_F32, all),
+    arrays a = {.weights = external(g, s, "weights", SID2_F32, s->masters ? s->owned : all),
                 .grads = external(g, s, "grads", SID2_F32, all),
                 .m = external(g, s, "m", SID2_F32, s->owned),
                 .v = external(g, s, "v", SID2_F32, s->owned),
@@ -66,6 +67,11 @@ static arrays make_arrays(sid2_graph *g, const sid2_state *s)
     for (int i = 0; i < count; i++)
         a.average[i] = external(g, s, s->rule.averages[i].name, SID2_F32, s->owned);
     if (count) a.shares = external(g, s, "shares", SID2_F32, count);
+    if (!s->masters) return a;
+    int64_t vectors = s->params->vector_elements;
+    a.low = external(g, s, "weights_low", s->graph->compute, all);
+    a.vectors = external(g, s, "vectors", SID2_F32, vectors);
+    a.rows = external(g, s, "rows", SID2_I32, vectors / SID2_PARAM_ALIGN);
     return a;
 }
 
@@ -85,7 +91,7 @@ static void add_sums(sid2_graph *g, const arrays *a, sid2_span own)
 /* Of the same; `at`: where it begins in the arrays of which there is a part. */
 static void add_update(sid2_graph *g, const sid2_state *s, const arrays *a, sid2_span own, int64_t at)
 {
-    sid2_tensor weights = part(g, a->weights, own.first, own.count),
+    sid2_tensor weights = part(g, a->weights, s->masters ? at : own.first, own.count),
                 grads = part(g, a->grads, own.first, own.count), m = part(g, a->m, at, own.count),
                 v = part(g, a->v, at, own.count);
     sid2_graph_emit_into(g, SID2_OP_adam, (sid2_attr){0},
@@ -98,6 +104,22 @@ static void add_update(sid2_graph *g, const sid2_state *s, const arrays *a, sid2
     }
 }
 
+/* What the network reads of the same, from the masters. Of vectors rows of SID2_PARAM_ALIGN, which no two share. */
+static void add_reading(sid2_graph *g, const sid2_state *s, const arrays *a, sid2_span own, int64_t at)
+{
+    enum { ROW = SID2_PARAM_ALIGN };
+    sid2_dtype compute = s->graph->compute;
+    sid2_tensor weights = part(g, a->weights, at, own.count), low = part(g, a->low, own.first, own.count);
+    sid2_graph_emit_into(g, SID2_OP_cast, (sid2_attr){.dtype = compute}, &weights, 1, &low, 1);
+    int64_t first = sid2_params_vectors(s->params, own.first),
+            count = sid2_params_vectors(s->params, own.first + own.count) - first;
+    if (!count) return;
+    sid2_tensor from[2] = {sid2_graph_view(g, a->weights, at, sid2_shape_of(own.count / ROW, ROW)),
+                           part(g, a->rows, first / ROW, count / ROW)},
+                vectors = sid2_graph_view(g, a->vectors, first, sid2_shape_of(count / ROW, ROW));
+    sid2_graph_emit_into(g, SID2_OP_embedding, (sid2_attr){0}, from, 2, &vectors, 1);
+}
+
 /* Adam clears the gradients of its part. The others hold sums of fewer ranks, all finite where the norm is: x - x = 0. */
 static void add_clear(sid2_graph *g, const arrays *a, int64_t first, int64_t end)
 {
@@ -106,13 +128,12 @@ static void add_clear(sid2_graph *g, const arrays *a, int64_t first, int64_t end
     sid2_graph_emit_into(g, SID2_OP_add, (sid2_attr){.scale = -1}, (sid2_tensor[]){rest, rest}, 2, &rest, 1);
 }
 
-/* At its stops ranks give each other what they have made: sums of squares, then weights. */
+/* At its stop ranks give each other the sums of squares, at its end weights. */
 static sid2_graph *update_graph(const sid2_state *s, sid2_error *err)
 {
     char name[96];
-    sid2_dtype compute = s->graph->compute;
     int64_t all = s->params->elements;
-    sid2_graph *g = sid2_graph_create(compute);
+    sid2_graph *g = sid2_graph_create(s->graph->compute);
     if (!g) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory building the graph"), NULL;
     arrays a = make_arrays(g, s);
     for (int i = 0; i < s->buckets; i++)
@@ -124,14 +145,10 @@ static sid2_graph *update_graph(const sid2_state *s, sid2_error *err)
     for (int i = 0; i < s->buckets; i++) {
         sid2_span own = s->own[i], bucket = s->bucket[i];
         if (own.count) add_update(g, s, &a, own, at);
+        if (own.count && s->masters) add_reading(g, s, &a, own, at);
         at += own.count;
         add_clear(g, &a, bucket.first, own.first);
         add_clear(g, &a, own.first + own.count, bucket.first + bucket.count);
-    }
-    if (s->group) sid2_graph_stop(g, "updated", a.grads, 0, all);
-    if (compute != SID2_F32) {
-        sid2_tensor low = external(g, s, "weights_low", compute, all);
-        sid2_graph_emit_into(g, SID2_OP_cast, (sid2_attr){.dtype = compute}, &a.weights, 1, &low, 1);
     }
     if (sid2_graph_finish(g, err)) return g;
     sid2_graph_destroy(g);
@@ -203,25 +220,47 @@ bool sid2_state_sum(sid2_state *s, bool low, sid2_error *err)
     return ok && sid2_group_finish(s->group, err);
 }
 
-/* Every rank's part of an array to all, which has `grain` elements for one. */
-static bool spread(sid2_state *s, const char *what, size_t size, int64_t grain, sid2_error *err)
+/* Where in the sums of squares what belongs to an element begins, and where among the vectors. */
+static int64_t place_in_sums(const void *self, int64_t element)
 {
-    for (int i = 0; i < s->buckets; i++) {
-        const sid2_span range = {s->bucket[i].first / grain, (s->bucket[i].count + grain - 1) / grain};
-        if (!sid2_group_spread_buffer(s->group, buffer_of(s, what), size, range, SID2_SUM_BLOCK / grain, err))
+    (void)self;
+    return blocks_of(element);
+}
+
+static int64_t place_in_vectors(const void *self, int64_t element)
+{
+    return sid2_params_vectors(self, element);
+}
+
+/* Every rank's part of some arrays to all. */
+static bool spread(sid2_state *s, const sid2_parted *array, int count, sid2_error *err)
+{
+    for (int i = 0; i < s->buckets; i++)
+        if (!sid2_group_spread_buffers(s->group, array, count, s->bucket[i], SID2_SUM_BLOCK, err))
             return false;
-    }
     return sid2_group_finish(s->group, err);
+}
+
+static bool spread_sums(sid2_state *s, sid2_error *err)
+{
+    const sid2_parted sums = {buffer_of(s, "sums"), sizeof(double), place_in_sums, NULL};
+    return spread(s, &sums, 1, err);
+}
+
+/* As the network reads them. */
+static bool spread_weights(sid2_state *s, sid2_error *err)
+{
+    const sid2_parted both[2] = {{buffer_of(s, s->masters ? "weights_low" : "weights"),
+                                  s->masters ? sizeof(uint16_t) : sizeof(float), NULL, NULL},
+                                 {buffer_of(s, "vectors"), sizeof(float), place_in_vectors, s->params}};
+    return spread(s, both, both[1].buffer ? 2 : 1, err);
 }
 
 static bool run_update(sid2_state *s, sid2_error *err)
 {
-    if (s->group &&
-        (!sid2_program_run_to(s->update, "summed", err) ||
-         !spread(s, "sums", sizeof(double), SID2_SUM_BLOCK, err) ||
-         !sid2_program_run_to(s->update, "updated", err) || !spread(s, "weights", sizeof(float), 1, err)))
-        return false;
-    return sid2_program_run(s->update, err);
+    if (!s->group) return sid2_program_run(s->update, err);
+    return sid2_program_run_to(s->update, "summed", err) && spread_sums(s, err) &&
+           sid2_program_run(s->update, err) && spread_weights(s, err);
 }
 
 bool sid2_state_update(sid2_state *s, const sid2_config *config, double rate, float *norm, sid2_error *err)
@@ -254,14 +293,39 @@ bool sid2_state_open(sid2_state *s, const sid2_state_rule *rule, sid2_buffers *b
         if (strcmp(graph->params[i].name, rule->name) == 0) s->params = &graph->params[i];
     if (!s->params)
         return sid2_fail(err, SID2_ERR_INTERNAL, "no objective has the parameters '%s'", rule->name);
+    s->masters = s->params->vectors != s->params->read;
     cut(s);
+    char name[96];
+    if (s->masters && !sid2_buffers_add(buffers, sid2_state_buffer(s, "weights", name),
+                                        (size_t)s->owned * sizeof(float), err))
+        return false;
     if (!rule->trained) return true;
     return (s->update_graph = update_graph(s, err)) != NULL;
 }
 
+/* The rows of this rank's part of a bucket that vectors lie in: they stay where they are. */
+static bool tell_rows(const sid2_state *s, sid2_error *err)
+{
+    sid2_buffer *buffer = buffer_of(s, "rows");
+    if (!buffer) return true;
+    int32_t *rows = calloc(1, buffer->bytes);
+    if (!rows) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (int i = 0; i < s->buckets; i++)
+        for (int64_t e = 0; e < s->own[i].count; e += SID2_PARAM_ALIGN) {
+            int64_t first = s->own[i].first + e, row = sid2_params_vectors(s->params, first);
+            if (sid2_params_vectors(s->params, first + SID2_PARAM_ALIGN) > row)
+                rows[row / SID2_PARAM_ALIGN] = (int32_t)(e / SID2_PARAM_ALIGN);
+        }
+    bool ok = sid2_buffer_upload(buffer, 0, rows, buffer->bytes, err);
+    free(rows);
+    return ok;
+}
+
 bool sid2_state_compile(sid2_state *s, sid2_arena *arena, sid2_error *err)
 {
-    return !s->update_graph || (s->update = sid2_buffers_program(s->buffers, s->update_graph, arena, err));
+    if (!s->update_graph) return true;
+    s->update = sid2_buffers_program(s->buffers, s->update_graph, arena, err);
+    return s->update && tell_rows(s, err);
 }
 
 void sid2_state_close(sid2_state *s)
@@ -271,14 +335,19 @@ void sid2_state_close(sid2_state *s)
     *s = (sid2_state){0};
 }
 
-static bool is_whole(const char *what) { return !strcmp(what, "weights") || !strcmp(what, "grads"); }
+static bool is_whole(const sid2_state *s, const char *what)
+{
+    return !strcmp(what, "grads") || (!s->masters && !strcmp(what, "weights"));
+}
 
 bool sid2_state_upload(sid2_state *s, const char *what, const float *from, sid2_error *err)
 {
     char name[96];
     size_t at = 0;
-    if (strcmp(what, "weights") == 0) return sid2_params_upload(s->buffers, s->graph, s->params, from, err);
-    if (is_whole(what)) return sid2_buffers_upload(s->buffers, sid2_state_buffer(s, what, name), from, err);
+    if (strcmp(what, "weights") == 0 && !sid2_params_upload(s->buffers, s->graph, s->params, from, err))
+        return false;
+    if (is_whole(s, what))
+        return sid2_buffers_upload(s->buffers, sid2_state_buffer(s, what, name), from, err);
     for (int i = 0; i < s->buckets; i++) {
         size_t bytes = (size_t)s->own[i].count * sizeof *from;
         if (bytes && !sid2_buffer_upload(buffer_of(s, what), at, from + s->own[i].first, bytes, err))
@@ -292,7 +361,8 @@ bool sid2_state_download(const sid2_state *s, const char *what, float *to, sid2_
 {
     char name[96];
     size_t at = 0;
-    if (is_whole(what)) return sid2_buffers_download(s->buffers, sid2_state_buffer(s, what, name), to, err);
+    if (is_whole(s, what))
+        return sid2_buffers_download(s->buffers, sid2_state_buffer(s, what, name), to, err);
     for (int i = 0; i < s->buckets; i++) {
         size_t bytes = (size_t)s->own[i].count * sizeof *to;
         if (bytes && !sid2_buffer_download(buffer_of(s, what), at, to + s->own[i].first, bytes, err))
@@ -305,9 +375,25 @@ bool sid2_state_download(const sid2_state *s, const char *what, float *to, sid2_
 bool sid2_state_gather(const sid2_state *s, const char *what, float *to, sid2_error *err)
 {
     bool ok = sid2_group_concur(s->group, sid2_state_download(s, what, to, err), err);
-    for (int i = 0; ok && !is_whole(what) && i < s->buckets; i++)
+    for (int i = 0; ok && !is_whole(s, what) && i < s->buckets; i++)
         ok = sid2_group_spread(s->group, to + s->bucket[i].first, sizeof *to, s->bucket[i].count,
                                SID2_SUM_BLOCK, err);
+    return ok;
+}
+
+bool sid2_state_digest(const sid2_state *s, sid2_digest *stream, sid2_error *err)
+{
+    const char *const names[] = {s->masters ? "weights_low" : "weights", "vectors"};
+    bool ok = true;
+    for (int i = 0; ok && i < 2; i++) {
+        const sid2_buffer *buffer = buffer_of(s, names[i]);
+        void *bytes = buffer ? malloc(buffer->bytes + 1) : NULL;
+        if (!buffer) continue;
+        ok = bytes ? sid2_buffer_download(buffer, 0, bytes, buffer->bytes, err)
+                   : sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
+        if (ok) sid2_digest_add(stream, bytes, buffer->bytes);
+        free(bytes);
+    }
     return ok;
 }
 

@@ -4,13 +4,15 @@
  * All are flat and laid out alike. Buffers are called after the set of parameters: "weights", "m", "ema"; of the
  * set "teacher", "teacher.weights".
  *
- * Of several ranks each has all weights and gradients, but of moments and averages only its own part (S. Rajbhandari et al.,
- * 2019, "ZeRO", stage 1): it updates that part of the weights and spreads it. The flat buffers are cut into buckets, and a
- * rank's part is one of each, so that a bucket can be summed as soon as its gradients are whole. */
+ * Of several ranks each has all gradients and all weights as the network reads them, but of moments and averages only its
+ * own part (S. Rajbhandari et al., 2019, "ZeRO", stage 1): it updates that part of the weights and spreads it. Where the
+ * network reads 16 bits, "weights" are masters in f32, of which each has its part alone too. The flat buffers are cut
+ * into buckets, and a rank's part is one of each, so that a bucket can be summed as soon as its gradients are whole. */
 #ifndef SID2_STATE_H
 #define SID2_STATE_H
 
 #include "config.h"
+#include "digest.h"
 #include "group.h"
 #include "params.h"
 
@@ -51,6 +53,7 @@ typedef struct sid2_state {
     int64_t owned;             /* elements */
     const sid2_graph *graph;   /* one that has the network, */
     const sid2_params *params; /* and its layout there */
+    bool masters;              /* the network reads other weights than "weights" */
     sid2_graph *update_graph;  /* NULL where frozen */
     sid2_program *update;
     uint64_t updates; /* done; one that the norm forbade does not count */
@@ -59,8 +62,9 @@ typedef struct sid2_state {
 
 /* Elements of a rank's part, at most. */
 int64_t sid2_state_part(int64_t elements, int ranks);
-/* Bytes on a device beside weights and gradients, which graphs have as externals, for so many elements. */
-size_t sid2_state_extra(const sid2_state_rule *rule, int64_t elements);
+/* Bytes on a device beside what graphs have as externals, weights as networks read them and gradients, for a part of
+ * so many elements; `masters`: those weights are of 16 bits. */
+size_t sid2_state_extra(const sid2_state_rule *rule, bool masters, int64_t elements);
 /* Makes the graph of the update. */
 bool sid2_state_open(sid2_state *state, const sid2_state_rule *rule, sid2_buffers *buffers, sid2_group *group,
                      const sid2_graph *graph, sid2_error *err);
@@ -70,12 +74,14 @@ void sid2_state_close(sid2_state *state);
 
 /* The name of one of its buffers: `what` is "weights", "grads", "m", "v" or an average. Returns `name`. */
 const char *sid2_state_buffer(const sid2_state *state, const char *what, char name[96]);
-/* One of its flat arrays, all elements: of moments and averages this rank's part is taken, or filled in. */
+/* One of its flat arrays, all elements: of moments, averages and masters this rank's part is taken, or filled in. */
 bool sid2_state_upload(sid2_state *state, const char *what, const float *flat, sid2_error *err);
 bool sid2_state_download(const sid2_state *state, const char *what, float *flat, sid2_error *err);
 /* The same, filled in by all ranks, who call it together. */
 bool sid2_state_gather(const sid2_state *state, const char *what, float *flat, sid2_error *err);
 bool sid2_state_zero(sid2_state *state, const char *what, sid2_error *err);
+/* Adds to a digest what the network reads, which all ranks have. */
+bool sid2_state_digest(const sid2_state *state, sid2_digest *stream, sid2_error *err);
 /* The parameter whose `what` holds a value that is not finite, the first of them on any rank, all of which call it;
  * NULL: none, or not to be had. */
 const sid2_param *sid2_state_broken(const sid2_state *state, const char *what);

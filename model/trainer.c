@@ -239,8 +239,9 @@ void sid2_trainer_set_steps(sid2_trainer *t, uint64_t steps, uint64_t images)
 double sid2_trainer_sends(const sid2_trainer *t)
 {
     double ranks = sid2_group_ranks(t->group), elements = (double)t->states[0].params->elements;
-    double gradient = t->config.train_wire == SID2_WIRE_bf16 ? 2 : 4, weight = 4;
-    return (gradient + weight) * elements * (ranks - 1) / ranks;
+    double gradient = t->config.train_wire == SID2_WIRE_bf16 ? 2 : 4, weight = t->states[0].masters ? 2 : 4,
+           vectors = 4 * (double)t->states[0].params->vector_elements;
+    return ((gradient + weight) * elements + vectors) * (ranks - 1) / ranks;
 }
 
 uint64_t sid2_trainer_steps(const sid2_trainer *t) { return t->steps; }
@@ -408,14 +409,7 @@ static bool digest_weights(const sid2_trainer *t, char digest[33], sid2_error *e
 {
     sid2_digest *stream = sid2_digest_begin(err);
     bool ok = stream;
-    for (int i = 0; ok && i < t->recipe.state_count; i++) {
-        size_t bytes = (size_t)t->states[i].params->elements * sizeof(float);
-        float *flat = malloc(bytes);
-        ok = flat ? sid2_state_download(&t->states[i], "weights", flat, err)
-                  : sid2_fail(err, SID2_ERR_MEMORY, "out of memory for the weights");
-        if (ok) sid2_digest_add(stream, flat, bytes);
-        free(flat);
-    }
+    for (int i = 0; ok && i < t->recipe.state_count; i++) ok = sid2_state_digest(&t->states[i], stream, err);
     sid2_digest_end(stream, digest);
     return ok;
 }

@@ -29,13 +29,13 @@ static bool measure(sid2_training *t, size_t alignment, sid2_error *err)
     return true;
 }
 
-/* Elements of a state's parameters, as its graphs have them. */
-static int64_t elements_of(const sid2_training *t, const char *name)
+/* A state's parameters, as its graphs have them; NULL: they have none. */
+static const sid2_params *params_of(const sid2_training *t, const char *name)
 {
     for (int i = 0; i < t->graph_count; i++)
         for (int32_t s = 0; s < t->graph[i]->params_count; s++)
-            if (strcmp(t->graph[i]->params[s].name, name) == 0) return t->graph[i]->params[s].elements;
-    return 0;
+            if (strcmp(t->graph[i]->params[s].name, name) == 0) return &t->graph[i]->params[s];
+    return NULL;
 }
 
 static int ranks_of(const sid2_training_site *site) { return site->ranks ? site->ranks : 1; }
@@ -56,8 +56,10 @@ static bool try_microbatch(const sid2_config *config, const sid2_recipe *recipe,
     t->told = sid2_externals_bytes(graphs, t->graph_count, false);
     for (int i = 0; i < recipe->state_count; i++) {
         const sid2_state_rule *rule = &recipe->states[i];
-        int64_t elements = elements_of(t, rule->name);
-        t->params += sid2_state_extra(rule, sid2_state_part(elements, ranks_of(site)));
+        const sid2_params *params = params_of(t, rule->name);
+        int64_t elements = params ? params->elements : 0;
+        bool masters = params && params->vectors != params->read;
+        t->params += sid2_state_extra(rule, masters, sid2_state_part(elements, ranks_of(site)));
         if (rule->trained && (size_t)elements * sizeof(float) > t->sum)
             t->sum = (size_t)elements * sizeof(float);
     }
@@ -203,8 +205,9 @@ static bool choose_microbatch(const sid2_config *config, const sid2_recipe *reci
     if (!check_lanes(config, recipe, lanes, ranks_of(site), err)) return drop(best);
     best->lanes = (int)lanes;
     lay_out(best, site, 1);
+    const sid2_params *first = params_of(best, recipe->states[0].name);
     size_t aim = site->fill ? 0 : (size_t)config->train_arena << 20,
-           least = (size_t)elements_of(best, recipe->states[0].name) * 8;
+           least = first ? (size_t)first->elements * 8 : 0;
     if (aim && aim < least) aim = least;
     for (int64_t n = 2; !fixed && n <= images; n++) {
         sid2_training next;

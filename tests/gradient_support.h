@@ -137,8 +137,8 @@ static inline bool net_compile(net *n)
     for (int32_t set = 0; set < n->g->params_count; set++) { /* compute is the master type: no weights_low */
         const sid2_params *params = &n->g->params[set];
         leaf *l = &n->leaves[n->leaf_count++];
-        *l = (leaf){.dtype = n->g->master, .count = params->elements, .tensor = params->weights};
-        snprintf(l->name, sizeof l->name, "%s", n->g->tensors[params->weights].name);
+        *l = (leaf){.dtype = n->g->master, .count = params->elements, .tensor = params->read};
+        snprintf(l->name, sizeof l->name, "%s", n->g->tensors[params->read].name);
         l->gradient = params->grads;
         l->values = calloc((size_t)l->count + 1, sizeof(double));
         for (int32_t i = 0; i < params->count; i++) {

@@ -52,7 +52,8 @@ static bool sum_and_spread(sid2_group *group, sid2_device *device, float *values
 {
     sid2_buffer *buffer = make_buffer(device, values, count);
     bool ok = buffer && sid2_group_sum(group, buffer, range, block, low, NULL) &&
-              sid2_group_spread_buffer(group, buffer, sizeof *values, range, block, NULL) &&
+              sid2_group_spread_buffers(group, &(sid2_parted){buffer, sizeof *values, NULL, NULL}, 1, range,
+                                        block, NULL) &&
               sid2_group_finish(group, NULL) &&
               sid2_buffer_download(buffer, 0, values, (size_t)count * sizeof *values, NULL);
     sid2_buffer_destroy(buffer);

@@ -111,7 +111,8 @@ static const char *between_programs(sid2_group *group, sid2_device *device, sid2
         for (int i = 0; i < COUNT; i++) values[i] = (float)(turn + i + place->rank);
         ok = sid2_buffer_upload(b, 0, values, sizeof values, NULL) &&
              sid2_group_sum(group, b, (sid2_span){0, COUNT}, 16, turn % 2, NULL) &&
-             sid2_group_spread_buffer(group, b, sizeof *values, (sid2_span){0, COUNT}, 16, NULL) &&
+             sid2_group_spread_buffers(group, &(sid2_parted){b, sizeof *values, NULL, NULL}, 1,
+                                       (sid2_span){0, COUNT}, 16, NULL) &&
              sid2_group_finish(group, NULL) && sid2_buffer_download(b, 0, values, sizeof values, NULL);
         for (int i = 0; ok && i < COUNT; i++) {
             float sum = 0;

@@ -110,7 +110,7 @@ static void sets_have_their_own_buffers(void **state)
     assert_true(sid2_graph_finish(g, &err));
     assert_int_equal(student->elements, 384);
     assert_int_equal(teacher->elements, SID2_PARAM_ALIGN);
-    static const char *const there[] = {"weights", "weights_low", "grads", "teacher.weights",
+    static const char *const there[] = {"vectors", "weights_low", "grads", "teacher.vectors",
                                         "teacher.weights_low"};
     for (int i = 0; i < 5; i++) assert_true(sid2_graph_find(g, there[i]) != SID2_NONE);
     assert_true(sid2_graph_find(g, "teacher.grads") == SID2_NONE);

@@ -260,6 +260,53 @@ static void a_lost_bit_is_found(void **state)
     }
 }
 
+/* ---- Bytes ---- */
+
+static size_t bytes_of_buffer(const sid2_trainer *t, const char *name)
+{
+    const sid2_buffer *buffer = sid2_buffers_find(&t->buffers, name);
+    return buffer ? buffer->bytes : 0;
+}
+
+/* In bf16 a rank holds 6 bytes of each parameter and 16 of those of its part; vectors once more. In f32, 8 and 12. */
+static const char *count_bytes(sid2_group *group, sid2_device *device, const void *data)
+{
+    sid2_error cause = {0};
+    sid2_trainer *t = make(group, device, data, &cause);
+    if (!t) return complaint(&cause);
+    bool low = t->config.train_precision == SID2_PRECISION_bf16;
+    const sid2_state *state = &t->states[0];
+    size_t all = (size_t)state->params->elements, own = (size_t)state->owned,
+           vectors = 4 * (size_t)state->params->vector_elements,
+           plan = t->training.params - (low ? 6 : 8) * all - vectors;
+    size_t parts = bytes_of_buffer(t, "m") + bytes_of_buffer(t, "v") + bytes_of_buffer(t, "ema"),
+           weights = bytes_of_buffer(t, "weights"), read = bytes_of_buffer(t, "weights_low");
+    bool ok = bytes_of_buffer(t, "grads") == 4 * all && parts == 12 * own && (vectors > 0) == low &&
+              bytes_of_buffer(t, "vectors") == vectors && weights == 4 * (low ? own : all) &&
+              read == (low ? 2 * all : 0);
+    /* Of the plan, the largest part of all. */
+    int64_t most = (int64_t)own, sum[MOST_RANKS] = {0}, together = 0;
+    sum[sid2_group_rank(group)] = most;
+    ok = ok && sid2_group_gather(group, sum, sizeof *sum, &cause) && sid2_group_largest(group, &most, &cause);
+    for (int r = 0; r < sid2_group_ranks(group); r++) together += sum[r];
+    ok =
+        ok && (size_t)together == all && (sid2_group_queues(group) || plan == (low ? 16 : 12) * (size_t)most);
+    sid2_trainer_destroy(t);
+    return ok ? NULL : "other bytes";
+}
+
+static void parts_are_held_once(void **state)
+{
+    (void)state;
+    for (int p = 0; p < 2; p++) {
+        sid2_config *config = RANKED(precisions[p]);
+        for (int way = 0; way < WAYS; way++)
+            for (int ranks = 1; ranks <= 8; ranks *= 2)
+                if (ranks > 1 || way != QUEUED) as_ranks(ranks, way, count_bytes, config);
+        sid2_config_destroy(config);
+    }
+}
+
 /* ---- Sums that begin early ---- */
 
 static const char *count_early(sid2_group *group, sid2_device *device, const void *data)
@@ -368,13 +415,10 @@ static int drop_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(number_changes_no_bit),
-        cmocka_unit_test(resuming_by_others_changes_no_bit),
-        cmocka_unit_test(all_know_of_a_nan),
-        cmocka_unit_test(a_lost_bit_is_found),
-        cmocka_unit_test(sums_begin_early),
-        cmocka_unit_test(any_number_trains_fast),
-        cmocka_unit_test(wire_changes_no_bit_by_ranks),
+        cmocka_unit_test(number_changes_no_bit),  cmocka_unit_test(resuming_by_others_changes_no_bit),
+        cmocka_unit_test(all_know_of_a_nan),      cmocka_unit_test(a_lost_bit_is_found),
+        cmocka_unit_test(parts_are_held_once),    cmocka_unit_test(sums_begin_early),
+        cmocka_unit_test(any_number_trains_fast), cmocka_unit_test(wire_changes_no_bit_by_ranks),
     };
     return cmocka_run_group_tests(tests, make_folder, drop_folder);
 }
