@@ -164,10 +164,8 @@ static void print_row(const char *name, const char *dtype, const char *unit, dou
            sid2_text_rate(theirs, b), ratio);
 }
 
-/* One row of speed in images (of a sampler: network evaluations of one image) a second, and two of memory;
- * or, where `unit` is NULL, one row of an operator's steps. */
-static bool compare(const bench_job *j, const char *name, const char *dtype, const char *unit,
-                    json_t *request, sid2_error *err)
+bool bench_compare(const bench_job *j, const char *name, const char *dtype, const char *unit, json_t *request,
+                   sid2_error *err)
 {
     worker side[2] = {0};
     double seconds[2], mib[2][2];
@@ -221,16 +219,16 @@ static bool compare_all(const bench_job *j, sid2_error *err)
             char name[64];
             snprintf(name, sizeof name, "%s, batch %lld", modes[m], (long long)j->batch);
             if (bench_wants(j->dtypes, dtypes[d]) && bench_wants(j->rows, modes[m]))
-                ok = compare(j, name, dtypes[d], m ? "evals/s" : "images/s",
-                             bench_request(j, modes[m], dtypes[d]), err);
+                ok = bench_compare(j, name, dtypes[d], m ? "evals/s" : "images/s",
+                                   bench_request(j, modes[m], dtypes[d]), err);
         }
     }
     for (size_t i = 0; i < OPERATORS && bench_wants(j->rows, "ops"); i++)
         for (int d = 0; d < 2 && ok; d++)
             if (bench_wants(j->dtypes, dtypes[d]))
-                ok = compare(j, operators[i].name, dtypes[d], NULL,
-                             request_operator(j, operators[i].fields, dtypes[d]), err);
-    return ok;
+                ok = bench_compare(j, operators[i].name, dtypes[d], NULL,
+                                   request_operator(j, operators[i].fields, dtypes[d]), err);
+    return ok && bench_judges(j, err);
 }
 
 /* ---- Alone ---- */
@@ -444,7 +442,8 @@ static bool prepare(bench_job *j, sid2_error *err)
 
 int command_bench(int argc, char **argv)
 {
-    static const char usual_rows[] = "train,sample,ops", latent_rows[] = "count,train,sample,encode,decode";
+    static const char usual_rows[] = "train,sample,ops", known_rows[] = "train,sample,ops,inception,i3d",
+                      latent_rows[] = "count,train,sample,encode,decode";
     bench_job j = {.on.id = "auto",
                    .python = "python3",
                    .dtypes = "f32,bf16",
@@ -463,8 +462,8 @@ int command_bench(int argc, char **argv)
          NULL},
         {OPTION_TEXT, "dtype", "LIST", &j.dtypes, "f32, bf16 or both (f32,bf16)", NULL},
         {OPTION_TEXT, "rows", "LIST", &j.rows,
-         "what to measure: train, sample, ops (train,sample,ops); with --latent of count, train, sample, "
-         "encode, decode (all)",
+         "what to measure: train, sample, ops (train,sample,ops), with --against also inception and i3d, the "
+         "networks of FID and FVD; with --latent of count, train, sample, encode, decode (all)",
          NULL},
         {OPTION_INT, "rounds", "N", &j.rounds, "measurements of each (5)", NULL},
         {OPTION_REAL, "seconds", "S", &j.seconds, "length of a measurement (1)", NULL},
@@ -516,8 +515,11 @@ int command_bench(int argc, char **argv)
     const char *all_rows = j.latent ? latent_rows : usual_rows;
     bool every = !j.rows;
     if (every) j.rows = all_rows;
+    if (!j.latent) all_rows = known_rows;
     if (!is_list_of(j.rows, all_rows))
         return report_usage("bench", "--rows '%s' should be of %s", j.rows, all_rows);
+    if ((bench_wants(j.rows, "inception") || bench_wants(j.rows, "i3d")) && (!j.against || j.scaling))
+        return report_usage("bench", "the rows inception and i3d go with --against, and without --scaling");
     if (!is_list_of(j.dtypes, "f32,bf16"))
         return report_usage("bench", "--dtype '%s' should be f32, bf16 or f32,bf16", j.dtypes);
     if (j.load > WORKER_MAX_LOAD) return report_usage("bench", "--load is at most %d", WORKER_MAX_LOAD);
@@ -534,6 +536,7 @@ int command_bench(int argc, char **argv)
         return report_usage("bench", "--exchange goes without --scaling and --against");
     if (j.latent && (j.against || j.scaling || j.load || j.exchange))
         return report_usage("bench", "--latent goes without --against, --scaling, --load and --exchange");
+    j.judge_batch = j.batch;
     if (j.exchange && !j.threads) j.threads = "1"; /* each rank */
     if (j.latent && !j.batch) j.batch = 1;
     if (!j.latent && !j.preset) j.preset = "fashion-mnist";

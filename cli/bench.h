@@ -9,6 +9,7 @@ enum { BENCH_MAX_ROUNDS = 99, BENCH_MAX_COUNTS = 16 };
 typedef struct bench_job {
     const char *preset, *against, *python, *dtypes, *rows, *threads, *predict;
     int64_t batch, rounds, load; /* load: busy processes beside */
+    int64_t judge_batch;         /* the batch asked for; 0: each network's own */
     device_choice on;
     double seconds; /* that one measurement should last */
     bool compile, scaling, exchange, latent, serve;
@@ -39,12 +40,18 @@ json_t *bench_profile(worker *w, int64_t steps, sid2_error *err);
 /* MiB: the peak, and before the work was set up. */
 bool bench_memory(worker *w, double mib[2], sid2_error *err);
 double bench_median(double *values, int count); /* sorts them */
+/* Beside PyTorch: one row of speed in images (of a sampler: network evaluations of one image) a second, and two of memory;
+ * or, where `unit` is NULL, one row of an operator's steps. Takes the request. */
+bool bench_compare(const bench_job *job, const char *name, const char *dtype, const char *unit,
+                   json_t *request, sid2_error *err);
 /* Whether a list of words has this one. */
 bool bench_wants(const char *list, const char *word);
 
 /* The preset of this name, as the command line has it changed. NULL: failed. */
 sid2_config *bench_config(const bench_job *job, const char *preset, sid2_error *err);
 
+/* The networks that judge, beside PyTorch: rows inception and i3d. */
+bool bench_judges(const bench_job *job, sid2_error *err);
 /* What pixels cost beside latents. */
 bool bench_latent(const bench_job *job, sid2_error *err);
 /* What more threads give, beside PyTorch where that is asked for. */

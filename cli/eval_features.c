@@ -80,8 +80,9 @@ static bool work(job *j, sid2_error *err)
     progress_begin(&j->bar);
     progress_wait(&j->bar, "summing features");
     bool ok = sid2_gaussian_of(j->real.rows, j->real.count, j->real.width, &a, err) &&
-              sid2_gaussian_of(j->other.rows, j->other.count, j->other.width, &b, err) &&
-              sid2_frechet(&a, &b, &j->distance, err);
+              sid2_gaussian_of(j->other.rows, j->other.count, j->other.width, &b, err);
+    progress_wait(&j->bar, "eigenvalues of covariances");
+    ok = ok && sid2_frechet(&a, &b, &j->distance, err);
     progress_clear(&j->bar);
     progress_begin(&j->bar);
     ok = ok && sid2_kernel_distance(j->device, j->real, j->other, &j->kernel, &told, err) &&

@@ -159,7 +159,7 @@ static bool score_rows(job *j, const judged *s, scores *to, sid2_error *err)
 {
     const sid2_metric_progress told = {on_pairs, &j->bar};
     for (int c = 0; c < SCORES; c++) to->value[c] = NAN;
-    progress_wait(&j->bar, "eigenvalues");
+    progress_wait(&j->bar, "eigenvalues of covariances");
     bool ok = sid2_frechet(&s->gaussian, &j->real.gaussian, &to->value[FID], err);
     if (ok && s->spatial.width && j->real.spatial.width)
         ok = sid2_frechet(&s->spatial, &j->real.spatial, &to->value[SFID], err);
@@ -290,6 +290,7 @@ static bool measure_line(job *j, line *l, sid2_error *err)
 static bool work(job *j, sid2_error *err)
 {
     j->jury.bar = &j->bar;
+    progress_begin(&j->bar);
     j->jury.group = j->ranks.group;
     sid2_group_hasten(j->ranks.group); /* nothing is summed, so any number of ranks gives the same bits */
     if (!sid2_group_concur(j->ranks.group, prepare(j, err), err)) return false;

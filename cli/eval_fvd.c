@@ -28,13 +28,17 @@ static bool compare(job *j, sid2_error *err)
     const sid2_gaussian *g = &j->other.gaussian;
     if (j->statistics && !sid2_statistics_write(j->statistics, g->mean, g->covariance, g->width, err))
         return false;
-    return !j->against || sid2_frechet(&j->real.gaussian, g, &j->distance, err);
+    progress_wait(&j->bar, "eigenvalues of covariances");
+    bool ok = !j->against || sid2_frechet(&j->real.gaussian, g, &j->distance, err);
+    progress_clear(&j->bar);
+    return ok;
 }
 
 static bool work(job *j, sid2_error *err)
 {
     sid2_group *group = j->jury.group = j->ranks.group;
     j->jury.bar = &j->bar;
+    progress_begin(&j->bar);
     sid2_group_hasten(group); /* nothing is summed, so any number of ranks gives the same bits */
     j->jury.device = ranks_device(&j->ranks, &j->on, err);
     if (!sid2_group_concur(group, j->jury.device, err)) return false;

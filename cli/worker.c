@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "judge.h"
 #include "philox.h"
 #include "sampler.h"
 #include "trainer.h"
@@ -110,6 +111,9 @@ typedef struct bench {
     sid2_device *device;
     sid2_trainer *trainer;
     sid2_sampler *sampler;
+    sid2_judge *judge;
+    int side; /* of its pictures */
+    float *rows;
     sid2_graph *graph; /* of one operator and its gradient */
     sid2_program *program;
     sid2_buffer *buffers[MAX_BINDINGS];
@@ -128,7 +132,9 @@ static bool bench_run(bench *b, int64_t steps, sid2_error *err)
                 return false;
         return true;
     }
-    for (int64_t i = 0; i < steps; i++) {
+    for (int64_t i = 0; b->judge && i < steps; i++)
+        if (!sid2_judge_rows(b->judge, b->pixels, b->batch, b->side, b->side, 3, b->rows, err)) return false;
+    for (int64_t i = 0; !b->judge && i < steps; i++) {
         if (b->trainer ? !sid2_trainer_step(b->trainer, b->pixels, b->labels, err)
                        : !sid2_program_run(b->program, err))
             return false;
@@ -321,13 +327,39 @@ static bool start_operator(bench *b, const json_t *request, const char *dtype, s
     return (b->program = sid2_program_create(b->device, g, NULL, bindings, b->buffer_count, err)) != NULL;
 }
 
+/* ---- A network that judges, on pictures of the size that it wants ---- */
+
+static bool start_judge(bench *b, const json_t *request, sid2_error *err)
+{
+    const char *network = json_string_value(json_object_get(request, "network")),
+               *weights = json_string_value(json_object_get(request, "weights"));
+    const int frames = (int)integer(request, "frames");
+    if (!network || !weights) return sid2_fail(err, SID2_ERR_FORMAT, "the request is incomplete");
+    const bool is_i3d = strcmp(network, "i3d") == 0;
+    b->judge = is_i3d ? sid2_judge_open_clips(b->device, weights, b->batch, frames, err)
+                      : sid2_judge_open(b->device, weights, b->batch, false, err);
+    if (!b->judge) return false;
+    b->side = is_i3d ? SID2_I3D_SIDE : SID2_INCEPTION_SIDE;
+    const size_t bytes = (size_t)b->batch * (size_t)frames * (size_t)b->side * (size_t)b->side * 3;
+    b->pixels = malloc(bytes);
+    b->rows = malloc((size_t)b->batch * (size_t)sid2_judge_width(b->judge) * sizeof *b->rows);
+    if (!b->pixels || !b->rows) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (size_t i = 0; i < bytes; i++) b->pixels[i] = (uint8_t)sid2_philox_word(0, i, 0, 0);
+    sid2_safetensors *file = sid2_safetensors_open(weights, err);
+    for (int i = 0; file && i < sid2_safetensors_count(file); i++)
+        b->parameters += (double)sid2_shape_count(sid2_safetensors_at(file, i)->shape);
+    sid2_safetensors_close(file);
+    return file != NULL;
+}
+
 static bool start(bench *b, const json_t *request, sid2_error *err)
 {
     const char *mode = json_string_value(json_object_get(request, "mode"));
     const char *dtype = json_string_value(json_object_get(request, "dtype"));
     b->batch = (int)integer(request, "batch");
     if (!mode || !dtype) return sid2_fail(err, SID2_ERR_FORMAT, "the request is incomplete");
-    bool ok = strcmp(mode, "op") == 0
+    bool ok = strcmp(mode, "judge") == 0 ? start_device(b, request, err) && start_judge(b, request, err)
+              : strcmp(mode, "op") == 0
                   ? start_device(b, request, err) && start_operator(b, request, dtype, err)
                   : start_model(b, request, mode, dtype, err);
     return ok && bench_run(b, 1, err);
@@ -335,6 +367,7 @@ static bool start(bench *b, const json_t *request, sid2_error *err)
 
 static void stop(bench *b)
 {
+    sid2_judge_close(b->judge);
     sid2_trainer_destroy(b->trainer);
     sid2_sampler_destroy(b->sampler);
     if (b->program) sid2_program_destroy(b->program);
@@ -345,6 +378,7 @@ static void stop(bench *b)
     free(b->labels);
     free(b->seeds);
     free(b->pixels);
+    free(b->rows);
 }
 
 /* ---- Answers ---- */

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The other side of `sid2 bench --against pytorch`: the same work in PyTorch, driven line by line over stdin.
 
-    first line   {"config": {"model.image_size": 32, ...}, "mode": "train" | "sample" | "op",
+    first line   {"config": {"model.image_size": 32, ...}, "mode": "train" | "sample" | "op" | "judge",
                   "dtype": "f32" | "bf16", "batch": 64, "threads": 2,
                   "compile": false, "malloc": "stock" | "keep",
                   "device": "cuda:0", else the CPU; "tf32": false}
@@ -12,6 +12,8 @@
                     "op": "group_norm", "shape": [N,H,W,C], "groups": g        with SiLU
                     "op": "row_norm",   "shape": [rows,C]                      RMSNorm
                  answered, after a step or two to warm up, by    ready VERSION PARAMETERS
+                 mode "judge" has the networks of FID and FVD, of a file of weights; f32
+                    "network": "inception" | "i3d", "weights": PATH, "frames": 16
     run K        K steps; answered by the seconds they took
     mem          answered by two figures in MiB: the process's peak resident memory, and what it was after the imports;
                  on a GPU: the most that tensors took there, and 0
@@ -225,6 +227,38 @@ class Operator:
         return self.weights
 
 
+class Judging:
+    """Pictures that have their size already, to features. Batch norms are in the weights, as on the other side."""
+
+    def __init__(self, ask):
+        import numpy as np
+
+        import i3d
+        import inception
+        self.is_i3d = ask["network"] == "i3d"
+        memory = torch.channels_last_3d if self.is_i3d else torch.channels_last
+        network = (i3d if self.is_i3d else inception).Network(inception.load(ask["weights"], np.float32))
+        network.tensors = {
+            name: (t.contiguous(memory_format=memory) if name.endswith(".weight") else t).to(torch.get_default_device())
+            for name, t in network.tensors.items()}
+        self.network = network
+        self.forward = network.logits if self.is_i3d else network.features
+        if ask.get("compile"):
+            self.forward = torch.compile(self.forward)
+        side = 224 if self.is_i3d else 299
+        shape = (ask["batch"], ask["frames"], side, side, 3) if self.is_i3d else (ask["batch"], side, side, 3)
+        self.pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
+
+    @torch.inference_mode()
+    def step(self):
+        if self.is_i3d:
+            return self.forward(self.pixels.permute(0, 4, 1, 2, 3).float() * (2 / 255) - 1)
+        return self.forward(self.pixels.permute(0, 3, 1, 2).float() / 128 - 1)
+
+    def parameters(self):
+        return sum(t.numel() for t in self.network.tensors.values())
+
+
 def serve(works):
     """works: by mode, what makes the work from a request; a work has step(), parameters(), and perhaps answer(words)."""
     first = sys.stdin.readline()
@@ -276,4 +310,4 @@ def main(works, usage):
 
 
 if __name__ == "__main__":
-    main({"train": Training, "sample": Sampling, "op": Operator}, __doc__)
+    main({"train": Training, "sample": Sampling, "op": Operator, "judge": Judging}, __doc__)

@@ -26,10 +26,10 @@ def same(x, window, stride, value):
 
 class Network:
     def __init__(self, tensors):
-        self.tensors = tensors
+        self.tensors = {name: t.permute(0, 4, 1, 2, 3) if t.ndim == 5 else t for name, t in tensors.items()}
 
     def conv(self, name, x, stride=(1, 1, 1), rectify=True):
-        w = self.tensors[name + ".weight"].permute(0, 4, 1, 2, 3)
+        w = self.tensors[name + ".weight"]
         y = F.conv3d(same(x, w.shape[2:], stride, 0.0), w, self.tensors[name + ".bias"], stride)
         return F.relu(y) if rectify else y
 
@@ -75,6 +75,7 @@ def clip():
     return torch.from_numpy(np.stack(frames)).permute(3, 0, 1, 2)[None]
 
 
-values = Network(load(sys.argv[1])).logits(clip())[0].tolist()
-for i in range(0, len(values), 8):
-    print(" ".join("%.9g," % v for v in values[i : i + 8]))
+if __name__ == "__main__":
+    values = Network(load(sys.argv[1])).logits(clip())[0].tolist()
+    for i in range(0, len(values), 8):
+        print(" ".join("%.9g," % v for v in values[i : i + 8]))

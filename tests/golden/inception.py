@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 
-def load(path):
+def load(path, dtype=np.float64):
     data = open(path, "rb").read()
     size = struct.unpack("<Q", data[:8])[0]
     head = json.loads(data[8 : 8 + size])
@@ -21,16 +21,16 @@ def load(path):
     for name, entry in head.items():
         begin, end = entry["data_offsets"]
         values = np.frombuffer(data[8 + size + begin : 8 + size + end], "<f4").reshape(entry["shape"])
-        tensors[name] = torch.from_numpy(values.astype(np.float64))
+        tensors[name] = torch.from_numpy(values.astype(dtype))
     return tensors
 
 
 class Network:
     def __init__(self, tensors):
-        self.tensors = tensors
+        self.tensors = {name: t[:, 0].permute(0, 3, 1, 2) if t.ndim == 5 else t for name, t in tensors.items()}
 
     def conv(self, name, x, stride=1, same=True):
-        w = self.tensors[name + ".weight"][:, 0].permute(0, 3, 1, 2)
+        w = self.tensors[name + ".weight"]
         pad = (w.shape[2] // 2, w.shape[3] // 2) if same else 0
         return F.relu(F.conv2d(x, w, self.tensors[name + ".bias"], stride=stride, padding=pad))
 
