@@ -1,5 +1,6 @@
 /* A module that carries bytes as that in SID2_FAULT_MPI does, but at one exchange of one rank, SID2_FAULT="rank exchange what":
- * killed; hangs; is slow (1.5 s); fails. */
+ * killed; hangs; is slow (1.5 s); fails; counted: nothing, but that rank says at its end how many there were. Makes the file
+ * SID2_FAULT_SIGN, where that is set, just before. */
 #include "../mpi/mpi_transport.h"
 
 #include <dlfcn.h>
@@ -28,6 +29,9 @@ static void *join_ranks(const sid2_place *place, sid2_error *err)
 static bool exchange(void *self, const sid2_transfer *transfers, int count, double seconds, sid2_error *err)
 {
     if (++now == at) {
+        const char *sign = getenv("SID2_FAULT_SIGN");
+        FILE *file = sign ? fopen(sign, "w") : NULL;
+        if (file) fclose(file);
         if (!strcmp(what, "killed")) raise(SIGKILL);
         while (!strcmp(what, "hangs")) pause();
         if (!strcmp(what, "slow")) usleep(1500000);
@@ -36,7 +40,11 @@ static bool exchange(void *self, const sid2_transfer *transfers, int count, doub
     return inner->exchange(self, transfers, count, seconds, err);
 }
 
-static void leave(void *self, bool in_order) { inner->leave(self, in_order); }
+static void leave(void *self, bool in_order)
+{
+    if (!strcmp(what, "counted") && at >= 0) fprintf(stderr, "exchanges: %d\n", now);
+    inner->leave(self, in_order);
+}
 
 const sid2_transport sid2_mpi = {
     .name = "MPI with faults", .version = version, .join = join_ranks, .exchange = exchange, .leave = leave};

@@ -80,6 +80,8 @@ static void test_beats(void **state)
         sid2_pulse_read(folder, &all, &count, NULL)); /* of those that are lost, what they said last */
     assert_int_equal(count, 4);
     free(all);
+    char checkpoint[4096];
+    assert_true(sid2_run_examine(folder, checkpoint, NULL)); /* where a run may begin anew */
     sid2_pulse_clear(folder);
     assert_true(sid2_pulse_read(folder, &all, &count, NULL));
     assert_int_equal(count, 0);

@@ -1,7 +1,8 @@
 #!/bin/bash
-# Several processes that train as one, from outside. Usage: test_ranks.sh SID2 MPIEXEC TEST_I3D
+# Several processes that train as one, from outside.
+#     test_ranks.sh SID2 MPIEXEC TEST_I3D [TIMES]      TIMES (1): each signal and --minutes at so many random moments
 set -euo pipefail
-sid2=$1 mpiexec=$2 test_i3d=$3
+sid2=$1 mpiexec=$2 test_i3d=$3 times=${4:-1}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -11,11 +12,14 @@ fail() {
   tail -n 20 ./*.log >&2 || true
   exit 1
 }
-ranks() { # ranks P: on as many
+ranks() { # ranks P: on as many; how each has ended stands in the file ends
   local count=$1
   shift
-  "$mpiexec" -n "$count" "$sid2" "$@"
+  : >ends
+  "$mpiexec" -n "$count" ./rank "$sid2" "$@"
 }
+printf '#!/bin/bash\n"$@"\ncode=$?\necho $code >>ends\nexit $code\n' >rank
+chmod +x rank
 
 "$sid2" data synth --count 60 --out pictures.zip >/dev/null 2>&1
 train=(train --preset quickstart --device cpu --threads 1 --data pictures.zip --set model.depth=1
@@ -81,24 +85,37 @@ find_ranks() { # those that work in this test's folder
   done
 }
 
-# A signal to any of them: all end at one step, and say that they will come again.
+# A signal to any of them, or the end of its time: all end at one step, and all say that they will come again, or that the time
+# is over.
 long=("${train[@]}" --set train.steps=1000000 --set train.sample_every=0 --set train.eval_every=0)
-for signal in TERM USR1 INT; do
-  rm -rf stopped stopped.log
-  code=0
-  ranks 4 "${long[@]}" --out stopped >stopped.log 2>&1 &
-  job=$!
-  for ((i = 0; i < 600; i++)); do grep -q "step [0-9]" stopped.log && break || sleep 0.1; done
-  sleep "0.$((RANDOM % 10))"
-  find_ranks
-  [ "${#processes[@]}" = 4 ] || fail "there are ${#processes[@]} ranks"
-  kill "-$signal" "${processes[RANDOM % 4]}"
-  wait "$job" || code=$?
-  [ "$code" = 75 ] || fail "stopped by $signal: exit code $code"
+stop() { # KIND CODE
+  local code=0 i
+  rm -rf stopped
+  if [ "$1" = minutes ]; then
+    ranks 4 "${long[@]}" --out stopped --minutes "0.0$((2 + RANDOM % 8))" >stopped.log 2>&1 || code=$?
+  else
+    ranks 4 "${long[@]}" --out stopped >stopped.log 2>&1 &
+    job=$!
+    for ((i = 0; i < 600; i++)); do grep -q "step [0-9]" stopped.log && break || sleep 0.1; done
+    sleep "0.$((RANDOM % 10))"
+    find_ranks
+    [ "${#processes[@]}" = 4 ] || fail "there are ${#processes[@]} ranks"
+    kill "-$1" "${processes[RANDOM % 4]}"
+    wait "$job" || code=$?
+  fi
+  [ "$code" = "$2" ] || fail "stopped by $1: exit code $code"
+  [ "$(grep -cx "$2" ends)" = 4 ] || fail "stopped by $1: exit codes $(tr '\n' ' ' <ends)"
   saved=$(find stopped/checkpoints -name 'step-*' | sort | tail -n 1)
   grep -q "^stopped at step $((10#${saved##*step-})) " stopped.log || fail "another step than was saved"
-  ranks 2 "${long[@]}" --minutes 0.02 --out stopped >stopped.log 2>&1 || fail "it does not go on"
+  "$sid2" info stopped --verify >verified.log 2>&1 || fail "stopped by $1: what was saved is damaged"
+}
+for ((time = 0; time < times; time++)); do
+  stop TERM 75
+  stop USR1 75
+  stop INT 75
+  stop minutes 0
 done
+ranks 2 "${long[@]}" --minutes 0.02 --out stopped >stopped.log 2>&1 || fail "it does not go on"
 
 # Paused, and going on.
 rm -rf stopped stopped.log
@@ -134,4 +151,4 @@ ranks 2 "${train[@]}" --set train.lanes=1 --out lanes >lanes.log 2>&1 || code=$?
 code=0
 ranks 2 "${train[@]}" --data nothing.zip --out none >none.log 2>&1 || code=$?
 [ "$code" = 1 ] && [ "$(grep -c "nothing.zip" none.log)" = 1 ] || fail "data that is not there: $code"
-echo "test_ranks: fine"
+echo "test_ranks: fine, stopped $((4 * times)) times"

@@ -50,6 +50,11 @@ static const struct kind {
      try_golden, false},
     {"soak", "A long training needs no more memory than a short one.",
      "resident memory, descriptors and threads of a training at two times", try_soak, false},
+    {"ranks",
+     "Of several processes that train as one, one is killed: the others do not hang, and any number goes on.",
+     "SIGKILL of a rank at the n-th exchange, before the n-th write and rename of any, and at any time; "
+     "resumed by one, two or four",
+     try_ranks, true},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
@@ -73,6 +78,11 @@ static struct session {
                    .starve = TRIALS_STARVE,
                    .tests = TRIALS_TESTS,
                    .source = TRIALS_SOURCE,
+                   .mpiexec = TRIALS_MPIEXEC,
+                   .mpi = TRIALS_MPI,
+                   .fault_mpi = TRIALS_FAULT_MPI,
+                   .share = 1,
+                   .shares = 1,
                    .seed = 1}};
 static figures *const found = session.found;
 static volatile sig_atomic_t stopped;
@@ -232,6 +242,7 @@ static int help(void)
         "  --only KIND     one kind, or several with commas between\n"
         "  --keep          keep the folders of what did not hold, and say where\n"
         "  --sum FILE      add to what earlier calls have counted in FILE, and go on where they ended\n"
+        "  --share I/N     of the enumerated cases of ranks the I-th of N shares, for several calls at once\n"
         "  --table         write docs/reliability.md\n"
         "  --sid2 PATH     another program than that of the build\n\nKinds:");
     for (int i = 0; i < KINDS; i++) printf("  %-15s %s\n", kinds[i].name, kinds[i].promise);
@@ -311,6 +322,9 @@ static bool read_options(int argc, char **argv)
             session.only = argv[++i];
         else if (strcmp(argv[i], "--sum") == 0)
             session.sum = argv[++i];
+        else if (strcmp(argv[i], "--share") == 0 && sscanf(value, "%d/%d", &t->share, &t->shares) == 2 &&
+                 t->share > 0 && t->share <= t->shares)
+            i++;
         else if (strcmp(argv[i], "--sid2") == 0)
             t->sid2 = argv[++i];
         else

@@ -255,7 +255,7 @@ static call *find_waiting(tracing *s, pid_t thread)
 }
 
 /* What the thread is told to do next. */
-static int at_call(tracing *s, pid_t process, pid_t thread)
+static int at_call(tracing *s, pid_t thread)
 {
     static call c;
     registers r;
@@ -263,7 +263,7 @@ static int at_call(tracing *s, pid_t process, pid_t thread)
     bool ours = below(c.path, s->how->root) || (c.path2[0] && below(c.path2, s->how->root));
     if (!ours) return PTRACE_CONT;
     s->how->before(s->how->user, &c);
-    if (c.signal) kill(process, c.signal);
+    if (c.signal) kill(thread, c.signal); /* its process: the traced one, or a child of it */
     if (c.error) skip_call(thread, &r, -c.error);
     if (c.at_most && c.argument[2] > c.at_most) set_count(&r, c.at_most);
     if (c.error || c.at_most) set_registers(thread, &r);
@@ -322,7 +322,7 @@ void run_traced(const trials *t, const command *c, tracer *how, double deadline,
         }
         int signal = WSTOPSIG(status), event = status >> 16, next = PTRACE_CONT;
         if (event == PTRACE_EVENT_SECCOMP)
-            next = at_call(&s, process, thread);
+            next = at_call(&s, thread);
         else if (signal == (SIGTRAP | 0x80))
             at_return(&s, thread);
         bool ours = event || signal == (SIGTRAP | 0x80) || signal == SIGSTOP;

@@ -16,12 +16,15 @@ const char *run_folder(const trials *t) { return text("%s/t/run", t->work); }
 
 command train_command(const trials *t, const char *run, source_kind from, int steps, int keep)
 {
-    return make_command(t->sid2, "train", "--preset", "quickstart", "--device", "cpu", "--threads", "1",
-                        "--data", data_of(t, from), "--set", "train.sample_every=0", "--set",
-                        "train.checkpoint_every=1", "--set", "model.channels=16,16,16", "--set",
-                        "model.depth=1", "--set", "model.mid_depth=1", "--set", "model.emb=16", "--set",
-                        "model.head_dim=16", "--set", "train.batch=4", "--set", text("train.steps=%d", steps),
-                        "--set", text("train.keep=%d", keep), "--out", run, NULL);
+    command c = {0};
+    if (t->ranks > 1) add_words(&c, t->mpiexec, "-n", text("%d", t->ranks), NULL);
+    add_words(&c, t->sid2, "train", "--preset", "quickstart", "--device", "cpu", "--threads", "1", "--data",
+              data_of(t, from), "--set", "train.sample_every=0", "--set", "train.checkpoint_every=1", "--set",
+              "model.channels=16,16,16", "--set", "model.depth=1", "--set", "model.mid_depth=1", "--set",
+              "model.emb=16", "--set", "model.head_dim=16", "--set", "train.batch=4", "--set",
+              "train.lanes=4", "--set", text("train.steps=%d", steps), "--set", text("train.keep=%d", keep),
+              "--out", run, NULL);
+    return c;
 }
 
 /* ---- Known good ---- */

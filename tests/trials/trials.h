@@ -6,6 +6,7 @@
  *     tracer.c   a process under ptrace: its calls on files are seen, made to fail, used as a clock
  *     train.c    the training that most kinds disturb, and the judge of what is left of it
  *     disk.c     a disk that forgets: which folders a power cut may leave
+ *     ranks.c    several processes that train as one, and one of them is killed
  *     ...        a kind each
  *
  * Everything is drawn from --seed, so that a line about a failure is enough to see it again. What fails here
@@ -24,11 +25,14 @@ typedef struct trials {
     const char *sid2, *starve,
         *tests;         /* the program; the library that lets allocations fail; tests' folder */
     const char *source; /* of sid2 */
-    char work[256];     /* everything lies here */
+    const char *mpiexec, *mpi, *fault_mpi; /* its modules for that one, and around that; "": there is none */
+    char work[256];                        /* everything lies here */
     uint64_t seed, random;
     bool all;           /* the long form: enumerate rather than sample */
+    int share, shares;  /* of that only every shares-th case, from this one on */
     bool builds, built; /* make others to compare with; they were made */
     bool keep;
+    int ranks; /* that train_command starts; 0, 1: the program alone */
 
     const char *kind; /* what is being tried */
     long tried;       /* since they were last added up */
@@ -38,7 +42,7 @@ typedef struct trials {
 /* A round of a kind: some seconds of cases. */
 typedef void trial_function(trials *t);
 trial_function try_kills, try_crashes, try_calls, try_allocations, try_flips, try_signals, try_fifos,
-    try_readers, try_golden, try_soak;
+    try_readers, try_golden, try_soak, try_ranks;
 
 /* Counts a case; one that does not hold is told, with what to do to see it again, and its folder is kept
  * with --keep. `problem`: NULL where it held. */
@@ -132,7 +136,7 @@ typedef struct call {
     int error;         /* the call is not made and fails so */
     uint64_t at_most;  /* shortens a read or write; 0: no */
     bool wants_result; /* `after` is called */
-    int signal;        /* sent to the process before the call */
+    int signal;        /* sent to the process that calls before the call */
 } call;
 
 typedef struct tracer {
