@@ -294,7 +294,8 @@ static int eval_loss(int argc, char **argv)
     bool ok = true;
     sid2_error err = {0};
     interrupt_install();
-    if (!ranks_join(&j.ranks, &j.on, &err)) return ranks_leave(&j.ranks, report_error("eval", &err), &err);
+    if (!ranks_join(&j.ranks, &j.on, &err))
+        return ranks_leave(&j.ranks, ranks_report(&j.ranks, "eval", &err), &err);
     if (j.ranks.group && (j.wish.bits || j.wish.samples)) /* the pictures that these want are nowhere whole */
         ok = sid2_fail(&err, SID2_ERR_USAGE, "--bits and --samples are measured by one process");
     ok = ok && work(&j, &err);

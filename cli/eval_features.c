@@ -167,7 +167,7 @@ int eval_features(int argc, char **argv)
     sid2_error err = {0};
     interrupt_install();
     if (!ranks_join(&j.ranks, &j.on, &err))
-        return ranks_leave(&j.ranks, report_error("eval features", &err), &err);
+        return ranks_leave(&j.ranks, ranks_report(&j.ranks, "eval features", &err), &err);
     const bool speaks =
         ranks_speak(&j.ranks); /* the features are there: one rank compares them, the others wait */
     bool ok = sid2_group_concur(j.ranks.group, !speaks || work(&j, &err), &err);

@@ -496,7 +496,7 @@ int eval_fid(int argc, char **argv)
     sid2_error err = {0};
     interrupt_install();
     if (!ranks_join(&j.ranks, &j.on, &err))
-        return ranks_leave(&j.ranks, report_error("eval fid", &err), &err);
+        return ranks_leave(&j.ranks, ranks_report(&j.ranks, "eval fid", &err), &err);
     bool checkpoint = false;
     if (!j.samples && is_checkpoint(j.path, &checkpoint, &err) && checkpoint) j.samples = 50000;
     bool ok = work(&j, &err) && (!ranks_speak(&j.ranks) || print_all(&j, &err));

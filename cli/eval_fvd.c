@@ -140,7 +140,7 @@ int eval_fvd(int argc, char **argv)
     sid2_error err = {0};
     interrupt_install();
     if (!ranks_join(&j.ranks, &j.on, &err))
-        return ranks_leave(&j.ranks, report_error("eval fvd", &err), &err);
+        return ranks_leave(&j.ranks, ranks_report(&j.ranks, "eval fvd", &err), &err);
     bool ok = work(&j, &err) && (!ranks_speak(&j.ranks) || print_all(&j, &err));
     progress_clear(&j.bar);
     code = ok ? 0 : ranks_report(&j.ranks, "eval fvd", &err);

@@ -139,7 +139,7 @@ static void print_training(exchange *x, const char *name, int row)
 {
     char rate[32];
     double seconds = bench_median(x->seconds[row], (int)x->job->rounds);
-    printf("  %-34s %9.1f %10s images/s\n", name, 1e3 * seconds,
+    printf("  %-34s %9.1f %10s\n", name, 1e3 * seconds,
            sid2_text_rate((double)x->job->batch / seconds, rate));
 }
 
@@ -157,7 +157,7 @@ static void print_all(exchange *x, const char *dtype)
     print_exchange(x, "sum, the library's, f32", SUM_LIBRARY, 0);
     print_exchange(x, "parts to all", SPREAD, 4 * part);
     snprintf(name, sizeof name, "training, %s, batch %d", dtype, (int)x->job->batch);
-    printf("%-36s\n", name);
+    printf("%-36s %9s %10s\n", name, "ms", "images/s");
     snprintf(name, sizeof name, "%d ranks of %d thread%s", count, threads, threads > 1 ? "s" : "");
     print_training(x, name, TOGETHER);
     snprintf(name, sizeof name, "1 process of %d threads", count * threads);

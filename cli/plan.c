@@ -312,7 +312,7 @@ int command_plan(int argc, char **argv)
         &(option_table){
             "plan", "What training on several GPUs would give: speed, memory, bytes, days",
             "Operations, bytes and memory are counted from the graphs that would run; speeds are assumed, "
-            "and printed.\nMore cores of a CPU: sid2 bench --scaling --predict, which measures one.",
+            "and printed. More cores of a CPU: sid2 bench --scaling --predict, which measures one.",
             rows, sizeof rows / sizeof rows[0]},
         argc, argv);
     if (code != OPTIONS_RUN) return code;

@@ -100,7 +100,8 @@ int ranks_report(const ranks *r, const char *command, const sid2_error *err)
 {
     char name[96];
     sid2_error named = *err;
-    if (!ranks_speak(r) && err->code != SID2_ERR_LOST)
+    bool joined = r->group || r->place.ranks <= 1; /* else nobody knows of it but this one */
+    if (!ranks_speak(r) && joined && err->code != SID2_ERR_LOST)
         return err->code == SID2_ERR_USAGE ? EXIT_REQUEST : EXIT_FAILED;
     snprintf(named.message, sizeof named.message, "%s%.370s", ranks_name(r, name), err->message);
     return report_error(command, &named);

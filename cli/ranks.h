@@ -25,7 +25,7 @@ sid2_device *ranks_device(ranks *r, const device_choice *on, sid2_error *err);
 int ranks_leave(ranks *r, int code, const sid2_error *err);
 /* Whether this one prints what all know. */
 bool ranks_speak(const ranks *r);
-/* report_error for all of them: one prints what all know, and each that it has lost the others. */
+/* report_error for all of them: one prints what all know, and each that it has lost the others or did not join them. */
 int ranks_report(const ranks *r, const char *command, const sid2_error *err);
 /* "rank 3 on node7: " before what only this one knows; "" of the one that speaks. Returns `text`. */
 const char *ranks_name(const ranks *r, char text[96]);

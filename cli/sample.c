@@ -609,7 +609,8 @@ int command_sample(int argc, char **argv)
 
     sid2_error err = {0};
     interrupt_install();
-    if (!ranks_join(&j.ranks, &j.on, &err)) return ranks_leave(&j.ranks, report_error("sample", &err), &err);
+    if (!ranks_join(&j.ranks, &j.on, &err))
+        return ranks_leave(&j.ranks, ranks_report(&j.ranks, "sample", &err), &err);
     bool ok = sid2_group_concur(j.ranks.group, prepare(&j, &err), &err), speaks = ranks_speak(&j.ranks);
     double began = sid2_clock();
     if (ok && !speaks) ok = work(&j, &err);

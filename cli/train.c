@@ -279,7 +279,8 @@ int command_train(int argc, char **argv)
 
     sid2_error err = {0};
     sid2_run *run = NULL;
-    if (!ranks_join(&l.ranks, &on, &err)) return ranks_leave(&l.ranks, report_error("train", &err), &err);
+    if (!ranks_join(&l.ranks, &on, &err))
+        return ranks_leave(&l.ranks, ranks_report(&l.ranks, "train", &err), &err);
     progress_begin(&l.bar);
     options.seconds = 60 * minutes;
     options.group = l.ranks.group;

@@ -205,6 +205,7 @@ silent() { # RUN
     : >"$work/ends"
     ip netns exec "$net-a" "${across[@]}" "$work/rank" "$sid2" "${options[@]}" --set train.steps=100000 --set train.checkpoint_every=0 \
         --out "$1" >"$work/log" 2>&1 &
+    disown
     for ((t = 0; t < 300; t++)); do
         grep -qs '"step": [2-9]' "$1/status.json" && break
         sleep 0.1
@@ -223,7 +224,6 @@ silent() { # RUN
     done <"$work/ends"
     says "a silent link" "$late"
     drop_hosts
-    wait
 }
 export SID2_DEADLINES=step=2,prepare=20
 for ((i = 1; i <= times; i++)); do

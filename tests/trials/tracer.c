@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -284,8 +285,7 @@ static void at_return(tracing *s, pid_t thread)
     waiting->thread = 0;
 }
 
-static volatile sig_atomic_t time_is_up;
-static void on_alarm(int number) { time_is_up = number; }
+static void on_alarm(int number) { (void)number; } /* waiting ends, once a second */
 
 void run_traced(const trials *t, const command *c, tracer *how, double deadline, outcome *o)
 {
@@ -293,7 +293,6 @@ void run_traced(const trials *t, const command *c, tracer *how, double deadline,
     memset(&s, 0, sizeof s);
     s.how = how;
     o->code = 0;
-    time_is_up = 0;
     sigaction(SIGALRM, &(struct sigaction){.sa_handler = on_alarm}, NULL);
     pid_t process = start_command(t, c, NULL, 0, true), thread;
     int status, last = 0;
@@ -303,10 +302,17 @@ void run_traced(const trials *t, const command *c, tracer *how, double deadline,
                    PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC))
         give_up("cannot trace: %s", strerror(errno));
     ptrace(PTRACE_CONT, process, 0, 0);
-    alarm((unsigned)deadline);
+    const struct itimerval second = {{1, 0}, {1, 0}}, never = {{0, 0}, {0, 0}};
+    setitimer(ITIMER_REAL, &second, NULL);
+    double last_at = now(), end = last_at + deadline;
     for (bool running = true; running;) {
         thread = waitpid(-1, &status, __WALL);
-        if (time_is_up && o->code != TIMED_OUT) {
+        int cause = errno;
+        double at = now();
+        if (at - last_at > 3) end += at - last_at; /* all was stopped: a suspended machine, a frozen group */
+        last_at = at;
+        errno = cause;
+        if (at > end && o->code != TIMED_OUT) {
             o->code = TIMED_OUT;
             kill(-process, SIGKILL);
         }
@@ -328,7 +334,7 @@ void run_traced(const trials *t, const command *c, tracer *how, double deadline,
         bool ours = event || signal == (SIGTRAP | 0x80) || signal == SIGSTOP;
         ptrace((enum __ptrace_request)next, thread, 0, ours ? 0 : signal);
     }
-    alarm(0);
+    setitimer(ITIMER_REAL, &never, NULL);
     read_outcome(t, 0, last, o);
 }
 
