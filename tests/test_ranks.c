@@ -233,7 +233,7 @@ static void all_know_of_a_nan(void **state)
     const char *name = t->states[0].params->item[PARAM].name;
     snprintf(gradient, sizeof gradient, "the gradient of %s is not finite", name);
     snprintf(weight, sizeof weight, "the weights of rank");
-    for (int rank = 0; rank < 4; rank += 3) {
+    for (int rank = 0; rank < 4; rank++) {
         const trouble troubles[] = {{"loss", NAN, rank, "the loss of image 13 of the batch is not finite"},
                                     {"loss", NAN, rank, NULL},
                                     {"grads", NAN, rank, gradient},
