@@ -2,25 +2,47 @@
 #include "file.h"
 #include "files.h"
 #include "text.h"
-#include "zip_write.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zip.h>
+#include <zlib.h>
 
 typedef struct archive {
     zip_t *zip;
     pthread_mutex_t lock; /* libzip reads one member at a time; decoding is done outside */
 } archive;
 
+/* What libzip has to say of `name`: damage is a matter of format, and apart from that are memory and reading that may go well
+ * another time. */
+static bool zip_fail(const char *name, const zip_error_t *cause, sid2_error *err)
+{
+    int code = zip_error_code_zip(cause), system = zip_error_code_system(cause);
+    bool io = code == ZIP_ER_OPEN || code == ZIP_ER_READ || code == ZIP_ER_SEEK || code == ZIP_ER_CLOSE ||
+              code == ZIP_ER_TMPOPEN || code == ZIP_ER_TELL;
+    bool memory =
+        code == ZIP_ER_MEMORY || (io && system == ENOMEM) || (code == ZIP_ER_ZLIB && system == Z_MEM_ERROR);
+    zip_error_t copy;
+    zip_error_init(&copy);
+    zip_error_set(&copy, code, system);
+    sid2_fail(err,
+              memory ? SID2_ERR_MEMORY
+              : io   ? SID2_ERR_IO
+                     : SID2_ERR_FORMAT,
+              "%s: %s", name, memory ? "no memory" : zip_error_strerror(&copy));
+    zip_error_fini(&copy);
+    return false;
+}
+
 static bool look(archive *a, const sid2_entry *entry, size_t limit, sid2_error *err)
 {
     zip_stat_t status;
     const char *name = entry->name;
-    if (zip_stat_index(a->zip, entry->place, 0, &status))
-        return sid2_zip_fail(name, zip_get_error(a->zip), err);
+    if (zip_stat_index(a->zip, entry->place, 0, &status)) return zip_fail(name, zip_get_error(a->zip), err);
     if (!(status.valid & ZIP_STAT_SIZE)) return sid2_fail(err, SID2_ERR_FORMAT, "%s: of unknown size", name);
     if (status.valid & ZIP_STAT_ENCRYPTION_METHOD && status.encryption_method != ZIP_EM_NONE)
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: encrypted: pack the archive without a password", name);
@@ -37,7 +59,7 @@ static uint8_t *read_locked(archive *a, const sid2_entry *entry, size_t limit, s
     if (!bytes) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for %zu bytes", name, *size), NULL;
     zip_file_t *file = zip_fopen_index(a->zip, entry->place, 0);
     if (!file) {
-        sid2_zip_fail(name, zip_get_error(a->zip), err);
+        zip_fail(name, zip_get_error(a->zip), err);
         free(bytes);
         return NULL;
     }
@@ -50,7 +72,7 @@ static uint8_t *read_locked(archive *a, const sid2_entry *entry, size_t limit, s
     bool ok = more == 0 && (size_t)got == *size;
     if (!ok) {
         if (more < 0)
-            sid2_zip_fail(name, zip_file_get_error(file), err);
+            zip_fail(name, zip_file_get_error(file), err);
         else
             sid2_fail(err, SID2_ERR_FORMAT, "%s: not of the size announced", name);
         free(bytes);
@@ -93,7 +115,7 @@ static bool add_member(sid2_files *files, zip_uint64_t number, sid2_error *err)
 {
     archive *a = files->state;
     const char *stored = zip_get_name(a->zip, number, ZIP_FL_ENC_GUESS);
-    if (!stored) return sid2_zip_fail(files->path, zip_get_error(a->zip), err);
+    if (!stored) return zip_fail(files->path, zip_get_error(a->zip), err);
     char *name = sid2_archive_name(stored);
     if (!name) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its list of files", files->path);
     size_t length = strlen(name);
@@ -134,7 +156,7 @@ bool sid2_files_list_zip(sid2_files *files, sid2_error *err)
         zip_error_t cause;
         zip_error_init_with_code(&cause, code);
         close(descriptor);
-        sid2_zip_fail(path, &cause, err);
+        zip_fail(path, &cause, err);
         if (err && err->code == SID2_ERR_FORMAT)
             sid2_fail(err, SID2_ERR_FORMAT, "%s: cut short, damaged or no zip archive: %s", path,
                       zip_error_strerror(&cause));
@@ -167,7 +189,7 @@ static bool unpack(sid2_member *m, const sid2_entry *entry, sid2_error *err)
     bool ok = true;
     while (ok && (got = zip_fread(m->file, chunk, CHUNK)) != 0) {
         ok = got > 0 ? sid2_scratch_write(m->scratch, chunk, (size_t)got, done, m->name, err)
-                     : sid2_zip_fail(m->name, zip_file_get_error(m->file), err);
+                     : zip_fail(m->name, zip_file_get_error(m->file), err);
         if (ok) done += (uint64_t)got;
     }
     free(chunk);
@@ -195,12 +217,12 @@ sid2_member *sid2_member_open(sid2_files *files, const sid2_entry *entry, sid2_e
     pthread_mutex_lock(&a->lock);
     bool ok = look(a, entry, SIZE_MAX, err);
     m->file = ok ? zip_fopen_index(a->zip, entry->place, 0) : NULL;
-    if (ok && !m->file) ok = sid2_zip_fail(m->name, zip_get_error(a->zip), err);
+    if (ok && !m->file) ok = zip_fail(m->name, zip_get_error(a->zip), err);
     if (ok && (!is_stored(a, entry) ||
                zip_fseek(m->file, 0, SEEK_SET))) { /* it remembers the failure, so it is opened once more */
         zip_fclose(m->file);
         m->file = zip_fopen_index(a->zip, entry->place, 0);
-        ok = m->file ? unpack(m, entry, err) : sid2_zip_fail(m->name, zip_get_error(a->zip), err);
+        ok = m->file ? unpack(m, entry, err) : zip_fail(m->name, zip_get_error(a->zip), err);
         if (m->file) zip_fclose(m->file);
         m->file = NULL;
     }
@@ -221,7 +243,7 @@ bool sid2_member_read(sid2_member *m, void *bytes, size_t size, uint64_t offset,
         ok = got > 0;
     }
     if (!ok && got < 0)
-        sid2_zip_fail(m->name, zip_file_get_error(m->file), err);
+        zip_fail(m->name, zip_file_get_error(m->file), err);
     else if (!ok)
         sid2_fail(err, SID2_ERR_FORMAT, "%s: cut short", m->name);
     pthread_mutex_unlock(&m->archive->lock);

@@ -225,6 +225,16 @@ static bool run_threads(pack *p, const sid2_pack_options *o, sid2_error *err)
 
 /* ---- The zip ---- */
 
+static bool copy(pack *p, const place *at, sid2_archive *archive, const char *name, sid2_error *err)
+{
+    uint8_t *bytes = malloc(at->size);
+    bool ok = (bytes || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", p->path)) &&
+              sid2_file_fill(p->descriptor, bytes, at->size, at->offset, p->part, err) &&
+              sid2_archive_add(archive, name, bytes, at->size, err);
+    free(bytes);
+    return ok;
+}
+
 static bool write_zip(pack *p, sid2_error *err)
 {
     sid2_edm edm;
@@ -234,7 +244,7 @@ static bool write_zip(pack *p, sid2_error *err)
         const place *at = &p->places[i];
         if (!at->size) continue;
         ok = sid2_edm_next(&edm, sid2_dataset_label(p->dataset, i), name, err) &&
-             sid2_archive_add_part(edm.archive, name, p->part, at->offset, at->size, err);
+             copy(p, at, edm.archive, name, err);
     }
     if (ok && !json_array_size(edm.labels))
         ok = sid2_fail(err, SID2_ERR_FORMAT, "none of the %lld pictures can be read", (long long)p->count);

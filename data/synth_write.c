@@ -39,11 +39,11 @@ static bool write_zip(const job *j, sid2_error *err)
     bool ok = sid2_edm_open(&edm, j->path, err);
     for (int64_t i = 0; ok && i < j->count; i++) {
         char name[SID2_EDM_NAME];
-        uint8_t *bytes;
+        uint8_t *bytes = NULL;
         size_t length;
         ok = sid2_edm_next(&edm, sid2_synth_label((uint64_t)i), name, err) &&
-             encode(j, i, &bytes, &length, err) &&
-             sid2_archive_add_bytes(edm.archive, name, bytes, length, err);
+             encode(j, i, &bytes, &length, err) && sid2_archive_add(edm.archive, name, bytes, length, err);
+        free(bytes);
     }
     for (int32_t k = 0; ok && k < sid2_synth_classes(j->count); k++)
         ok = sid2_edm_name_class(&edm, sid2_synth_class_name(k), err);

@@ -1,108 +1,94 @@
+/* Through libarchive, which writes from front to end, a member's checksum behind it. */
 #include "zip_write.h"
 
-#include "file.h"
-
+#include <archive.h>
+#include <archive_entry.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
-
-bool sid2_zip_fail(const char *name, const zip_error_t *cause, sid2_error *err)
-{
-    int code = zip_error_code_zip(cause), system = zip_error_code_system(cause);
-    bool io = code == ZIP_ER_OPEN || code == ZIP_ER_READ || code == ZIP_ER_SEEK || code == ZIP_ER_CLOSE ||
-              code == ZIP_ER_TMPOPEN || code == ZIP_ER_TELL;
-    bool memory =
-        code == ZIP_ER_MEMORY || (io && system == ENOMEM) || (code == ZIP_ER_ZLIB && system == Z_MEM_ERROR);
-    zip_error_t copy;
-    zip_error_init(&copy);
-    zip_error_set(&copy, code, system);
-    sid2_fail(err,
-              memory ? SID2_ERR_MEMORY
-              : io   ? SID2_ERR_IO
-                     : SID2_ERR_FORMAT,
-              "%s: %s", name, memory ? "no memory" : zip_error_strerror(&copy));
-    zip_error_fini(&copy);
-    return false;
-}
 
 struct sid2_archive {
     sid2_atomic_file file;
-    zip_t *zip; /* writes to file.temporary at commit */
+    struct archive *zip;
+    int cause; /* why nothing is written any more: an errno; 0: it is */
 };
 
-sid2_archive *sid2_archive_open(const char *path, sid2_error *err)
+static bool fail(sid2_archive *a, sid2_error *err)
 {
-    if (sid2_is_stream(path)) /* libzip goes back and forth in it */
-        return sid2_fail(err, SID2_ERR_USAGE, "%s: a zip cannot be written to a device or pipe", path), NULL;
+    int cause = a->cause ? a->cause : archive_errno(a->zip);
+    return sid2_fail(err, cause == ENOMEM ? SID2_ERR_MEMORY : SID2_ERR_IO, "%s: cannot be written: %s",
+                     a->file.path, a->cause ? strerror(cause) : archive_error_string(a->zip));
+}
+
+/* Never tells of a failure: libarchive would not free what it holds. */
+static la_ssize_t write_to_file(struct archive *zip, void *user, const void *bytes, size_t size)
+{
+    sid2_archive *a = user;
+    (void)zip;
+    if (!a->cause && fwrite(bytes, 1, size, a->file.stream) != size) a->cause = errno;
+    return (la_ssize_t)size;
+}
+
+static bool begin_zip(sid2_archive *a, sid2_error *err)
+{
+    return (archive_write_set_format_zip(a->zip) == ARCHIVE_OK &&
+            archive_write_zip_set_compression_store(a->zip) == ARCHIVE_OK &&
+            archive_write_set_bytes_in_last_block(a->zip, 1) == ARCHIVE_OK &&
+            archive_write_open(a->zip, a, NULL, write_to_file, NULL) == ARCHIVE_OK) ||
+           fail(a, err);
+}
+
+sid2_archive *sid2_archive_on(sid2_atomic_file *file, sid2_error *err)
+{
     sid2_archive *a = calloc(1, sizeof *a);
-    if (!a) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path), NULL;
-    if (!sid2_atomic_open(&a->file, path, err)) {
+    if (a) a->zip = archive_write_new();
+    if (!a || !a->zip) {
+        sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", file->path);
+        sid2_atomic_discard(file);
         free(a);
         return NULL;
     }
-    int code;
-    a->zip = zip_open(a->file.temporary, ZIP_CREATE | ZIP_TRUNCATE, &code);
-    if (a->zip) return a;
-    zip_error_t cause;
-    zip_error_init_with_code(&cause, code);
-    sid2_zip_fail(path, &cause, err);
-    zip_error_fini(&cause);
+    a->file = *file;
+    *file = (sid2_atomic_file){0};
+    if (begin_zip(a, err)) return a;
     sid2_archive_discard(a);
     return NULL;
 }
 
-static bool add(sid2_archive *a, const char *name, zip_source_t *source, sid2_error *err)
+sid2_archive *sid2_archive_open(const char *path, sid2_error *err)
 {
-    sid2_error cause = {0};
-    zip_int64_t entry = zip_file_add(a->zip, name, source, ZIP_FL_ENC_UTF_8);
-    if (entry < 0) zip_source_free(source);
-    /* One date for all, so that the same contents make the same file. */
-    if (entry >= 0 && !zip_set_file_compression(a->zip, (zip_uint64_t)entry, ZIP_CM_STORE, 0) &&
-        !zip_file_set_mtime(a->zip, (zip_uint64_t)entry, 946728000, 0))
-        return true;
-    sid2_zip_fail(name, zip_get_error(a->zip), &cause);
-    return sid2_fail(err, cause.code, "%s: %s", a->file.path, cause.message);
+    sid2_atomic_file file;
+    return sid2_atomic_open(&file, path, err) ? sid2_archive_on(&file, err) : NULL;
 }
 
-bool sid2_archive_add_bytes(sid2_archive *a, const char *name, void *bytes, size_t size, sid2_error *err)
+bool sid2_archive_begin(sid2_archive *a, const char *name, uint64_t size, sid2_error *err)
 {
-    if (!size) free(bytes), bytes = NULL; /* which libzip would forget */
-    zip_source_t *source = zip_source_buffer(a->zip, bytes, size, 1);
-    if (source) return add(a, name, source, err);
-    free(bytes);
-    return sid2_fail(err, SID2_ERR_MEMORY, "%s: %s: no memory", a->file.path, name);
+    struct archive_entry *entry = archive_entry_new();
+    if (!entry) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", a->file.path);
+    archive_entry_set_pathname(entry, name);
+    archive_entry_set_filetype(entry, AE_IFREG);
+    archive_entry_set_perm(entry, 0644);
+    archive_entry_set_mtime(entry, 946728000, 0); /* one date for all: the same contents make the same file */
+    archive_entry_set_size(entry, (la_int64_t)size);
+    bool ok = (archive_write_header(a->zip, entry) == ARCHIVE_OK && !a->cause) || fail(a, err);
+    archive_entry_free(entry);
+    return ok;
 }
 
-bool sid2_archive_add_part(sid2_archive *a, const char *name, const char *file, uint64_t offset,
-                           uint64_t size, sid2_error *err)
+bool sid2_archive_write(sid2_archive *a, const void *bytes, size_t size, sid2_error *err)
 {
-    zip_source_t *source = zip_source_file(a->zip, file, offset, (zip_int64_t)size);
-    if (source) return add(a, name, source, err);
-    return sid2_zip_fail(a->file.path, zip_get_error(a->zip), err);
+    return (archive_write_data(a->zip, bytes, size) == (la_ssize_t)size && !a->cause) || fail(a, err);
 }
 
-/* libzip renames a file of its own over file.temporary, so the stream opened on that is no longer the
- * archive. */
+bool sid2_archive_add(sid2_archive *a, const char *name, const void *bytes, size_t size, sid2_error *err)
+{
+    return sid2_archive_begin(a, name, size, err) && sid2_archive_write(a, bytes, size, err);
+}
+
 bool sid2_archive_commit(sid2_archive *a, sid2_error *err)
 {
-    bool ok = !zip_close(a->zip);
-    if (!ok) {
-        sid2_error cause = {0};
-        sid2_zip_fail("cannot be written", zip_get_error(a->zip), &cause);
-        sid2_fail(err, cause.code == SID2_ERR_FORMAT ? SID2_ERR_IO : cause.code, "%s: %s", a->file.path,
-                  cause.message);
-    } else {
-        a->zip = NULL;
-        FILE *stream = fopen(a->file.temporary, "rb+");
-        if (!stream)
-            ok = sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", a->file.path, strerror(errno));
-        if (stream) {
-            fclose(a->file.stream);
-            a->file.stream = stream;
-        }
-    }
-    ok = ok && sid2_atomic_commit(&a->file, err);
+    bool ok = ((archive_write_close(a->zip) == ARCHIVE_OK && !a->cause) || fail(a, err)) &&
+              sid2_atomic_commit(&a->file, err);
     sid2_archive_discard(a);
     return ok;
 }
@@ -110,7 +96,8 @@ bool sid2_archive_commit(sid2_archive *a, sid2_error *err)
 void sid2_archive_discard(sid2_archive *a)
 {
     if (!a) return;
-    if (a->zip) zip_discard(a->zip);
+    if (!a->cause) a->cause = ECANCELED; /* what it completes goes nowhere */
+    archive_write_free(a->zip);
     sid2_atomic_discard(&a->file);
     free(a);
 }
@@ -150,8 +137,9 @@ bool sid2_edm_commit(sid2_edm *edm, sid2_error *err)
     sid2_archive *archive = edm->archive;
     edm->archive = NULL;
     sid2_edm_discard(edm);
-    if (text ? sid2_archive_add_bytes(archive, "dataset.json", text, strlen(text), err) : no_memory(err))
-        return sid2_archive_commit(archive, err);
+    bool ok = text ? sid2_archive_add(archive, "dataset.json", text, strlen(text), err) : no_memory(err);
+    free(text);
+    if (ok) return sid2_archive_commit(archive, err);
     sid2_archive_discard(archive);
     return false;
 }

@@ -1,26 +1,23 @@
-/* Inside data/: zip files that appear complete or not at all. */
+/* Inside data/: zip files that appear complete or not at all. Bytes are written once and in order, so that the file may be
+ * a pipe. Members are stored, not deflated: their contents are compressed already, or read in place later. */
 #ifndef SID2_ZIP_WRITE_H
 #define SID2_ZIP_WRITE_H
 
-#include "base.h"
+#include "file.h"
 
 #include <jansson.h>
-#include <zip.h>
-
-/* Fills `err` with what libzip has to say of `name`: damage is a matter of format, and apart from that are memory
- * and reading or writing that may go well another time. Returns false. */
-bool sid2_zip_fail(const char *name, const zip_error_t *cause, sid2_error *err);
 
 typedef struct sid2_archive sid2_archive;
 
 sid2_archive *sid2_archive_open(const char *path, sid2_error *err);
-/* Members are stored, not deflated: their contents are compressed already, or read in place later. `bytes`
- * come from malloc and are the archive's from here on, also on failure. */
-bool sid2_archive_add_bytes(sid2_archive *archive, const char *name, void *bytes, size_t size,
-                            sid2_error *err);
-/* `size` bytes of a file from `offset` on, which are read at commit. */
-bool sid2_archive_add_part(sid2_archive *archive, const char *name, const char *file, uint64_t offset,
-                           uint64_t size, sid2_error *err);
+/* On a file that is open; it is the archive's from here on, also on failure. */
+sid2_archive *sid2_archive_on(sid2_atomic_file *file, sid2_error *err);
+/* A member of `size` bytes, which the writes after it add up to. `name`: ASCII. */
+bool sid2_archive_begin(sid2_archive *archive, const char *name, uint64_t size, sid2_error *err);
+bool sid2_archive_write(sid2_archive *archive, const void *bytes, size_t size, sid2_error *err);
+/* Both. */
+bool sid2_archive_add(sid2_archive *archive, const char *name, const void *bytes, size_t size,
+                      sid2_error *err);
 bool sid2_archive_commit(sid2_archive *archive, sid2_error *err); /* frees in either case */
 void sid2_archive_discard(sid2_archive *archive);                 /* NULL is fine */
 

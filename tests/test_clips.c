@@ -113,8 +113,8 @@ static void put_npz(const char *path, const char *type, const char *shape, size_
     memcpy(member + 10, head, (size_t)length);
     member[127] = '\n';
     for (size_t i = 0; i < bytes; i++) member[128 + i] = (uint8_t)(i / 12); /* a frame of 2 x 2 x 3 */
-    must(sid2_archive_add_bytes(archive, "arr_0.npy", member, size, &err) &&
-         sid2_archive_commit(archive, &err));
+    must(sid2_archive_add(archive, "arr_0.npy", member, size, &err) && sid2_archive_commit(archive, &err));
+    free(member);
 }
 
 static void arrays_become_clips(void **state)

@@ -26,10 +26,11 @@ static const struct kind {
     {"calls", "A failing disk gives one line and exit code 1, or the same result. Nothing old is lost.",
      "the n-th open, read, write, fsync, close, rename, unlink, mkdir, readdir, stat, truncate, mmap or "
      "flock fails, "
-     "once or for good, or does half of it; in training and in ten other commands; then again, undisturbed",
+     "once or for good, or does half of it; in training and in twelve other commands; then again, "
+     "undisturbed",
      try_calls, true},
     {"allocations", "Without memory: one line, exit code 1, nothing lost.",
-     "the n-th allocation of the program or of a library fails, once or for good; in training and in ten "
+     "the n-th allocation of the program or of a library fails, once or for good; in training and in twelve "
      "other commands; these within a small address space",
      try_allocations, false},
     {"flips", "A flipped bit is seen, or has no effect.",

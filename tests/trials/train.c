@@ -228,6 +228,10 @@ int list_jobs(const trials *t, job jobs[16])
         {"data inspect",
          make_command(t->sid2, "data", "inspect", data_of(t, FROM_FOLDER), "--out", png, NULL), png},
         {"data inspect zip", make_command(t->sid2, "data", "inspect", data_of(t, FROM_ZIP), NULL), NULL},
+        {"data pack",
+         make_command(t->sid2, "data", "pack", data_of(t, FROM_ZIP), "--size", "16", "--threads", "1",
+                      "--out", text("%s-packed.zip", out), NULL),
+         text("%s-packed.zip", out)},
         {"data synth", make_command(t->sid2, "data", "synth", "--count", "12", "--out", zip, NULL), zip},
     };
     int count = (int)(sizeof all / sizeof *all);
