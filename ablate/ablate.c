@@ -335,11 +335,10 @@ static bool keep(work *w, const sid2_measured *m, const char *key, sid2_error *e
         ok = !json_object_set_new(all, "fid_of", json_string(sid2_fid_digest(w->fid)));
     for (int i = 0; ok && i < SID2_METRICS; i++)
         ok = !json_object_set_new(all, sid2_metrics[i].word, sid2_json_real(m->metric[i]));
-    char *text = ok ? json_dumps(all, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
+    if (!ok) sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    ok = ok && path_of(w, "json", path, err) &&
+         sid2_json_save(path, all, JSON_INDENT(1) | JSON_REAL_PRECISION(17), err);
     json_decref(all);
-    if (!text) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    ok = path_of(w, "json", path, err) && sid2_file_write(path, text, strlen(text), err);
-    free(text);
     return ok;
 }
 
@@ -352,7 +351,7 @@ static void take_bands(const json_t *all, const char *name, double band[SID2_BAN
     }
 }
 
-/* *m is known where it was measured in this way before. Only a want of memory is an error. */
+/* *m is known where it was measured in this way before; what is damaged is measured anew. Only a want of memory is an error. */
 static bool recall(work *w, const char *key, sid2_measured *m, sid2_error *err)
 {
     char path[4096];
@@ -364,7 +363,7 @@ static bool recall(work *w, const char *key, sid2_measured *m, sid2_error *err)
     char *text = (char *)sid2_file_read(path, 1 << 20, &size, err);
     if (!text) return false;
     sid2_error damage = {0};
-    json_t *all = sid2_json_parse(text, size, 0, path, &damage);
+    json_t *all = sid2_digest_holds(text, size) ? sid2_json_parse(text, size, 0, path, &damage) : NULL;
     free(text);
     if (damage.code == SID2_ERR_MEMORY) return sid2_fail(err, damage.code, "%s", damage.message);
     const char *was = json_string_value(json_object_get(all, "key"));

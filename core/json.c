@@ -1,7 +1,11 @@
 #include "json.h"
 
+#include "digest.h"
+#include "file.h"
+
 #include <math.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 static json_malloc_t allocate; /* as it was set before: an application may have its own */
@@ -62,4 +66,20 @@ json_t *sid2_json_parse(const void *text, size_t size, size_t flags, const char 
     else if (!read)
         sid2_fail(err, SID2_ERR_FORMAT, "%s: line %d: %s", name, problem.line, problem.text);
     return read;
+}
+
+bool sid2_json_save(const char *path, const json_t *object, size_t flags, sid2_error *err)
+{
+    char *text = json_dumps(object, flags), digest[33];
+    sid2_atomic_file file;
+    bool ok =
+        text ? sid2_atomic_open(&file, path, err) : sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
+    if (ok) {
+        size_t fields = strlen(text) - strlen("\n}");
+        sid2_digest_bytes(text, fields, digest);
+        fprintf(file.stream, "%.*s,\n  \"xxh3_128\": \"%s\"\n}\n", (int)fields, text, digest);
+        ok = sid2_atomic_commit(&file, err);
+    }
+    free(text);
+    return ok;
 }

@@ -18,4 +18,8 @@ double sid2_json_number(const json_t *object, const char *key);
 /* sid2_json_read of what is called `name` in the line of the error. */
 json_t *sid2_json_parse(const void *text, size_t size, size_t flags, const char *name, sid2_error *err);
 
+/* Writes an object with fields, and behind them its own digest (digest.h); the file appears whole or not at all. `flags`:
+ * jansson's, with an indentation. */
+bool sid2_json_save(const char *path, const json_t *object, size_t flags, sid2_error *err);
+
 #endif

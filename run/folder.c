@@ -242,19 +242,11 @@ bool sid2_folder_save_facts(const sid2_folder *f, const sid2_run_facts *facts, s
     json_t *root = json_pack("{s:s, s:I, s:s, s:s, s:s}", "data", whole ? whole : facts->data, "images",
                              (json_int_t)facts->images, "pictures", facts->pictures, "device", facts->device,
                              "version", "sid2 " SID2_VERSION);
-    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL, digest[33];
-    sid2_atomic_file run;
-    bool ok = text && sid2_path(file, err, "%s/run.json", f->path) && sid2_atomic_open(&run, file, err);
-    if (!text) {
-        sid2_fail(err, SID2_ERR_IO, "cannot describe the run: no memory, or the path %s is not UTF-8",
-                  facts->data);
-    } else if (ok) {
-        size_t fields = strlen(text) - strlen("\n}");
-        sid2_digest_bytes(text, fields, digest);
-        fprintf(run.stream, "%.*s,\n  \"xxh3_128\": \"%s\"\n}\n", (int)fields, text, digest);
-        ok = sid2_atomic_commit(&run, err);
-    }
-    free(text);
+    bool ok = sid2_path(file, err, "%s/run.json", f->path);
+    if (!root)
+        ok = sid2_fail(err, SID2_ERR_IO, "cannot describe the run: no memory, or the path %s is not UTF-8",
+                       facts->data);
+    ok = ok && sid2_json_save(file, root, JSON_INDENT(2), err);
     free(whole);
     json_decref(root);
     return ok;

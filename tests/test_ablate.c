@@ -222,6 +222,20 @@ static void goes_on(void **state)
     check_same(&straight, &other);
     sid2_ablate_close(&other);
 
+    /* A measurement with another digit in it is none. */
+    char path[256], *text = read_page("other", "measured/two.seed-0.json"),
+                    *digit = strstr(text, "\"bits\": ");
+    digit += strcspn(digit, "123456789");
+    *digit ^= 1;
+    snprintf(path, sizeof path, "%s/other/measured/two.seed-0.json", folder);
+    must(sid2_file_write(path, text, strlen(text), &err));
+    free(text);
+    watcher once_more = {0};
+    must(ablate(&other, write_plan(two_rows), "other", &once_more));
+    assert_true(once_more.sampled > 0 && !once_more.steps);
+    check_same(&straight, &other);
+    sid2_ablate_close(&other);
+
     /* A row that is another now is not taken for what is there. */
     watcher refused = {0};
     char changed[sizeof two_rows + 32];
