@@ -369,10 +369,25 @@ static sid2_shape draw_windows(maker *m, int64_t depth)
     return sid2_shape_of(extent(m, 2), size[0], size[1], size[2], depth);
 }
 
+/* 3 x 3 in steps of one pixel, where a backend may have another way. */
+static sid2_shape draw_squares(maker *m, int64_t depth)
+{
+    sid2_attr *a = &m->c->attr;
+    for (int i = 0; i < 3; i++) {
+        a->window[i] = i ? 3 : 1;
+        a->stride[i] = 1;
+        a->before[i] = i ? (int32_t)between(m, 0, 2) : 0;
+        a->after[i] = i ? (int32_t)between(m, 0, 2) : 0;
+    }
+    return sid2_shape_of(between(m, 1, 2), between(m, 1, 2), between(m, 11, 18), between(m, 11, 18), depth);
+}
+
 static void draw_conv3d(maker *m)
 {
-    int64_t ins = channels(m, 40), outs = channels(m, 40);
-    sid2_shape x = draw_windows(m, ins);
+    const bool squares = chance(m, 0.2);
+    int64_t ins = squares ? 16 * between(m, 1, 3) : channels(m, 40),
+            outs = squares ? 16 * between(m, 1, 3) : channels(m, 40);
+    sid2_shape x = squares ? draw_squares(m, ins) : draw_windows(m, ins);
     const int32_t *k = m->c->attr.window;
     sid2_shape w = sid2_shape_of(outs, k[0], k[1], k[2], ins);
     int64_t length = (int64_t)k[0] * k[1] * k[2] * ins;

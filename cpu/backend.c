@@ -264,7 +264,9 @@ static void list_ahead(cpu_device *device, int type)
 {
     for (int op = 0; op < SID2_OP_COUNT; op++) {
         const sid2_kernel *own = device->isa->ahead[op].run ? device->isa->ahead : device->isa->kernels;
-        device->ahead[type][op] = device->choices.ahead[type][op] ? own[op] : (sid2_kernel){0};
+        bool is_first =
+            device->choices.ahead[type][op] || op == SID2_OP_conv3d; /* which oneDNN is not asked for */
+        device->ahead[type][op] = is_first ? own[op] : (sid2_kernel){0};
     }
 }
 

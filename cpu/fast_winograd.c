@@ -124,24 +124,35 @@ INLINE void store_pixel(sid2_dtype type, void *image, int64_t at, vf value)
 typedef struct image_tiles {
     const sid2_operand *image;
     int64_t height, width, channels, down, across, count; /* tiles */
+    int64_t above, before; /* how far outside the image the pixels of its first tile begin */
 } image_tiles;
 
 static image_tiles tiles_of(const sid2_operand *t)
 {
     const int64_t *size = t->shape.dim + t->shape.rank - 3;
-    image_tiles g = {t, .height = size[0], .width = size[1], .channels = size[2]};
+    image_tiles g = {t, .height = size[0], .width = size[1], .channels = size[2], .above = 1, .before = 1};
     g.down = divide_up(g.height, STEP), g.across = divide_up(g.width, STEP);
     g.count = count(t) / (g.height * g.width * g.channels) * g.down * g.across;
     return g;
 }
 
-/* The pixels of a square of `side`, `margin` to the left of and above a tile's first; `zeros` outside. */
-INLINE void find_pixels(const image_tiles *g, int64_t index, int side, int margin, const float *zeros,
-                        const void **at)
+/* What a convolution reads, by the tiles of what it writes. */
+static image_tiles input_of(const sid2_call *call, const image_tiles *y)
 {
+    image_tiles x = tiles_of(&call->in[0]);
+    x.down = y->down, x.across = y->across, x.count = y->count;
+    if (call->op == SID2_OP_conv3d) x.above = call->attr->before[1], x.before = call->attr->before[2];
+    return x;
+}
+
+/* The pixels of a square of `side`, which a tile's own of the image begin or lie within; `zeros` outside. */
+INLINE void find_pixels(const image_tiles *g, int64_t index, int side, const float *zeros, const void **at)
+{
+    const bool is_wide = side == SIDE;
     int64_t n = index / (g->down * g->across),
             pixel = g->channels * (int64_t)sid2_dtype_size(g->image->dtype);
-    int64_t top = index / g->across % g->down * STEP - margin, left = index % g->across * STEP - margin;
+    int64_t top = index / g->across % g->down * STEP - (is_wide ? g->above : 0),
+            left = index % g->across * STEP - (is_wide ? g->before : 0);
     for (int64_t y = top; y < top + side; y++) {
         const char *row = (const char *)g->image->data + (n * g->height + y) * g->width * pixel;
         for (int64_t x = left; x < left + side; x++) {
@@ -156,7 +167,7 @@ INLINE void read_tile_as(sid2_dtype type, step s, const image_tiles *g, int64_t 
 {
     const void *at[POINTS];
     const int side = s == IMAGE ? SIDE : STEP;
-    find_pixels(g, index, side, s == IMAGE ? 1 : 0, zeros, at);
+    find_pixels(g, index, side, zeros, at);
     for (int64_t c = 0; c < g->channels; c += VL) {
         vf pixel[POINTS], value[POINTS];
 #pragma GCC unroll 36
@@ -184,7 +195,7 @@ INLINE void read_tile(step s, const image_tiles *g, int64_t index, const float *
 }
 
 INLINE void write_tile_as(sid2_dtype type, const image_tiles *g, int64_t index, const float *from,
-                          int64_t pitch, const float *bias, const sid2_operand *residual)
+                          int64_t pitch, const float *bias, const sid2_operand *residual, bool rectify)
 {
     int64_t n = index / (g->down * g->across), channels = g->channels;
     int64_t top = index / g->across % g->down * STEP, left = index % g->across * STEP;
@@ -205,6 +216,7 @@ INLINE void write_tile_as(sid2_dtype type, const image_tiles *g, int64_t index, 
             for (int x = 0; x < STEP; x++, at += channels) {
                 if (x >= columns) break;
                 vf sum = pixel[y * STEP + x] + b;
+                if (rectify) sum = vless(sum, (vf){0}, (vf){0}, sum);
                 store_pixel(type, image, at, other ? sum + load_pixel(type, other, at) : sum);
             }
         }
@@ -213,12 +225,12 @@ INLINE void write_tile_as(sid2_dtype type, const image_tiles *g, int64_t index, 
 
 /* The tile's pixels from its values, with bias (NULL: none) and residual. */
 INLINE void write_tile(const image_tiles *g, int64_t index, const float *from, int64_t pitch,
-                       const float *bias, const sid2_operand *residual)
+                       const float *bias, const sid2_operand *residual, bool rectify)
 {
     if (g->image->dtype == SID2_F32)
-        write_tile_as(SID2_F32, g, index, from, pitch, bias, residual);
+        write_tile_as(SID2_F32, g, index, from, pitch, bias, residual, rectify);
     else
-        write_tile_as(SID2_BF16, g, index, from, pitch, bias, residual);
+        write_tile_as(SID2_BF16, g, index, from, pitch, bias, residual, rectify);
 }
 
 /* Rows of a matrix a multiple of 4 KiB apart would share few lines of the first-level cache. */
@@ -264,6 +276,12 @@ static void transform_filters(sid2_call *call)
     if (w->version) f->version = *w->version;
 }
 
+static const sid2_operand *residual_of(const sid2_call *call)
+{
+    static const sid2_operand none;
+    return call->op == SID2_OP_conv3d ? &none : &call->in[call->op == SID2_OP_conv2d ? 3 : 2];
+}
+
 /* Tiles at a time. The result does not depend on it, so that every thread may have its share. */
 static int64_t block_of(const sid2_call *call, int64_t tiles)
 {
@@ -279,10 +297,10 @@ static void run_product(sid2_call *call)
 {
     transform_filters(call);
     const filters *f = call->state;
-    bool forward = call->op == SID2_OP_conv2d;
-    const float *bias = forward ? call->in[2].data : NULL;
-    const sid2_operand *residual = &call->in[forward ? 3 : 2];
-    image_tiles x = tiles_of(&call->in[0]), y = tiles_of(&call->out[0]);
+    const sid2_operand *residual = residual_of(call);
+    const float *bias = call->op == SID2_OP_conv2d_dgrad ? NULL : call->in[2].data;
+    const bool rectify = call->op == SID2_OP_conv3d && call->attr->rectify;
+    image_tiles y = tiles_of(&call->out[0]), x = input_of(call, &y);
     int64_t ins = x.channels, outs = y.channels, block = block_of(call, x.count);
     int64_t x_pitch = pitch_of(block, ins), y_pitch = pitch_of(block, outs);
 #pragma omp parallel num_threads(call->threads)
@@ -301,7 +319,7 @@ static void run_product(sid2_call *call)
                 tile_multiply(&t, tiles, outs);
             }
             for (int64_t i = 0; i < tiles; i++)
-                write_tile(&y, begin + i, to + i * outs, y_pitch, bias, residual);
+                write_tile(&y, begin + i, to + i * outs, y_pitch, bias, residual, rectify);
         }
     }
 }
@@ -367,6 +385,16 @@ static void run_wgrad(sid2_call *call)
 }
 
 /* ---- Choice ---- */
+/* Of 3 x 3 taps, in steps of one pixel. */
+static bool is_square(const sid2_call *call, const sid2_operand *w)
+{
+    const int64_t *dim = w->shape.dim;
+    if (call->op != SID2_OP_conv3d) return dim[1] == 3;
+    const sid2_attr *a = call->attr;
+    bool moves_by_one = a->stride[0] == 1 && a->stride[1] == 1 && a->stride[2] == 1;
+    return dim[1] == 1 && dim[2] == 3 && dim[3] == 3 && moves_by_one && !a->before[0] && !a->after[0];
+}
+
 /* Whether it pays: enough channels for the products to outweigh the transforms, tiles that are mostly inside
  * the image, and enough of them for the filters' values (four times the weights) to be used often. */
 static bool pays(const sid2_call *call)
@@ -374,10 +402,11 @@ static bool pays(const sid2_call *call)
     bool wgrad = call->op == SID2_OP_conv2d_wgrad;
     const sid2_operand *x = &call->in[0], *y = wgrad ? &call->in[1] : &call->out[0];
     const sid2_operand *w = wgrad ? &call->out[0] : &call->in[1];
-    const sid2_operand *residual = &call->in[call->op == SID2_OP_conv2d ? 3 : 2];
-    if (w->shape.dim[1] != 3 || (residual->data && residual->dtype != y->dtype)) return false;
+    const sid2_operand *residual = residual_of(call);
+    if (!is_square(call, w) || (residual->data && residual->dtype != y->dtype)) return false;
     int64_t ins = last(x), outs = last(y), least = max64(VL, LEAST_CHANNELS);
-    image_tiles g = tiles_of(x);
+    image_tiles g = tiles_of(call->op == SID2_OP_conv3d ? y : x);
+    if (call->op == SID2_OP_conv3d) g.count = g.down * g.across; /* the same way for any batch */
     return ins % VL == 0 && outs % VL == 0 && ins >= least && outs >= least &&
            POINTS * ins * outs * 4 <= MOST_BYTES &&
            2 * g.height * g.width >= g.down * g.across * STEP * STEP && g.count >= LEAST_TILES;
@@ -425,6 +454,7 @@ static size_t owned(const sid2_call *call) { return call->state ? ((const filter
     }
 const sid2_kernel FAST(ahead)[SID2_OP_COUNT] = {
     [SID2_OP_conv2d] = KERNEL(run_product),
+    [SID2_OP_conv3d] = KERNEL(run_product),
     [SID2_OP_conv2d_dgrad] = KERNEL(run_product),
     [SID2_OP_conv2d_wgrad] = KERNEL(run_wgrad),
 };
