@@ -246,7 +246,7 @@ static bool keep_judgement(const job *j, const line *l, sid2_error *err)
     char run[4096], sampler[256];
     const char *step = strrchr(j->directory, '/');
     find_run(j, run);
-    if (!run[0]) return true;
+    if (!run[0] || !j->against) return true; /* statistics alone are no judgement */
     sid2_judgement g = {.pictures = l->pictures,
                         .steps = config_int(j->config, "sample.steps"),
                         .guidance = l->guidance,
