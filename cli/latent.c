@@ -71,11 +71,11 @@ static bool count_sampling(const bench_job *j, const sid2_config *config, price 
     bool runs[SID2_PASS_COUNT], plain[SID2_PASS_COUNT] = {[SID2_PASS_PLAIN] = true};
     int64_t count;
     double evaluations = 0;
-    sid2_solver_stage *stages = sid2_sampling_stages(config, &count, runs, err);
+    sid2_solver_stage *stages = sid2_sampling_stages(config, NULL, &count, runs, err);
     if (!stages) return false;
     for (int64_t i = 0; i < count; i++) evaluations += stages[i].guided ? 2 : 1;
     free(stages);
-    if (!sid2_sampling_plan(config, plain, (int)j->batch, 1, &site, &plan, err)) return false;
+    if (!sid2_sampling_plan(config, NULL, plain, (int)j->batch, 1, &site, &plan, err)) return false;
     p->evaluation = each(sid2_graph_cost(plan.graph[SID2_PASS_PLAIN]), j->batch);
     p->image = plus((sid2_cost){0}, evaluations, p->evaluation);
     p->sample_memory = (double)(sid2_sampling_state(&plan) + sid2_sampling_arena(&plan));

@@ -17,6 +17,7 @@ static const struct {
     {"Grid", "sample.grid", "grid"},
     {"Rho", "sample.rho", NULL},
     {"Guidance", "sample.guidance", "guidance"},
+    {"Guidance rule", "sample.guidance_rule", "guidance-rule"},
     {"Interval", "sample.interval", "interval"},
     {"Precision", "sample.precision", NULL},
 };
@@ -154,6 +155,10 @@ bool recipe_texts(const recipe *r, const shown *s, sid2_png_text **texts, size_t
     add(&list, "Model", r->model);
     add(&list, "Checkpoint", r->digest);
     add(&list, "Weights", r->raw ? "raw" : "EMA");
+    if (r->guide) {
+        add(&list, "Guide", r->guide);
+        add(&list, "Guide checkpoint", r->guide_digest);
+    }
     add(&list, "Seed", s->seeds);
     add(&list, "Class", sid2_classes_list(NULL, s->labels, s->count, " ", classes));
     if (r->names) add(&list, "Class name", sid2_classes_list(r->names, s->labels, s->count, ", ", classes));
@@ -218,6 +223,9 @@ bool recipe_read(recipe_found *found, const char *path, sid2_error *err)
     found->model = VALUE("Model");
     found->digest = VALUE("Checkpoint");
     found->seeds = VALUE("Seed");
+    found->guide = VALUE("Guide");
+    found->guide_digest = VALUE("Guide checkpoint");
+    if (!found->guide_digest) found->guide_digest = "";
     if (!found->digest || !found->seeds)
         return sid2_fail(err, SID2_ERR_FORMAT,
                          "%s: it does not say how it was made: the texts that sid2 sample writes are %s",
@@ -259,7 +267,8 @@ void recipe_differences(const recipe_found *found, const sid2_png_text *texts, s
             const char *key = from[i].key;
             const char *was = value_of(found->texts, found->count, key), *is = value_of(texts, count, key);
             bool same = was && is ? strcmp(was, is) == 0 : strcmp(key, "parameters") == 0;
-            if (same || (side && was) || strcmp(key, "parameters") == 0 || strcmp(key, "Model") == 0)
+            if (same || (side && was) || strcmp(key, "parameters") == 0 || strcmp(key, "Model") == 0 ||
+                strcmp(key, "Guide") == 0)
                 continue;
             used += (size_t)snprintf(text + used, 1024 - used, "%s%.80s was %.80s and is %.80s",
                                      used ? "; " : "", key, was ? was : "not set", is ? is : "not set");
@@ -309,6 +318,7 @@ char *recipe_command(const recipe *r, const shown *s, const char *out)
     const char *key;
     for (int i = 0; (key = set_key(r->config, &i));) add_key(to, r->config, key);
     if (r->raw) fputs(" --raw", to);
+    if (r->guide) sid2_text_print(to, " --guide %s", shell_path(r->guide, quoted));
     add_option(to, "device", r->device->id);
     if (r->threads) sid2_text_print(to, " --threads %" PRId64, r->threads);
     add_option(to, "out", out);

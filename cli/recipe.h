@@ -8,6 +8,8 @@
 typedef struct recipe {
     const char *model; /* the checkpoint or run, as the request named it */
     char digest[33];   /* of its weights */
+    const char *guide; /* likewise, the checkpoint that guides it; NULL: none */
+    char guide_digest[33];
     const sid2_config *config;
     const sid2_classes *names;
     const sid2_device_info *device;
@@ -36,7 +38,7 @@ bool recipe_texts(const recipe *r, const shown *s, sid2_png_text **texts, size_t
 typedef struct recipe_found {
     sid2_png_text *texts;
     size_t count;
-    const char *model, *digest, *seeds,
+    const char *model, *digest, *guide, *guide_digest, *seeds,
         *classes;    /* classes: as --class takes them; NULL: drawn from the seeds */
     char number[32]; /* where classes may lie */
     int64_t columns, channels, quality, frames; /* 0: not said */

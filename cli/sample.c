@@ -22,15 +22,16 @@ enum { MAX_SEEDS = 10000000, MAX_FRAMES = 1000 };
 typedef enum output_kind { OUTPUT_FOLDER, OUTPUT_PICTURE, OUTPUT_NPZ } output_kind;
 
 typedef struct job {
-    const char *path, *seeds_text, *class_text, *out, *format_text, *like_path;
+    const char *path, *seeds_text, *class_text, *out, *format_text, *like_path, *guide;
     int64_t columns, quality, frames; /* frames: of an animation; 0: none is wanted */
     device_choice on;
     size_t memory;
     bool raw, rgb;
     assignments set;
 
-    char directory[4096];
-    int hold; /* on the directory */
+    char directory[4096], guide_directory[4096];
+    int hold, guide_hold; /* on the directories */
+    sid2_config *guide_config;
     sid2_config *config;
     sid2_device *device;
     sid2_sampler *sampler;
@@ -60,10 +61,11 @@ typedef struct job {
 
     progress bar;
     ranks ranks;
-    size_t done, made;         /* images of finished batches, and those of them that this rank made */
-    int64_t evaluations, full; /* network passes over one image, of finished batches */
-    sid2_sample_progress now;  /* of the batch in work */
-    sid2_error step_error;     /* why it was stopped from within */
+    size_t done, made;              /* images of finished batches, and those of them that this rank made */
+    int64_t evaluations, guided;    /* of the network for one image, of finished batches */
+    double multiply_adds, unguided; /* of these with their guide, and without */
+    sid2_sample_progress now;       /* of the batch in work */
+    sid2_error step_error;          /* why it was stopped from within */
 } job;
 
 /* ---- Preparing: the picture to make again ---- */
@@ -119,7 +121,8 @@ static bool read_original(job *j, sid2_error *err)
 /* What the picture says stands where the request says nothing. */
 static bool take_recipe(job *j, sid2_error *err)
 {
-    j->is_other = j->set.count || j->seeds_text || j->class_text || j->columns || j->rgb || j->raw;
+    j->is_other =
+        j->set.count || j->seeds_text || j->class_text || j->columns || j->rgb || j->raw || j->guide;
     if (!recipe_read(&j->like, j->like_path, err) || !read_original(j, err) || !find_maker(j, err))
         return false;
     assignments all = j->like.set;
@@ -131,6 +134,7 @@ static bool take_recipe(job *j, sid2_error *err)
     j->set = all;
     if (!j->class_text) j->class_text = j->like.classes;
     if (!j->columns && !j->seeds_text) j->columns = j->like.columns;
+    if (!j->guide) j->guide = j->like.guide;
     if (!j->seeds_text) j->seeds_text = j->like.seeds;
     if (!j->format_text && (j->kind == OUTPUT_FOLDER || j->to_stream)) j->format = j->original_format;
     if (!j->quality && j->format != SID2_IMAGE_PNG) j->quality = j->like.quality;
@@ -285,6 +289,23 @@ static bool prepare_output(job *j, sid2_error *err)
     return j->npz != NULL;
 }
 
+/* The guide is a checkpoint like any; of one that a picture names, its weights must be the same. */
+static bool prepare_guide(job *j, sid2_error *err)
+{
+    if (!j->guide) return true;
+    if (!(j->guide_config = sid2_config_create())) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    if (!sid2_checkpoint_hold(j->guide, j->guide_directory, sizeof j->guide_directory, &j->guide_hold, err) ||
+        !sid2_checkpoint_config(j->guide_directory, j->guide_config, err) ||
+        !sid2_checkpoint_digest(j->guide_directory, j->recipe.guide_digest, err))
+        return false;
+    return j->guide != j->like.guide || strcmp(j->recipe.guide_digest, j->like.guide_digest) == 0 ||
+           sid2_fail(
+               err, SID2_ERR_USAGE,
+               "%s was guided by weights with the digest %.32s, which %s does not have: name it, --guide "
+               "CHECKPOINT",
+               j->like_path, j->like.guide_digest, j->guide);
+}
+
 static bool prepare(job *j, sid2_error *err)
 {
     j->config = sid2_config_create();
@@ -311,20 +332,24 @@ static bool prepare(job *j, sid2_error *err)
     if (j->count < (size_t)config_int(j->config, "sample.batch") && /* nobody asked for more */
         !config_set_int(j->config, "sample.batch", (int64_t)j->count, err))
         return false;
+    if (!prepare_guide(j, err)) return false;
     j->device = ranks_device(&j->ranks, &j->on, err);
     if (!j->device) return false;
     sid2_config_settle_sample(j->config, j->device);
     progress_begin(&j->bar);
     progress_wait(&j->bar, "preparing the device");
-    j->sampler = sid2_sampler_create(j->device, j->config, j->memory, err);
+    j->sampler = sid2_sampler_create_guided(j->device, j->config, j->guide_config, j->memory, err);
     progress_clear(&j->bar);
-    j->recipe = (recipe){.model = j->path,
-                         .config = j->config,
-                         .names = j->names,
-                         .device = sid2_device_describe(j->device),
-                         .raw = j->raw};
+    j->recipe.model = j->path;
+    j->recipe.guide = j->guide;
+    j->recipe.config = j->config;
+    j->recipe.names = j->names;
+    j->recipe.device = sid2_device_describe(j->device);
+    j->recipe.raw = j->raw;
     return j->sampler && sid2_sampler_load(j->sampler, j->directory, !j->raw, err) &&
-           sid2_checkpoint_digest(j->directory, j->recipe.digest, err) && prepare_output(j, err);
+           sid2_checkpoint_digest(j->directory, j->recipe.digest, err) &&
+           (!j->guide || sid2_sampler_load_guide(j->sampler, j->guide_directory, true, err)) &&
+           prepare_output(j, err);
 }
 
 /* ---- Working ---- */
@@ -522,7 +547,9 @@ static bool work(job *j, sid2_error *err)
         j->done += count;
         j->made += (size_t)j->now.total;
         j->evaluations += j->now.evaluations;
-        j->full += j->now.full_evaluations;
+        j->guided += j->now.guided;
+        j->multiply_adds += j->now.multiply_adds;
+        j->unguided += j->now.unguided_adds;
     }
     if (!ranks_speak(&j->ranks)) return true;
     if (j->kind == OUTPUT_PICTURE) return write_picture(j, &j->file, j->seeds_text, 0, j->count, err);
@@ -547,18 +574,16 @@ static void print_result(const job *j, double seconds)
         fprintf(to, "not compared with %s, which is one picture\n", j->like_path);
     else if (j->like_path && (!j->differs || j->is_other))
         fprintf(to, "%s\n", j->verdict);
-    if (config_real(j->config, "sample.guidance") != 1 && j->full)
-        fprintf(
-            to,
-            "guidance took the conditional network alone for %.0f of %.0f evaluations: %.0f %% of the cost\n",
-            (double)(j->full - j->evaluations) / (double)j->made, (double)j->full / 2 / (double)j->made,
-            100 * (double)j->evaluations / (double)j->full);
+    if (sid2_config_guides(j->config) && j->made)
+        fprintf(to, "guided%s%s on %.0f of %.0f evaluations: %.2f times the operations of none\n",
+                j->guide ? " by " : "", j->guide ? j->guide : "", (double)j->guided / (double)j->made,
+                (double)j->evaluations / (double)j->made, j->multiply_adds / j->unguided);
 }
 
 int command_sample(int argc, char **argv)
 {
-    job j = {.hold = -1, .out = "samples.png"};
-    char samplers[256], grids[256];
+    job j = {.hold = -1, .guide_hold = -1, .out = "samples.png"};
+    char samplers[256], grids[256], rules[256];
     const option_row rows[] = {
         {OPTION_OPTIONAL, "CHECKPOINT", NULL, &j.path,
          "a checkpoint's folder, or a run (its newest checkpoint); with --like, the picture's own", NULL},
@@ -592,6 +617,12 @@ int command_sample(int argc, char **argv)
         {OPTION_KEY, "grid", "NAME", &j.set, words_of("sample.grid", grids), "sample.grid"},
         {OPTION_KEY, "guidance", "W", &j.set, "guidance weight; 1: none (sample.guidance)",
          "sample.guidance"},
+        {OPTION_TEXT, "guide", "CHECKPOINT", &j.guide,
+         "another network to guide by, a smaller one or one that was trained less (the same one without a "
+         "class)",
+         NULL},
+        {OPTION_KEY, "guidance-rule", "NAME", &j.set, words_of("sample.guidance_rule", rules),
+         "sample.guidance_rule"},
         {OPTION_KEY, "interval", "LO,HI", &j.set,
          "logSNR between which to guide, always or none (sample.interval)", "sample.interval"},
         {OPTION_KEY, "batch", "N", &j.set,
@@ -644,7 +675,9 @@ int command_sample(int argc, char **argv)
     sid2_atomic_discard(&j.file);
     sid2_sampler_destroy(j.sampler);
     sid2_checkpoint_release(j.hold);
+    sid2_checkpoint_release(j.guide_hold);
     sid2_config_destroy(j.config);
+    sid2_config_destroy(j.guide_config);
     free(j.seeds);
     free(j.chosen);
     sid2_classes_destroy(j.names);

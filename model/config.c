@@ -60,6 +60,10 @@ static const char grids_words[] =
 #define GRID(word, help) "|" #word
 #include "grids.def"
     ;
+static const char guidances_words[] =
+#define GUIDANCE(word, help) "|" #word
+#include "guidances.def"
+    ;
 
 static const sid2_config_word explained[] = {
 #define SCHEDULE(word, help) {"schedule.kind", #word, help},
@@ -72,6 +76,8 @@ static const sid2_config_word explained[] = {
 #include "samplers.def"
 #define GRID(word, help) {"sample.grid", #word, help},
 #include "grids.def"
+#define GUIDANCE(word, help) {"sample.guidance_rule", #word, help},
+#include "guidances.def"
 };
 
 static const key_row keys[] = {
@@ -393,6 +399,7 @@ bool sid2_config_is_free(const char *key)
 bool sid2_config_uses(const sid2_config *config, const char *key)
 {
     if (strcmp(key, "sample.gamma") == 0) return sid2_solver_of(config)->noise;
+    if (strcmp(key, "sample.guidance_rule") == 0) return sid2_config_guides(config);
     if (strcmp(key, "train.decay_start") == 0) return config->train_decay != SID2_DECAY_constant;
     if (strcmp(key, "sample.rho") == 0) return config->sample_grid == SID2_GRID_rho;
     return known_key(key) != NULL;
@@ -726,9 +733,25 @@ bool sid2_config_check(const sid2_config *c, sid2_error *err)
     if (c->train_microbatch && lane % c->train_microbatch)
         return sid2_fail(err, SID2_ERR_USAGE, "train.microbatch = %d: must divide %s of %d images",
                          (int)c->train_microbatch, lanes > 1 ? "a lane" : "train.batch", (int)lane);
-    if (c->model_classes == 0 && c->sample_guidance != 1)
+    if (c->sample_guidance_rule == SID2_GUIDANCE_cfgpp && c->sample_sampler != SID2_SAMPLER_ddim)
         return sid2_fail(err, SID2_ERR_USAGE,
-                         "sample.guidance = %g: a model without classes cannot be guided; set it to 1",
+                         "sample.guidance_rule = cfgpp: is for sample.sampler = ddim alone");
+    if (c->sample_guidance_rule == SID2_GUIDANCE_cfgpp && c->sample_guidance > 1)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "sample.guidance = %g: sample.guidance_rule = cfgpp wants weights from 0 to 1",
                          c->sample_guidance);
     return true;
+}
+
+bool sid2_config_guides(const sid2_config *c)
+{
+    return c->sample_guidance_rule == SID2_GUIDANCE_cfgpp || c->sample_guidance != 1;
+}
+
+bool sid2_config_check_guidance(const sid2_config *c, sid2_error *err)
+{
+    return c->model_classes || !sid2_config_guides(c) ||
+           sid2_fail(err, SID2_ERR_USAGE,
+                     "sample.guidance = %g: a model without classes cannot be guided by itself; set it to 1",
+                     c->sample_guidance);
 }

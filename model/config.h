@@ -87,6 +87,10 @@ enum {
 #define GRID(word, help) SID2_GRID_##word,
 #include "grids.def"
 };
+enum {
+#define GUIDANCE(word, help) SID2_GUIDANCE_##word,
+#include "guidances.def"
+};
 
 /* Of a checkpoint: no key of model and schedule may be missing, but for those that came later (config.def). */
 bool sid2_config_load_whole(sid2_config *config, const char *path, sid2_error *err);
@@ -97,6 +101,10 @@ bool sid2_config_is_free(const char *key);
 bool sid2_config_is_known(const char *key);
 /* A key's value, with which `text` is filled and which is returned. The key must exist. */
 const char *sid2_config_text(const sid2_config *config, const char *key, char text[256]);
+/* Whether sampling asks a guide, somewhere in sample.interval. */
+bool sid2_config_guides(const sid2_config *config);
+/* Whether it can be its own guide, by leaving its class out. */
+bool sid2_config_check_guidance(const sid2_config *config, sid2_error *err);
 int sid2_config_levels(const sid2_config *config);
 /* Per-level lists, with one entry standing for all. */
 int64_t sid2_config_depth(const sid2_config *config, int level);

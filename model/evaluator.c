@@ -18,7 +18,7 @@ sid2_evaluator *sid2_evaluator_create(sid2_device *device, const sid2_config *co
     static const bool runs[SID2_PASS_COUNT] = {[SID2_PASS_ERRORS] = true};
     sid2_evaluator *e = calloc(1, sizeof *e);
     if (!e) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
-    if (sid2_inference_open(&e->on, device, config, runs, memory, "evaluating", err)) return e;
+    if (sid2_inference_open(&e->on, device, config, NULL, runs, memory, "evaluating", err)) return e;
     free(e);
     return NULL;
 }

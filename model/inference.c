@@ -106,7 +106,9 @@ static bool build(sid2_inference *n, const bool runs[SID2_PASS_COUNT], size_t me
     site.alignment = sid2_device_alignment(device);
     site.rebinds = sid2_device_rebinds(device);
     for (int batch = (int)n->config.sample_batch, workers = site.cores;;) {
-        if (!sid2_sampling_plan(&n->config, runs, batch, workers, &site, &n->plan, err)) return false;
+        if (!sid2_sampling_plan(&n->config, n->guided_by_another ? &n->guide : NULL, runs, batch, workers,
+                                &site, &n->plan, err))
+            return false;
         size_t needed = sid2_sampling_state(&n->plan) + sid2_sampling_arena(&n->plan);
         if (!memory || needed <= memory) {
             if (!compile(n, err)) return false;
@@ -127,12 +129,19 @@ static bool build(sid2_inference *n, const bool runs[SID2_PASS_COUNT], size_t me
 }
 
 bool sid2_inference_open(sid2_inference *n, sid2_device *device, const sid2_config *config,
-                         const bool runs[SID2_PASS_COUNT], size_t memory, const char *doing, sid2_error *err)
+                         const sid2_config *guide, const bool runs[SID2_PASS_COUNT], size_t memory,
+                         const char *doing, sid2_error *err)
 {
-    *n = (sid2_inference){.config = *config, .buffers = {.device = device}};
+    *n = (sid2_inference){.config = *config,
+                          .buffers = {.device = device},
+                          .guided_by_another = guide && runs[SID2_PASS_GUIDED]};
     n->image_bytes = sid2_config_image_bytes(config);
-    if (!sid2_config_check(config, err)) return false;
+    if (!sid2_config_check(config, err) || (guide && !sid2_config_check(guide, err))) return false;
     n->schedule = sid2_schedule_create(config);
+    if (guide) {
+        n->guide = *guide;
+        n->guide_schedule = sid2_schedule_create(guide);
+    }
     if (build(n, runs, memory, doing, err)) return true;
     clear(n);
     return false;
@@ -150,14 +159,25 @@ static const sid2_graph *network(const sid2_inference *n)
     return NULL;
 }
 
+static bool load(sid2_inference *n, const char *directory, bool ema, const sid2_graph *g,
+                 const sid2_params *params, sid2_error *err)
+{
+    char path[4096];
+    return sid2_path(path, err, "%s/%s.safetensors", directory, ema ? "ema" : "weights") &&
+           sid2_params_read(path, &n->buffers, g, params, err);
+}
+
 bool sid2_inference_load(sid2_inference *n, const char *directory, bool ema, sid2_error *err)
 {
     const sid2_graph *g = network(n);
-    char path[4096];
-    if (!sid2_path(path, err, "%s/%s.safetensors", directory, ema ? "ema" : "weights") ||
-        !sid2_params_read(path, &n->buffers, g, &g->params[0], err))
-        return false;
-    return n->loaded = true;
+    return n->loaded = load(n, directory, ema, g, &g->params[0], err);
+}
+
+bool sid2_inference_load_guide(sid2_inference *n, const char *directory, bool ema, sid2_error *err)
+{
+    const sid2_graph *g = n->plan.graph[SID2_PASS_GUIDED];
+    if (!n->guided_by_another) return true; /* outside the interval on every step: never asked */
+    return n->guide_loaded = load(n, directory, ema, g, &g->params[1], err);
 }
 
 bool sid2_inference_load_trainer(sid2_inference *n, sid2_trainer *trainer, sid2_error *err)
@@ -179,6 +199,8 @@ bool sid2_inference_load_trainer(sid2_inference *n, sid2_trainer *trainer, sid2_
 
 bool sid2_inference_is_loaded(const sid2_inference *n, sid2_error *err)
 {
+    if (n->loaded && n->guided_by_another && !n->guide_loaded)
+        return sid2_fail(err, SID2_ERR_USAGE, "no weights of the guide are loaded yet");
     return n->loaded || sid2_fail(err, SID2_ERR_USAGE, "no weights are loaded yet");
 }
 
@@ -216,20 +238,22 @@ bool sid2_inference_upload_images(sid2_inference *n, const uint64_t *seeds, cons
 {
     int batch = n->plan.batch, real = count - first < batch ? count - first : batch;
     uint32_t *words = malloc((size_t)batch * 4 * sizeof *words), *own = words + 2 * batch,
-             *none = own + batch;
+             *guides = own + batch;
     if (!words) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     for (int i = 0; i < batch; i++) {
         int image = first + (i < real ? i : real - 1);
         words[2 * i] = (uint32_t)seeds[image];
         words[2 * i + 1] = (uint32_t)(seeds[image] >> 32);
-        none[i] = (uint32_t)n->config.model_classes;
-        own[i] = labels[image] < 0 ? none[i] : (uint32_t)labels[image];
+        uint32_t none = (uint32_t)n->config.model_classes;
+        own[i] = labels[image] < 0 ? none : (uint32_t)labels[image];
+        guides[i] = !n->guided_by_another ? none : n->guide.model_classes ? own[i] : 0;
     }
     n->used = (real + n->plan.images - 1) / n->plan.images;
-    bool guided = sid2_buffers_find(&n->part[0], "no_label") != NULL;
+    const char *guide = n->guided_by_another ? "guide_label" : "no_label";
+    bool guided = sid2_buffers_find(&n->part[0], guide) != NULL;
     bool ok = sid2_inference_scatter(n, "samples", words, err) &&
               sid2_inference_scatter(n, "label", own, err) &&
-              (!guided || sid2_inference_scatter(n, "no_label", none, err));
+              (!guided || sid2_inference_scatter(n, guide, guides, err));
     free(words);
     return ok;
 }

@@ -18,14 +18,14 @@ typedef struct sid2_inference_worker {
 } sid2_inference_worker;
 
 typedef struct sid2_inference {
-    sid2_config config;
-    sid2_schedule schedule;
+    sid2_config config, guide; /* guide: of the other network, where there is one */
+    sid2_schedule schedule, guide_schedule;
     sid2_sampling plan;
     sid2_buffers buffers;          /* of the weights */
     sid2_buffers *part;            /* [plan.parts], the weights' borrowed */
     sid2_inference_worker *worker; /* [plan.workers] */
     sid2_team *team;
-    bool loaded;
+    bool guided_by_another, loaded, guide_loaded;
     size_t image_bytes; /* of one image */
     float *numbers;     /* [plan.images], of sid2_inference_upload */
     /* Of the pass that runs. */
@@ -36,12 +36,14 @@ typedef struct sid2_inference {
 /* Plans and makes the passes that run, at most sample.batch images at a time (or a few more, so that parts are equal), fewer
  * where `memory` (bytes, 0: no limit) takes it; `doing` is for the message where not even one fits: "sampling". */
 bool sid2_inference_open(sid2_inference *inference, sid2_device *device, const sid2_config *config,
-                         const bool runs[SID2_PASS_COUNT], size_t memory, const char *doing, sid2_error *err);
+                         const sid2_config *guide, const bool runs[SID2_PASS_COUNT], size_t memory,
+                         const char *doing, sid2_error *err);
 void sid2_inference_close(sid2_inference *inference);
 /* What it holds on the device; state and arena are those of the plan. */
 sid2_memory_report sid2_inference_memory(const sid2_inference *inference);
 
 bool sid2_inference_load(sid2_inference *inference, const char *directory, bool ema, sid2_error *err);
+bool sid2_inference_load_guide(sid2_inference *inference, const char *directory, bool ema, sid2_error *err);
 bool sid2_inference_load_trainer(sid2_inference *inference, sid2_trainer *trainer, sid2_error *err);
 bool sid2_inference_is_loaded(const sid2_inference *inference, sid2_error *err);
 

@@ -83,10 +83,10 @@ static bool plan_sampling(const sid2_config *config, const sid2_device_info *dev
     const sid2_training_site site = sid2_sampling_site_of(device, memory);
     bool runs[SID2_PASS_COUNT];
     int64_t count;
-    sid2_solver_stage *stages = sid2_sampling_stages(config, &count, runs, err);
+    sid2_solver_stage *stages = sid2_sampling_stages(config, NULL, &count, runs, err);
     free(stages);
-    return stages &&
-           sid2_sampling_plan(config, runs, (int)config->sample_batch, site.cores, &site, sampling, err);
+    return stages && sid2_sampling_plan(config, NULL, runs, (int)config->sample_batch, site.cores, &site,
+                                        sampling, err);
 }
 
 sid2_model_info *sid2_model_describe(const sid2_config *config, const sid2_device_info *device, size_t memory,

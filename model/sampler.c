@@ -14,6 +14,7 @@ struct sid2_sampler {
     sid2_inference on;
     sid2_solver_stage *stages; /* one an evaluation */
     int64_t stage_count;
+    double cost[2];         /* multiply-adds of an evaluation for one image, without guide and with */
     const struct job *told; /* while its callback is called */
 };
 
@@ -27,14 +28,33 @@ sid2_program *sid2_sampler_program(sid2_sampler *s, int worker, const sid2_graph
 
 sid2_memory_report sid2_sampler_memory(const sid2_sampler *s) { return sid2_inference_memory(&s->on); }
 
+static bool count_costs(sid2_sampler *s, const sid2_config *config, const sid2_config *guide, sid2_error *err)
+{
+    for (int guided = 0; guided < (sid2_config_guides(config) ? 2 : 1); guided++) {
+        sid2_graph *g = sid2_pass_graph(config, guide, guided ? SID2_PASS_GUIDED : SID2_PASS_PLAIN, 1, err);
+        if (!g) return false;
+        s->cost[guided] = sid2_graph_cost(g).multiply_adds;
+        sid2_graph_destroy(g);
+    }
+    return true;
+}
+
 sid2_sampler *sid2_sampler_create(sid2_device *device, const sid2_config *config, size_t memory,
                                   sid2_error *err)
+{
+    return sid2_sampler_create_guided(device, config, NULL, memory, err);
+}
+
+sid2_sampler *sid2_sampler_create_guided(sid2_device *device, const sid2_config *config,
+                                         const sid2_config *guide, size_t memory, sid2_error *err)
 {
     bool runs[SID2_PASS_COUNT];
     sid2_sampler *s = calloc(1, sizeof *s);
     if (!s) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
-    s->stages = sid2_sampling_stages(config, &s->stage_count, runs, err);
-    if (s->stages && sid2_inference_open(&s->on, device, config, runs, memory, "sampling", err)) return s;
+    s->stages = sid2_sampling_stages(config, guide, &s->stage_count, runs, err);
+    if (s->stages && count_costs(s, config, guide, err) &&
+        sid2_inference_open(&s->on, device, config, guide, runs, memory, "sampling", err))
+        return s;
     free(s->stages);
     free(s);
     return NULL;
@@ -51,6 +71,11 @@ void sid2_sampler_destroy(sid2_sampler *s)
 bool sid2_sampler_load(sid2_sampler *s, const char *directory, bool ema, sid2_error *err)
 {
     return sid2_inference_load(&s->on, directory, ema, err);
+}
+
+bool sid2_sampler_load_guide(sid2_sampler *s, const char *directory, bool ema, sid2_error *err)
+{
+    return sid2_inference_load_guide(&s->on, directory, ema, err);
 }
 
 bool sid2_sampler_load_trainer(sid2_sampler *s, sid2_trainer *trainer, sid2_error *err)
@@ -89,6 +114,9 @@ static bool run_stage(sid2_inference *n, const sid2_solver_stage *stage, uint32_
     return (!summed || (sid2_inference_upload(n, "past_0", stage->past[0], err) &&
                         sid2_inference_upload(n, "past_1", stage->past[1], err))) &&
            sid2_inference_upload(n, "time", sid2_schedule_position(&n->schedule, stage->logsnr), err) &&
+           (!n->guided_by_another ||
+            sid2_inference_upload(n, "guide_time", sid2_schedule_position(&n->guide_schedule, stage->logsnr),
+                                  err)) &&
            sid2_inference_tell(n, "coef", coef, err) &&
            (!solver->noise || sid2_inference_upload_key(n, 1 + number, err)) &&
            sid2_inference_run(n, stage->guided ? SID2_PASS_GUIDED : SID2_PASS_PLAIN, err);
@@ -179,8 +207,10 @@ static bool run_batch(sid2_sampler *s, job *j, int first, sid2_error *err)
         const sid2_solver_stage *stage = &s->stages[i];
         if (!run_stage(n, stage, (uint32_t)i, err)) return false;
         j->progress.step = stage->step + 1;
-        j->progress.evaluations += real * (stage->guided ? 2 : 1);
-        j->progress.full_evaluations += real * (n->config.sample_guidance != 1 ? 2 : 1);
+        j->progress.evaluations += real;
+        j->progress.guided += stage->guided ? real : 0;
+        j->progress.multiply_adds += real * s->cost[stage->guided];
+        j->progress.unguided_adds += real * s->cost[0];
         if (i + 1 == s->stage_count) j->progress.images += real;
         if (!tell(s, j, err)) return false;
     }

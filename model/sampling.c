@@ -5,7 +5,9 @@
 #include "plan.h"
 #include "uvit.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static sid2_graph *create(const sid2_config *config, sid2_error *err)
 {
@@ -43,7 +45,21 @@ static void copy(sid2_graph *g, sid2_tensor from, sid2_tensor to)
 
 static const char *const past_names[SID2_MAX_HISTORY] = {"x_hat", "x_hat_before"};
 
-static sid2_graph *sample_graph(const sid2_config *config, int64_t n, bool guided, sid2_error *err)
+/* What the guide says of the same z: another network, or this one without a class. */
+static sid2_tensor ask_guide(sid2_graph *g, const sid2_config *config, const sid2_config *guide,
+                             sid2_uvit_inputs in)
+{
+    sid2_shape each = sid2_shape_of(sid2_graph_type(g, in.z).shape.dim[0]);
+    in.label = sid2_graph_external(g, guide ? "guide_label" : "no_label", SID2_I32, each);
+    if (guide) {
+        in.params = sid2_graph_params(g, "guide", false);
+        in.time = sid2_graph_external(g, "guide_time", SID2_F32, each);
+    }
+    return sid2_uvit_build(g, guide ? guide : config, in).v;
+}
+
+static sid2_graph *sample_graph(const sid2_config *config, const sid2_config *guide, int64_t n, bool guided,
+                                sid2_error *err)
 {
     sid2_graph *g = create(config, err);
     if (!g) return NULL;
@@ -54,11 +70,8 @@ static sid2_graph *sample_graph(const sid2_config *config, int64_t n, bool guide
                            .label = sid2_graph_external(g, "label", SID2_I32, each),
                            .samples = SID2_NONE,
                            .seed = SID2_NONE};
-    sid2_tensor v = sid2_uvit_build(g, config, in).v, v_null = SID2_NONE;
-    if (guided) {
-        in.label = sid2_graph_external(g, "no_label", SID2_I32, each);
-        v_null = sid2_uvit_build(g, config, in).v;
-    }
+    sid2_tensor v = sid2_uvit_build(g, config, in).v;
+    sid2_tensor v_guide = guided ? ask_guide(g, config, guide, in) : SID2_NONE;
     const sid2_solver *solver = sid2_solver_of(config);
     sid2_tensor noise = solver->noise ? normal(g, images, SID2_PURPOSE_STEP) : SID2_NONE;
     sid2_tensor past[SID2_MAX_HISTORY], before = SID2_NONE;
@@ -70,7 +83,7 @@ static sid2_graph *sample_graph(const sid2_config *config, int64_t n, bool guide
                               sid2_graph_external(g, "past_1", SID2_F32, each));
     sid2_tensor coef = sid2_graph_external(g, "coef", SID2_F32, sid2_shape_of(8));
     sid2_graph_emit_into(g, SID2_OP_sampler_step, (sid2_attr){0},
-                         (sid2_tensor[]){in.z, v, v_null, noise, before, coef}, 6, &in.z, 1);
+                         (sid2_tensor[]){in.z, v, v_guide, noise, before, coef}, 6, &in.z, 1);
     if (solver->history && !g->error.code) {
         sid2_tensor x_hat = g->nodes[g->node_count - 1].out[1];
         for (int k = solver->history - 1; k >= 0; k--) copy(g, k ? past[k - 1] : x_hat, past[k]);
@@ -108,22 +121,42 @@ static sid2_graph *error_graph(const sid2_config *config, int64_t n, sid2_error 
     return finish(g, err);
 }
 
-sid2_graph *sid2_pass_graph(const sid2_config *config, sid2_pass pass, int64_t n, sid2_error *err)
+sid2_graph *sid2_pass_graph(const sid2_config *config, const sid2_config *guide, sid2_pass pass, int64_t n,
+                            sid2_error *err)
 {
     switch (pass) {
     case SID2_PASS_START: return start_graph(config, n, err);
     case SID2_PASS_FINISH: return finish_graph(config, n, err);
     case SID2_PASS_ERRORS: return error_graph(config, n, err);
-    default: return sample_graph(config, n, pass == SID2_PASS_GUIDED, err);
+    default: return sample_graph(config, guide, n, pass == SID2_PASS_GUIDED, err);
     }
 }
 
 /* ---- The plan ---- */
 
-sid2_solver_stage *sid2_sampling_stages(const sid2_config *config, int64_t *count, bool runs[SID2_PASS_COUNT],
-                                        sid2_error *err)
+bool sid2_guide_check(const sid2_config *config, const sid2_config *guide, sid2_error *err)
 {
-    if (!sid2_config_check(config, err)) return NULL;
+    const sid2_config *of[] = {guide, config};
+    char size[2][32];
+    for (int i = 0; i < 2; i++)
+        snprintf(size[i], sizeof size[i], "%dx%dx%d", sid2_config_image_height(of[i]),
+                 sid2_config_image_width(of[i]), sid2_config_image_channels(of[i]));
+    if (strcmp(size[0], size[1]) != 0)
+        return sid2_fail(err, SID2_ERR_USAGE, "the guide makes images of %s, the model of %s", size[0],
+                         size[1]);
+    if (guide->model_classes && guide->model_classes != config->model_classes)
+        return sid2_fail(err, SID2_ERR_USAGE, "the guide knows %d classes, the model %d",
+                         sid2_config_classes(guide), sid2_config_classes(config));
+    return sid2_config_guides(config) ||
+           sid2_fail(err, SID2_ERR_USAGE, "a guide is named, but sample.guidance = 1 asks for none");
+}
+
+sid2_solver_stage *sid2_sampling_stages(const sid2_config *config, const sid2_config *guide, int64_t *count,
+                                        bool runs[SID2_PASS_COUNT], sid2_error *err)
+{
+    if (!sid2_config_check(config, err) ||
+        !(guide ? sid2_guide_check(config, guide, err) : sid2_config_check_guidance(config, err)))
+        return NULL;
     *count = sid2_solver_evaluations(config);
     sid2_solver_stage *stages = malloc((size_t)*count * sizeof *stages);
     if (!stages) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
@@ -158,14 +191,14 @@ static int images_of(int batch, const sid2_training_site *site)
     return site->gpu || !site->rebinds ? batch : images < MOST ? images : MOST;
 }
 
-static bool plan(const sid2_config *config, const bool runs[SID2_PASS_COUNT], size_t alignment,
-                 sid2_sampling *out, sid2_error *err)
+static bool plan(const sid2_config *config, const sid2_config *guide, const bool runs[SID2_PASS_COUNT],
+                 size_t alignment, sid2_sampling *out, sid2_error *err)
 {
     const sid2_graph *used[SID2_PASS_COUNT];
     int count = 0;
     for (int i = 0; i < SID2_PASS_COUNT; i++) {
         if (!runs[i]) continue;
-        sid2_graph *g = out->graph[i] = sid2_pass_graph(config, (sid2_pass)i, out->images, err);
+        sid2_graph *g = out->graph[i] = sid2_pass_graph(config, guide, (sid2_pass)i, out->images, err);
         sid2_plan *own = g ? sid2_plan_create(g, alignment, err) : NULL;
         if (!own) return false;
         if (own->arena_bytes > out->arena) out->arena = own->arena_bytes;
@@ -182,14 +215,15 @@ static bool within(const sid2_sampling *s, size_t limit)
     return !limit || sid2_sampling_state(s) + sid2_sampling_arena(s) <= limit;
 }
 
-bool sid2_sampling_plan(const sid2_config *config, const bool runs[SID2_PASS_COUNT], int batch, int workers,
-                        const sid2_training_site *site, sid2_sampling *out, sid2_error *err)
+bool sid2_sampling_plan(const sid2_config *config, const sid2_config *guide, const bool runs[SID2_PASS_COUNT],
+                        int batch, int workers, const sid2_training_site *site, sid2_sampling *out,
+                        sid2_error *err)
 {
     for (;; batch = (batch + 1) / 2) {
         int images = images_of(batch, site);
         *out = (sid2_sampling){.images = images, .parts = (batch + images - 1) / images, .workers = 1};
         out->batch = images * out->parts;
-        bool made = plan(config, runs, site->alignment, out, err);
+        bool made = plan(config, guide, runs, site->alignment, out, err);
         if (made && (batch == 1 || within(out, site->memory))) break;
         sid2_sampling_clear(out);
         if (!made) return false;

@@ -1,6 +1,7 @@
 /* The graphs of sampling and evaluation, and the plan of those that run. Of a graph for N images, externals are:
  *
  *   z f32 [N,H,W,c] · time f32 [N] · label, no_label i32 [N] · samples u32 [N,2] · seed u32 [2] · coef f32 [8]
+ *   guide_label i32 [N], guide_time f32 [N], guide.weights, guide.weights_low: a guide's that is another network
  *   x_hat, x_hat_before f32 [N,H,W,c], of the last two evaluations, and past_0, past_1 f32 [N], what they are
  *   multiplied by · image u8 [N,H,W,c] · weights, weights_low
  *
@@ -22,7 +23,11 @@ typedef enum sid2_pass {
     SID2_PASS_COUNT
 } sid2_pass;
 
-sid2_graph *sid2_pass_graph(const sid2_config *config, sid2_pass pass, int64_t n, sid2_error *err);
+/* `guide`: of the network that guides, whose parameters are the set "guide"; NULL: the same one without a class. */
+sid2_graph *sid2_pass_graph(const sid2_config *config, const sid2_config *guide, sid2_pass pass, int64_t n,
+                            sid2_error *err);
+/* Whether it may guide: images and classes must agree, but for a guide that knows no classes. */
+bool sid2_guide_check(const sid2_config *config, const sid2_config *guide, sid2_error *err);
 
 /* A batch is computed in parts, each pass on one part after another or, by workers, on several at the same time; each
  * worker has some of the cores and an arena of its own. How many images a part has follows from the batch alone, so that an
@@ -42,12 +47,13 @@ size_t sid2_sampling_state(const sid2_sampling *sampling);
 size_t sid2_sampling_arena(const sid2_sampling *sampling);
 
 /* The stages of sampling, for the caller to free, and the passes that they run. */
-sid2_solver_stage *sid2_sampling_stages(const sid2_config *config, int64_t *count, bool runs[SID2_PASS_COUNT],
-                                        sid2_error *err);
+sid2_solver_stage *sid2_sampling_stages(const sid2_config *config, const sid2_config *guide, int64_t *count,
+                                        bool runs[SID2_PASS_COUNT], sid2_error *err);
 /* The largest of `batch` and its halvings that fits in the site's memory (0: no limit) with one worker; where none does, 1.
  * At most `workers` workers, as many as memory, or without a limit the site's room, has space for. */
-bool sid2_sampling_plan(const sid2_config *config, const bool runs[SID2_PASS_COUNT], int batch, int workers,
-                        const sid2_training_site *site, sid2_sampling *sampling, sid2_error *err);
+bool sid2_sampling_plan(const sid2_config *config, const sid2_config *guide, const bool runs[SID2_PASS_COUNT],
+                        int batch, int workers, const sid2_training_site *site, sid2_sampling *sampling,
+                        sid2_error *err);
 /* Where sampling is to run: as a training's, but that no memory is filled for its own sake. */
 sid2_training_site sid2_sampling_site_of(const sid2_device_info *device, size_t memory);
 void sid2_sampling_clear(sid2_sampling *sampling);

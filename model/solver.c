@@ -88,6 +88,24 @@ static const struct {
 
 const sid2_solver *sid2_solver_of(const sid2_config *config) { return &rows[config->sample_sampler].solver; }
 
+/* ---- The rows of guidances.def ---- */
+
+static double linear(double weight, const interval *i, const sid2_solver_stage *stage)
+{
+    return (void)i, (void)stage, weight;
+}
+
+/* DDIM's z' = alpha' xhat + sigma' eps with xhat of this weight and eps of the guide, as one weight for both. */
+static double cfgpp(double weight, const interval *i, const sid2_solver_stage *stage)
+{
+    return weight * sid2_alpha(i->to) / stage->x;
+}
+
+static double (*const guidances[])(double weight, const interval *i, const sid2_solver_stage *stage) = {
+#define GUIDANCE(word, help) word,
+#include "guidances.def"
+};
+
 /* ---- The rows of grids.def ---- */
 
 static double uniform(const sid2_schedule *schedule, const sid2_config *config, double u)
@@ -144,8 +162,10 @@ void sid2_solver_plan(const sid2_schedule *schedule, const sid2_config *config, 
             stages->alpha = sid2_alpha(stages->logsnr);
             stages->sigma = sid2_sigma(stages->logsnr);
             stages->guided =
-                config->sample_guidance != 1 && stages->logsnr >= guide.low && stages->logsnr <= guide.high;
-            stages->w = stages->guided ? config->sample_guidance : 1;
+                sid2_config_guides(config) && stages->logsnr >= guide.low && stages->logsnr <= guide.high;
+            stages->w = stages->guided
+                            ? guidances[config->sample_guidance_rule](config->sample_guidance, &i, stages)
+                            : 1;
             for (int b = SID2_MAX_HISTORY - 1; b > 0; b--) i.before[b] = i.before[b - 1];
             i.before[0] = stages->logsnr;
             if (i.known < SID2_MAX_HISTORY) i.known++;

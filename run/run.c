@@ -108,7 +108,10 @@ static bool read_data(sid2_run *r, sid2_error *err)
 static bool prepare_data(sid2_run *r, sid2_error *err)
 {
     return all_well(r, find_data(r, err), err) &&
-           all_well(r, read_data(r, err) && sid2_config_check(r->config, err), err);
+           all_well(r,
+                    read_data(r, err) && sid2_config_check(r->config, err) &&
+                        sid2_config_check_guidance(r->config, err),
+                    err);
 }
 
 /* What is left out on the way was told of when the part to train on was opened. */

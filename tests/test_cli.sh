@@ -526,12 +526,12 @@ expect 0 '1 images' sample run --seeds 7 --class 2 --steps 3 --out again
 cmp pngs/000007.png again/000007.png || fail "a seed is not the same image in another batch"
 grep -qa 'Guidance' pngs/000007.png || fail "a PNG without its parameters"
 grep -qa Class pngs/000007.png || fail "a PNG without its class"
-expect 0 'guidance took the conditional network alone for [1-9] of 6' sample run --seeds 0 --steps 6 --guidance 2 --interval 0,1
-expect 0 '100 % of the cost' sample run --seeds 0 --steps 6 --guidance 2 --interval always
+expect 0 'guided on [1-5] of 6 evaluations: 1[.][0-9]* times the operations of none' sample run --seeds 0 --steps 6 --guidance 2 --interval 0,1
+expect 0 'guided on 6 of 6 evaluations: 2[.]0' sample run --seeds 0 --steps 6 --guidance 2 --interval always
 expect 0 'grid.png' sample run --seeds 0-8 --steps 2 --sampler dpm2m --out deep/grid.png
 expect 0 'x.npz' sample run --seeds 0-8 --steps 2 --sampler ddim --out x.npz
 grep -qa arr_1 x.npz || fail "labels are left out"
-expect 0 'alone for [0-9]* of 11' sample run --seeds 0 --steps 6 --sampler heun --grid rho --guidance 2 --interval 0,1 --out heun
+expect 0 'guided on [0-9]* of 11 evaluations' sample run --seeds 0 --steps 6 --sampler heun --grid rho --guidance 2 --interval 0,1 --out heun
 for text in Grid Rho; do grep -qa "$text" heun/000000.png || fail "a PNG without its $text"; done
 grep -qa 'Gamma' heun/000000.png && fail "a PNG with a key that its sampler does not use"
 expect 2 'class 10 is out of range' sample run --class 10 --out no.png
@@ -640,6 +640,9 @@ expect 2 "was made by weights with the digest" sample "$source/checkpoints/fashi
 (cd deep && expect 2 "was made by 'run', which cannot be read here" sample --like ../one.png --out no.png)
 mkdir step-by-step && cp -r run step-by-step/older && expect 0 '' train "${small[@]}" --out step-by-step/older --set train.steps=14
 expect 0 'as one.png, to the bit' sample step-by-step/older --like one.png --out two.png # by the checkpoint before the newest
+expect 0 'guided by step-by-step/older on [1-3] of 3 evaluations: [12][.]' sample run --seeds 3 --steps 3 --guidance 2 --guide step-by-step/older --out led.png
+expect 0 'as led.png, to the bit' sample --like led.png --out two.png
+expect 2 'guidance = 1 asks for none' sample run --seeds 3 --steps 3 --guidance 1 --guide step-by-step/older --out no.png
 rm -r step-by-step
 cp -r run/checkpoints/step-00000012 cut
 truncate -s -100 cut/ema.safetensors

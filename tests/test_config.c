@@ -133,6 +133,7 @@ static void contradictions_are_found(void **state)
         {"train.microbatch=128", "train.microbatch"},
         {"schedule.low=4096", "schedule.low"},
         {"model.waves=255", "model.waves"},
+        {"sample.guidance_rule=cfgpp", "sample.sampler = ddim"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         sid2_config *c = sid2_config_create();
@@ -146,8 +147,9 @@ static void contradictions_are_found(void **state)
     sid2_config *c = sid2_config_create();
     accepted(c, "model.classes=0", "model.classes", "0");
     assert_true(sid2_config_check(c, &err));
+    assert_true(sid2_config_check_guidance(c, &err));
     accepted(c, "sample.guidance=2", "sample.guidance", "2");
-    assert_false(sid2_config_check(c, &err));
+    assert_false(sid2_config_check_guidance(c, &err));
     sid2_config_destroy(c);
 }
 

@@ -136,7 +136,7 @@ static bool collect_preset(const char *preset)
         ok = set(c, "train.batch", count) && set(c, "train.microbatch", count) &&
              set(c, "train.precision", "bf16") && set(c, "sample.precision", "bf16") &&
              (recipe = sid2_recipe_of(c), true) && sid2_training_plan(c, &recipe, &site, &training, &err) &&
-             (sample = sid2_pass_graph(c, SID2_PASS_GUIDED, images, &err));
+             (sample = sid2_pass_graph(c, NULL, SID2_PASS_GUIDED, images, &err));
     }
     if (ok) {
         collect(preset, training.graph[0]);

@@ -1,6 +1,7 @@
 /* Sampling: a seed is an image whatever the batch, guidance costs what it should, trouble is named. */
 #include "model_support.h"
 
+#include "file.h"
 #include "sampler.h"
 
 enum { COUNT = 9, BYTES = 64, CLASSES = 3 };
@@ -128,20 +129,21 @@ static void guidance_costs_what_it_should(void **state)
     (void)state;
     static const struct {
         const char *guidance, *interval;
-        int evaluations, full;
+        int guided;
     } cases[] = {
-        {"sample.guidance=1", "sample.interval=always", 6, 6},
-        {"sample.guidance=2", "sample.interval=always", 12, 12},
-        {"sample.guidance=2", "sample.interval=none", 6, 12},
+        {"sample.guidance=1", "sample.interval=always", 0},
+        {"sample.guidance=2", "sample.interval=always", 6},
+        {"sample.guidance=2", "sample.interval=none", 0},
         /* at t = 1, 5/6 .. 1/6: logsnr -10, -2.6, -1.1, 0, 1.1, 2.6, moved by the schedule of 8 pixels */
-        {"sample.guidance=2", "sample.interval=-1.6,1.6", 9, 12}};
+        {"sample.guidance=2", "sample.interval=-1.6,1.6", 3}};
     for (int i = 0; i < 4; i++) {
         sid2_sampler *s = MAKE(cases[i].guidance, cases[i].interval, "schedule.low=8", "schedule.high=8");
         uint8_t pixels[5 * BYTES];
         int32_t labels[5];
         sample(s, 0, 5, labels, pixels);
-        assert_int_equal(last.evaluations, 5 * cases[i].evaluations);
-        assert_int_equal(last.full_evaluations, 5 * cases[i].full);
+        assert_int_equal(last.evaluations, 5 * 6);
+        assert_int_equal(last.guided, 5 * cases[i].guided);
+        assert_float_equal(last.multiply_adds / last.unguided_adds, 1 + cases[i].guided / 6.0, 1e-12);
         assert_int_equal(calls, 12);
         sid2_sampler_destroy(s);
     }
@@ -164,6 +166,61 @@ static void guidance_of_weight_one_is_none(void **state)
     sid2_sampler_destroy(plain);
     sid2_sampler_destroy(guided);
     sid2_sampler_destroy(strong);
+}
+
+/* A guide that is the model itself changes nothing, whatever the weight; its class-less self is what guides without one;
+ * and another network needs not have its size, its schedule or its classes. */
+static void another_network_guides(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/sid2-guide-XXXXXX", own[64], small[64];
+    assert_non_null(mkdtemp(path));
+    snprintf(own, sizeof own, "%s/own", path);
+    snprintf(small, sizeof small, "%s/small", path);
+    must(sid2_trainer_save(trained, own, &err));
+    sid2_config *smaller = TINY("model.channels=8,8", "model.head_dim=4", "model.classes=0", "schedule.low=8",
+                                "schedule.high=8", "sample.guidance=1");
+    sid2_trainer *other = sid2_trainer_create(device, smaller, 0, &err);
+    must(other);
+    must(sid2_trainer_save(other, small, &err));
+    sid2_trainer_destroy(other);
+    sid2_config *same = TINY("sample.guidance=1"),
+                *strong = TINY("sample.guidance=3", "sample.precision=f32"),
+                *plain = TINY("sample.guidance=1", "sample.precision=f32"),
+                *wide = TINY("model.image_size=16");
+    uint8_t none[COUNT * BYTES], by_itself[COUNT * BYTES], by_small[COUNT * BYTES];
+    int32_t labels[COUNT];
+    sid2_sampler *s = sid2_sampler_create(device, plain, 0, &err);
+    must(s);
+    must(sid2_sampler_load_trainer(s, trained, &err));
+    sample(s, 0, COUNT, labels, none);
+    sid2_sampler_destroy(s);
+    for (int i = 0; i < 2; i++) {
+        s = sid2_sampler_create_guided(device, strong, i ? smaller : same, 0, &err);
+        must(s);
+        must(sid2_sampler_load_trainer(s, trained, &err));
+        assert_false(sid2_sampler_run(s, seeds, labels, 1, by_small, NULL, NULL, &err));
+        assert_non_null(strstr(err.message, "of the guide"));
+        must(sid2_sampler_load_guide(s, i ? small : own, true, &err));
+        sample(s, 0, COUNT, labels, i ? by_small : by_itself);
+        double times = last.multiply_adds / last.unguided_adds;
+        assert_true(i ? times > 1 && times < 1.9 : fabs(times - 2) < 1e-12);
+        sid2_sampler_destroy(s);
+    }
+    int far = 0, near = 0;
+    for (int i = 0; i < COUNT * BYTES; i++) near += abs(none[i] - by_itself[i]);
+    for (int i = 0; i < COUNT * BYTES; i++) far += abs(none[i] - by_small[i]);
+    assert_true(near <= COUNT * BYTES / 50 && far > COUNT * BYTES);
+    assert_null(sid2_sampler_create_guided(device, strong, wide, 0, &err));
+    assert_non_null(strstr(err.message, "images of"));
+    assert_null(sid2_sampler_create_guided(device, plain, same, 0, &err));
+    assert_non_null(strstr(err.message, "asks for none"));
+    sid2_config_destroy(same);
+    sid2_config_destroy(strong);
+    sid2_config_destroy(plain);
+    sid2_config_destroy(wide);
+    sid2_config_destroy(smaller);
+    must(sid2_remove_tree(path, &err));
 }
 
 static void labels_and_stops(void **state)
@@ -421,6 +478,7 @@ int main(void)
         cmocka_unit_test(threads_change_no_bit),
         cmocka_unit_test(guidance_costs_what_it_should),
         cmocka_unit_test(guidance_of_weight_one_is_none),
+        cmocka_unit_test(another_network_guides),
         cmocka_unit_test(labels_and_stops),
         cmocka_unit_test(a_preview_is_the_picture_on_its_way),
         cmocka_unit_test(evaluation_is_consistent),

@@ -287,6 +287,27 @@ static void guidance_follows_the_interval(void **state)
     }
 }
 
+/* CFG++ as it is published, on numbers that no clamp touches: xhat between guide and model, the guide's noise. */
+static void cfgpp_keeps_the_guides_noise(void **state)
+{
+    (void)state;
+    plan *p =
+        PLAN("sample.guidance=0.6", "sample.guidance_rule=cfgpp", "sample.sampler=ddim", "sample.steps=12");
+    for (int j = 0; j < 12; j++) {
+        const sid2_solver_stage *s = &p->stage[j];
+        double z = 0.4, model = 0.3, guide = -0.2, mixed = guide + 0.6 * (model - guide);
+        double straight = guide + s->w * (model - guide), got = s->z * z + s->x * straight;
+        if (j == 11) {
+            near(got, mixed, 1e-4);
+            continue;
+        }
+        double noise = (z - s->alpha * guide) / s->sigma;
+        near(got, p->stage[j + 1].alpha * mixed + p->stage[j + 1].sigma * noise, 1e-12);
+        assert_true(s->guided);
+    }
+    free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +318,7 @@ int main(void)
         cmocka_unit_test(orders_of_convergence),
         cmocka_unit_test(polynomials_are_exact),
         cmocka_unit_test(guidance_follows_the_interval),
+        cmocka_unit_test(cfgpp_keeps_the_guides_noise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,18 +16,28 @@ typedef struct sid2_sampler sid2_sampler;
  * image would need. */
 SID2_API sid2_sampler *sid2_sampler_create(sid2_device *device, const sid2_config *config, size_t memory,
                                            sid2_error *err);
+/* The same, guided by another network ("autoguidance": a smaller one, or one that was trained less; arXiv 2406.02507) in
+ * place of its own without a class: x̂ = x̂_guide + sample.guidance (x̂ - x̂_guide). `guide` is its configuration, of which the
+ * sample.* keys mean nothing. It must make images of that size, and know those classes or none. */
+SID2_API sid2_sampler *sid2_sampler_create_guided(sid2_device *device, const sid2_config *config,
+                                                  const sid2_config *guide, size_t memory, sid2_error *err);
 SID2_API void sid2_sampler_destroy(sid2_sampler *sampler);
 /* Loads EMA weights (or the raw ones) of a checkpoint directory. */
 SID2_API bool sid2_sampler_load(sid2_sampler *sampler, const char *directory, bool ema, sid2_error *err);
+/* The same for the network that guides. */
+SID2_API bool sid2_sampler_load_guide(sid2_sampler *sampler, const char *directory, bool ema,
+                                      sid2_error *err);
 /* Takes the EMA weights straight from a trainer on the same device. */
 SID2_API bool sid2_sampler_load_trainer(sid2_sampler *sampler, sid2_trainer *trainer, sid2_error *err);
 
 typedef struct sid2_sample_progress {
-    int step, steps;          /* of the current batch; a step may be told of once an evaluation */
-    int images, total;        /* finished, asked for */
-    int64_t evaluations;      /* network passes over one image so far */
-    int64_t full_evaluations; /* what guidance at every step would have cost */
-    int first, batch;         /* the images in work: first .. first + batch - 1 */
+    int step, steps;      /* of the current batch; a step may be told of once an evaluation */
+    int images, total;    /* finished, asked for */
+    int64_t evaluations;  /* of the network, for one image, so far */
+    int64_t guided;       /* those of them for which a guide was asked too */
+    double multiply_adds; /* so far, a guide's among them */
+    double unguided_adds; /* what they would have been without one */
+    int first, batch;     /* the images in work: first .. first + batch - 1 */
 } sid2_sample_progress;
 typedef bool (*sid2_sample_callback)(void *user, const sid2_sample_progress *progress); /* false: stop */
 
