@@ -1,6 +1,7 @@
 /* sid2 tune: what is the fastest on a device. On a GPU that is left the choice, the block sizes of products: measured are
  * the products that a model's time goes to. On the CPU own loops or the library for linear layers and for convolutions, by
- * products, and the type, f32 or bf16, by steps of a training and of a sampler. What won is kept for the device and its driver (core/keep.h). */
+ * products; the type, f32 or bf16, and the size of micro-batches, by steps of a training and of a sampler; what it costs to
+ * wake all threads. What won is kept for the device and its driver (core/keep.h). */
 #include "cli.h"
 
 #include "backends.h"
@@ -227,93 +228,139 @@ static bool tune_ways(const sid2_device_info *info, const sid2_backend *backend,
     return true;
 }
 
-/* ---- Types ---- */
+/* ---- Types and micro-batches ---- */
 
-enum { TYPES = 2, BATCH = 32, STEPS = 2, ROUNDS = 5 };
+enum { TYPES = 2, ARENAS = 3, BATCH = 32, STEPS = 2, ROUNDS = 5, LANE = 16, MOST_IMAGES = 1024 };
 static const char *const type_names[TYPES] = {"f32", "bf16"};
 static const sid2_dtype types[TYPES] = {SID2_F32, SID2_BF16};
+static const int arenas[ARENAS] = {48, 24, 96}; /* MiB; the rule's first */
 
-/* A network of the usual kind, in one type. */
+/* A network of the usual kind, as one candidate has it. */
 typedef struct network {
     sid2_config *config;
     sid2_trainer *trainer;
-    sid2_sampler *sampler;
-    double train, sample; /* seconds an image, and an evaluation of one; the least of all rounds */
+    sid2_sampler *sampler; /* NULL: only trains */
+    double train, sample;  /* seconds an image, and an evaluation of one; the least of all rounds */
 } network;
 
-static bool open_network(network *n, sid2_device *device, const char *type, sid2_error *err)
+static bool configure(network *n, const char *type, int64_t batch, sid2_error *err)
 {
     n->config = sid2_config_create();
     bool ok = n->config ? sid2_config_preset(n->config, "fashion-mnist", err)
                         : sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     return ok && config_set(n->config, "train.precision", type, err) &&
            config_set(n->config, "sample.precision", type, err) &&
-           config_set_int(n->config, "train.batch", BATCH, err) &&
-           config_set_int(n->config, "sample.batch", BATCH, err) &&
-           config_set_int(n->config, "sample.steps", STEPS, err) &&
-           (n->trainer = sid2_trainer_create(device, n->config, 0, err)) &&
-           (n->sampler = sid2_sampler_create(device, n->config, 0, err)) &&
+           config_set_int(n->config, "train.batch", batch, err) &&
+           config_set_int(n->config, "sample.batch", batch, err) &&
+           config_set_int(n->config, "sample.steps", STEPS, err);
+}
+
+static bool open_trainer(network *n, sid2_device *device, sid2_error *err)
+{
+    return (n->trainer = sid2_trainer_create(device, n->config, 0, err)) != NULL;
+}
+
+static bool open_sampler(network *n, sid2_device *device, sid2_error *err)
+{
+    return (n->sampler = sid2_sampler_create(device, n->config, 0, err)) &&
            sid2_sampler_load_trainer(n->sampler, n->trainer, err);
 }
 
-static void close_network(network *n)
+static void close_networks(network *n, int count)
 {
-    sid2_sampler_destroy(n->sampler);
-    sid2_trainer_destroy(n->trainer);
-    sid2_config_destroy(n->config);
+    for (int i = 0; i < count; i++) {
+        sid2_sampler_destroy(n[i].sampler);
+        sid2_trainer_destroy(n[i].trainer);
+        sid2_config_destroy(n[i].config);
+    }
 }
 
-static bool time_network(network *n, uint8_t *pixels, sid2_error *err)
+static bool time_network(network *n, int batch, uint8_t *pixels, sid2_error *err)
 {
     uint64_t seeds[BATCH] = {0};
-    int32_t labels[BATCH] = {0};
+    int32_t labels[MOST_IMAGES] = {0};
     double began = sid2_clock();
     if (!sid2_trainer_step(n->trainer, pixels, labels, err)) return false;
     double trained = sid2_clock();
+    n->train = fmin(n->train, (trained - began) / batch);
+    if (!n->sampler) return true;
     if (!sid2_sampler_run(n->sampler, seeds, labels, BATCH, pixels, NULL, NULL, err)) return false;
-    n->train = fmin(n->train, (trained - began) / BATCH);
-    n->sample = fmin(n->sample, (sid2_clock() - trained) / BATCH / STEPS);
+    n->sample = fmin(n->sample, (sid2_clock() - trained) / batch / STEPS);
     return true;
 }
 
-static bool measure_types(sid2_device *device, network n[TYPES], sid2_error *err)
+/* All in turn; the first round warms up. */
+static bool time_networks(network *n, int count, int batch, sid2_error *err)
 {
-    uint8_t *pixels = NULL;
-    bool ok = true;
-    for (int i = 0; ok && i < TYPES; i++) {
-        ok = open_network(&n[i], device, type_names[i], err);
-        if (!ok || pixels) continue;
-        pixels = calloc(BATCH, sid2_config_image_bytes(n[i].config));
-        ok = pixels || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    }
-    for (int round = 0; ok && round <= ROUNDS; round++) /* in turn; the first warms up */
-        for (int i = 0; ok && i < TYPES; i++) {
+    uint8_t *pixels = calloc((size_t)batch, sid2_config_image_bytes(n->config));
+    bool ok = pixels || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (int round = 0; ok && round <= ROUNDS; round++)
+        for (int i = 0; ok && i < count; i++) {
             if (round <= 1) n[i].train = n[i].sample = INFINITY;
-            ok = time_network(&n[i], pixels, err);
+            ok = time_network(&n[i], batch, pixels, err);
         }
     free(pixels);
     return ok;
 }
 
-static bool tune_types(const device_choice *on, const sid2_backend *backend, int index, const char *blocks,
-                       bool dry, sid2_error *err)
+static bool tune_types(sid2_device *device, sid2_fastest *best, sid2_error *err)
 {
     network n[TYPES] = {0};
-    sid2_error why = {0};
-    const sid2_device_options options =
-        sid2_with(sid2_device_options, .blocks = blocks, .threads = (int)on->threads, .share_cores = true);
-    sid2_device *device = sid2_device_open("cpu", &options, err);
-    bool ok = device && measure_types(device, n, err);
-    putchar('\n');
-    if (ok) printf("%-8s%16s%18s\n", "", "training, im/s", "sampling, evals/s");
+    bool ok = true;
     for (int i = 0; ok && i < TYPES; i++)
-        printf("%-8s%16.1f%18.1f\n", type_names[i], 1 / n[i].train, 1 / n[i].sample);
+        ok = configure(&n[i], type_names[i], BATCH, err) && open_trainer(&n[i], device, err) &&
+             open_sampler(&n[i], device, err);
+    ok = ok && time_networks(n, TYPES, BATCH, err);
     if (ok) {
+        printf("\n%-16s%16s%18s\n", "", "training, im/s", "sampling, evals/s");
+        for (int i = 0; i < TYPES; i++)
+            printf("%-16s%16.1f%18.1f\n", type_names[i], 1 / n[i].train, 1 / n[i].sample);
         int train = n[1].train < n[0].train, sample = n[1].sample < n[0].sample;
+        best->train = types[train], best->sample = types[sample];
         printf("\nfastest: %s to train, %s to sample\n", type_names[train], type_names[sample]);
-        if (!dry) tell_kept(backend->keep_fast(index, types[train], types[sample], blocks, &why), &why);
     }
-    for (int i = 0; i < TYPES; i++) close_network(&n[i]);
+    close_networks(n, TYPES);
+    return ok;
+}
+
+/* In lanes of sixteen images, one for each core: so the arena decides how many of them are computed at a time. */
+static bool tune_arena(sid2_device *device, sid2_fastest *best, sid2_error *err)
+{
+    network n[ARENAS] = {0};
+    int lanes = 1, fastest = 0;
+    while (2 * lanes <= sid2_device_describe(device)->cores && 2 * lanes * LANE <= MOST_IMAGES) lanes *= 2;
+    bool ok = true;
+    for (int i = 0; ok && i < ARENAS; i++)
+        ok = configure(&n[i], type_names[best->train == SID2_BF16], lanes * LANE, err) &&
+             config_set_int(n[i].config, "train.lanes", lanes, err) &&
+             config_set_int(n[i].config, "train.arena", arenas[i], err) && open_trainer(&n[i], device, err);
+    ok = ok && time_networks(n, ARENAS, lanes * LANE, err);
+    if (ok) {
+        printf("\n%-16s%16s\n", "activations", "training, im/s");
+        for (int i = 0; i < ARENAS; i++) {
+            printf("%3d MiB,%3d at once%15.1f\n", arenas[i], sid2_trainer_memory(n[i].trainer)->microbatch,
+                   1 / n[i].train);
+            if (n[i].train < (fastest ? 1 : margin) * n[fastest].train) fastest = i;
+        }
+        best->arena = arenas[fastest];
+        printf("\nfastest: %d MiB\n", best->arena);
+    }
+    close_networks(n, ARENAS);
+    return ok;
+}
+
+/* On all threads, as trainings and samplers run. */
+static bool tune_whole(const device_choice *on, sid2_fastest *best, sid2_error *err)
+{
+    const sid2_device_options options = sid2_with(sid2_device_options, .blocks = best->blocks,
+                                                  .threads = (int)on->threads, .share_cores = true);
+    sid2_device *device = sid2_device_open("cpu", &options, err);
+    bool ok = device && tune_types(device, best, err) && tune_arena(device, best, err);
+    if (ok) {
+        best->region = sid2_device_region(device);
+        printf("\na loop over %d threads begins and ends in %.1f us\n", sid2_device_describe(device)->cores,
+               1e-3 * best->region);
+    }
     sid2_device_close(device);
     return ok;
 }
@@ -326,15 +373,16 @@ static bool tune(const device_choice *on, bool dry, sid2_error *err)
     const sid2_backend *backend = NULL;
     int index = 0;
     bool found = locate(info->id, &backend, &index) && strcmp(info->id, "reference") != 0, ok;
-    const char *best = NULL;
+    sid2_fastest best = {0};
     sid2_error why = {0};
     if (found && backend->blocks) {
         printf("device  %s: %s\n        %s\n\n", info->id, info->name, info->driver);
-        ok = (backend->keep_fast ? tune_ways : tune_blocks)(info, backend, index, &best, err);
-        if (ok && backend->keep_fast)
-            ok = tune_types(on, backend, index, best, dry, err);
-        else if (ok && !dry)
-            tell_kept(backend->keep_blocks(index, best, &why), &why);
+        ok = (backend->keep_fast ? tune_ways : tune_blocks)(info, backend, index, &best.blocks, err) &&
+             (!backend->keep_fast || tune_whole(on, &best, err));
+        if (ok && !dry)
+            tell_kept(backend->keep_fast ? backend->keep_fast(index, &best, &why)
+                                         : backend->keep_blocks(index, best.blocks, &why),
+                      &why);
     } else {
         ok = sid2_fail(err, SID2_ERR_USAGE, "%s has nothing to tune; --device cpu or vulkan:0 would",
                        info->id);

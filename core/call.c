@@ -127,6 +127,7 @@ bool sid2_steps_prepare(sid2_steps *steps, const sid2_kernels *kernels, sid2_err
         sid2_error why = {0};
         call->target = kernels->target;
         call->threads = kernels->threads;
+        call->grain = kernels->grain;
         if (!(step->kernel = choose(call, kernels->tables, &why)))
             return sid2_fail(err, why.code, "node %d (%s): %s", n, sid2_op_name(call->op), why.message);
         if (call->scratch_bytes > steps->scratch_bytes) steps->scratch_bytes = call->scratch_bytes;

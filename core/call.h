@@ -27,6 +27,7 @@ typedef struct sid2_call {
     sid2_operand in[SID2_MAX_INPUTS], out[SID2_MAX_OUTPUTS];
     const void *target; /* what kernels may know of the device: the backend's own */
     int threads;        /* to compute with, where that is the caller's to say */
+    int64_t grain;      /* elements of a loop for which it is not worth to wake other threads */
     void *scratch;      /* scratch_bytes, aligned as tensors are, shared by all calls: nothing stays in it */
     size_t scratch_bytes; /* set by prepare */
     void *state;          /* prepare's own */
@@ -54,8 +55,9 @@ enum { SID2_MAX_TABLES = 5 };
 /* What a device computes with. */
 typedef struct sid2_kernels {
     const sid2_kernel_table *tables[SID2_MAX_TABLES + 1]; /* best first, NULL past the last */
-    const void *target;                                   /* given to each call, as are the threads */
+    const void *target;                                   /* given to each call, as are threads and grain */
     int threads;
+    int64_t grain;
 } sid2_kernels;
 
 /* Whether some table has the operator in the type. */

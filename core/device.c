@@ -159,6 +159,11 @@ sid2_device *sid2_device_part(sid2_device *device, int cores, sid2_error *err)
 }
 
 bool sid2_device_rebinds(const sid2_device *device) { return device->backend->rebinds; }
+
+double sid2_device_region(sid2_device *device)
+{
+    return device->backend->region ? device->backend->region(device->self) : 0;
+}
 void *sid2_device_self(const sid2_device *device, const sid2_backend *backend)
 {
     return device->backend == backend ? device->self : NULL;

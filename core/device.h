@@ -29,6 +29,14 @@ typedef struct sid2_node_time {
     uint64_t runs;
 } sid2_node_time;
 
+/* What `sid2 tune` measures of a device that is left all these choices. */
+typedef struct sid2_fastest {
+    sid2_dtype train, sample; /* types */
+    const char *blocks;       /* the ways of products, which the types were measured with */
+    int arena;                /* MiB of activations of a micro-batch */
+    double region;            /* nanoseconds */
+} sid2_fastest;
+
 /* What a backend provides. `self` is what open returned. Functions that fail fill `err`. */
 typedef struct sid2_backend {
     const char *name;
@@ -43,9 +51,11 @@ typedef struct sid2_backend {
      * NULL past the last; and the choice for all programs to come. Both may be NULL. */
     const char *(*blocks)(int index, int i);
     bool (*keep_blocks)(int index, const char *name, sid2_error *err);
-    /* The types that were measured to be the fastest to train and to sample in, for sid2_device_info from now on, and the
-     * choice of `blocks` they were measured with. NULL: they are known, and keep_blocks keeps the choice. */
-    bool (*keep_fast)(int index, sid2_dtype train, sid2_dtype sample, const char *blocks, sid2_error *err);
+    /* What was measured to be the fastest, for sid2_device_info and programs from now on. NULL: it is known, and
+     * keep_blocks keeps the choice. */
+    bool (*keep_fast)(int index, const sid2_fastest *fastest, sid2_error *err);
+    /* Nanoseconds that it takes to have all threads begin a loop and end it. NULL where it has none. */
+    double (*region)(void *self);
     void *(*open)(int index, const sid2_device_options *options, sid2_error *err);
     void (*close)(void *self);
     /* A part with so many of its cores, which takes every handle of memory of the whole; `close` ends it. NULL: it is
@@ -94,6 +104,8 @@ size_t sid2_device_alignment(const sid2_device *device);
 sid2_device *sid2_device_part(sid2_device *device, int cores, sid2_error *err);
 /* Whether its programs can be given other buffers: sid2_program_rebind. */
 bool sid2_device_rebinds(const sid2_device *device);
+/* Nanoseconds to begin and end a loop over all its threads, now; 0: it has none. */
+double sid2_device_region(sid2_device *device);
 /* What that backend's `open` returned; NULL: the device is another's. */
 void *sid2_device_self(const sid2_device *device, const sid2_backend *backend);
 /* Whether its buffers are in the host's memory. */

@@ -106,6 +106,13 @@ static void cpu_fold(void *into, void *from, size_t first, size_t count, bool lo
 }
 
 /* ---- Devices ---- */
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 static const sid2_cpu_isa *best_isa(void)
 {
     const sid2_cpu_isa *const *isa = sid2_cpu_isas;
@@ -151,52 +158,58 @@ static void identify(char text[400])
 typedef struct cpu_measured {
     sid2_dtype train, sample;
     sid2_cpu_choices choices;
+    int arena;  /* MiB of activations of a micro-batch */
+    int region; /* nanoseconds to begin and end a parallel loop */
 } cpu_measured;
 
-static const char kept_kind[] = "cpu-choices";
+static const char kept_kind[] = "cpu-measured";
 
-static void text_of(const cpu_measured *m, char text[128])
+static void text_of(const cpu_measured *m, char text[160])
 {
-    snprintf(text, 128, "train %s, sample %s; %s", sid2_dtype_name(m->train), sid2_dtype_name(m->sample),
-             sid2_cpu_choices_name(sid2_cpu_choices_number(&m->choices)));
+    snprintf(text, 160, "train %s, sample %s; %s; %d MiB at a time; loops %d ns", sid2_dtype_name(m->train),
+             sid2_dtype_name(m->sample), sid2_cpu_choices_name(sid2_cpu_choices_number(&m->choices)),
+             m->arena, m->region);
 }
 
+static sid2_dtype type_of(const char *name) { return strcmp(name, "bf16") == 0 ? SID2_BF16 : SID2_F32; }
+
+/* Nothing but what text_of writes. */
 static bool parse_measured(const char *text, cpu_measured *m)
 {
-    static const sid2_dtype types[] = {SID2_F32, SID2_BF16};
-    const char *ways = strstr(text, "; ");
-    char known[128];
-    if (!ways || !sid2_cpu_choose(&m->choices, ways + 2)) return false;
-    for (int i = 0; i < 4; i++) {
-        m->train = types[i / 2], m->sample = types[i % 2];
-        text_of(m, known);
-        if (strcmp(text, known) == 0) return true;
-    }
-    return false;
+    char train[8], sample[8], linear[64], conv[64], ways[130], known[160];
+    if (sscanf(text, "train %7[^,], sample %7[^;]; %63[^;]; %63[^;]; %6d MiB at a time; loops %7d ns", train,
+               sample, linear, conv, &m->arena, &m->region) != 6)
+        return false;
+    snprintf(ways, sizeof ways, "%s; %s", linear, conv);
+    m->train = type_of(train), m->sample = type_of(sample);
+    if (m->arena < 1 || m->region < 0 || !sid2_cpu_choose(&m->choices, ways)) return false;
+    text_of(m, known);
+    return strcmp(text, known) == 0;
 }
 
 /* 1: as measured; 0: by rule, none is kept; -1: by rule, for the file at `path` cannot be ours. */
 static int load_measured(cpu_measured *m, char path[4096])
 {
-    char identity[400], text[128];
+    enum { ARENA = 48, REGION = 4096 };
+    char identity[400], text[160];
+    sid2_dtype fast = sid2_cpu_bf16_is_fast() ? SID2_BF16 : SID2_F32;
+    const cpu_measured rule = {fast, fast, sid2_cpu_default_choices(), ARENA, REGION};
+    cpu_measured kept = rule;
     identify(identity);
     int there = sid2_kept_text(kept_kind, identity, text, sizeof text, path);
-    cpu_measured kept = {.choices = sid2_cpu_default_choices()};
-    *m = kept;
-    m->train = m->sample = sid2_cpu_bf16_is_fast() ? SID2_BF16 : SID2_F32;
     if (there > 0 && !parse_measured(text, &kept)) there = -1;
-    if (there > 0) *m = kept;
+    *m = there > 0 ? kept : rule;
     return there;
 }
 
-/* The types it is fastest in, and the ways of products. */
+/* What it is fastest with. */
 static void describe_measured(sid2_device_info *info)
 {
     cpu_measured m;
-    char text[128], path[4096];
+    char text[160], path[4096];
     size_t used = strlen(info->detail);
     bool measured = load_measured(&m, path) > 0;
-    info->fast = m.train, info->fast_sample = m.sample;
+    info->fast = m.train, info->fast_sample = m.sample, info->arena = m.arena;
     text_of(&m, text);
     snprintf(info->detail + used, sizeof info->detail - used, "; fastest: %s%s", text,
              measured ? " (measured)" : " (by rule: sid2 tune measures)");
@@ -210,13 +223,15 @@ static const char *cpu_blocks(int index, int i)
     return i < count ? sid2_cpu_choices_name(i ^ sid2_cpu_choices_number(&rule)) : NULL;
 }
 
-static bool cpu_keep_fast(int index, sid2_dtype train, sid2_dtype sample, const char *blocks, sid2_error *err)
+static bool cpu_keep_fast(int index, const sid2_fastest *fastest, sid2_error *err)
 {
-    char identity[400], text[128];
-    cpu_measured m = {.train = train, .sample = sample};
+    enum { LONGEST = 1000000 }; /* of a loop: a stalled machine says nothing */
+    char identity[400], text[160];
+    cpu_measured m = {.train = fastest->train, .sample = fastest->sample, .arena = fastest->arena};
+    m.region = fastest->region < LONGEST ? (int)fastest->region : LONGEST;
     if (index != FAST) return sid2_fail(err, SID2_ERR_USAGE, "the reference computes in any type as slowly");
-    if (!sid2_cpu_choose(&m.choices, blocks))
-        return sid2_fail(err, SID2_ERR_USAGE, "cpu: there is no choice '%s'", blocks);
+    if (!sid2_cpu_choose(&m.choices, fastest->blocks))
+        return sid2_fail(err, SID2_ERR_USAGE, "cpu: there is no choice '%s'", fastest->blocks);
     identify(identity);
     text_of(&m, text);
     return sid2_keep_text(kept_kind, identity, text, err);
@@ -302,13 +317,16 @@ static int start_threads(int threads)
     return running;
 }
 
-/* As asked for; else as measured, or by rule. */
+/* As asked for; else as measured, or by rule. A loop of which each element takes about a nanosecond is worth a second
+ * thread where that saves more than waking it costs. */
 static void choose(cpu_device *device, const sid2_device_options *options)
 {
+    enum { ELEMENTS = 2 }; /* a nanosecond, of two threads */
     cpu_measured m;
     char path[4096];
     load_measured(&m, path);
     device->choices = m.choices;
+    device->kernels.grain = (int64_t)ELEMENTS * m.region;
     if (options && options->blocks) sid2_cpu_choose(&device->choices, options->blocks);
 }
 
@@ -327,6 +345,21 @@ static void *cpu_open(int index, const sid2_device_options *options, sid2_error 
     if (!few && options && options->share_cores)
         device->waiting = sid2_cpu_waiting_start(device->kernels.threads);
     return device;
+}
+
+/* The least of some rounds: what else runs only adds. */
+static double cpu_region(void *self)
+{
+    enum { ROUNDS = 20, LOOPS = 100 };
+    int threads = ((const cpu_device *)self)->kernels.threads;
+    double least = 1;
+    for (int round = 0; round < ROUNDS; round++) {
+        double began = seconds();
+        for (int i = 0; i < LOOPS; i++) start_threads(threads);
+        double each = (seconds() - began) / LOOPS;
+        if (each < least) least = each;
+    }
+    return 1e9 * least;
 }
 
 static void cpu_close(void *self)
@@ -382,13 +415,6 @@ static void *cpu_compile(void *self, sid2_steps *steps, sid2_arena *arena, sid2_
     return program;
 }
 
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static bool cpu_run(void *self, void *handle, int section, sid2_error *err)
 {
     cpu_program *program = handle;
@@ -433,6 +459,7 @@ const sid2_backend sid2_backend_cpu = {
     .missing = cpu_missing,
     .blocks = cpu_blocks,
     .keep_fast = cpu_keep_fast,
+    .region = cpu_region,
     .open = cpu_open,
     .close = cpu_close,
     .part = cpu_part,

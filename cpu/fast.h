@@ -396,10 +396,10 @@ INLINE int64_t first(const sid2_operand *t) { return t->shape.rank ? t->shape.di
 /* Samples of an operator with FiLM: a vector alone is one row of one. */
 INLINE int64_t batch(const sid2_operand *t) { return t->shape.rank > 1 ? t->shape.dim[0] : 1; }
 
-/* Threads worth waking for so many elements. */
+/* Threads worth waking for so many elements. No result depends on it. */
 INLINE int team(const sid2_call *call, int64_t elements)
 {
-    return elements < 8192 || call->threads < 1 ? 1 : call->threads;
+    return elements < call->grain || call->threads < 1 ? 1 : call->threads;
 }
 
 /* Channels-last tensors with a coefficient per channel: the coefficients are repeated up to a period that is

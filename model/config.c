@@ -152,9 +152,18 @@ static bool in_ranges(const char *accepts, double number)
     return false;
 }
 
+/* The number that stands for "auto": one less than the least of "auto|least..most". */
+static int64_t auto_of(const char *accepts)
+{
+    char word[64];
+    next_alternative(&accepts, word);
+    return strcmp(word, "auto") == 0 && next_alternative(&accepts, word) ? strtoll(word, NULL, 10) - 1
+                                                                         : INT64_MIN;
+}
+
 static bool parse_int(const char *accepts, const char *text, int64_t *number)
 {
-    if (word_index(accepts, text) >= 0 && strcmp(text, "auto") == 0) return *number = 0, true;
+    if (word_index(accepts, text) >= 0 && strcmp(text, "auto") == 0) return *number = auto_of(accepts), true;
     char *end;
     errno = 0;
     *number = strtoll(text, &end, 10);
@@ -275,7 +284,7 @@ static void format_value(const key_row *key, const sid2_config *config, char tex
     switch (key->type) {
     case TYPE_INT: {
         int64_t number = *(const int64_t *)value;
-        bool is_auto = !number && strncmp(key->accepts, "auto", 4) == 0;
+        bool is_auto = number == auto_of(key->accepts);
         snprintf(text, TEXT_SIZE, is_auto ? "auto" : "%" PRId64, number);
         break;
     }
@@ -647,9 +656,17 @@ sid2_dtype sid2_config_dtype(int precision)
 
 void sid2_config_settle_train(sid2_config *c, const sid2_device *device)
 {
-    if (c->train_precision != SID2_PRECISION_auto) return;
-    bool bf16 = sid2_device_describe(device)->fast == SID2_BF16; /* f16 has too few exponents for gradients */
-    c->train_precision = bf16 ? SID2_PRECISION_bf16 : SID2_PRECISION_f32;
+    const sid2_device_info *info = sid2_device_describe(device);
+    bool bf16 = info->fast == SID2_BF16; /* f16 has too few exponents for gradients */
+    if (c->train_precision == SID2_PRECISION_auto)
+        c->train_precision = bf16 ? SID2_PRECISION_bf16 : SID2_PRECISION_f32;
+    if (c->train_arena == SID2_ARENA_AUTO && info->arena) c->train_arena = info->arena;
+}
+
+void sid2_config_settle_like(sid2_config *c, const sid2_config *before)
+{
+    if (c->train_precision == SID2_PRECISION_auto) c->train_precision = before->train_precision;
+    if (c->train_arena == SID2_ARENA_AUTO) c->train_arena = before->train_arena;
 }
 
 void sid2_config_settle_sample(sid2_config *c, const sid2_device *device)

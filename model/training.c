@@ -77,10 +77,15 @@ size_t sid2_training_arena(const sid2_training *t) { return (size_t)t->workers *
 
 sid2_training_site sid2_training_site_of(const sid2_device_info *device, size_t memory)
 {
-    enum { CPU_ALIGNMENT = 64 };
-    sid2_training_site site = {
-        .alignment = CPU_ALIGNMENT, .cores = 1, .rebinds = true, .memory = memory, .room = memory};
+    enum { CPU_ALIGNMENT = 64, ARENA = 48 };
+    sid2_training_site site = {.alignment = CPU_ALIGNMENT,
+                               .cores = 1,
+                               .rebinds = true,
+                               .arena = ARENA,
+                               .memory = memory,
+                               .room = memory};
     if (!device) return site;
+    if (device->arena) site.arena = device->arena;
     site.gpu = !device->cores;
     if (!site.gpu) site.cores = device->cores;
     /* Of a GPU's memory a fifth is left to sample beside the training; of the host's to all else that runs there. */
@@ -206,8 +211,8 @@ static bool choose_microbatch(const sid2_config *config, const sid2_recipe *reci
     best->lanes = (int)lanes;
     lay_out(best, site, 1);
     const sid2_params *first = params_of(best, recipe->states[0].name);
-    size_t aim = site->fill ? 0 : (size_t)config->train_arena << 20,
-           least = first ? (size_t)first->elements * 8 : 0;
+    int64_t mib = config->train_arena == SID2_ARENA_AUTO ? site->arena : config->train_arena;
+    size_t aim = site->fill ? 0 : (size_t)mib << 20, least = first ? (size_t)first->elements * 8 : 0;
     if (aim && aim < least) aim = least;
     for (int64_t n = 2; !fixed && n <= images; n++) {
         sid2_training next;

@@ -15,6 +15,7 @@ typedef struct sid2_training_site {
     bool gpu;         /* one piece, on which a lane more is a launch more */
     bool rebinds;     /* programs can be given other buffers */
     bool fill;        /* memory of its own, there to be filled with images: a GPU's */
+    int arena;        /* MiB of activations that an automatic micro-batch aims at */
     size_t memory;    /* limit in bytes on all that the training holds; 0: none */
     size_t room;      /* bytes beyond which fewer lanes are computed at once; 0: none */
 } sid2_training_site;

@@ -404,6 +404,7 @@ static bool prepare(sid2_run *r, sid2_error *err)
     sid2_config *c = r->config;
     bool paused = r->pausing;
     sid2_group_enter(r->group, SID2_PHASE_PREPARE, 0);
+    if (r->resuming) sid2_config_settle_like(c, r->saved); /* whatever is measured by now */
     sid2_config_settle_train(c, r->device);
     bool ok = !r->resuming || sid2_folder_check_config(r->options.path, r->saved, c, err);
     if (!all_well(r, ok, err) || !compare_ranks(r, false, err)) return false;

@@ -830,10 +830,10 @@ echo "== tune"
 export XDG_CACHE_HOME=$PWD/cache
 expect 0 'by rule' devices
 expect 0 'kept for this device' tune --device cpu
-expect 0 'train \(f32\|bf16\), sample \(f32\|bf16\); linear f32 [a-z]*, bf16 [a-z]*; conv f32 [a-z]*, bf16 [a-z]* (measured)' devices
-kept=$(echo cache/sid2/cpu-choices-*.txt)
+expect 0 'train \(f32\|bf16\), sample \(f32\|bf16\); linear f32 [a-z]*, bf16 [a-z]*; conv f32 [a-z]*, bf16 [a-z]*; [0-9]* MiB at a time; loops [0-9]* ns (measured)' devices
+kept=$(echo cache/sid2/cpu-measured-*.txt)
 [ -s "$kept" ] || fail "sid2 tune keeps no file"
-for damage in 'truncate -s 5' 'sed -i s/train/trian/' 'sed -i s/linear/lienar/' 'sed -i s/own$/owl/;s/library$/lib/' 'truncate -s 0' 'sed -i 1s/^/x/'; do
+for damage in 'truncate -s 5' 'sed -i s/train/trian/' 'sed -i s/linear/lienar/' 'sed -i s/at.a.time/at.once/' 'sed -i s/loops./&-/' 'truncate -s 0' 'sed -i 1s/^/x/'; do
     cp "$kept" whole
     $damage "$kept"
     expect 0 'cannot be read, and is not used' devices
@@ -852,6 +852,14 @@ for products in linear conv; do
         fail "what sid2 tune kept of $products changes nothing"
     cp whole "$kept"
 done
+# a run keeps what it began with, whatever is measured later
+sed -i 's/train [a-z0-9]*,/train f32,/;s/[0-9]* MiB/7 MiB/' "$kept"
+expect 0 '' train "${small[@]}" --out settled --set train.steps=2 --set train.precision=auto
+sed -i 's/train f32/train bf16/;s/7 MiB/9 MiB/' "$kept"
+expect 0 'resuming' train "${small[@]}" --out settled --set train.steps=4 --set train.precision=auto
+grep -q '^precision = f32' settled/config.ini && grep -q '^arena = 7' settled/config.ini ||
+    fail "a run that goes on takes what was measured since: $(grep -E '^(precision|arena)' settled/config.ini)"
+cp whole "$kept"
 expect 2 'nothing to tune' tune --device reference
 XDG_CACHE_HOME=/proc/none expect 0 'not kept' tune --device cpu
 unset XDG_CACHE_HOME

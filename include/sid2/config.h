@@ -28,7 +28,7 @@ SID2_API bool sid2_config_save(const sid2_config *config, const char *path, sid2
 /* Checks the keys against each other (divisibility, list lengths); every entry point below does so too. */
 SID2_API bool sid2_config_check(const sid2_config *config, sid2_error *err);
 /* Settles what depends on the device. A precision that is auto becomes the one the device is fastest in (for
- * training, of bf16 and f32), and so does one to sample in that the device does not have. */
+ * training, of bf16 and f32), and so does one to sample in that the device does not have; train.arena, what was measured there. */
 SID2_API void sid2_config_settle_train(sid2_config *config, const sid2_device *device);
 SID2_API void sid2_config_settle_sample(sid2_config *config, const sid2_device *device);
 /* All keys in order, for --help and documents; NULL past the last. */

@@ -21,6 +21,7 @@ typedef struct sid2_device_info {
     bool bf16, f16;         /* compute types it takes, beside f32 */
     sid2_dtype fast;        /* the one it trains fastest in */
     sid2_dtype fast_sample; /* and samples */
+    int arena; /* MiB of activations that a micro-batch should keep to, for its caches; 0: unknown */
     bool rounds_conv_wgrad; /* 16-bit convolutions: their weight gradient has that type before it is added */
     int rank;               /* preference for "auto": the largest wins */
     int cores;              /* that can work side by side on different things; 0: a GPU, which is one piece */
