@@ -120,8 +120,8 @@ static void print_assumptions(void)
         printf("  %-17s %4.3g %-3s %s\n", a->word, a->value < 0.01 ? 1e6 * a->value : a->value,
                a->value < 0.01 ? "us" : "", a->help);
     puts(
-        "  and that weights, in bf16, travel behind the forward pass where it is said so; sid2 sends them "
-        "before it, so far");
+        "  and that weights travel in bf16 and, overlapped, behind the forward pass, in three pieces; sid2 "
+        "cuts them in four");
 }
 
 static void print_measured(const plan_figures *f)

@@ -1,5 +1,6 @@
 #include "base.h"
 
+#include "bf16.h"
 #include "text.h"
 
 #include <inttypes.h>
@@ -107,14 +108,8 @@ static float float_of(uint32_t bits)
     return value;
 }
 
-float sid2_bf16_to_f32(uint16_t bits) { return float_of((uint32_t)bits << 16); }
-
-uint16_t sid2_f32_to_bf16(float value)
-{
-    uint32_t bits = bits_of(value);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40u);
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
+float sid2_bf16_to_f32(uint16_t bits) { return sid2_widened(bits); }
+uint16_t sid2_f32_to_bf16(float value) { return sid2_narrowed(value); }
 
 float sid2_f16_to_f32(uint16_t half)
 {

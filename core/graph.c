@@ -330,20 +330,50 @@ sid2_tensor sid2_graph_export(sid2_graph *g, sid2_tensor tensor, const char *nam
 
 /* ---- Stops ---- */
 
-void sid2_graph_stop(sid2_graph *g, const char *name, sid2_tensor tensor, int64_t first, int64_t count)
+static sid2_stop *add_stop(sid2_graph *g, const char *name)
 {
-    if (g->error.code || tensor == SID2_NONE) return;
+    if (g->error.code) return NULL;
     if (g->stop_count == SID2_MAX_STOPS || strlen(name) >= sizeof g->stops[0].name ||
         sid2_graph_stop_at(g, name) >= 0) {
         sid2_fail(&g->error, SID2_ERR_INTERNAL,
                   "'%s' is one stop too many, too long a name, or there already", name);
-        return;
+        return NULL;
     }
     sid2_stop *stop = &g->stops[g->stop_count++];
     snprintf(stop->name, sizeof stop->name, "%s", name);
+    return stop;
+}
+
+void sid2_graph_stop(sid2_graph *g, const char *name, sid2_tensor tensor, int64_t first, int64_t count)
+{
+    sid2_stop *stop = tensor == SID2_NONE ? NULL : add_stop(g, name);
+    if (!stop) return;
     stop->tensor = sid2_graph_base(g, tensor);
     stop->first = g->tensors[tensor].offset + first;
     stop->count = count;
+}
+
+void sid2_graph_stop_before(sid2_graph *g, const char *name, const sid2_params *params, int64_t first,
+                            int64_t count)
+{
+    sid2_stop *stop = add_stop(g, name);
+    if (!stop) return;
+    stop->tensor = SID2_NONE;
+    stop->params = params;
+    stop->first = first;
+    stop->count = count;
+}
+
+bool sid2_graph_reads(const sid2_graph *g, const sid2_node *node, const sid2_params *params, int64_t first,
+                      int64_t count)
+{
+    for (int k = 0; k < SID2_MAX_INPUTS; k++) {
+        int64_t offset = sid2_params_offset(g, params, node->in[k]);
+        if (offset < 0) continue;
+        int64_t end = offset + sid2_shape_count(g->tensors[node->in[k]].shape);
+        if (offset < first + count && first < end) return true;
+    }
+    return false;
 }
 
 static bool writes(const sid2_graph *g, const sid2_node *node, const sid2_stop *stop)
@@ -360,8 +390,13 @@ static bool writes(const sid2_graph *g, const sid2_node *node, const sid2_stop *
 int32_t sid2_graph_stop_at(const sid2_graph *g, const char *name)
 {
     for (int32_t s = 0; s < g->stop_count; s++) {
-        if (strcmp(g->stops[s].name, name) != 0) continue;
-        int32_t end = g->node_count;
+        const sid2_stop *stop = &g->stops[s];
+        int32_t end = g->node_count, at = 0;
+        if (strcmp(stop->name, name) != 0) continue;
+        while (stop->params && at < end &&
+               !sid2_graph_reads(g, &g->nodes[at], stop->params, stop->first, stop->count))
+            at++;
+        if (stop->params) return at;
         while (end > 0 && !writes(g, &g->nodes[end - 1], &g->stops[s])) end--;
         return end;
     }

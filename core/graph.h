@@ -73,10 +73,11 @@ typedef struct sid2_params {
 enum { SID2_MAX_PARAMS = 8 }; /* sets of a graph */
 
 /* A named place between two nodes: after the last node that writes elements first .. first + count - 1 of a
- * tensor. A program can be run up to there (device.h). */
+ * tensor, or before the first that reads such parameters. A program can be run up to there (device.h). */
 typedef struct sid2_stop {
     char name[32];
-    sid2_tensor tensor; /* no view */
+    sid2_tensor tensor;        /* no view */
+    const sid2_params *params; /* or, where these are read */
     int64_t first, count;
 } sid2_stop;
 
@@ -201,12 +202,18 @@ int sid2_graph_fit(sid2_graph *g, size_t arena_bytes, size_t *least_bytes);
 /* Names the place after the last node that writes elements first .. first + count - 1 of `tensor`: the end of the
  * backward pass for a range of `grads`, or an activation that the host wants to see. Passes may follow. */
 void sid2_graph_stop(sid2_graph *g, const char *name, sid2_tensor tensor, int64_t first, int64_t count);
+/* Names the place before the first node that reads elements first .. first + count - 1 of a set; the end: none does. */
+void sid2_graph_stop_before(sid2_graph *g, const char *name, const sid2_params *params, int64_t first,
+                            int64_t count);
 /* Ends building: sizes the flat buffers and reports the first error of any builder or pass. */
 bool sid2_graph_finish(sid2_graph *g, sid2_error *err);
 
 /* ---- Questions ---- */
 /* How many nodes come before a stop: 0 .. node_count; -1 where nothing has that name. */
 int32_t sid2_graph_stop_at(const sid2_graph *g, const char *name);
+/* Whether a node reads some of elements first .. first + count - 1 of a set. */
+bool sid2_graph_reads(const sid2_graph *g, const sid2_node *node, const sid2_params *params, int64_t first,
+                      int64_t count);
 /* What a view looks into; of any other tensor, itself. */
 static inline sid2_tensor sid2_graph_base(const sid2_graph *g, sid2_tensor tensor)
 {

@@ -98,5 +98,8 @@ typedef struct sid2_parted {
 bool sid2_group_spread_buffers(sid2_group *group, const sid2_parted *arrays, int count, sid2_span range,
                                int64_t block, sid2_error *err);
 bool sid2_group_finish(sid2_group *group, sid2_error *err);
+/* The same for what was begun until it was marked, with a number below SID2_MARKS. */
+bool sid2_group_mark(sid2_group *group, int mark, sid2_error *err);
+bool sid2_group_wait(sid2_group *group, int mark, sid2_error *err);
 
 #endif

@@ -24,6 +24,8 @@ typedef struct sid2_buffer_transfer {
     size_t receive_at, receive_bytes;
 } sid2_buffer_transfer;
 
+enum { SID2_MARKS = 4 };
+
 /* Calls for a device's buffers, which queue work beside the device's own and return before it is done; what is queued
  * happens in order. A transport without them (MPI) is given host memory instead. */
 typedef struct sid2_transport_queue {
@@ -41,6 +43,9 @@ typedef struct sid2_transport_queue {
                    sid2_error *err);
     /* What the device is given from now on waits for what is queued. */
     bool (*finish)(void *self, sid2_error *err);
+    /* Notes the end of what is queued under a number below SID2_MARKS; and as finish, for what was queued until then. */
+    bool (*mark)(void *self, int mark, sid2_error *err);
+    bool (*wait)(void *self, int mark, sid2_error *err);
 } sid2_transport_queue;
 
 /* Functions that fail fill `err`; afterwards the connection is good for nothing but leaving. */

@@ -1,4 +1,5 @@
 /* Both CPU devices. A program is an array of prepared calls; running it is a loop. */
+#include "bf16.h"
 #include "choices.h"
 #include "cpu.h"
 #include "host.h"
@@ -95,8 +96,8 @@ static void cpu_fold(void *into, void *from, size_t first, size_t count, bool lo
 {
     float *restrict a = (float *)into + first, *restrict b = (float *)from + first;
     for (size_t i = 0; low && i < count; i++) {
-        a[i] = sid2_bf16_to_f32(sid2_f32_to_bf16(a[i]));
-        b[i] = sid2_bf16_to_f32(sid2_f32_to_bf16(b[i]));
+        a[i] = sid2_widened(sid2_narrowed(a[i]));
+        b[i] = sid2_widened(sid2_narrowed(b[i]));
     }
 #pragma omp simd
     for (size_t i = 0; i < count; i++) {

@@ -19,7 +19,8 @@ typedef struct nccl {
     sid2_cuda_target target;  /* for own kernels on our stream */
     cudaStream_t stream;
     cudaEvent_t before, after; /* the device's work that ours follows; ours that the device's follows */
-    char *pinned, *staged;     /* host memory on its way: STAGE to be sent, STAGE received, on either side */
+    cudaEvent_t mark[SID2_MARKS];
+    char *pinned, *staged; /* host memory on its way: STAGE to be sent, STAGE received, on either side */
     struct room {
         void *memory;
         size_t bytes;
@@ -79,6 +80,8 @@ static void nccl_leave(void *self, bool in_order)
         if (n->comm) n->call.ncclCommDestroy(n->comm);
         if (n->before) cudaEventDestroy(n->before);
         if (n->after) cudaEventDestroy(n->after);
+        for (int i = 0; i < SID2_MARKS; i++)
+            if (n->mark[i]) cudaEventDestroy(n->mark[i]);
         if (n->stream) cudaStreamDestroy(n->stream);
         if (n->pinned) cudaFreeHost(n->pinned);
         sid2_cuda_mfree(n->staged);
@@ -90,7 +93,10 @@ static void nccl_leave(void *self, bool in_order)
 
 static bool prepare(nccl *n, sid2_error *err)
 {
-    return sid2_cuda_check(cudaGetDevice(&n->index), "the GPU", err) &&
+    bool ok = true;
+    for (int i = 0; ok && i < SID2_MARKS; i++)
+        ok = sid2_cuda_check(cudaEventCreateWithFlags(&n->mark[i], cudaEventDisableTiming), "an event", err);
+    return ok && sid2_cuda_check(cudaGetDevice(&n->index), "the GPU", err) &&
            sid2_cuda_check(cudaStreamCreateWithFlags(&n->stream, cudaStreamNonBlocking), "a stream", err) &&
            sid2_cuda_check(cudaEventCreateWithFlags(&n->before, cudaEventDisableTiming), "an event", err) &&
            sid2_cuda_check(cudaEventCreateWithFlags(&n->after, cudaEventDisableTiming), "an event", err) &&
@@ -122,17 +128,22 @@ static size_t part_of(size_t bytes, size_t at, size_t most)
     return bytes <= at ? 0 : bytes - at < most ? bytes - at : most;
 }
 
+/* What NCCL has found out beside our calls. */
+static bool look(nccl *n, sid2_error *err)
+{
+    ncclResult_t lost = ncclSuccess;
+    return check(n, n->call.ncclCommGetAsyncError(n->comm, &lost), "a look", err) &&
+           check(n, lost, "a peer", err);
+}
+
 /* Waits, without holding a core for long. What NCCL finds out meanwhile ends it. */
 static bool wait_for(nccl *n, const sid2_transfer *transfers, double seconds, sid2_error *err)
 {
     double began = sid2_clock();
     cudaError_t status;
     for (int64_t turn = 0; (status = cudaEventQuery(n->after)) == cudaErrorNotReady; turn++) {
-        ncclResult_t lost = ncclSuccess;
         if (turn < 100) continue;
-        if (!check(n, n->call.ncclCommGetAsyncError(n->comm, &lost), "a look", err) ||
-            !check(n, lost, "a peer", err))
-            return false;
+        if (!look(n, err)) return false;
         if (sid2_clock() - began > seconds)
             return sid2_fail(err, SID2_ERR_LOST, "rank %d has not answered for %.0f s", transfers->peer,
                              seconds);
@@ -224,9 +235,21 @@ static bool nccl_begin(void *self, sid2_error *err)
 static bool nccl_finish(void *self, sid2_error *err)
 {
     nccl *n = self;
-    ncclResult_t lost = ncclSuccess;
-    return check(n, n->call.ncclCommGetAsyncError(n->comm, &lost), "a look", err) &&
-           check(n, lost, "a peer", err) && order(n, n->after, n->stream, n->device->compute, err);
+    return look(n, err) && order(n, n->after, n->stream, n->device->compute, err);
+}
+
+static bool nccl_mark(void *self, int mark, sid2_error *err)
+{
+    nccl *n = self;
+    return sid2_cuda_check(cudaSetDevice(n->index), "the GPU", err) &&
+           sid2_cuda_check(cudaEventRecord(n->mark[mark], n->stream), "ranks", err);
+}
+
+static bool nccl_wait(void *self, int mark, sid2_error *err)
+{
+    nccl *n = self;
+    return look(n, err) && sid2_cuda_check(cudaSetDevice(n->index), "the GPU", err) &&
+           sid2_cuda_check(cudaStreamWaitEvent(n->device->compute, n->mark[mark], 0), "ranks", err);
 }
 
 static bool exchange_buffers(void *self, const sid2_buffer_transfer *t, int count, sid2_error *err)
@@ -317,6 +340,8 @@ static const sid2_transport_queue queue = {
     .add = nccl_add,
     .narrow = nccl_narrow,
     .finish = nccl_finish,
+    .mark = nccl_mark,
+    .wait = nccl_wait,
 };
 
 const sid2_transport sid2_nccl_transport = {

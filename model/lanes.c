@@ -265,6 +265,21 @@ static void stop(sid2_lanes *l)
 
 /* ---- A lane ---- */
 
+/* Up to a stop, if anything is to be done there, and that. */
+static bool stop_at(sid2_lanes *l, sid2_lane_worker *w, const char *stop, bool begins, bool last,
+                    sid2_error *err)
+{
+    const sid2_objective *objective = l->recipe->objectives[l->turn];
+    int bucket = sid2_state_bucket_of(stop), piece = sid2_state_piece_of(stop);
+    bool sums = bucket >= 0 && last && l->early, comes = piece >= 0 && begins && l->coming,
+         asks = bucket < 0 && piece < 0 && objective->at_stop;
+    if (!sums && !comes && !asks) return true;
+    return sid2_program_run_to(w->program[l->turn], stop, err) &&
+           (!sums || sid2_state_sum_bucket(l->early, bucket, l->low, err)) &&
+           (!comes || sid2_state_arrive(l->coming, piece, err)) &&
+           (!asks || objective->at_stop(w->host[l->turn], &w->buffers, stop, last, err));
+}
+
 static bool run_microbatch(sid2_lanes *l, sid2_lane_worker *w, int first, bool last, sid2_error *err)
 {
     const sid2_objective *objective = l->recipe->objectives[l->turn];
@@ -273,12 +288,7 @@ static bool run_microbatch(sid2_lanes *l, sid2_lane_worker *w, int first, bool l
     const char *const *stops = l->stops[l->turn];
     const sid2_buffer *loss = sid2_buffers_find(&w->buffers, "loss");
     bool ok = objective->tell(host, &w->buffers, l->step, first, l->logsnr + first, err);
-    for (int i = 0; ok && objective->at_stop && stops[i]; i++)
-        ok = sid2_program_run_to(program, stops[i], err) &&
-             objective->at_stop(host, &w->buffers, stops[i], last, err);
-    for (int i = 0; ok && last && l->early && stops[i]; i++)
-        ok = sid2_program_run_to(program, stops[i], err) &&
-             sid2_state_sum_bucket(l->early, sid2_state_bucket_of(stops[i]), l->low, err);
+    for (int i = 0; ok && stops[i]; i++) ok = stop_at(l, w, stops[i], first == l->begin, last, err);
     return ok && sid2_program_run(program, err) &&
            sid2_buffer_download_later(loss, 0, l->loss + first, loss->bytes, err);
 }

@@ -41,6 +41,7 @@ typedef struct sid2_lanes {
     bool low; /* sums of lanes are rounded to bf16 before they are added */
     sid2_state
         *early; /* in this step, buckets of its gradients are summed as soon as they are whole; or NULL */
+    sid2_state *coming; /* in this step, its weights come while the first micro-batch is computed; or NULL */
     const char *stops[SID2_MAX_OBJECTIVES][SID2_MAX_STOPS + 1]; /* in order; NULL past the last */
     sid2_team *team;
     sid2_lane_worker *worker; /* [plan->workers] */

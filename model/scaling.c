@@ -96,18 +96,6 @@ static bool adds(const sid2_graph *g, const sid2_node *node, const sid2_params *
     return any;
 }
 
-/* Whether it reads weights from element `first` on. */
-static bool reads(const sid2_graph *g, const sid2_node *node, const sid2_params *p, int64_t first)
-{
-    bool any = false;
-    for (int i = 0; i < SID2_MAX_INPUTS; i++) {
-        sid2_tensor t = node->in[i];
-        int64_t offset = sid2_params_offset(g, p, t);
-        any = any || (offset >= 0 && offset + sid2_shape_count(g->tensors[t].shape) > first);
-    }
-    return any;
-}
-
 /* A pass takes as long as its multiply-adds. */
 static void note_times(const sid2_graph *g, sid2_rank_work *work)
 {
@@ -125,7 +113,8 @@ static void note_times(const sid2_graph *g, sid2_rank_work *work)
         for (int i = 0; i < SID2_BUCKETS; i++)
             if (backward && adds(g, node, p, bucket(work, i).first)) work->whole[i] = done[1] / sum[1];
         for (int i = 0; i < SID2_PIECES; i++)
-            if (!backward && reads(g, node, p, (int64_t)(piece_first[i] * (double)p->elements)))
+            if (!backward &&
+                sid2_graph_reads(g, node, p, (int64_t)(piece_first[i] * (double)p->elements), p->elements))
                 work->wanted[i] = fmin(work->wanted[i], before / sum[0]);
     }
 }

@@ -186,25 +186,31 @@ static sid2_buffer *buffer_of(const sid2_state *s, const char *what)
 }
 
 #define BUCKET_STOP "bucket of gradients "
+#define PIECE_STOP  "bucket of weights "
 
-void sid2_state_stops(const sid2_state *s, sid2_graph *graph)
+void sid2_state_stops(const sid2_state *s, sid2_graph *graph, bool early)
 {
     for (int32_t i = 0; i < graph->params_count; i++) {
         const sid2_params *params = &graph->params[i];
         if (!params->trained || strcmp(params->name, s->rule.name) != 0) continue;
         for (int k = 0; s->buckets > 1 && k < s->buckets; k++) {
             char name[32];
+            snprintf(name, sizeof name, PIECE_STOP "%d", k);
+            sid2_graph_stop_before(graph, name, params, s->bucket[k].first, s->bucket[k].count);
             snprintf(name, sizeof name, BUCKET_STOP "%d", k);
-            sid2_graph_stop(graph, name, params->grads, s->bucket[k].first, s->bucket[k].count);
+            if (early) sid2_graph_stop(graph, name, params->grads, s->bucket[k].first, s->bucket[k].count);
         }
     }
 }
 
-int sid2_state_bucket_of(const char *stop)
+static int number_of(const char *stop, const char *kind)
 {
-    size_t length = strlen(BUCKET_STOP);
-    return strncmp(stop, BUCKET_STOP, length) == 0 ? atoi(stop + length) : -1;
+    size_t length = strlen(kind);
+    return strncmp(stop, kind, length) == 0 ? atoi(stop + length) : -1;
 }
+
+int sid2_state_bucket_of(const char *stop) { return number_of(stop, BUCKET_STOP); }
+int sid2_state_piece_of(const char *stop) { return number_of(stop, PIECE_STOP); }
 
 bool sid2_state_sum_bucket(sid2_state *s, int bucket, bool low, sid2_error *err)
 {
@@ -232,35 +238,50 @@ static int64_t place_in_vectors(const void *self, int64_t element)
     return sid2_params_vectors(self, element);
 }
 
-/* Every rank's part of some arrays to all. */
-static bool spread(sid2_state *s, const sid2_parted *array, int count, sid2_error *err)
-{
-    for (int i = 0; i < s->buckets; i++)
-        if (!sid2_group_spread_buffers(s->group, array, count, s->bucket[i], SID2_SUM_BLOCK, err))
-            return false;
-    return sid2_group_finish(s->group, err);
-}
-
 static bool spread_sums(sid2_state *s, sid2_error *err)
 {
     const sid2_parted sums = {buffer_of(s, "sums"), sizeof(double), place_in_sums, NULL};
-    return spread(s, &sums, 1, err);
+    bool ok = true;
+    for (int i = 0; ok && i < s->buckets; i++)
+        ok = sid2_group_spread_buffers(s->group, &sums, 1, s->bucket[i], SID2_SUM_BLOCK, err);
+    return ok && sid2_group_finish(s->group, err);
 }
 
 /* As the network reads them. */
-static bool spread_weights(sid2_state *s, sid2_error *err)
+bool sid2_state_fetch(sid2_state *s, sid2_error *err)
 {
     const sid2_parted both[2] = {{buffer_of(s, s->masters ? "weights_low" : "weights"),
                                   s->masters ? sizeof(uint16_t) : sizeof(float), NULL, NULL},
                                  {buffer_of(s, "vectors"), sizeof(float), place_in_vectors, s->params}};
-    return spread(s, both, both[1].buffer ? 2 : 1, err);
+    bool ok = true;
+    for (int i = 0; ok && s->stale && i < s->buckets; i++) {
+        ok = sid2_group_spread_buffers(s->group, both, both[1].buffer ? 2 : 1, s->bucket[i], SID2_SUM_BLOCK,
+                                       err) &&
+             sid2_group_mark(s->group, i, err);
+        s->coming[i] = true;
+    }
+    s->stale = s->stale && !ok;
+    return ok;
+}
+
+bool sid2_state_arrive(sid2_state *s, int bucket, sid2_error *err)
+{
+    bool ok = !s->coming[bucket] || sid2_group_wait(s->group, bucket, err);
+    s->coming[bucket] = s->coming[bucket] && !ok;
+    return ok;
+}
+
+bool sid2_state_make_whole(sid2_state *s, sid2_error *err)
+{
+    bool ok = sid2_state_fetch(s, err);
+    for (int i = 0; ok && i < s->buckets; i++) ok = sid2_state_arrive(s, i, err);
+    return ok;
 }
 
 static bool run_update(sid2_state *s, sid2_error *err)
 {
-    if (!s->group) return sid2_program_run(s->update, err);
-    return sid2_program_run_to(s->update, "summed", err) && spread_sums(s, err) &&
-           sid2_program_run(s->update, err) && spread_weights(s, err);
+    return (!s->group || (sid2_program_run_to(s->update, "summed", err) && spread_sums(s, err))) &&
+           sid2_program_run(s->update, err);
 }
 
 bool sid2_state_update(sid2_state *s, const sid2_config *config, double rate, float *norm, sid2_error *err)
@@ -268,8 +289,10 @@ bool sid2_state_update(sid2_state *s, const sid2_config *config, double rate, fl
     char name[96];
     bool ok = tell(s, config, rate, err) && run_update(s, err) &&
               sid2_buffers_download(s->buffers, sid2_state_buffer(s, "norm", name), norm, err);
-    s->updates += ok && isfinite(*norm);
-    return ok;
+    bool changed = ok && isfinite(*norm);
+    s->updates += changed;
+    s->stale = s->group && changed;
+    return ok && (sid2_group_queues(s->group) || sid2_state_make_whole(s, err));
 }
 
 /* ---- Memory ---- */
@@ -344,6 +367,7 @@ bool sid2_state_upload(sid2_state *s, const char *what, const float *from, sid2_
 {
     char name[96];
     size_t at = 0;
+    if (strcmp(what, "weights") == 0) s->stale = false; /* all are new */
     if (strcmp(what, "weights") == 0 && !sid2_params_upload(s->buffers, s->graph, s->params, from, err))
         return false;
     if (is_whole(s, what))

@@ -50,6 +50,8 @@ typedef struct sid2_state {
     sid2_span bucket[SID2_BUCKETS], own[SID2_BUCKETS]; /* own: this rank's part of each */
     int buckets;
     bool begun[SID2_BUCKETS];  /* its sum over the ranks is under way */
+    bool stale;                /* of the weights only this rank's part is as the last update made it; */
+    bool coming[SID2_BUCKETS]; /* or the others' is under way, a bucket at a time */
     int64_t owned;             /* elements */
     const sid2_graph *graph;   /* one that has the network, */
     const sid2_params *params; /* and its layout there */
@@ -117,18 +119,25 @@ bool sid2_state_warm_start(sid2_state *state, const char *path, uint64_t seed,
                            bool (*starts_fresh)(const char *name), sid2_error *err);
 
 /* ---- The update ---- */
-/* Marks where in a graph with the network a bucket of its gradients is whole, by stops that sid2_state_bucket_of knows. */
-void sid2_state_stops(const sid2_state *state, sid2_graph *graph);
-/* The bucket that is whole at a stop; -1: another stop. */
+/* Marks where in a graph with the network a bucket of its weights is first read and, if sums begin `early`, one of its
+ * gradients is whole. */
+void sid2_state_stops(const sid2_state *state, sid2_graph *graph, bool early);
+/* The bucket of gradients that is whole at a stop, or of weights that is read from there on; -1: another stop. */
 int sid2_state_bucket_of(const char *stop);
+int sid2_state_piece_of(const char *stop);
 /* The gradients of all ranks, summed into the part of each; with `low` in bf16, see sid2_group_sum. A bucket's sum can begin
  * while the device computes others; sid2_state_sum begins those that are left, and what follows waits for all. */
 bool sid2_state_sum_bucket(sid2_state *state, int bucket, bool low, sid2_error *err);
 bool sid2_state_sum(sid2_state *state, bool low, sid2_error *err);
 /* One update from the gradients, which are zero then. Waits for the device; *norm: of the gradients. Where that is
- * not finite, nothing has changed, gradients included. */
+ * not finite, nothing has changed, gradients included. Where the group queues, each rank has its part of the new weights
+ * then, until these are fetched. */
 bool sid2_state_update(sid2_state *state, const sid2_config *config, double learning_rate, float *norm,
                        sid2_error *err);
+/* All ranks together, before weights are read. They come bucket by bucket; what follows an arrival waits for that one. */
+bool sid2_state_fetch(sid2_state *state, sid2_error *err);
+bool sid2_state_arrive(sid2_state *state, int bucket, sid2_error *err);
+bool sid2_state_make_whole(sid2_state *state, sid2_error *err); /* both, of all */
 /* In place of an update that changed nothing: its gradients are dropped, and it counts as done. */
 bool sid2_state_skip(sid2_state *state, sid2_error *err);
 

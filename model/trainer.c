@@ -42,8 +42,8 @@ static bool compile(sid2_trainer *t, sid2_error *err)
         if (!sid2_state_open(&t->states[i], rule, &t->buffers, t->group, graph_of(t, rule->name), err))
             return false;
         if (t->states[i].update_graph) updates[count++] = t->states[i].update_graph;
-        for (int g = 0; t->training.own == 1 && g < t->training.graph_count; g++)
-            sid2_state_stops(&t->states[i], t->training.graph[g]);
+        for (int g = 0; g < t->training.graph_count; g++)
+            sid2_state_stops(&t->states[i], t->training.graph[g], t->training.own == 1);
     }
     if (!sid2_lanes_open(&t->lanes, &t->recipe, &t->training, &t->buffers, &t->config, t->group, updates,
                          count, err))
@@ -414,10 +414,20 @@ static bool digest_weights(const sid2_trainer *t, char digest[33], sid2_error *e
     return ok;
 }
 
-bool sid2_trainer_compare(const sid2_trainer *t, sid2_error *err)
+/* But for those of `except`, which come while they are wanted. */
+static bool fetch_weights(sid2_trainer *t, sid2_state *except, sid2_error *err)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < t->recipe.state_count; i++)
+        if (&t->states[i] != except) ok = sid2_state_make_whole(&t->states[i], err);
+    return ok && (!except || sid2_state_fetch(except, err));
+}
+
+bool sid2_trainer_compare(sid2_trainer *t, sid2_error *err)
 {
     const sid2_place *place = sid2_group_place(t->group);
     if (!t->group) return true;
+    if (!fetch_weights(t, NULL, err)) return false;
     replica *all = calloc((size_t)place->ranks, sizeof *all);
     bool ok = all ? digest_weights(t, all[place->rank].digest, err)
                   : sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
@@ -438,7 +448,7 @@ bool sid2_trainer_compare(const sid2_trainer *t, sid2_error *err)
 }
 
 /* Between two updates what one rank's memory loses is its own; the next one would hide it. */
-static bool compare_sometimes(const sid2_trainer *t, sid2_error *err)
+static bool compare_sometimes(sid2_trainer *t, sid2_error *err)
 {
     return (t->steps + 1) % (uint64_t)t->config.train_log_every != 0 || sid2_trainer_compare(t, err);
 }
@@ -451,7 +461,12 @@ bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *la
         return sid2_fail(err, SID2_ERR_USAGE,
                          "training stopped at step %" PRIu64 "; resume from a checkpoint", t->steps + 1);
     if (!t->config.model_classes) labels = NULL;
-    if (!sid2_group_concur(t->group, check_labels(&t->config, labels, count, err), err)) return false;
+    /* Of several ranks one with such labels computes without them, as the others have begun, and then all hear of it. */
+    sid2_error cause = {0};
+    if (!check_labels(&t->config, labels, count, &cause)) {
+        if (!t->group) return sid2_fail(err, cause.code, "%s", cause.message);
+        labels = NULL;
+    }
     const sid2_step_input step = {t->steps, t->images, begin, pixels, labels};
     int turn = (int)(t->steps % (uint64_t)t->recipe.objective_count);
     t->broken = true; /* until the step is whole */
@@ -460,7 +475,10 @@ bool sid2_trainer_step(sid2_trainer *t, const uint8_t *pixels, const int32_t *la
     bool twice = verify && (t->steps + 1) % verify == 0;
     /* With one lane a rank, sums begin before the lane ends; but not where two passes want to be seen whole. */
     t->lanes.early = t->training.own == 1 && !twice && sid2_group_queues(t->group) ? state : NULL;
+    t->lanes.coming = t->training.workers == 1 && sid2_group_queues(t->group) ? state : NULL;
+    if (!fetch_weights(t, t->lanes.coming, err)) return false;
     bool made = twice ? run_twice(t, turn, state, &step, err) : run_lanes(t, turn, state, &step, err);
+    if (made && cause.code) made = sid2_fail(err, cause.code, "%s", cause.message);
     if (!sid2_group_concur(t->group, made, err) || !compare_sometimes(t, err) ||
         !sid2_state_sum(state, t->config.train_wire == SID2_WIRE_bf16, err))
         return false;

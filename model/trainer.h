@@ -47,7 +47,7 @@ sid2_trainer *sid2_trainer_create_recipe(sid2_device *device, const sid2_config 
 /* Bytes that this rank sends for a step, sums and weights: what the recursive halving moves. */
 double sid2_trainer_sends(const sid2_trainer *trainer);
 /* Whether all ranks hold the same weights; else DEVICE, and the message names the rank that differs from most. */
-bool sid2_trainer_compare(const sid2_trainer *trainer, sid2_error *err);
+bool sid2_trainer_compare(sid2_trainer *trainer, sid2_error *err);
 /* Before a state is loaded that was made with this cut: goes on with it, unless the configuration gives another or the
  * limit on memory forbids it; `note` says so then. Where it fails, or had to plan anew, the weights are gone: `broken`. */
 bool sid2_trainer_keep_cut(sid2_trainer *trainer, sid2_cut cut, sid2_error *err);

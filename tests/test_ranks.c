@@ -1,8 +1,8 @@
 /* Training by ranks: whatever their number, the same bits; and what one of them meets, all know. */
 #include "thread_ranks.h"
 
+#include "checkpoint_support.h"
 #include "file.h"
-#include "model_support.h"
 
 #include <unistd.h>
 
@@ -57,24 +57,6 @@ static const char *train(sid2_group *group, sid2_device *device, const void *dat
     ok = ok && (!j->to || sid2_trainer_save(t, j->to, &cause));
     sid2_trainer_destroy(t);
     return ok ? NULL : complaint(&cause);
-}
-
-static void same_checkpoint(const char *a, const char *b)
-{
-    sid2_list names;
-    must(sid2_list_folder(&names, a, NULL, &err));
-    assert_true(names.count >= 5);
-    for (size_t i = 0; i < names.count; i++) {
-        size_t size[2];
-        uint8_t *one = sid2_file_read(path_in(a, names.name[i]), 0, &size[0], &err),
-                *other = sid2_file_read(path_in(b, names.name[i]), 0, &size[1], &err);
-        must(one && other);
-        if (size[0] != size[1] || memcmp(one, other, size[0]) != 0)
-            fail_msg("%s of %s and %s differ", names.name[i], a, b);
-        free(one);
-        free(other);
-    }
-    sid2_list_free(&names);
 }
 
 static void remove_all(const char *path) { must(sid2_remove_tree(path, &err)); }
@@ -315,10 +297,11 @@ static const char *count_early(sid2_group *group, sid2_device *device, const voi
     sid2_trainer *t = make(group, device, data, &cause);
     bool ok = t && step(t, &cause);
     int stops = ok ? t->training.graph[0]->stop_count : 0;
-    bool one_lane = ok && t->training.own == 1, early = ok && t->lanes.early;
+    bool one_lane = ok && t->training.own == 1, early = ok && t->lanes.early, come = ok && t->lanes.coming;
     sid2_trainer_destroy(t);
     if (!ok) return complaint(&cause);
-    return (stops == SID2_BUCKETS) == one_lane && early == one_lane ? NULL : "sums begin early elsewhere";
+    bool right = stops == (one_lane ? 2 : 1) * SID2_BUCKETS && early == one_lane && come;
+    return right ? NULL : "sums begin early elsewhere, or weights come at once";
 }
 
 /* Where a transport queues, the gradients' buckets are summed while others are computed, if a rank has one lane. */
@@ -328,6 +311,20 @@ static void sums_begin_early(void **state)
     sid2_config *config = RANKED("train.precision=f32");
     for (int ranks = 4; ranks <= 8; ranks *= 2) as_ranks(ranks, QUEUED, count_early, config);
     sid2_config_destroy(config);
+}
+
+/* And weights come bucket by bucket: the network begins with the first while others are under way. */
+static void weights_come_in_pieces(void **state)
+{
+    (void)state;
+    for (int p = 0; p < 2; p++) {
+        sid2_config *config = RANKED(precisions[p]);
+        task j = {.config = config, .steps = 2};
+        partly_waited = 0;
+        as_ranks(2, QUEUED, train, &j);
+        assert_true(partly_waited >= SID2_BUCKETS - 2); /* by the rank that is late; the front is empty */
+        sid2_config_destroy(config);
+    }
 }
 
 /* ---- Sums by the library ---- */
@@ -415,10 +412,15 @@ static int drop_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(number_changes_no_bit),  cmocka_unit_test(resuming_by_others_changes_no_bit),
-        cmocka_unit_test(all_know_of_a_nan),      cmocka_unit_test(a_lost_bit_is_found),
-        cmocka_unit_test(parts_are_held_once),    cmocka_unit_test(sums_begin_early),
-        cmocka_unit_test(any_number_trains_fast), cmocka_unit_test(wire_changes_no_bit_by_ranks),
+        cmocka_unit_test(number_changes_no_bit),
+        cmocka_unit_test(resuming_by_others_changes_no_bit),
+        cmocka_unit_test(all_know_of_a_nan),
+        cmocka_unit_test(a_lost_bit_is_found),
+        cmocka_unit_test(parts_are_held_once),
+        cmocka_unit_test(sums_begin_early),
+        cmocka_unit_test(weights_come_in_pieces),
+        cmocka_unit_test(any_number_trains_fast),
+        cmocka_unit_test(wire_changes_no_bit_by_ranks),
     };
     return cmocka_run_group_tests(tests, make_folder, drop_folder);
 }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,7 +141,11 @@ typedef struct queue {
     bool begun;
     job job[MOST_JOBS];
     int jobs;
+    int mark[SID2_MARKS]; /* jobs until then, */
+    int done;             /* of which so many are done */
 } queue;
+
+static atomic_int partly_waited; /* times that some of what was queued was waited for, and more was left */
 
 static void *queue_join(const sid2_place *place, sid2_error *err)
 {
@@ -221,11 +226,31 @@ static bool do_job(queue *q, const job *j, sid2_error *err)
     return true;
 }
 
-static bool do_all(queue *q, sid2_error *err)
+static bool do_until(queue *q, int end, sid2_error *err)
 {
     bool ok = true;
-    for (int i = 0; ok && i < q->jobs; i++) ok = do_job(q, &q->job[i], err);
-    q->jobs = 0;
+    for (; ok && q->done < end; q->done++) ok = do_job(q, &q->job[q->done], err);
+    if (q->done < q->jobs) return ok;
+    q->jobs = q->done = 0;
+    memset(q->mark, 0, sizeof q->mark);
+    return ok;
+}
+
+static bool do_all(queue *q, sid2_error *err) { return do_until(q, q->jobs, err); }
+
+static bool queue_mark(void *self, int mark, sid2_error *err)
+{
+    (void)err;
+    queue *q = self;
+    q->mark[mark] = q->jobs;
+    return true;
+}
+
+static bool queue_wait(void *self, int mark, sid2_error *err)
+{
+    queue *q = self;
+    bool ok = do_until(q, q->mark[mark], err);
+    partly_waited += q->jobs > 0;
     return ok;
 }
 
@@ -243,8 +268,8 @@ static bool exchange_behind(void *self, const sid2_transfer *transfers, int coun
     return do_all(self, err) && post_exchange(self, transfers, count, seconds, err);
 }
 
-static const sid2_transport_queue late = {queue_attach, queue_begin,  queue_exchange,
-                                          queue_add,    queue_narrow, queue_finish};
+static const sid2_transport_queue late = {queue_attach, queue_begin,  queue_exchange, queue_add,
+                                          queue_narrow, queue_finish, queue_mark,     queue_wait};
 static const sid2_transport queues = {"queues",   post_version, queue_join, exchange_behind,
                                       post_leave, &late,        NULL};
 
