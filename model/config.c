@@ -660,7 +660,7 @@ void sid2_config_settle_train(sid2_config *c, const sid2_device *device)
     bool bf16 = info->fast == SID2_BF16; /* f16 has too few exponents for gradients */
     if (c->train_precision == SID2_PRECISION_auto)
         c->train_precision = bf16 ? SID2_PRECISION_bf16 : SID2_PRECISION_f32;
-    if (c->train_arena == SID2_ARENA_AUTO && info->arena) c->train_arena = info->arena;
+    if (c->train_arena == SID2_ARENA_AUTO) c->train_arena = info->arena ? info->arena : SID2_ARENA_UNMEASURED;
 }
 
 void sid2_config_settle_like(sid2_config *c, const sid2_config *before)

@@ -77,11 +77,11 @@ size_t sid2_training_arena(const sid2_training *t) { return (size_t)t->workers *
 
 sid2_training_site sid2_training_site_of(const sid2_device_info *device, size_t memory)
 {
-    enum { CPU_ALIGNMENT = 64, ARENA = 48 };
+    enum { CPU_ALIGNMENT = 64 };
     sid2_training_site site = {.alignment = CPU_ALIGNMENT,
                                .cores = 1,
                                .rebinds = true,
-                               .arena = ARENA,
+                               .arena = SID2_ARENA_UNMEASURED,
                                .memory = memory,
                                .room = memory};
     if (!device) return site;
