@@ -17,6 +17,12 @@ size_t sid2_state_extra(const sid2_state_rule *rule, bool masters, int64_t eleme
     return arrays * (size_t)elements * sizeof(float);
 }
 
+size_t sid2_state_snapshot(const sid2_state_rule *rule, int64_t elements)
+{
+    size_t arrays = 1 + (rule->trained ? 2 : 0) + (size_t)rule->average_count;
+    return (arrays + 2) * (size_t)elements * sizeof(float);
+}
+
 static int64_t blocks_of(int64_t elements) { return (elements + SID2_SUM_BLOCK - 1) / SID2_SUM_BLOCK; }
 
 /* Equal, in whole blocks, but for the front: that is whole last, with nothing behind which it could leave, and small. */
@@ -385,6 +391,11 @@ bool sid2_state_download(const sid2_state *s, const char *what, float *to, sid2_
 {
     char name[96];
     size_t at = 0;
+    for (int i = 0; i < s->kept_count; i++)
+        if (strcmp(s->kept[i].what, what) == 0) {
+            memcpy(to, s->kept[i].flat, (size_t)s->params->elements * sizeof *to);
+            return true;
+        }
     if (is_whole(s, what))
         return sid2_buffers_download(s->buffers, sid2_state_buffer(s, what, name), to, err);
     for (int i = 0; i < s->buckets; i++) {

@@ -43,6 +43,14 @@ typedef struct sid2_state_rule {
 enum { SID2_BUCKETS = 4 };
 sid2_span sid2_state_bucket(int64_t elements, int bucket, int buckets);
 
+enum { SID2_MAX_KEPT = SID2_MAX_AVERAGES + 3 };
+
+/* An array in host memory, all elements. */
+typedef struct sid2_kept {
+    const char *what;
+    float *flat;
+} sid2_kept;
+
 typedef struct sid2_state {
     sid2_state_rule rule;
     sid2_buffers *buffers; /* borrowed, as the graph and the group are */
@@ -58,8 +66,10 @@ typedef struct sid2_state {
     bool masters;              /* the network reads other weights than "weights" */
     sid2_graph *update_graph;  /* NULL where frozen */
     sid2_program *update;
-    uint64_t updates; /* done; one that the norm forbade does not count */
-    bool torn;        /* a load failed half-way: neither the old numbers nor the new */
+    uint64_t updates;              /* done; one that the norm forbade does not count */
+    sid2_kept kept[SID2_MAX_KEPT]; /* of a state without a device, which is only saved (snapshot.h) */
+    int kept_count;
+    bool torn; /* a load failed half-way: neither the old numbers nor the new */
 } sid2_state;
 
 /* Elements of a rank's part, at most. */
@@ -67,6 +77,8 @@ int64_t sid2_state_part(int64_t elements, int ranks);
 /* Bytes on a device beside what graphs have as externals, weights as networks read them and gradients, for a part of
  * so many elements; `masters`: those weights are of 16 bits. */
 size_t sid2_state_extra(const sid2_state_rule *rule, bool masters, int64_t elements);
+/* Bytes of host memory for all arrays of its files, and two more to write them from. */
+size_t sid2_state_snapshot(const sid2_state_rule *rule, int64_t elements);
 /* Makes the graph of the update. */
 bool sid2_state_open(sid2_state *state, const sid2_state_rule *rule, sid2_buffers *buffers, sid2_group *group,
                      const sid2_graph *graph, sid2_error *err);

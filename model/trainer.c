@@ -250,7 +250,8 @@ uint64_t sid2_trainer_images(const sid2_trainer *t) { return t->images; }
 const sid2_memory_report *sid2_trainer_memory(sid2_trainer *t)
 {
     const sid2_training *plan = &t->training;
-    sid2_memory_report report = {.state = sid2_buffers_bytes(&t->buffers) + sid2_lanes_buffers(&t->lanes),
+    sid2_memory_report report = {.state = sid2_buffers_bytes(&t->buffers) + sid2_lanes_buffers(&t->lanes) +
+                                          plan->beside,
                                  .arena = sid2_training_arena(plan),
                                  .microbatch = plan->microbatch,
                                  .recomputed_segments = plan->recomputed,

@@ -60,6 +60,8 @@ static bool try_microbatch(const sid2_config *config, const sid2_recipe *recipe,
         int64_t elements = params ? params->elements : 0;
         bool masters = params && params->vectors != params->read;
         t->params += sid2_state_extra(rule, masters, sid2_state_part(elements, ranks_of(site)));
+        if (config->train_snapshot == SID2_SNAPSHOT_on && !site->fill)
+            t->beside += sid2_state_snapshot(rule, elements);
         if (rule->trained && (size_t)elements * sizeof(float) > t->sum)
             t->sum = (size_t)elements * sizeof(float);
     }
@@ -68,7 +70,7 @@ static bool try_microbatch(const sid2_config *config, const sid2_recipe *recipe,
 
 size_t sid2_training_state(const sid2_training *t)
 {
-    return t->params + (size_t)t->sums * t->sum + (size_t)t->workers * t->told;
+    return t->params + t->beside + (size_t)t->sums * t->sum + (size_t)t->workers * t->told;
 }
 
 size_t sid2_training_arena(const sid2_training *t) { return (size_t)t->workers * t->arena; }

@@ -35,6 +35,7 @@ typedef struct sid2_training {
     size_t sum;    /* bytes of one */
     size_t arena;  /* bytes of activations of a worker, of the graph that needs most */
     size_t told;   /* bytes of a worker for what goes in and out */
+    size_t beside; /* bytes of a snapshot (snapshot.h), where it takes the device's own memory */
     size_t params; /* bytes of weights, gradients, and of a rank's part of moments and averages */
     size_t
         wish; /* bytes that a lane on every core would take, where there are fewer for want of memory; else 0 */

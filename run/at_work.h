@@ -6,16 +6,31 @@
 #include "folder.h"
 #include "heldout.h"
 #include "pulse.h"
+#include "snapshot.h"
 
 #include "loader.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* What a loader's thread has to say, until the caller's thread tells it. */
 typedef struct sid2_note {
     struct sid2_note *next;
     char text[480];
 } sid2_note;
+
+/* A checkpoint that is written while the training goes on. */
+typedef struct sid2_writing {
+    bool beside;             /* the way of this run; else at once */
+    bool begun;              /* and the next has to wait */
+    bool threaded, ok, best; /* threaded: by `thread`; ok: once it is done; best: so far */
+    pthread_t thread;
+    atomic_bool done;
+    sid2_snapshot *snapshot;
+    char path[4096];
+    uint64_t step;
+    sid2_error cause;
+} sid2_writing;
 
 struct sid2_run {
     sid2_run_options options;
@@ -43,6 +58,7 @@ struct sid2_run {
     sid2_device *device;
     sid2_trainer *trainer;
     sid2_loader *loader;
+    sid2_writing writing;
     sid2_heldout heldout; /* what the held-out loss is measured on; no pictures: it is not */
     double opened;        /* when */
     double began, aside;  /* of this start; seconds in samples and checkpoints rather than steps */
@@ -86,5 +102,18 @@ bool sid2_beside_measure(sid2_run *r);
 /* Whatever one rank's callback wished all know: r->stop. */
 bool sid2_beside_agree(sid2_run *r, sid2_error *err);
 bool sid2_beside_save(sid2_run *r, sid2_error *err);
+
+/* ---- writing.c ---- */
+
+/* Whether checkpoints are written beside the training: as rank 0's memory allows. */
+bool sid2_writing_choose(sid2_run *r, sid2_error *err);
+/* A checkpoint of now, which may be done later; the one before is waited for. */
+bool sid2_writing_save(sid2_run *r, sid2_error *err);
+/* Whether one that was begun is done: on rank 0, who writes; on others as soon as it is begun. */
+bool sid2_writing_is_done(const sid2_run *r);
+/* Waits for it, all ranks together, who have its error. */
+bool sid2_writing_finish(sid2_run *r, sid2_error *err);
+/* The same at the end of a training that failed, when others may be gone: what is whole counts. */
+void sid2_writing_abandon(sid2_run *r);
 
 #endif

@@ -1,4 +1,4 @@
-/* What a training does beside its steps: grids of samples, the held-out loss, checkpoints. */
+/* What a training does beside its steps: grids of samples, the held-out loss; and what checkpoints cost. */
 #include "at_work.h"
 
 #include "classes.h"
@@ -147,13 +147,6 @@ bool sid2_beside_measure(sid2_run *r)
     return best;
 }
 
-static void point_best(sid2_run *r)
-{
-    sid2_error err = {0};
-    if (!sid2_folder_point_best(&r->folder, r->progress.step, &err))
-        sid2_tell_text(r, SID2_RUN_WARNING, err.message);
-}
-
 bool sid2_beside_agree(sid2_run *r, sid2_error *err)
 {
     uint32_t stop = r->wish;
@@ -162,27 +155,10 @@ bool sid2_beside_agree(sid2_run *r, sid2_error *err)
     return true;
 }
 
-/* What stays costs room, no training. */
-static void prune(sid2_run *r)
-{
-    sid2_error cause;
-    if (sid2_leads(r) &&
-        !sid2_checkpoint_prune(r->folder.path, r->progress.step, r->config->train_keep, &cause))
-        sid2_tell_text(r, SID2_RUN_WARNING, cause.message);
-}
-
 bool sid2_beside_save(sid2_run *r, sid2_error *err)
 {
-    char path[4096];
     double since = sid2_clock();
-    sid2_group_enter(r->group, SID2_PHASE_SAVE, r->progress.step);
-    bool ok = sid2_folder_checkpoint(&r->folder, r->progress.step, path, err) &&
-              (!sid2_leads(r) || sid2_folder_flush_stats(&r->folder, err));
-    if (!sid2_group_concur(r->group, ok, err) || !sid2_trainer_save(r->trainer, path, err)) return false;
-    if (sid2_leads(r) && r->progress.best_step == r->progress.step) point_best(r);
+    if (!sid2_writing_save(r, err)) return false;
     r->save_costs = count_aside(r, since);
-    snprintf(r->checkpoint, sizeof r->checkpoint, "%s", path);
-    sid2_tell_text(r, SID2_RUN_SAVED, path);
-    prune(r);
     return true;
 }

@@ -421,6 +421,7 @@ static bool prepare(sid2_run *r, sid2_error *err)
     sid2_tell_state(r, "preparing", "");
     r->progress.steps = (uint64_t)c->train_steps;
     r->progress.step = r->progress.first_step = sid2_trainer_steps(r->trainer);
+    if (!sid2_writing_choose(r, err)) return false;
     make_plan(r);
     sid2_tell(r, (sid2_run_event){.kind = paused ? SID2_RUN_CONTINUED : SID2_RUN_PLANNED});
     if (is_complete(r)) return true;
@@ -573,11 +574,13 @@ static void tell_skipped(sid2_run *r, uint64_t step)
 /* Whether this is the end, or a pause: one rank's callback says stop, rank 0's clock and folder say the rest. */
 static bool agree_on_end(sid2_run *r, bool *last, bool *paused, sid2_error *err)
 {
-    enum { STOP = 1, LATE = 2, PAUSED = 4 };
+    enum { STOP = 1, LATE = 2, PAUSED = 4, WRITTEN = 8 };
     uint32_t flags = r->wish ? STOP : 0;
     if (sid2_leads(r) && (*last || is_time_up(r))) flags |= LATE;
     if (sid2_leads(r) && sid2_folder_is_paused(&r->folder)) flags |= PAUSED;
+    if (sid2_leads(r) && sid2_writing_is_done(r)) flags |= WRITTEN;
     if (!sid2_group_agree(r->group, &flags, err)) return false;
+    if (flags & WRITTEN && !sid2_writing_finish(r, err)) return false;
     r->progress.stopped = r->stop = flags & STOP;
     *last = is_complete(r) || flags & (STOP | LATE);
     *paused = flags & PAUSED;
@@ -601,7 +604,8 @@ static bool follow_up(sid2_run *r, const sid2_train_stats *now, bool *last, sid2
     if (grid && !sid2_beside_agree(r, err)) return false;
     *last = *last || r->stop; /* perhaps while it measured or drew */
     r->pausing = r->pausing && !*last;
-    return keep || !(*last || r->pausing) || (write_line(r, now, err) && sid2_beside_save(r, err));
+    if (!*last && !r->pausing) return true;
+    return (keep || (write_line(r, now, err) && sid2_beside_save(r, err))) && sid2_writing_finish(r, err);
 }
 
 static void begin_steps(sid2_run *r)
@@ -663,6 +667,7 @@ bool sid2_run_train(sid2_run *r, sid2_device *device, sid2_error *err)
     r->device = device;
     bool ok = (!r->lost || prepare_checkpoint(r, &cause)) && prepare(r, &cause) &&
               (is_complete(r) || train(r, &cause));
+    sid2_writing_abandon(r);
     sid2_tell_notes(r);
     sid2_tell_losses(r);
     sid2_tell_state(r, !ok ? "failed" : is_complete(r) ? "complete" : "stopped", cause.message);
