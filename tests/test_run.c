@@ -212,6 +212,52 @@ static void keeps_the_best(void **state)
 }
 
 /* What somebody else put in the link's place stays. */
+/* Checkpoints that are written while it goes on are those that are written at once; and where one fails, the run ends and what
+ * was there stays. */
+static void writes_beside(void **state)
+{
+    (void)state;
+    static const char *const ways[] = {"train.snapshot=off", "train.snapshot=on"};
+    char digest[2][33];
+    int saved[2];
+    for (int i = 0; i < 2; i++) {
+        told t = {0};
+        sid2_config *config = small("train.steps=7");
+        must(sid2_config_set(config, ways[i], &err));
+        train(ways[i], config, &t, 7);
+        digest_of(ways[i], digest[i]);
+        saved[i] = t.count[SID2_RUN_SAVED];
+        char kept[300];
+        snprintf(kept, sizeof kept, "%s/checkpoints/step-00000006", path_in(folder, ways[i]));
+        must(sid2_checkpoint_verify(kept, &err));
+    }
+    assert_string_equal(digest[0], digest[1]);
+    assert_int_equal(saved[0], saved[1]);
+
+    told first = {.stop_at = 2}, then = {.thread = pthread_self()};
+    sid2_config *config = small("train.steps=9");
+    must(sid2_config_set(config, ways[1], &err));
+    train("beside", sid2_config_clone(config), &first, 2);
+    char run[160], foreign[300], found[4096];
+    snprintf(run, sizeof run, "%s", path_in(folder, "beside"));
+    snprintf(foreign, sizeof foreign, "%s/checkpoints/step-00000004", run);
+    assert_int_equal(mkdir(foreign, 0755), 0);
+    snprintf(foreign, sizeof foreign, "%s/checkpoints/step-00000004/mine", run);
+    must(sid2_file_write(foreign, "x", 1, &err));
+    sid2_run *r =
+        sid2_run_open(&sid2_with(sid2_run_options, .path = run, .config = config,
+                                 .data = path_in(folder, "pictures"), .callback = on_event, .user = &then),
+                      &err);
+    must(r);
+    assert_false(sid2_run_train(r, device, &err));
+    assert_non_null(strstr(err.message, "step-00000004"));
+    assert_in_range(sid2_run_where(r)->step, 4, 6);
+    sid2_run_close(r);
+    must(sid2_checkpoint_newest(run, UINT64_MAX, found, sizeof found, &err));
+    assert_non_null(strstr(found, "step-00000002"));
+    sid2_config_destroy(config);
+}
+
 static void leaves_what_is_not_its_own(void **state)
 {
     (void)state;
@@ -417,6 +463,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(trains_stops_and_goes_on),
                                        cmocka_unit_test(pauses),
                                        cmocka_unit_test(keeps_the_best),
+                                       cmocka_unit_test(writes_beside),
                                        cmocka_unit_test(leaves_what_is_not_its_own),
                                        cmocka_unit_test(trouble_is_named),
                                        cmocka_unit_test(other_pictures_are_refused),
