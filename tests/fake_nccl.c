@@ -117,12 +117,22 @@ static void go_on(one_call *c)
     break_wire(why);
 }
 
+/* Messages one way keep their order, also those of a group. */
+static bool must_wait(const group *g, int call)
+{
+    for (int i = 0; i < call; i++)
+        if (g->call[i].from == g->call[call].from && g->call[i].to == g->call[call].to &&
+            g->call[i].done < g->call[i].bytes)
+            return true;
+    return false;
+}
+
 static bool try_group(void *argument)
 {
     group *g = argument;
     bool done = !g->fault && !atomic_load(&the_wire->broken);
     for (int i = 0; !g->fault && i < g->count && !atomic_load(&the_wire->broken); i++) {
-        if (g->call[i].done < g->call[i].bytes) go_on(&g->call[i]);
+        if (g->call[i].done < g->call[i].bytes && !must_wait(g, i)) go_on(&g->call[i]);
         done &= g->call[i].done == g->call[i].bytes;
     }
     return done;
