@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { MAX_SIZE = 8192, DIGIT_SIDE = 28, DIGIT_MARGIN = 2 };
 
@@ -254,7 +253,23 @@ sid2_classes *sid2_dataset_names(const sid2_dataset *dataset, sid2_error *err)
                                err);
 }
 
-/* Of all pictures, or where each must be decoded first, of some. One that cannot be read adds nothing. */
+static bool load(sid2_source *source, int64_t picture, sid2_sample *sample, sid2_error *err)
+{
+    sid2_error cause;
+    for (int attempt = 0;;) {
+        cause = (sid2_error){0};
+        if (source->load(source, picture, sample, &cause)) return true;
+        if (!sid2_source_try_again(&attempt, &cause)) return sid2_fail(err, cause.code, "%s", cause.message);
+    }
+}
+
+/* Only such a picture is left out. */
+static bool is_fault_of_picture(const sid2_error *cause)
+{
+    return cause->code == SID2_ERR_FORMAT || cause->code == SID2_ERR_UNSUPPORTED;
+}
+
+/* Of all pictures, or where each must be decoded first, of some. One that is no picture adds nothing. */
 static bool digest_pixels(sid2_digest *stream, sid2_source *source, sid2_error *err)
 {
     enum { DECODED = 64 };
@@ -262,10 +277,10 @@ static bool digest_pixels(sid2_digest *stream, sid2_source *source, sid2_error *
     for (int64_t i = 0; i < source->count; i += step) {
         sid2_sample sample;
         sid2_error cause = {0};
-        if (source->load(source, i, &sample, &cause)) {
+        if (load(source, i, &sample, &cause)) {
             sid2_digest_add(stream, sample.values, sid2_sample_bytes(sample.type));
             free(sample.values);
-        } else if (cause.code == SID2_ERR_MEMORY) {
+        } else if (!is_fault_of_picture(&cause)) {
             return sid2_fail(err, cause.code, "%s", cause.message);
         }
     }
@@ -354,26 +369,6 @@ static void pad_digit(uint8_t *pixels, const sid2_image *image)
     memset(pixels, 0, stride * (DIGIT_SIDE + 2 * DIGIT_MARGIN));
     for (size_t y = 0; y < DIGIT_SIDE; y++)
         memcpy(pixels + (y + DIGIT_MARGIN) * stride + margin, image->pixels + y * row, row);
-}
-
-/* What cannot be read now may be read a moment later (a network drive, a disk that tries again); to leave it out
- * at once would make another training of it. */
-static bool load(sid2_source *source, int64_t picture, sid2_sample *sample, sid2_error *err)
-{
-    enum { ATTEMPTS = 4 };
-    for (int i = 0;; i++) {
-        sid2_error cause = {0};
-        if (source->load(source, picture, sample, &cause)) return true;
-        if (cause.code != SID2_ERR_IO || i == ATTEMPTS - 1)
-            return sid2_fail(err, cause.code, "%s", cause.message);
-        nanosleep(&(struct timespec){.tv_nsec = 20000000L << 2 * i}, NULL); /* 20, 80, 320 ms */
-    }
-}
-
-/* Only such a picture is left out. */
-static bool is_fault_of_picture(const sid2_error *cause)
-{
-    return cause->code == SID2_ERR_FORMAT || cause->code == SID2_ERR_UNSUPPORTED;
 }
 
 static bool decode(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, bool *is_turned, sid2_error *err)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- Picture files ---- */
 
@@ -30,6 +31,14 @@ void sid2_source_of_pictures(sid2_source *source)
     source->tell = sid2_source_tell;
 }
 
+bool sid2_source_try_again(int *attempt, const sid2_error *cause)
+{
+    enum { ATTEMPTS = 4 };
+    if (cause->code != SID2_ERR_IO || ++*attempt == ATTEMPTS) return false;
+    nanosleep(&(struct timespec){.tv_nsec = 5000000L << 2 * *attempt}, NULL); /* 20, 80, 320 ms */
+    return true;
+}
+
 bool sid2_source_tell(const sid2_source *source, sid2_digest *stream, sid2_error *err)
 {
     enum { MOST_READ = 1 << 28 /* bytes */ };
@@ -47,11 +56,17 @@ bool sid2_source_tell(const sid2_source *source, sid2_digest *stream, sid2_error
     for (int64_t i = 0; unknown && i < count; i += step) {
         const sid2_entry *e = source->entry ? source->entry[i] : &files->entry[i];
         size_t size;
-        sid2_error cause = {0};
-        uint8_t *bytes = e->checksum ? NULL : files->read(files, e, SID2_IMAGE_MAX_FILE, &size, &cause);
+        uint8_t *bytes = NULL;
+        sid2_error cause;
+        int attempt = 0;
+        do {
+            cause = (sid2_error){0};
+            if (!e->checksum) bytes = files->read(files, e, SID2_IMAGE_MAX_FILE, &size, &cause);
+        } while (sid2_source_try_again(&attempt, &cause));
         if (bytes) sid2_digest_add(stream, bytes, size);
         free(bytes);
-        if (cause.code == SID2_ERR_MEMORY) return sid2_fail(err, cause.code, "%s", cause.message);
+        if (cause.code && cause.code != SID2_ERR_FORMAT)
+            return sid2_fail(err, cause.code, "%s", cause.message);
     }
     return true;
 }

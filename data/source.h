@@ -71,6 +71,10 @@ bool sid2_source_lose(sid2_source *source, sid2_reason reason, const sid2_entry 
  * evenly spread, as are soon read. */
 bool sid2_source_tell(const sid2_source *source, sid2_digest *stream, sid2_error *err);
 
+/* What cannot be read now may be read a moment later (a network drive, a disk that tries again); to leave it out at once
+ * would make another data set of it. Whether to try again after that error, having waited; *attempt begins at 0. */
+bool sid2_source_try_again(int *attempt, const sid2_error *cause);
+
 /* Names of classes 0 to count - 1: those given as far as they reach (NULL: not given), else numbers. */
 bool sid2_source_name_classes(sid2_source *source, int64_t count, const char *const *names, int64_t known,
                               sid2_error *err);
