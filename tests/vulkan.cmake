@@ -28,7 +28,7 @@ set_tests_properties(test_vk_ops test_vk_ops_f16 test_vk_ops_bf16 PROPERTIES COS
 # The shaders that a real GPU would take, on whatever is here.
 sid2_vulkan_test(test_vk_ops_as_gpu "SID2_VK_AS_GPU=1;SID2_VK_CASES=20" test_vk_ops)
 if(SWIFTSHADER_ICD)
-  sid2_vulkan_test(test_vk_ops_swiftshader "${swiftshader};SID2_VK_CASES=${SID2_VK_CASES}" test_vk_ops)
+  sid2_vulkan_test(test_vk_ops_swiftshader "${swiftshader};SID2_VK_CASES=${fewer_cases}" test_vk_ops)
   sid2_vulkan_test(test_vk_model_swiftshader "${swiftshader}" test_vk_model)
 else()
   message(STATUS "sid2: no SwiftShader, tests on it are left out (test.sh fetches it)")
