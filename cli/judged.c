@@ -244,7 +244,8 @@ static bool open_pictures(jury *j, const char *path, int64_t most, int32_t chann
 {
     char digest[33];
     *data = open_data(j, path, s->height, s->width, channels, err);
-    if (*data && !s->height) {
+    if (!sid2_group_concur(j->group, *data != NULL, err)) return false;
+    if (!s->height) {
         int32_t extents[3];
         bool known = sid2_group_concur(j->group, sid2_dataset_extents(*data, 0, extents, err), err);
         sid2_dataset_close(*data);
