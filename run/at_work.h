@@ -66,7 +66,6 @@ struct sid2_run {
     char state[24];                            /* as it was last made public */
     double said_at;
     bool pausing;         /* saved, and asked to wait */
-    bool muted;           /* pictures left out are named already */
     bool silent;          /* it cannot be made public, which was said */
     sid2_pulse *pulse;    /* of several ranks; or NULL */
     sid2_stats_line line; /* what the next line of stats.jsonl gathers */

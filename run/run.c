@@ -119,9 +119,7 @@ static bool prepare_heldout(sid2_run *r, sid2_error *err)
 {
     const sid2_config *c = r->config;
     if (!c->train_eval_every || c->train_holdout <= 0) return true;
-    r->muted = true;
     sid2_dataset *data = sid2_dataset_part_of(r->data, r->options.data, SID2_PART_HELDOUT, err);
-    r->muted = false;
     bool ok = all_well(r, data, err) &&
               (!sid2_dataset_count(data) || sid2_heldout_read(&r->heldout, r->group, data, c, err));
     sid2_dataset_close(data);

@@ -60,7 +60,6 @@ void sid2_tell_note(sid2_run *r)
 void sid2_tell_skip(void *user, const char *name, const char *reason)
 {
     sid2_run *r = user;
-    if (r->muted) return;
     sid2_note *fresh = malloc(sizeof *fresh);
     if (!fresh) return;
     fresh->next = NULL;
