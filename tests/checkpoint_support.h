@@ -5,6 +5,21 @@
 #include "file.h"
 #include "model_support.h"
 
+static char folder[64]; /* of this test's checkpoints */
+
+static inline int make_folder(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/sid2-checkpoints-XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static inline int drop_folder(void **state)
+{
+    (void)state;
+    return sid2_remove_tree(folder, NULL) ? 0 : -1;
+}
+
 static inline void same_checkpoint(const char *a, const char *b)
 {
     sid2_list names;

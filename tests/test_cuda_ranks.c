@@ -8,7 +8,6 @@
 
 enum { STEPS = 3, BATCH = 8, BYTES = 64, CLASSES = 3 };
 
-static char folder[64];
 static const char *precision;
 static int refuser = -1; /* the rank whose captures are refused */
 
@@ -86,19 +85,6 @@ static void test_unequal_capture(void **state)
     refuser = 1;
     same_bytes(2);
     refuser = -1;
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/sid2-cuda-ranks-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int drop_folder(void **state)
-{
-    (void)state;
-    return sid2_remove_tree(folder, NULL) ? 0 : -1;
 }
 
 int main(void)

@@ -1,7 +1,7 @@
 /* FVD's I3D: a narrow network against numbers of another program's (tests/golden/i3d.py), conversion, and, with SID2_I3D=FILE,
  * the real one against its known answer. With SID2_WRITE=FILE it writes one of random weights and ends: divided by
  * SID2_WIDTH (1). */
-#include "model_support.h"
+#include "judge_support.h"
 
 #include "frechet.h"
 #include "i3d.h"
@@ -10,11 +10,6 @@
 #include <unistd.h>
 
 enum { SIDE = SID2_I3D_SIDE, NARROW = 16, FRAMES = SID2_I3D_LEAST_FRAMES, SMALL = 24 };
-
-static void near(double got, double want, double tolerance)
-{
-    if (!(fabs(got - want) <= tolerance)) fail_msg("%.9g is not %.9g", got, want);
-}
 
 static sid2_graph *graph_of(int width, sid2_params **params)
 {
@@ -43,15 +38,10 @@ static int write_weights(const char *path)
 
 /* ---- A narrow one ---- */
 
-static void run_narrow(const char *id, float logits[SID2_I3D_FEATURES / NARROW])
+static void run_narrow(const char *id, float *logits)
 {
-    sid2_device *device = open_device(id);
-    sid2_buffers buffers = {.device = device};
     sid2_params *params;
     sid2_graph *g = graph_of(NARROW, &params);
-    sid2_program *program = sid2_buffers_program(&buffers, g, NULL, &err);
-    float *weights = program ? sid2_params_initial(params, 7, &err) : NULL;
-    must(weights && sid2_params_upload(&buffers, g, params, weights, &err));
     uint8_t pixels[SMALL * SMALL * 3];
     float *clip = malloc(sizeof(float[FRAMES][SIDE][SIDE][3]));
     assert_non_null(clip);
@@ -59,14 +49,8 @@ static void run_narrow(const char *id, float logits[SID2_I3D_FEATURES / NARROW])
         for (int i = 0; i < SMALL * SMALL * 3; i++) pixels[i] = (uint8_t)((i + 5 * f) * (37 + f) % 251);
         sid2_i3d_prepare(pixels, SMALL, SMALL, 3, clip + (size_t)f * SIDE * SIDE * 3);
     }
-    must(sid2_buffers_upload(&buffers, "x", clip, &err) && sid2_program_run(program, &err) &&
-         sid2_buffers_download(&buffers, "logits", logits, &err));
-    free(clip);
-    free(weights);
-    sid2_program_destroy(program);
-    sid2_buffers_clear(&buffers);
+    run_network(id, g, params, clip, "logits", logits);
     sid2_graph_destroy(g);
-    sid2_device_close(device);
 }
 
 static void a_narrow_network_agrees_with_another_program(void **state)
@@ -75,14 +59,8 @@ static void a_narrow_network_agrees_with_another_program(void **state)
     static const double expected[] = {
 #include "golden/i3d.inc"
     };
-    static const char *const devices[] = {"cpu", "reference"};
     assert_int_equal(sizeof expected / sizeof *expected, SID2_I3D_FEATURES / NARROW);
-    for (int d = 0; d < 2; d++) {
-        float logits[SID2_I3D_FEATURES / NARROW];
-        run_narrow(devices[d], logits);
-        for (int i = 0; i < SID2_I3D_FEATURES / NARROW; i++)
-            near((double)logits[i], expected[i], 2e-5 * (1 + fabs(expected[i])));
-    }
+    agrees(run_narrow, expected, SID2_I3D_FEATURES / NARROW);
 }
 
 static void short_clips_are_refused(void **state)

@@ -6,8 +6,6 @@
 
 #include <unistd.h>
 
-static char folder[64];
-
 /* Large enough that eight ranks have something to hold. */
 #define RANKED(...)                                                                                          \
     TINY("model.channels=32,64", "model.mid_depth=2", "model.head_dim=16", "train.batch=16",                 \
@@ -394,19 +392,6 @@ static void wire_changes_no_bit_by_ranks(void **state)
     remove_all(alone);
     sid2_config_destroy(config);
     sid2_config_destroy(whole);
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/sid2-ranks-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int drop_folder(void **state)
-{
-    (void)state;
-    return sid2_remove_tree(folder, NULL) ? 0 : -1;
 }
 
 int main(void)
