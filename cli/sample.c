@@ -575,7 +575,7 @@ static void print_result(const job *j, double seconds)
     else if (j->like_path && (!j->differs || j->is_other))
         fprintf(to, "%s\n", j->verdict);
     if (sid2_config_guides(j->config) && j->made)
-        fprintf(to, "guided%s%s on %.0f of %.0f evaluations: %.2f times the operations of none\n",
+        fprintf(to, "guided%s%s on %.0f of %.0f evaluations: %.2f times the operations without guidance\n",
                 j->guide ? " by " : "", j->guide ? j->guide : "", (double)j->guided / (double)j->made,
                 (double)j->evaluations / (double)j->made, j->multiply_adds / j->unguided);
 }

@@ -526,7 +526,7 @@ expect 0 '1 images' sample run --seeds 7 --class 2 --steps 3 --out again
 cmp pngs/000007.png again/000007.png || fail "a seed is not the same image in another batch"
 grep -qa 'Guidance' pngs/000007.png || fail "a PNG without its parameters"
 grep -qa Class pngs/000007.png || fail "a PNG without its class"
-expect 0 'guided on [1-5] of 6 evaluations: 1[.][0-9]* times the operations of none' sample run --seeds 0 --steps 6 --guidance 2 --interval 0,1
+expect 0 'guided on [1-5] of 6 evaluations: 1[.][0-9]* times the operations without guidance' sample run --seeds 0 --steps 6 --guidance 2 --interval 0,1
 expect 0 'guided on 6 of 6 evaluations: 2[.]0' sample run --seeds 0 --steps 6 --guidance 2 --interval always
 expect 0 'grid.png' sample run --seeds 0-8 --steps 2 --sampler dpm2m --out deep/grid.png
 expect 0 'x.npz' sample run --seeds 0-8 --steps 2 --sampler ddim --out x.npz
