@@ -1,6 +1,5 @@
 #include "base.h"
 
-#include "bf16.h"
 #include "text.h"
 
 #include <inttypes.h>
@@ -107,9 +106,6 @@ static float float_of(uint32_t bits)
     memcpy(&value, &bits, 4);
     return value;
 }
-
-float sid2_bf16_to_f32(uint16_t bits) { return sid2_widened(bits); }
-uint16_t sid2_f32_to_bf16(float value) { return sid2_narrowed(value); }
 
 float sid2_f16_to_f32(uint16_t half)
 {

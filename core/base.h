@@ -4,6 +4,8 @@
 
 #include <sid2/base.h>
 
+#include <string.h>
+
 /* Fills `err` (if any) and returns false, so that `return sid2_fail(err, ...)` reads as one thought.
  * Pointer functions write `return sid2_fail(err, ...), NULL`. */
 bool sid2_fail(sid2_error *err, sid2_code code, const char *format, ...)
@@ -26,8 +28,24 @@ char *sid2_plain_line(char *text);
 
 double sid2_clock(void); /* seconds, monotonic, from no particular point */
 
-float sid2_bf16_to_f32(uint16_t bits);
-uint16_t sid2_f32_to_bf16(float value); /* round to nearest even; NaN stays NaN */
+/* In line and without a branch, so that loops over many numbers become vectors. */
+static inline float sid2_bf16_to_f32(uint16_t bits)
+{
+    uint32_t wide = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return value;
+}
+
+/* Round to nearest even; NaN stays NaN. */
+static inline uint16_t sid2_f32_to_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    uint32_t near = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16, nan = bits >> 16 | 0x40u;
+    return (uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? nan : near);
+}
+
 float sid2_f16_to_f32(uint16_t bits);
 uint16_t sid2_f32_to_f16(float value); /* round to nearest even; overflow to infinity */
 

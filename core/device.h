@@ -29,6 +29,9 @@ typedef struct sid2_node_time {
     uint64_t runs;
 } sid2_node_time;
 
+/* sid2_device_info.arena where nothing was measured. */
+enum { SID2_ARENA = 48 };
+
 /* What `sid2 tune` measures of a device that is left all these choices. */
 typedef struct sid2_fastest {
     sid2_dtype train, sample; /* types */

@@ -65,9 +65,9 @@ typedef struct sid2_params {
     int32_t count, capacity;
     int64_t elements;        /* length of the flat buffers */
     int64_t vector_elements; /* of `vectors`, where that is a buffer of its own; else 0 */
-    sid2_tensor read, vectors,
-        grads; /* all, in the compute type; what vectors are read from, perhaps the same;
-                                         SID2_NONE where frozen */
+    sid2_tensor read;        /* all, in the compute type */
+    sid2_tensor vectors;     /* what those that are no matrices are read from, perhaps the same */
+    sid2_tensor grads;       /* SID2_NONE where frozen */
 } sid2_params;
 
 enum { SID2_MAX_PARAMS = 8 }; /* sets of a graph */

@@ -1,5 +1,4 @@
 /* Sums of a device's buffers over ranks: queued by the transport, or through host memory. */
-#include "bf16.h"
 #include "group_inside.h"
 
 #include <limits.h>
@@ -78,7 +77,7 @@ static bool put_back(sid2_buffer *b, size_t size, int64_t first, int64_t count, 
 
 static void narrow(uint16_t *to, const float *from, int64_t count)
 {
-    for (int64_t i = 0; i < count; i++) to[i] = sid2_narrowed(from[i]);
+    for (int64_t i = 0; i < count; i++) to[i] = sid2_f32_to_bf16(from[i]);
 }
 
 static void add(float *into, const void *from, int64_t count, bool low)
@@ -87,7 +86,7 @@ static void add(float *into, const void *from, int64_t count, bool low)
     const uint16_t *narrow = from;
     for (int64_t i = 0; !low && i < count; i++) into[i] += wide[i];
     for (int64_t i = 0; low && i < count; i++)
-        into[i] = sid2_widened(sid2_narrowed(into[i])) + sid2_widened(narrow[i]);
+        into[i] = sid2_bf16_to_f32(sid2_f32_to_bf16(into[i])) + sid2_bf16_to_f32(narrow[i]);
 }
 
 static bool sum_with(sid2_group *g, int peer, sid2_buffer *values, sid2_halves h, bool low, sid2_error *err)

@@ -5,19 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bf16.h"
 #include "safetensors.h"
 
 /* The same in the compute type, of 16 bits. */
 static void narrow(sid2_dtype type, const float *from, uint16_t *to, int64_t count)
 {
-    for (int64_t i = 0; type == SID2_BF16 && i < count; i++) to[i] = sid2_narrowed(from[i]);
+    for (int64_t i = 0; type == SID2_BF16 && i < count; i++) to[i] = sid2_f32_to_bf16(from[i]);
     for (int64_t i = 0; type != SID2_BF16 && i < count; i++) to[i] = sid2_f32_to_f16(from[i]);
 }
 
 static void widen(sid2_dtype type, const uint16_t *from, float *to, int64_t count)
 {
-    for (int64_t i = 0; type == SID2_BF16 && i < count; i++) to[i] = sid2_widened(from[i]);
+    for (int64_t i = 0; type == SID2_BF16 && i < count; i++) to[i] = sid2_bf16_to_f32(from[i]);
     for (int64_t i = 0; type != SID2_BF16 && i < count; i++) to[i] = sid2_f16_to_f32(from[i]);
 }
 

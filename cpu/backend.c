@@ -1,5 +1,4 @@
 /* Both CPU devices. A program is an array of prepared calls; running it is a loop. */
-#include "bf16.h"
 #include "choices.h"
 #include "cpu.h"
 #include "host.h"
@@ -11,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 enum { FAST, REFERENCE, DEVICE_COUNT };
 enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
@@ -96,8 +94,8 @@ static void cpu_fold(void *into, void *from, size_t first, size_t count, bool lo
 {
     float *restrict a = (float *)into + first, *restrict b = (float *)from + first;
     for (size_t i = 0; low && i < count; i++) {
-        a[i] = sid2_widened(sid2_narrowed(a[i]));
-        b[i] = sid2_widened(sid2_narrowed(b[i]));
+        a[i] = sid2_bf16_to_f32(sid2_f32_to_bf16(a[i]));
+        b[i] = sid2_bf16_to_f32(sid2_f32_to_bf16(b[i]));
     }
 #pragma omp simd
     for (size_t i = 0; i < count; i++) {
@@ -107,13 +105,6 @@ static void cpu_fold(void *into, void *from, size_t first, size_t count, bool lo
 }
 
 /* ---- Devices ---- */
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static const sid2_cpu_isa *best_isa(void)
 {
     const sid2_cpu_isa *const *isa = sid2_cpu_isas;
@@ -191,10 +182,10 @@ static bool parse_measured(const char *text, cpu_measured *m)
 /* 1: as measured; 0: by rule, none is kept; -1: by rule, for the file at `path` cannot be ours. */
 static int load_measured(cpu_measured *m, char path[4096])
 {
-    enum { ARENA = 48, REGION = 4096 };
+    enum { REGION = 4096 };
     char identity[400], text[160];
     sid2_dtype fast = sid2_cpu_bf16_is_fast() ? SID2_BF16 : SID2_F32;
-    const cpu_measured rule = {fast, fast, sid2_cpu_default_choices(), ARENA, REGION};
+    const cpu_measured rule = {fast, fast, sid2_cpu_default_choices(), SID2_ARENA, REGION};
     cpu_measured kept = rule;
     identify(identity);
     int there = sid2_kept_text(kept_kind, identity, text, sizeof text, path);
@@ -355,9 +346,9 @@ static double cpu_region(void *self)
     int threads = ((const cpu_device *)self)->kernels.threads;
     double least = 1;
     for (int round = 0; round < ROUNDS; round++) {
-        double began = seconds();
+        double began = sid2_clock();
         for (int i = 0; i < LOOPS; i++) start_threads(threads);
-        double each = (seconds() - began) / LOOPS;
+        double each = (sid2_clock() - began) / LOOPS;
         if (each < least) least = each;
     }
     return 1e9 * least;
@@ -422,7 +413,7 @@ static bool cpu_run(void *self, void *handle, int section, sid2_error *err)
     sid2_steps *steps = program->steps;
     sid2_cpu_waiting_adapt(((cpu_device *)self)->waiting);
     steps->error.code = SID2_OK;
-    double before = program->times ? seconds() : 0;
+    double before = program->times ? sid2_clock() : 0;
     for (int32_t n = sid2_steps_first(steps, section); n < steps->section_end[section]; n++) {
         sid2_step *step = &steps->item[n];
         step->kernel->run(&step->call);
@@ -430,7 +421,7 @@ static bool cpu_run(void *self, void *handle, int section, sid2_error *err)
             return sid2_fail(err, steps->error.code, "node %d (%s): %s", n, sid2_op_name(step->call.op),
                              steps->error.message);
         if (!program->times) continue;
-        double after = seconds();
+        double after = sid2_clock();
         program->times[n].seconds += after - before;
         program->times[n].runs++;
         before = after;

@@ -5,7 +5,6 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <time.h>
 
 /* LLVM's runtime has a call for it; GNU's has not. */
 void kmp_set_blocktime(int milliseconds) __attribute__((weak));
@@ -23,13 +22,6 @@ struct sid2_cpu_waiting {
     pthread_cond_t changed;
     bool leave;
 };
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 static long times_taken(void)
 {
@@ -87,7 +79,7 @@ sid2_cpu_waiting *sid2_cpu_waiting_start(int threads)
     if (!w) return NULL;
     w->threads = threads;
     w->blocktime = kmp_get_blocktime ? kmp_get_blocktime() : 0;
-    w->looked = seconds(), w->taken = times_taken();
+    w->looked = sid2_clock(), w->taken = times_taken();
     pthread_mutex_init(&w->mutex, NULL);
     pthread_cond_init(&w->changed, NULL);
     return w;
@@ -95,7 +87,7 @@ sid2_cpu_waiting *sid2_cpu_waiting_start(int threads)
 
 void sid2_cpu_waiting_adapt(sid2_cpu_waiting *w)
 {
-    double now = w ? seconds() : 0;
+    double now = w ? sid2_clock() : 0;
     if (!w || now - w->looked < look_every) return;
     long taken = times_taken();
     double often = (double)(taken - w->taken) / (now - w->looked);

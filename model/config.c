@@ -1,6 +1,8 @@
 /* The configuration: one table of keys, and a value grammar that the table's `accepts` column spells out. */
 #include "config.h"
 
+#include "device.h"
+
 #include <errno.h>
 #include <ini.h>
 #include <inttypes.h>
@@ -660,7 +662,7 @@ void sid2_config_settle_train(sid2_config *c, const sid2_device *device)
     bool bf16 = info->fast == SID2_BF16; /* f16 has too few exponents for gradients */
     if (c->train_precision == SID2_PRECISION_auto)
         c->train_precision = bf16 ? SID2_PRECISION_bf16 : SID2_PRECISION_f32;
-    if (c->train_arena == SID2_ARENA_AUTO) c->train_arena = info->arena ? info->arena : SID2_ARENA_UNMEASURED;
+    if (c->train_arena == SID2_ARENA_AUTO) c->train_arena = info->arena ? info->arena : SID2_ARENA;
 }
 
 void sid2_config_settle_like(sid2_config *c, const sid2_config *before)

@@ -117,8 +117,7 @@ size_t sid2_config_image_bytes(const sid2_config *config); /* of one, as u8 */
 /* The side of a square of as many pixels: what noise levels go by. */
 double sid2_config_image_side(const sid2_config *config);
 sid2_dtype sid2_config_dtype(int precision); /* auto, before a device is known: bf16 */
-/* train.arena: auto, and MiB where nothing was measured. */
-enum { SID2_ARENA_AUTO = -1, SID2_ARENA_UNMEASURED = 48 };
+enum { SID2_ARENA_AUTO = -1 };               /* train.arena */
 /* A run that goes on keeps what it settled when it began, where the configuration leaves that open. */
 void sid2_config_settle_like(sid2_config *config, const sid2_config *before);
 

@@ -41,9 +41,10 @@ static bool copy_state(const sid2_state *from, sid2_state *to, sid2_error *err)
         ok = sid2_group_concur(from->group,
                                flat || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a snapshot"), err);
         ok = ok && sid2_state_gather(from, what[i], flat, err);
-        to->kept[i] = (sid2_kept){what[i], keeps ? flat : NULL};
-        if (!keeps) free(flat);
-        if (keeps) to->kept_count = i + 1;
+        if (keeps)
+            to->kept[to->kept_count++] = (sid2_kept){what[i], flat};
+        else
+            free(flat);
     }
     return ok;
 }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "device.h"
 #include "plan.h"
 
 void sid2_training_clear(sid2_training *t)
@@ -83,7 +84,7 @@ sid2_training_site sid2_training_site_of(const sid2_device_info *device, size_t 
     sid2_training_site site = {.alignment = CPU_ALIGNMENT,
                                .cores = 1,
                                .rebinds = true,
-                               .arena = SID2_ARENA_UNMEASURED,
+                               .arena = SID2_ARENA,
                                .memory = memory,
                                .room = memory};
     if (!device) return site;
