@@ -78,6 +78,10 @@ ranks 2 "${whole[@]}" --out moved >>moved.log 2>&1 || fail "2 ranks failed to go
 diff -r one/checkpoints/step-00000006 moved/checkpoints/step-00000006 >&2 ||
   fail "saved by 4 and resumed by 2, it is another training"
 
+await() { # PATTERN: until a line of stopped.log has it
+  for ((i = 0; i < 600; i++)); do ! grep -qs "$1" stopped.log || return 0; sleep 0.1; done
+  fail "no line '$1' in a minute"
+}
 find_ranks() { # those that work in this test's folder
   local process
   processes=()
@@ -90,14 +94,14 @@ find_ranks() { # those that work in this test's folder
 # is over.
 long=("${train[@]}" --set train.steps=1000000 --set train.sample_every=0 --set train.eval_every=0)
 stop() { # KIND CODE
-  local code=0 i
-  rm -rf stopped
+  local code=0
+  rm -rf stopped stopped.log
   if [ "$1" = minutes ]; then
     ranks 4 "${long[@]}" --out stopped --minutes "0.0$((2 + RANDOM % 8))" >stopped.log 2>&1 || code=$?
   else
     ranks 4 "${long[@]}" --out stopped >stopped.log 2>&1 &
     job=$!
-    for ((i = 0; i < 600; i++)); do grep -q "step [0-9]" stopped.log && break || sleep 0.1; done
+    await "step [0-9]"
     sleep "0.$((RANDOM % 10))"
     find_ranks
     [ "${#processes[@]}" = 4 ] || fail "there are ${#processes[@]} ranks"
@@ -123,19 +127,18 @@ ranks 2 "${long[@]}" --minutes 0.02 --out stopped >stopped.log 2>&1 || fail "it 
 rm -rf stopped stopped.log
 ranks 2 "${long[@]}" --out stopped >stopped.log 2>&1 &
 job=$!
-for ((i = 0; i < 600; i++)); do grep -q "step [0-9]" stopped.log && break || sleep 0.1; done
+await "step [0-9]"
 "$sid2" pause stopped >pause.log 2>&1 || fail "no pause"
-for ((i = 0; i < 600; i++)); do grep -q "^paused" stopped.log && break || sleep 0.1; done
+await "^paused"
 "$sid2" status stopped >status.log
 "$sid2" status --json stopped >status.json
 [ "$(grep -cE "^ +[01] +[^ ]+ +([0-9]+ %|-) +[0-9.]+ [KM]iB  [a-z]" status.log)" = 2 ] || fail "two ranks are not shown"
 [ "$(grep -c '"silent": false' status.json)" = 2 ] || fail "ranks that are at work are silent"
 "$sid2" pause --continue stopped >>pause.log 2>&1 || fail "no going on"
-for ((i = 0; i < 600; i++)); do grep -q "^going on" stopped.log && break || sleep 0.1; done
+await "^going on"
 find_ranks
 kill -TERM "${processes[0]}"
 wait "$job" || true
-grep -q "^going on" stopped.log || fail "it did not go on after a pause"
 [ ! -e stopped/ranks ] || fail "ranks are shown that are done"
 
 # Three have no order of their own: refused, or summed as the library does.
