@@ -25,6 +25,7 @@
 #include "safetensors.h"
 #include "text.h"
 #include "weights.h"
+#include "y4m.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -293,6 +294,26 @@ static void read_plan(const uint8_t *bytes, size_t size)
     sid2_ablate_plan_free(&plan);
 }
 
+/* As from a pipe. Frames may be large before a byte of them is there, so only small ones are read. */
+static void read_y4m(const uint8_t *bytes, size_t size)
+{
+    sid2_y4m y4m;
+    size_t length = 0;
+    while (length < size && bytes[length++] != '\n') {
+    }
+    if (!sid2_y4m_head(&y4m, (const char *)bytes, length, "x", NULL) || y4m.frame_bytes > 1 << 20) return;
+    FILE *stream = fmemopen((void *)(uintptr_t)bytes, size, "rb");
+    sid2_y4m_stream *s = stream ? sid2_y4m_open(stream, "x", NULL) : NULL;
+    const uint8_t *planes;
+    for (int i = 0; i < 4 && s && (planes = sid2_y4m_next(s, NULL)); i++) {
+        sid2_image image = {0};
+        if (!sid2_y4m_to_image(sid2_y4m_about(s), SID2_MATRIX_BT709, planes, &image, NULL)) abort();
+        sid2_image_free(&image);
+    }
+    sid2_y4m_close(s);
+    if (stream) fclose(stream);
+}
+
 /* ---- One of them ---- */
 static const struct {
     const char *name;
@@ -316,6 +337,7 @@ static const struct {
     {"key", read_key},
     {"text", read_text},
     {"plan", read_plan},
+    {"y4m", read_y4m},
 };
 static size_t chosen;
 
