@@ -103,9 +103,9 @@ int eval_fvd(int argc, char **argv)
     job j = {.jury = {.network = &jury_i3d, .batch = 1}};
     const option_row rows[] = {
         {OPTION_POSITIONAL, "PATH", NULL, &j.path,
-         "what is judged: an npz of clips, u8 [N, frames, height, width, 1 or 3], or folders of frames, also "
-         "in "
-         "a zip or tar",
+         "what is judged: an npz of clips, u8 [N, frames, height, width, 1 or 3], folders of frames, also in "
+         "a "
+         "zip or tar, y4m, or strips of frames (docs/evaluation.md)",
          NULL},
         {OPTION_TEXT, "against", "PATH", &j.against,
          "real clips, likewise, or an npz of their statistics mu and sigma; required but with --statistics",

@@ -3,7 +3,6 @@
 #include "kept_rows.h"
 
 #include "arrays.h"
-#include "clips.h"
 #include "dataset.h"
 #include "digest.h"
 #include "file.h"
@@ -231,30 +230,44 @@ static bool read_statistics(const char *path, int64_t width, bool *is_one, judge
 static sid2_dataset *open_data(jury *j, const char *path, int32_t height, int32_t width, int32_t channels,
                                sid2_error *err)
 {
+    bool clips = j->network == &jury_i3d;
+    int32_t frames = !clips ? 0 : j->frames ? (int32_t)j->frames : -1;
     return sid2_dataset_open_together(j->group, path,
                                       &sid2_with(sid2_dataset_options, .height = height, .width = width,
-                                                 .channels = channels, .cache_bytes = 1,
+                                                 .channels = channels, .frames = frames, .cache_bytes = 1,
                                                  .on_skip = print_skipped, .user = j->bar),
                                       err);
 }
 
-/* Opens a data set, whose size is the first picture's where none is given, and says what its rows are called. */
-static bool open_pictures(jury *j, const char *path, int64_t most, int32_t channels, judged *s,
-                          sid2_dataset **data, char identity[512], sid2_error *err)
+/* Opens a data set of pictures or clips, whose size is that of the first where none is given: squares of pictures, frames as
+ * they are. */
+static bool open_sized(jury *j, const char *path, int64_t most, int32_t channels, judged *s,
+                       sid2_dataset **data, sid2_error *err)
 {
-    char digest[33];
     *data = open_data(j, path, s->height, s->width, channels, err);
     if (!sid2_group_concur(j->group, *data != NULL, err)) return false;
     if (!s->height) {
         int32_t extents[3];
         bool known = sid2_group_concur(j->group, sid2_dataset_extents(*data, 0, extents, err), err);
+        bool square = j->network != &jury_i3d;
         sid2_dataset_close(*data);
-        s->height = s->width = known ? extents[extents[1] < extents[0]] : 0;
+        s->height = known ? extents[square && extents[1] < extents[0]] : 0;
+        s->width = known && !square ? extents[1] : s->height;
         *data = known ? open_data(j, path, s->height, s->width, channels, err) : NULL;
+        if (!*data) return false;
     }
-    if (!*data || !sid2_dataset_digest(*data, digest, err)) return false;
     s->count = sid2_dataset_count(*data);
     if (most && s->count > most) s->count = most;
+    return true;
+}
+
+/* Opens pictures, and says what their rows are called. */
+static bool open_pictures(jury *j, const char *path, int64_t most, int32_t channels, judged *s,
+                          sid2_dataset **data, char identity[512], sid2_error *err)
+{
+    char digest[33];
+    if (!open_sized(j, path, most, channels, s, data, err) || !sid2_dataset_digest(*data, digest, err))
+        return false;
     snprintf(identity, 512, "inception %s, data set %s, %d x %d x %d, %" PRId64 " pictures, spatial %d",
              j->digest, digest, s->height, s->width, sid2_dataset_channels(*data), s->count, j->spatial);
     return true;
@@ -290,26 +303,25 @@ bool judge_data(jury *j, const char *path, int64_t most, int32_t height, int32_t
 
 static bool get_clips(void *user, int64_t first, int64_t count, uint8_t *pixels, sid2_error *err)
 {
-    const sid2_clips *clips = user;
-    const size_t bytes = (size_t)sid2_shape_count(sid2_clips_shape(clips));
-    for (int64_t i = 0; i < count; i++)
-        if (!sid2_clips_get(clips, first + i, pixels + (size_t)i * bytes, err)) return false;
+    sid2_dataset *clips = user;
+    const size_t bytes = sid2_sample_bytes(sid2_dataset_type(clips));
+    for (int64_t i = 0; i < count; i++) {
+        sid2_finding found;
+        if (!sid2_dataset_inspect(clips, first + i, pixels + (size_t)i * bytes, &found, err)) return false;
+        if (!found.is_readable)
+            return sid2_fail(err, SID2_ERR_FORMAT, "clip %" PRId64 " has a frame that cannot be read",
+                             first + i);
+    }
     return true;
 }
 
-static bool open_clips(jury *j, const char *path, int64_t most, int32_t size, judged *s, sid2_clips **clips,
+static bool open_clips(jury *j, const char *path, int64_t most, judged *s, sid2_dataset **clips,
                        char identity[512], sid2_error *err)
 {
     char digest[33];
-    *clips = sid2_clips_open(j->group, path, (int32_t)j->frames, size, size, err);
-    if (!*clips) return false;
-    const sid2_shape shape = sid2_clips_shape(*clips);
-    j->frames = shape.dim[0];
-    s->height = (int32_t)shape.dim[1];
-    s->width = (int32_t)shape.dim[2];
-    s->count = sid2_clips_count(*clips);
-    if (most && s->count > most) s->count = most;
-    if ((!j->judge && !jury_open(j, err)) || !sid2_clips_digest(*clips, digest, err)) return false;
+    if (!open_sized(j, path, most, 3, s, clips, err)) return false;
+    j->frames = sid2_dataset_type(*clips).shape.dim[0];
+    if ((!j->judge && !jury_open(j, err)) || !sid2_dataset_digest(*clips, digest, err)) return false;
     snprintf(identity, 512, "i3d %s, clips %s, %" PRId64 " x %d x %d, %" PRId64 " clips", j->digest, digest,
              j->frames, s->height, s->width, s->count);
     return true;
@@ -318,19 +330,20 @@ static bool open_clips(jury *j, const char *path, int64_t most, int32_t size, ju
 bool judge_clips(jury *j, const char *path, int64_t most, int32_t size, judged *s, sid2_error *err)
 {
     char identity[512];
-    sid2_clips *clips = NULL;
+    sid2_dataset *clips = NULL;
     bool is_statistics = false;
     *s = (judged){0};
     snprintf(s->name, sizeof s->name, "%s", path);
     bool ok = read_statistics(path, j->network->features, &is_statistics, s, err);
     ok = sid2_group_concur(j->group, ok, err);
+    s->height = s->width = size;
     if (ok && !is_statistics)
-        ok = sid2_group_concur(j->group, open_clips(j, path, most, size, s, &clips, identity, err), err);
+        ok = sid2_group_concur(j->group, open_clips(j, path, most, s, &clips, identity, err), err);
     if (ok && clips) {
         const origin from = {get_clips, clips, CLIPS, j->frames, s->height, s->width, 3, "clips"};
         ok = fill(j, &from, identity, s, err);
     }
-    sid2_clips_close(clips);
+    sid2_dataset_close(clips);
     return ok;
 }
 

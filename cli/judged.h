@@ -55,7 +55,7 @@ void judged_free(judged *s);
 bool judge_data(jury *j, const char *path, int64_t most, int32_t height, int32_t width, int32_t channels,
                 judged *s, sid2_error *err);
 
-/* At most `most` clips (0: all) of `path` (clips.h), of the jury's number of frames, which the first set decides where there
+/* At most `most` clips (0: all) of `path` as a data set of clips, of the jury's number of frames, which the first set decides where there
  * is none; size x size (0: as the first frame is); or a file of mu and sigma. */
 bool judge_clips(jury *j, const char *path, int64_t most, int32_t size, judged *s, sid2_error *err);
 

@@ -25,9 +25,10 @@ struct sid2_dataset {
     sid2_source source;
     bool owns; /* the source; else it is another part's */
     int64_t count;
-    int64_t *chosen; /* picture numbers of the part; NULL: all */
+    int64_t *chosen; /* picture numbers of the part, of clips those of their first frames; NULL: all */
+    int32_t frames;  /* of a clip; 1: pictures */
     sid2_sample_type type;
-    size_t sample_bytes;
+    size_t picture_bytes;
     bool is_upright;
     sid2_cache *cache; /* NULL: none */
     atomic_uchar *known;
@@ -61,14 +62,34 @@ static int by_key(const void *a, const void *b)
     return x->picture < y->picture ? -1 : 1;
 }
 
-/* Each class keeps one picture to train on: the one that would be held out last. */
-static bool keep_one_a_class(const sid2_source *source, bool *kept, int64_t *spared)
+static int64_t picture_number(const sid2_dataset *dataset, int64_t index)
 {
+    return dataset->chosen ? dataset->chosen[index] : index;
+}
+
+/* What is held out or not as a whole: a picture, or the video that a clip is of. */
+static int64_t unit_of(const sid2_dataset *dataset, int64_t index)
+{
+    int64_t picture = picture_number(dataset, index);
+    return dataset->source.video ? dataset->source.video[picture] : picture;
+}
+
+/* Whether clip `index` is the first of its video here; of pictures each is. */
+static bool begins_unit(const sid2_dataset *dataset, int64_t index)
+{
+    return !index || unit_of(dataset, index) != unit_of(dataset, index - 1);
+}
+
+/* Each class keeps one picture to train on: the one that would be held out last. */
+static bool keep_one_a_class(const sid2_dataset *dataset, bool *kept, int64_t *spared)
+{
+    const sid2_source *source = &dataset->source;
     draw *last = malloc(((size_t)source->classes + 1) * sizeof *last);
     if (!last) return false;
     for (int32_t k = 0; k < source->classes; k++) last[k] = (draw){0, -1};
-    for (int64_t i = 0; i < source->count; i++) {
-        draw own = draw_of(i), *found = &last[source->labels[i]];
+    for (int64_t i = 0; i < dataset->count; i++) {
+        if (!begins_unit(dataset, i)) continue;
+        draw own = draw_of(unit_of(dataset, i)), *found = &last[source->labels[picture_number(dataset, i)]];
         if (found->picture < 0 || by_key(&own, found) > 0) *found = own;
     }
     *spared = 0;
@@ -85,38 +106,85 @@ static bool keep_one_a_class(const sid2_source *source, bool *kept, int64_t *spa
 static bool choose_part(sid2_dataset *dataset, const char *path, sid2_error *err)
 {
     const sid2_dataset_options *o = &dataset->options;
-    const sid2_source *source = &dataset->source;
-    int64_t total = source->count, spared = 0, drawn = 0;
-    dataset->count = total;
+    const char *noun = dataset->source.video ? "video" : "picture";
+    int64_t count = dataset->count, total = 0, spared = 0, drawn = 0;
     if (o->part == SID2_PART_ALL || (o->part == SID2_PART_TRAIN && o->holdout == 0)) return true;
     draw limit = {(uint64_t)ldexp(o->holdout < 1 ? o->holdout : 0, 64), 0};
-    dataset->chosen = malloc((size_t)total * sizeof *dataset->chosen);
-    draw *draws = malloc((size_t)total * sizeof *draws);
-    bool *kept = calloc((size_t)total, sizeof *kept);
-    bool ok = (dataset->chosen && draws && kept && keep_one_a_class(source, kept, &spared)) ||
-              sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory to choose pictures", path);
+    int64_t *left = malloc((size_t)count * sizeof *left);
+    draw *draws = malloc((size_t)count * sizeof *draws);
+    bool *kept = calloc((size_t)dataset->source.count, sizeof *kept);
+    bool ok = (left && draws && kept && keep_one_a_class(dataset, kept, &spared)) ||
+              sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory to choose %ss", path, noun);
+    for (int64_t i = 0; ok && i < count; i++) {
+        if (!begins_unit(dataset, i)) continue;
+        total++;
+        if (!kept[unit_of(dataset, i)]) draws[drawn++] = draw_of(unit_of(dataset, i));
+    }
     if (ok && o->holdout >= 1 && o->holdout > (double)(total - spared))
         ok = sid2_fail(
             err, SID2_ERR_USAGE,
-            "%s: a holdout of %g leaves not one picture of each class for training: at most %lld of its %lld",
-            path, o->holdout, (long long)(total - spared), (long long)total);
-    for (int64_t i = 0; ok && i < total; i++)
-        if (!kept[i]) draws[drawn++] = draw_of(i);
+            "%s: a holdout of %g leaves not one %s of each class for training: at most %lld of its %lld",
+            path, o->holdout, noun, (long long)(total - spared), (long long)total);
     if (ok && o->holdout >= 1) {
         qsort(draws, (size_t)drawn, sizeof *draws, by_key);
-        limit = o->holdout < (double)drawn ? draws[(int64_t)o->holdout] : (draw){UINT64_MAX, total};
+        limit = o->holdout < (double)drawn ? draws[(int64_t)o->holdout] : (draw){UINT64_MAX, INT64_MAX};
     }
     free(draws);
-    dataset->count = 0;
-    for (int64_t i = 0; ok && i < total; i++) {
-        draw own = draw_of(i);
-        bool held_out = !kept[i] && by_key(&own, &limit) < 0;
-        if (held_out == (o->part == SID2_PART_HELDOUT)) dataset->chosen[dataset->count++] = i;
+    int64_t found = 0;
+    for (int64_t i = 0; ok && i < count; i++) {
+        draw own = draw_of(unit_of(dataset, i));
+        bool held_out = !kept[own.picture] && by_key(&own, &limit) < 0;
+        if (held_out == (o->part == SID2_PART_HELDOUT)) left[found++] = picture_number(dataset, i);
     }
     free(kept);
-    if (!ok || dataset->count) return ok;
-    return sid2_fail(err, SID2_ERR_USAGE, "%s: a holdout of %g leaves no picture of its %lld for evaluation",
-                     path, o->holdout, (long long)total);
+    free(dataset->chosen);
+    dataset->chosen = left;
+    dataset->count = found;
+    if (!ok || found) return ok;
+    return sid2_fail(err, SID2_ERR_USAGE, "%s: a holdout of %g leaves no %s of its %lld for evaluation", path,
+                     o->holdout, noun, (long long)total);
+}
+
+/* ---- Clips ---- */
+
+/* The first frames of all clips of one run after the other, *count of them; `starts` may be NULL to count them. */
+static int64_t list_clips(const sid2_dataset *dataset, int64_t *starts)
+{
+    const sid2_dataset_options *o = &dataset->options;
+    const int32_t *run = dataset->source.run;
+    int64_t span = (int64_t)(dataset->frames - 1) * o->stride + 1, count = 0;
+    for (int64_t first = 0, end; first < dataset->source.count; first = end) {
+        for (end = first + 1; end < dataset->source.count && run[end] == run[first];) end++;
+        for (int64_t at = first; at + span <= end; at += o->hop ? o->hop : span) {
+            if (starts) starts[count] = at;
+            count++;
+        }
+    }
+    return count;
+}
+
+static bool find_clips(sid2_dataset *dataset, const char *path, sid2_error *err)
+{
+    dataset->count = list_clips(dataset, NULL);
+    if (!dataset->count)
+        return sid2_fail(err, SID2_ERR_USAGE, "%s: of %lld videos none has %d frames%s", path,
+                         (long long)sid2_dataset_videos(dataset), dataset->frames,
+                         dataset->options.stride > 1 ? " at this stride" : "");
+    dataset->chosen = malloc((size_t)dataset->count * sizeof *dataset->chosen);
+    if (!dataset->chosen) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its clips", path);
+    list_clips(dataset, dataset->chosen);
+    return true;
+}
+
+int64_t sid2_dataset_videos(const sid2_dataset *dataset)
+{
+    const sid2_source *source = &dataset->source;
+    return source->video && source->count ? source->video[source->count - 1] + 1 : 0;
+}
+
+void sid2_dataset_rate(const sid2_dataset *dataset, int32_t rate[2])
+{
+    memcpy(rate, dataset->source.rate, sizeof dataset->source.rate);
 }
 
 /* ---- Opening ---- */
@@ -124,17 +192,21 @@ static bool choose_part(sid2_dataset *dataset, const char *path, sid2_error *err
 static bool prepare(sid2_dataset *dataset, const char *path, sid2_error *err)
 {
     const sid2_dataset_options *o = &dataset->options;
-    if (!choose_part(dataset, path, err)) return false;
     int64_t total = dataset->source.count;
-    dataset->type = (sid2_sample_type){SID2_U8, sid2_shape_of(o->height, o->width, o->channels)};
-    dataset->sample_bytes = sid2_sample_bytes(dataset->type);
+    const sid2_sample_type picture = {SID2_U8, sid2_shape_of(o->height, o->width, o->channels)},
+                           clip = {SID2_U8, sid2_shape_of(o->frames, o->height, o->width, o->channels)};
+    dataset->count = total;
+    dataset->frames = o->frames ? o->frames : 1;
+    dataset->type = o->frames ? clip : picture;
+    dataset->picture_bytes = sid2_sample_bytes(picture);
+    if ((o->frames && !find_clips(dataset, path, err)) || !choose_part(dataset, path, err)) return false;
     dataset->known = calloc((size_t)total, sizeof *dataset->known);
     if (!dataset->known) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its list", path);
     dataset->is_upright = o->upright ? o->upright == SID2_UPRIGHT_YES : dataset->source.is_photos;
     if (!dataset->source.is_cheap && o->cache_bytes > 1)
-        dataset->cache = sid2_cache_open(total, dataset->sample_bytes, o->cache_bytes);
+        dataset->cache = sid2_cache_open(total, dataset->picture_bytes, o->cache_bytes);
 
-    uint8_t *pixels = malloc(dataset->sample_bytes);
+    uint8_t *pixels = malloc(sid2_sample_bytes(dataset->type));
     if (!pixels) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for a picture", path);
     sid2_error cause = {0};
     bool ok = sid2_dataset_get(dataset, 0, false, pixels, NULL, &cause);
@@ -150,6 +222,10 @@ static bool fill_options(sid2_dataset_options *o, sid2_error *err)
     o->size = o->height > o->width ? o->height : o->width;
     if (o->channels == 0) o->channels = 3;
     if (o->cache_bytes == 0) o->cache_bytes = (size_t)1 << 30;
+    if (o->stride == 0) o->stride = 1;
+    if (o->frames > SID2_CLIP_MOST_FRAMES || o->stride < 1 || o->hop < 0)
+        return sid2_fail(err, SID2_ERR_USAGE, "clips of %d frames, a stride of %d, a hop of %d", o->frames,
+                         o->stride, o->hop);
     if (o->height < 1 || o->width < 1 || o->size > MAX_SIZE)
         return sid2_fail(err, SID2_ERR_USAGE, "a picture of %dx%d is outside 1..%d", o->height, o->width,
                          MAX_SIZE);
@@ -196,7 +272,8 @@ sid2_dataset *sid2_dataset_open_together(sid2_group *group, const char *path,
     sid2_source source;
     sid2_dataset_options options;
     if (!sid2_take_options(&options, given, sid2_dataset_options, err) || !fill_options(&options, err) ||
-        !sid2_source_open(&source, path, group, err))
+        !(options.frames ? sid2_source_open_clips(&source, path, &options.frames, group, err)
+                         : sid2_source_open(&source, path, group, err)))
         return NULL;
     return sid2_dataset_adopt(&source, path, options, err);
 }
@@ -293,7 +370,8 @@ bool sid2_dataset_digest(const sid2_dataset *dataset, char digest[33], sid2_erro
     sid2_digest *stream = sid2_digest_begin(err);
     bool ok = stream;
     if (ok) sid2_digest_add(stream, source.labels, (size_t)source.count * sizeof *source.labels);
-    ok = ok && (source.tell ? source.tell(&source, stream, err) : digest_pixels(stream, &source, err));
+    ok = ok && (!source.tell || source.tell(&source, stream, err)) &&
+         ((source.tell && !source.video) || digest_pixels(stream, &source, err));
     sid2_digest_end(stream, digest);
     return ok;
 }
@@ -336,11 +414,6 @@ char *sid2_dataset_loss(sid2_dataset *dataset, int number)
     return text;
 }
 
-static int64_t picture_number(const sid2_dataset *dataset, int64_t index)
-{
-    return dataset->chosen ? dataset->chosen[index] : index;
-}
-
 int32_t sid2_dataset_label(const sid2_dataset *dataset, int64_t index)
 {
     return dataset->source.labels[picture_number(dataset, index)];
@@ -348,7 +421,9 @@ int32_t sid2_dataset_label(const sid2_dataset *dataset, int64_t index)
 
 static char *picture_name(const sid2_dataset *dataset, int64_t picture)
 {
-    if (dataset->source.entry) return strdup(dataset->source.entry[picture]->name);
+    const sid2_source *source = &dataset->source;
+    if (source->name) return source->name(source, picture);
+    if (source->entry) return strdup(source->entry[picture]->name);
     char text[32];
     snprintf(text, sizeof text, "#%lld", (long long)picture);
     return strdup(text);
@@ -448,36 +523,52 @@ static bool exists(const sid2_dataset *dataset, int64_t index, sid2_error *err)
                      (long long)dataset->count);
 }
 
+/* A picture, or all frames of a clip. *broken: the one that fails. */
+static bool fetch_all(sid2_dataset *dataset, int64_t first, uint8_t *pixels, int64_t *broken, sid2_error *err)
+{
+    for (int32_t f = 0; f < dataset->frames; f++) {
+        *broken = first + (int64_t)f * dataset->options.stride;
+        if (!fetch(dataset, *broken, pixels + (size_t)f * dataset->picture_bytes, err)) return false;
+    }
+    return true;
+}
+
 bool sid2_dataset_get(sid2_dataset *dataset, int64_t index, bool flip, uint8_t *pixels, int32_t *label,
                       sid2_error *err)
 {
     if (!exists(dataset, index, err)) return false;
     for (int64_t step = 0; step < dataset->count; step++) {
-        int64_t picture = picture_number(dataset, (index + step) % dataset->count);
+        int64_t picture = picture_number(dataset, (index + step) % dataset->count), broken;
         sid2_error cause = {0};
-        if (fetch(dataset, picture, pixels, &cause)) {
+        if (fetch_all(dataset, picture, pixels, &broken, &cause)) {
             if (flip) mirror(pixels, dataset->type.shape);
             if (label) *label = dataset->source.labels[picture];
             return true;
         }
         if (!is_fault_of_picture(&cause)) return sid2_fail(err, cause.code, "%s", cause.message);
-        mark_broken(dataset, picture, cause.message);
+        mark_broken(dataset, broken, cause.message);
     }
-    return sid2_fail(err, SID2_ERR_FORMAT, "none of the %lld pictures can be read",
-                     (long long)dataset->count);
+    return sid2_fail(err, SID2_ERR_FORMAT, "none of the %lld %s can be read", (long long)dataset->count,
+                     dataset->source.video ? "clips" : "pictures");
 }
 
 bool sid2_dataset_inspect(sid2_dataset *dataset, int64_t index, uint8_t *pixels, sid2_finding *finding,
                           sid2_error *err)
 {
     if (!exists(dataset, index, err)) return false;
-    int64_t picture = picture_number(dataset, index);
+    int64_t picture = picture_number(dataset, index), broken = picture;
     sid2_error cause = {0};
-    *finding = (sid2_finding){.label = dataset->source.labels[picture]};
-    finding->is_readable = decode(dataset, picture, pixels, &finding->is_turned, &cause);
+    *finding = (sid2_finding){.label = dataset->source.labels[picture], .is_readable = true};
+    for (int32_t f = 0; finding->is_readable && f < dataset->frames; f++) {
+        bool is_turned = false;
+        broken = picture + (int64_t)f * dataset->options.stride;
+        finding->is_readable =
+            decode(dataset, broken, pixels + (size_t)f * dataset->picture_bytes, &is_turned, &cause);
+        finding->is_turned |= is_turned;
+    }
     if (finding->is_readable) return true;
     if (!is_fault_of_picture(&cause)) return sid2_fail(err, cause.code, "%s", cause.message);
-    mark_broken(dataset, picture, cause.message);
+    mark_broken(dataset, broken, cause.message);
     return true;
 }
 

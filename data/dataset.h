@@ -7,6 +7,9 @@
 #include "group.h"
 #include "image.h"
 
+/* Frames of a clip where nothing says how many, and the most there are. */
+enum { SID2_CLIP_FRAMES = 16, SID2_CLIP_MOST_FRAMES = 4096 };
+
 /* What looking at a data set finds of a picture. */
 typedef struct sid2_finding {
     bool is_readable; /* else reported as broken, and `pixels` mean nothing */
@@ -20,6 +23,11 @@ bool sid2_dataset_inspect(sid2_dataset *dataset, int64_t index, uint8_t *pixels,
 
 /* Rows, columns and channels of picture `index` as it lies there, before it is cropped and resized. */
 bool sid2_dataset_extents(sid2_dataset *dataset, int64_t index, int32_t extents[3], sid2_error *err);
+
+/* Videos of all clips, those too short for any among them. */
+int64_t sid2_dataset_videos(const sid2_dataset *dataset);
+/* Frames in so many seconds, as the first video says; 0, 0: it does not, or these are pictures. */
+void sid2_dataset_rate(const sid2_dataset *dataset, int32_t rate[2]);
 
 /* Over a source that is open already, called `name` in messages. Takes the source, on failure too. */
 struct sid2_source;

@@ -30,6 +30,9 @@ struct sid2_files {
 
     /* Reads a whole file of at most `limit` bytes. Thread-safe. The caller frees. */
     uint8_t *(*read)(sid2_files *files, const sid2_entry *entry, size_t limit, size_t *size, sid2_error *err);
+    /* Reads `size` bytes from `offset` on, which are there. Thread-safe. NULL: these files are read whole. */
+    bool (*read_at)(sid2_files *files, const sid2_entry *entry, void *bytes, size_t size, uint64_t offset,
+                    sid2_error *err);
     void (*close)(sid2_files *files); /* frees `state`, complete or not, even NULL */
 };
 

@@ -104,12 +104,26 @@ static uint8_t *read_file(sid2_files *files, const sid2_entry *entry, size_t lim
     return bytes;
 }
 
+static bool read_part(sid2_files *files, const sid2_entry *entry, void *bytes, size_t size, uint64_t offset,
+                      sid2_error *err)
+{
+    size_t whole;
+    char *path = sid2_path_join(files->state, entry->stored ? entry->stored : entry->name);
+    if (!path) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", entry->name);
+    int descriptor = sid2_file_open(path, 0, &whole, err);
+    bool ok = descriptor >= 0 && sid2_file_fill(descriptor, bytes, size, offset, path, err);
+    if (descriptor >= 0) close(descriptor);
+    free(path);
+    return ok;
+}
+
 static void close_folder(sid2_files *files) { free(files->state); }
 
 static bool begin(sid2_files *files, char *folder, sid2_error *err)
 {
     files->kind = "folder";
     files->read = read_file;
+    files->read_at = read_part;
     files->close = close_folder;
     files->state = folder;
     return folder || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", files->path);

@@ -159,6 +159,54 @@ static uint8_t *read_member(sid2_files *files, const sid2_entry *entry, size_t l
     return bytes;
 }
 
+/* ---- Reading from within one file ---- */
+
+/* A number in a tar's head: octal, or of 256's digits behind a set bit. */
+static uint64_t number_in(const uint8_t *field, int length)
+{
+    uint64_t value = 0;
+    if (field[0] & 0x80) {
+        for (int i = length - 8; i < length; i++) value = value << 8 | field[i];
+        return value;
+    }
+    for (int i = 0; i < length && (field[i] == ' ' || (field[i] >= '0' && field[i] <= '7')); i++)
+        if (field[i] != ' ') value = value << 3 | (uint64_t)(field[i] - '0');
+    return value;
+}
+
+/* Where a file's bytes lie, one behind the other: behind its head and what stands before that, long names and the like. */
+static bool find_bytes(const cursor *c, const char *path, const sid2_entry *entry, uint64_t *place,
+                       sid2_error *err)
+{
+    enum { HEAD = 512, SIZE = 124, TYPE = 156, SPARSE = 'S' };
+    uint8_t head[HEAD];
+    for (*place = c->at; *place < c->end && c->end - *place >= HEAD;) {
+        if (!sid2_file_fill(c->descriptor, head, HEAD, *place, path, err)) return false;
+        uint64_t size = number_in(head + SIZE, 12);
+        *place += HEAD;
+        if (!strchr("xgLKXN", head[TYPE] ? head[TYPE] : '0')) {
+            if (head[TYPE] == SPARSE || c->end - *place < entry->size) break;
+            return true;
+        }
+        if (size > c->end - *place) break;
+        *place += (size + HEAD - 1) / HEAD * HEAD;
+    }
+    return sid2_fail(err, SID2_ERR_FORMAT, "%s: %s: cut short, or sparse", path, entry->name);
+}
+
+static bool read_part(sid2_files *files, const sid2_entry *entry, void *bytes, size_t size, uint64_t offset,
+                      sid2_error *err)
+{
+    const tars *t = files->state;
+    const char *path = t->item[entry->archive].path;
+    cursor *c = cursor_open(t, entry->archive, entry->place, BLOCK, err);
+    uint64_t place;
+    bool ok = c && find_bytes(c, path, entry, &place, err) &&
+              sid2_file_fill(c->descriptor, bytes, size, place + offset, path, err);
+    cursor_close(c);
+    return ok;
+}
+
 /* ---- Unpacking ---- */
 
 bool sid2_is_tar_name(const char *path)
@@ -303,6 +351,7 @@ bool sid2_files_list_tars(sid2_files *files, const sid2_list *paths, sid2_error 
     if (files->close) files->close(files);
     files->kind = "tar";
     files->read = read_member;
+    files->read_at = read_part;
     files->close = close_tars;
     files->state = t;
     if (!t) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", files->path);

@@ -64,15 +64,19 @@ int64_t sid2_shuffle(uint64_t seed, uint64_t epoch, int64_t index, int64_t count
 /* Place `i` of a line of n pixels that is mirrored at both ends, which are not repeated. */
 static int64_t mirrored(int64_t i, int64_t n) { return i < 0 ? -i : i >= n ? 2 * (n - 1) - i : i; }
 
+/* A picture, or all frames of a clip alike. */
 static void move(const sid2_loader *l, const uint8_t *from, uint8_t *to, int64_t down, int64_t right)
 {
-    const int64_t *dim = sid2_dataset_type(l->dataset).shape.dim, height = dim[0], width = dim[1];
-    size_t pixel = l->sample_bytes / (size_t)(height * width);
-    for (int64_t y = 0; y < height; y++)
-        for (int64_t x = 0; x < width; x++, to += pixel)
-            memcpy(to,
-                   from + (size_t)(mirrored(y - down, height) * width + mirrored(x - right, width)) * pixel,
-                   pixel);
+    const sid2_shape shape = sid2_dataset_type(l->dataset).shape;
+    int64_t height = shape.dim[shape.rank - 3], width = shape.dim[shape.rank - 2];
+    size_t pixel = (size_t)shape.dim[shape.rank - 1], picture = (size_t)(height * width) * pixel;
+    for (const uint8_t *end = from + l->sample_bytes; from < end; from += picture)
+        for (int64_t y = 0; y < height; y++)
+            for (int64_t x = 0; x < width; x++, to += pixel)
+                memcpy(to,
+                       from +
+                           (size_t)(mirrored(y - down, height) * width + mirrored(x - right, width)) * pixel,
+                       pixel);
 }
 
 /* -reach .. reach, each as likely: to one in 2^32 / (2 reach + 1). */
@@ -153,8 +157,8 @@ sid2_loader *sid2_loader_open(sid2_dataset *dataset, const sid2_loader_options *
     if (options.batch < 1)
         return sid2_fail(err, SID2_ERR_USAGE, "a batch of %d pictures", options.batch), NULL;
     sid2_shape shape_of_one = sid2_dataset_type(dataset).shape;
-    if (options.translate < 0 || options.translate >= shape_of_one.dim[0] ||
-        options.translate >= shape_of_one.dim[1])
+    const int64_t *extent = shape_of_one.dim + shape_of_one.rank - 3;
+    if (options.translate < 0 || options.translate >= extent[0] || options.translate >= extent[1])
         return sid2_fail(err, SID2_ERR_USAGE, "pictures of %s cannot be moved by %d pixels",
                          sid2_shape_text(shape_of_one, (char[64]){0}), options.translate),
                NULL;

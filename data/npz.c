@@ -1,7 +1,7 @@
 /* An npz is a zip of arrays, each behind a head that says its type and shape. */
 #include "npz.h"
+#include "archive_write.h"
 #include "arrays.h"
-#include "zip_write.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,7 +62,7 @@ sid2_npz *sid2_npz_open(sid2_atomic_file *file, int64_t count, int32_t height, i
     if (!npz || !npz->path || (labelled && !npz->labels)) {
         sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", file->path);
         sid2_atomic_discard(file);
-    } else if ((npz->zip = sid2_archive_on(file, err)) &&
+    } else if ((npz->zip = sid2_archive_on(file, false, err)) &&
                begin_array(npz->zip, "arr_0.npy", "|u1", shape, (uint64_t)count * npz->picture, err))
         return npz;
     sid2_npz_discard(npz);

@@ -1,10 +1,10 @@
 /* A data set prepared once. Threads decode and encode; finished PNGs are appended to a file in the order in which they
  * come, each behind its number, size and digest. So a packing that was ended goes on behind the last whole one. The zip is
  * made of that file in the order of the pictures. */
+#include "archive_write.h"
 #include "dataset.h"
 #include "digest.h"
 #include "file.h"
-#include "zip_write.h"
 
 #include <errno.h>
 #include <fcntl.h>

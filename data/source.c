@@ -170,6 +170,8 @@ void sid2_source_close(sid2_source *source)
     for (int32_t i = 0; i < source->classes; i++) free(source->class_names[i]);
     free(source->class_names);
     free(source->labels);
+    free(source->run);
+    free(source->video);
     free(source->entry);
     sid2_files_close(source->files);
     *source = (sid2_source){0};

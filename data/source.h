@@ -22,7 +22,11 @@ typedef struct sid2_source {
         *files; /* where it comes from, the source's own; it counts what is left out. NULL: elsewhere */
     sid2_sample_type type; /* of every sample; an extent of 0 differs from one to the other */
     int64_t count, room;
-    int32_t *labels;          /* count */
+    int32_t *labels; /* count */
+    int32_t *run,
+        *video; /* count, of frames: the run of those that follow one another, from 0 on, and the video that it is
+                             of; NULL: pictures */
+    int32_t rate[2];          /* of frames: so many in so many seconds; 0, 0: not known */
     const sid2_entry **entry; /* count, the samples' files; NULL: samples have numbers only */
     int32_t classes;
     char **class_names; /* classes; NFC */
@@ -36,6 +40,8 @@ typedef struct sid2_source {
     /* Adds to a digest what tells the samples' bytes from others, and decodes none; what cannot be read adds nothing.
      * NULL: the pixels of some must do. */
     bool (*tell)(const struct sid2_source *source, sid2_digest *stream, sid2_error *err);
+    /* What messages call sample `index`; the caller frees. NULL: its entry's name, or its number. */
+    char *(*name)(const struct sid2_source *source, int64_t index);
     void (*close)(struct sid2_source *source); /* frees `state`, complete or not, even NULL */
 } sid2_source;
 
@@ -43,6 +49,11 @@ typedef struct sid2_source {
  * closing. */
 bool sid2_source_open(sid2_source *source, const char *path, sid2_group *group, sid2_error *err);
 void sid2_source_close(sid2_source *source);
+
+/* The same of what holds videos: samples are frames (source_clips.c). *frames: of a clip; where it is below 0, it becomes an
+ * npz's own number, else SID2_CLIP_FRAMES. */
+bool sid2_source_open_clips(sid2_source *source, const char *path, int32_t *frames, sid2_group *group,
+                            sid2_error *err);
 
 typedef struct sid2_format {
     const char *what; /* as messages and help list it */
@@ -78,5 +89,15 @@ bool sid2_source_try_again(int *attempt, const sid2_error *cause);
 /* Names of classes 0 to count - 1: those given as far as they reach (NULL: not given), else numbers. */
 bool sid2_source_name_classes(sid2_source *source, int64_t count, const char *const *names, int64_t known,
                               sid2_error *err);
+/* What x.cls or x.json beside x.jpg says of its class, empty where neither does. */
+enum { SID2_LONGEST_LABEL = 256 };
+bool sid2_webdataset_label(char text[SID2_LONGEST_LABEL], sid2_files *files, const sid2_entry *entry,
+                           sid2_error *err);
+/* labels[texts->count], which are there, and the classes' names. Where all texts are numbers, and `numbers`, these are the
+ * classes; else the texts are their names, sorted. */
+bool sid2_source_label(sid2_source *source, const sid2_list *texts, bool numbers, sid2_error *err);
+/* labels[count] from an npz's array of whole numbers (NULL: all 0), and the classes, `all` where there is none. */
+bool sid2_source_read_labels(sid2_source *source, const sid2_entry *entry, int64_t count, const char *all,
+                             sid2_error *err);
 
 #endif

@@ -36,13 +36,13 @@ static int width_of(const char *type, bool *has_sign)
     return (width == 1 || width == 2 || width == 4 || width == 8) && !type[3] ? width : 0;
 }
 
-static bool take_labels(sid2_source *source, const sid2_array *a, const uint8_t *values, const char *name,
-                        sid2_error *err)
+static bool take_labels(sid2_source *source, const sid2_array *a, const uint8_t *values, int64_t count,
+                        const char *name, sid2_error *err)
 {
     bool has_sign;
     int width = width_of(a->type, &has_sign);
     int64_t classes = 0;
-    for (int64_t i = 0; i < source->count; i++) {
+    for (int64_t i = 0; i < count; i++) {
         uint64_t value = 0;
         for (int k = width - 1; k >= 0; k--) value = value << 8 | values[i * width + k];
         bool is_negative = has_sign && values[i * width + width - 1] >> 7;
@@ -55,28 +55,27 @@ static bool take_labels(sid2_source *source, const sid2_array *a, const uint8_t 
     return sid2_source_name_classes(source, classes, NULL, 0, err);
 }
 
-static bool read_labels(sid2_source *source, const sid2_entry *entry, sid2_error *err)
+bool sid2_source_read_labels(sid2_source *source, const sid2_entry *entry, int64_t count, const char *all,
+                             sid2_error *err)
 {
-    source->labels = calloc((size_t)source->count, sizeof *source->labels);
+    source->labels = calloc((size_t)count, sizeof *source->labels);
     if (!source->labels)
         return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for labels", source->files->path);
-    static const char *const all[] = {"images"};
-    if (!entry) return sid2_source_name_classes(source, 1, all, 1, err);
+    if (!entry) return sid2_source_name_classes(source, 1, &all, 1, err);
     sid2_member *member = sid2_member_open(source->files, entry, err);
     sid2_array a = {0};
     bool has_sign, ok = member && sid2_array_head(&a, member, entry->name, entry->size, err);
     int width = width_of(a.type, &has_sign);
-    if (ok &&
-        (!width || a.rank < 1 || a.dim[0] != source->count || (a.rank == 2 && a.dim[1] != 1) || a.rank > 2))
-        ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: %s: not one whole number for each of %lld pictures",
-                       source->files->path, entry->name, (long long)source->count);
-    uint64_t size = (uint64_t)source->count * (uint64_t)width;
+    if (ok && (!width || a.rank < 1 || a.dim[0] != count || (a.rank == 2 && a.dim[1] != 1) || a.rank > 2))
+        ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: %s: not one whole number for each of %lld %s",
+                       source->files->path, entry->name, (long long)count, all);
+    uint64_t size = (uint64_t)count * (uint64_t)width;
     if (ok && (entry->size - a.offset < size || size > MOST_LABELS))
         ok = sid2_fail(err, SID2_ERR_FORMAT, "%s: %s: cut short", source->files->path, entry->name);
     uint8_t *values = ok ? malloc((size_t)size) : NULL;
     if (ok && !values) ok = sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for labels", source->files->path);
     ok = ok && sid2_member_read(member, values, (size_t)size, a.offset, err) &&
-         take_labels(source, &a, values, entry->name, err);
+         take_labels(source, &a, values, count, entry->name, err);
     free(values);
     sid2_member_close(member);
     return ok;
@@ -164,7 +163,8 @@ static bool open_npz(sid2_source *source, sid2_error *err)
     s->pictures = sid2_member_open(files, pictures, err);
     sid2_array a = {0};
     bool ok = s->pictures && sid2_array_head(&a, s->pictures, pictures->name, pictures->size, err) &&
-              take_pictures(source, &a, pictures, err) && read_labels(source, labels, err);
+              take_pictures(source, &a, pictures, err) &&
+              sid2_source_read_labels(source, labels, source->count, "images", err);
     for (int64_t i = 0; ok && i < files->count; i++)
         if (&files->entry[i] != pictures && &files->entry[i] != labels)
             ok = sid2_source_lose(source, SID2_LOST_KIND, &files->entry[i], err);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_LABEL = 1 << 20, LONGEST_LABEL = 256 };
+enum { MOST_LABEL = 1 << 20 };
 
 /* One file of the sample that `entry` is of, by its ending; NULL: it has none. */
 static const sid2_entry *companion(const sid2_files *files, const sid2_entry *entry, const char *ending)
@@ -29,18 +29,19 @@ static bool is_further(const sid2_files *files, const sid2_entry *entry)
 }
 
 /* The label in a sample's JSON; `text` stays as it is where there is none. */
-static void take_json(char text[LONGEST_LABEL], const json_t *json)
+static void take_json(char text[SID2_LONGEST_LABEL], const json_t *json)
 {
     static const char *const keys[] = {"cls", "label", "class", "class_id"};
     const json_t *found = json_is_object(json) ? NULL : json;
     for (size_t i = 0; i < sizeof keys / sizeof *keys && !found; i++) found = json_object_get(json, keys[i]);
     if (json_is_integer(found))
-        snprintf(text, LONGEST_LABEL, "%lld", (long long)json_integer_value(found));
+        snprintf(text, SID2_LONGEST_LABEL, "%lld", (long long)json_integer_value(found));
     else if (json_is_string(found))
-        snprintf(text, LONGEST_LABEL, "%s", json_string_value(found));
+        snprintf(text, SID2_LONGEST_LABEL, "%s", json_string_value(found));
 }
 
-static bool read_label(char text[LONGEST_LABEL], sid2_files *files, const sid2_entry *entry, sid2_error *err)
+bool sid2_webdataset_label(char text[SID2_LONGEST_LABEL], sid2_files *files, const sid2_entry *entry,
+                           sid2_error *err)
 {
     text[0] = 0;
     const sid2_entry *plain = companion(files, entry, ".cls"), *json = companion(files, entry, ".json");
@@ -53,7 +54,7 @@ static bool read_label(char text[LONGEST_LABEL], sid2_files *files, const sid2_e
         size_t first = 0;
         while (size && sid2_is_space(bytes[size - 1])) size--;
         while (first < size && sid2_is_space(bytes[first])) first++;
-        snprintf(text, LONGEST_LABEL, "%.*s", (int)(size - first), bytes + first);
+        snprintf(text, SID2_LONGEST_LABEL, "%.*s", (int)(size - first), bytes + first);
     } else {
         json_t *value = sid2_json_parse(bytes, size, JSON_DECODE_ANY, json->name, err);
         ok = value != NULL;
@@ -101,11 +102,16 @@ static bool name(sid2_source *source, const sid2_list *labels, sid2_error *err)
     return ok;
 }
 
+bool sid2_source_label(sid2_source *source, const sid2_list *texts, bool numbers, sid2_error *err)
+{
+    return numbers && are_numbers(texts) ? number(source, texts, err) : name(source, texts, err);
+}
+
 static bool add_sample(sid2_source *source, sid2_list *labels, const sid2_entry *entry, sid2_error *err)
 {
-    char text[LONGEST_LABEL];
+    char text[SID2_LONGEST_LABEL];
     if (is_further(source->files, entry)) return sid2_source_lose(source, SID2_LOST_EXTRA, entry, err);
-    if (!read_label(text, source->files, entry, err)) return false;
+    if (!sid2_webdataset_label(text, source->files, entry, err)) return false;
     if (!text[0]) return sid2_source_lose(source, SID2_LOST_UNLABELLED, entry, err);
     int64_t before = source->count;
     if (!sid2_source_add_picture(source, entry, 0, err)) return false;
@@ -122,12 +128,12 @@ static bool has_labels(sid2_files *files)
 {
     enum { TRIES = 16 };
     int tries = 0;
-    char text[LONGEST_LABEL];
+    char text[SID2_LONGEST_LABEL];
     for (int64_t i = 0; i < files->count && tries < TRIES; i++) {
         const sid2_entry *e = &files->entry[i];
         if (!sid2_is_picture_name(e->name) || !(companion(files, e, ".cls") || companion(files, e, ".json")))
             continue;
-        if (read_label(text, files, e, NULL) && text[0]) return true;
+        if (sid2_webdataset_label(text, files, e, NULL) && text[0]) return true;
         tries++;
     }
     return false;
@@ -148,8 +154,7 @@ static bool open_shards(sid2_source *source, sid2_error *err)
         else if (!sid2_text_ends(e->name, ".cls") && !sid2_text_ends(e->name, ".json"))
             ok = sid2_source_lose(source, SID2_LOST_KIND, e, err);
     }
-    if (ok && labels.count)
-        ok = are_numbers(&labels) ? number(source, &labels, err) : name(source, &labels, err);
+    if (ok && labels.count) ok = sid2_source_label(source, &labels, true, err);
     sid2_list_free(&labels);
     return ok;
 }

@@ -1,10 +1,10 @@
 /* The generated pictures as a data set on the disk. */
 #include <sid2/data.h>
 
+#include "archive_write.h"
 #include "file.h"
 #include "image.h"
 #include "text.h"
-#include "zip_write.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -10,6 +10,14 @@
  *   npz          u8 pictures [N, height, width, channels] in arr_0, images, x_train or train_images; labels in arr_1,
  *                labels, y_train or train_labels
  *
+ * Or clips, where options say how many frames one has; each is then what is called a picture below:
+ *
+ *   frames       videos as folders of pictures in the order of their numbers, in a folder, zip or tar; also x.0001.jpg,
+ *                x.0002.jpg, ... with x.cls or x.json, as WebDataset's shards have it; a class is the first folder above all
+ *   y4m          YUV4MPEG2 of 8 bits, a file or a folder or tar of them
+ *   strips       PNGs of square frames side by side
+ *   npz          u8 clips [N, frames, height, width, channels] in arr_0, videos or clips; labels in arr_1 or labels
+ *
  * Pictures are PNG, JPEG or WebP. What is left out is counted (sid2_dataset_loss), and a class keeps its number whether
  * or not it has pictures. Pictures are centre-cropped to the size asked for; 28x28 MNIST at size 32 is padded with two
  * pixels of zeros instead, as usual. */
@@ -26,7 +34,7 @@ extern "C" {
 typedef struct sid2_dataset sid2_dataset;
 
 /* What one sample is: its element type, and its shape with channels last. A picture is u8 [rows, columns,
- * channels]. */
+ * channels], a clip u8 [frames, rows, columns, channels]. */
 typedef struct sid2_sample_type {
     sid2_dtype dtype;
     sid2_shape shape;
@@ -35,7 +43,8 @@ typedef struct sid2_sample_type {
 /* What sid2_dataset_open takes, as messages list it; `text` is returned. */
 SID2_API const char *sid2_dataset_formats(char text[256]);
 
-/* Held-out pictures are chosen by a hash of their number, so both parts are the same in every run. */
+/* Held-out pictures are chosen by a hash of their number, so both parts are the same in every run. Of clips all of a video
+ * are held out or none. */
 typedef enum sid2_part { SID2_PART_ALL, SID2_PART_TRAIN, SID2_PART_HELDOUT } sid2_part;
 
 /* Whether pictures are turned as their EXIF asks. AUTO: photos sorted into folders are; published sets (EDM, WebDataset,
@@ -48,7 +57,7 @@ typedef struct sid2_dataset_options {
     int32_t size;     /* side in pixels of square ones; 0: 32 */
     int32_t channels; /* 1 or 3, converted as needed; 0: 3 */
     sid2_part part;
-    double holdout; /* below 1: fraction held out; else: number of pictures */
+    double holdout; /* below 1: fraction held out; else: number of pictures, or of videos */
     size_t
         cache_bytes; /* decoded pictures are kept: in memory where all fit into this, else in a scratch file in
                            $TMPDIR or else /var/tmp, where that has room; 0: 1 GiB; 1: never */
@@ -59,6 +68,9 @@ typedef struct sid2_dataset_options {
     void (*on_skip)(void *user, const char *name, const char *reason);
     void *user;
     int32_t height, width; /* in pixels; 0: size */
+    int32_t frames;        /* of a clip; 0: pictures; below 0: as many as an npz's clips have, else 16 */
+    int32_t stride;        /* of a video's frames a clip has every so many; 0: 1 */
+    int32_t hop;           /* frames from a clip's first to the next one's; 0: clips share none */
 } sid2_dataset_options;
 
 /* Fails on a path that is missing, empty, without pictures, or damaged as a whole, and when no picture is

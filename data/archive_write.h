@@ -1,7 +1,7 @@
-/* Inside data/: zip files that appear complete or not at all. Bytes are written once and in order, so that the file may be
- * a pipe. Members are stored, not deflated: their contents are compressed already, or read in place later. */
-#ifndef SID2_ZIP_WRITE_H
-#define SID2_ZIP_WRITE_H
+/* Inside data/: zips and tars that appear complete or not at all. Bytes are written once and in order, so that the file may
+ * be a pipe. Members are stored, not deflated: their contents are compressed already, or read in place later. */
+#ifndef SID2_ARCHIVE_WRITE_H
+#define SID2_ARCHIVE_WRITE_H
 
 #include "file.h"
 
@@ -9,10 +9,11 @@
 
 typedef struct sid2_archive sid2_archive;
 
+/* A tar where its name ends so, else a zip. */
 sid2_archive *sid2_archive_open(const char *path, sid2_error *err);
 /* On a file that is open; it is the archive's from here on, also on failure. */
-sid2_archive *sid2_archive_on(sid2_atomic_file *file, sid2_error *err);
-/* A member of `size` bytes, which the writes after it add up to. `name`: ASCII. */
+sid2_archive *sid2_archive_on(sid2_atomic_file *file, bool is_tar, sid2_error *err);
+/* A member of `size` bytes, which the writes after it add up to. `name`: ASCII, or in a tar UTF-8. */
 bool sid2_archive_begin(sid2_archive *archive, const char *name, uint64_t size, sid2_error *err);
 bool sid2_archive_write(sid2_archive *archive, const void *bytes, size_t size, sid2_error *err);
 /* Both. */

@@ -1,5 +1,7 @@
 /* Through libarchive, which writes from front to end, a member's checksum behind it. */
-#include "zip_write.h"
+#include "archive_write.h"
+
+#include "text.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -9,15 +11,15 @@
 
 struct sid2_archive {
     sid2_atomic_file file;
-    struct archive *zip;
+    struct archive *archive;
     int cause; /* why nothing is written any more: an errno; 0: it is */
 };
 
 static bool fail(sid2_archive *a, sid2_error *err)
 {
-    int cause = a->cause ? a->cause : archive_errno(a->zip);
+    int cause = a->cause ? a->cause : archive_errno(a->archive);
     return sid2_fail(err, cause == ENOMEM ? SID2_ERR_MEMORY : SID2_ERR_IO, "%s: cannot be written: %s",
-                     a->file.path, a->cause ? strerror(cause) : archive_error_string(a->zip));
+                     a->file.path, a->cause ? strerror(cause) : archive_error_string(a->archive));
 }
 
 /* Never tells of a failure: libarchive would not free what it holds. */
@@ -29,20 +31,21 @@ static la_ssize_t write_to_file(struct archive *zip, void *user, const void *byt
     return (la_ssize_t)size;
 }
 
-static bool begin_zip(sid2_archive *a, sid2_error *err)
+static bool begin(sid2_archive *a, bool is_tar, sid2_error *err)
 {
-    return (archive_write_set_format_zip(a->zip) == ARCHIVE_OK &&
-            archive_write_zip_set_compression_store(a->zip) == ARCHIVE_OK &&
-            archive_write_set_bytes_in_last_block(a->zip, 1) == ARCHIVE_OK &&
-            archive_write_open(a->zip, a, NULL, write_to_file, NULL) == ARCHIVE_OK) ||
+    return ((is_tar ? archive_write_set_format_pax_restricted(a->archive)
+                    : archive_write_set_format_zip(a->archive) |
+                          archive_write_zip_set_compression_store(a->archive)) == ARCHIVE_OK &&
+            archive_write_set_bytes_in_last_block(a->archive, 1) == ARCHIVE_OK &&
+            archive_write_open(a->archive, a, NULL, write_to_file, NULL) == ARCHIVE_OK) ||
            fail(a, err);
 }
 
-sid2_archive *sid2_archive_on(sid2_atomic_file *file, sid2_error *err)
+sid2_archive *sid2_archive_on(sid2_atomic_file *file, bool is_tar, sid2_error *err)
 {
     sid2_archive *a = calloc(1, sizeof *a);
-    if (a) a->zip = archive_write_new();
-    if (!a || !a->zip) {
+    if (a) a->archive = archive_write_new();
+    if (!a || !a->archive) {
         sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", file->path);
         sid2_atomic_discard(file);
         free(a);
@@ -50,7 +53,7 @@ sid2_archive *sid2_archive_on(sid2_atomic_file *file, sid2_error *err)
     }
     a->file = *file;
     *file = (sid2_atomic_file){0};
-    if (begin_zip(a, err)) return a;
+    if (begin(a, is_tar, err)) return a;
     sid2_archive_discard(a);
     return NULL;
 }
@@ -58,7 +61,8 @@ sid2_archive *sid2_archive_on(sid2_atomic_file *file, sid2_error *err)
 sid2_archive *sid2_archive_open(const char *path, sid2_error *err)
 {
     sid2_atomic_file file;
-    return sid2_atomic_open(&file, path, err) ? sid2_archive_on(&file, err) : NULL;
+    return sid2_atomic_open(&file, path, err) ? sid2_archive_on(&file, sid2_text_ends(path, ".tar"), err)
+                                              : NULL;
 }
 
 bool sid2_archive_begin(sid2_archive *a, const char *name, uint64_t size, sid2_error *err)
@@ -70,14 +74,14 @@ bool sid2_archive_begin(sid2_archive *a, const char *name, uint64_t size, sid2_e
     archive_entry_set_perm(entry, 0644);
     archive_entry_set_mtime(entry, 946728000, 0); /* one date for all: the same contents make the same file */
     archive_entry_set_size(entry, (la_int64_t)size);
-    bool ok = (archive_write_header(a->zip, entry) == ARCHIVE_OK && !a->cause) || fail(a, err);
+    bool ok = (archive_write_header(a->archive, entry) == ARCHIVE_OK && !a->cause) || fail(a, err);
     archive_entry_free(entry);
     return ok;
 }
 
 bool sid2_archive_write(sid2_archive *a, const void *bytes, size_t size, sid2_error *err)
 {
-    return (archive_write_data(a->zip, bytes, size) == (la_ssize_t)size && !a->cause) || fail(a, err);
+    return (archive_write_data(a->archive, bytes, size) == (la_ssize_t)size && !a->cause) || fail(a, err);
 }
 
 bool sid2_archive_add(sid2_archive *a, const char *name, const void *bytes, size_t size, sid2_error *err)
@@ -87,7 +91,7 @@ bool sid2_archive_add(sid2_archive *a, const char *name, const void *bytes, size
 
 bool sid2_archive_commit(sid2_archive *a, sid2_error *err)
 {
-    bool ok = ((archive_write_close(a->zip) == ARCHIVE_OK && !a->cause) || fail(a, err)) &&
+    bool ok = ((archive_write_close(a->archive) == ARCHIVE_OK && !a->cause) || fail(a, err)) &&
               sid2_atomic_commit(&a->file, err);
     sid2_archive_discard(a);
     return ok;
@@ -97,7 +101,7 @@ void sid2_archive_discard(sid2_archive *a)
 {
     if (!a) return;
     if (!a->cause) a->cause = ECANCELED; /* what it completes goes nowhere */
-    archive_write_free(a->zip);
+    archive_write_free(a->archive);
     sid2_atomic_discard(&a->file);
     free(a);
 }
