@@ -80,7 +80,8 @@ static void print_info(const job *j)
         printf("preset %s\n\n", j->preset ? j->preset : j->path);
     print_layers(j);
     print_classes(j);
-    printf("\nblocks alone, one forward pass of one image: %s multiply-adds\n\n",
+    printf("\nblocks alone, one forward pass of one %s: %s multiply-adds\n\n",
+           sid2_config_frames(j->config) > 1 ? "clip" : "image",
            sid2_text_count(info->block_multiply_adds, a));
     printf("training   %s: weights, gradients, Adam and EMA %s; activations %s\n",
            sid2_text_bytes((double)(info->train_state_bytes + info->train_arena_bytes), a),

@@ -57,6 +57,7 @@ enum {
     SID2_PURPOSE_SYNTH = 6,   /* generated pictures (sample = picture) */
     SID2_PURPOSE_SPLIT = 7,   /* held-out pictures (sample = picture number) */
     SID2_PURPOSE_MOVE = 8,    /* how far a picture is moved (sample = global image number) */
+    SID2_PURPOSE_HISTORY = 9, /* given frames noised in training (sample = clip) */
     SID2_PURPOSE_STEP = 1024, /* sampler noise: STEP + step number */
     SID2_PURPOSE_DROPOUT = 1u << 20,
 };

@@ -635,7 +635,14 @@ double sid2_config_dropout(const sid2_config *config, int level)
 
 sid2_shape sid2_config_images(const sid2_config *c, int64_t count)
 {
-    return sid2_shape_of(count, c->model_image_size.height, c->model_image_size.width,
+    return sid2_shape_of(count * c->model_frames, c->model_image_size.height, c->model_image_size.width,
+                         c->model_image_channels);
+}
+
+sid2_shape sid2_config_clips(const sid2_config *c, int64_t count)
+{
+    if (c->model_frames == 1) return sid2_config_images(c, count);
+    return sid2_shape_of(count, c->model_frames, c->model_image_size.height, c->model_image_size.width,
                          c->model_image_channels);
 }
 
@@ -691,6 +698,8 @@ int sid2_config_image_size(const sid2_config *config)
     return height > width ? height : width;
 }
 int sid2_config_image_channels(const sid2_config *config) { return (int)config->model_image_channels; }
+int sid2_config_frames(const sid2_config *config) { return (int)config->model_frames; }
+int sid2_config_given(const sid2_config *config) { return (int)config->model_given; }
 int sid2_config_classes(const sid2_config *config) { return (int)config->model_classes; }
 
 bool sid2_config_check(const sid2_config *c, sid2_error *err)
@@ -728,6 +737,9 @@ bool sid2_config_check(const sid2_config *c, sid2_error *err)
             return sid2_fail(err, SID2_ERR_USAGE, "model.head_dim = %d: must be a multiple of 4",
                              (int)c->model_head_dim);
     }
+    if (c->model_given >= c->model_frames)
+        return sid2_fail(err, SID2_ERR_USAGE, "model.given = %d: must be below model.frames = %d",
+                         (int)c->model_given, (int)c->model_frames);
     if (c->model_waves % 2)
         return sid2_fail(err, SID2_ERR_USAGE, "model.waves = %d: must be even, a sine for each cosine",
                          (int)c->model_waves);
@@ -769,8 +781,14 @@ bool sid2_config_guides(const sid2_config *c)
 
 bool sid2_config_check_guidance(const sid2_config *c, sid2_error *err)
 {
-    return c->model_classes || !sid2_config_guides(c) ||
-           sid2_fail(err, SID2_ERR_USAGE,
-                     "sample.guidance = %g: a model without classes cannot be guided by itself; set it to 1",
-                     c->sample_guidance);
+    if (!sid2_config_guides(c)) return true;
+    if (c->sample_guide_without != SID2_WITHOUT_class && !c->model_given)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "sample.guide_without: a model that goes on from no frames (model.given = 0) has no "
+                         "history to leave out");
+    return c->model_classes || c->sample_guide_without == SID2_WITHOUT_history ||
+           sid2_fail(
+               err, SID2_ERR_USAGE,
+               "sample.guidance = %g: a model without classes cannot be guided by itself%s; set it to 1",
+               c->sample_guidance, c->model_given ? ", but for sample.guide_without=history" : "");
 }

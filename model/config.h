@@ -54,6 +54,7 @@ struct sid2_config {
 #define SID2_QK_NORMS(WORD)          WORD(QK, layer) WORD(QK, rms) WORD(QK, none)
 #define SID2_SKIPS(WORD)             WORD(SKIP, level) WORD(SKIP, block) WORD(SKIP, none)
 #define SID2_ACTIVATIONS(WORD)       WORD(ACTIVATION, silu) WORD(ACTIVATION, gelu)
+#define SID2_GUIDE_WITHOUTS(WORD)    WORD(WITHOUT, class) WORD(WITHOUT, history) WORD(WITHOUT, both)
 #define SID2_UPRIGHTS(WORD)          WORD(TURN, auto) WORD(TURN, yes) WORD(TURN, no)
 #define SID2_SNAPSHOTS(WORD)         WORD(SNAPSHOT, auto) WORD(SNAPSHOT, on) WORD(SNAPSHOT, off)
 #define SID2_WIRES(WORD)             WORD(WIRE, f32) WORD(WIRE, bf16)
@@ -65,6 +66,7 @@ enum { SID2_BLOCKS(SID2_ENUMERATOR) };
 enum { SID2_QK_NORMS(SID2_ENUMERATOR) };
 enum { SID2_SKIPS(SID2_ENUMERATOR) };
 enum { SID2_ACTIVATIONS(SID2_ENUMERATOR) };
+enum { SID2_GUIDE_WITHOUTS(SID2_ENUMERATOR) };
 enum { SID2_UPRIGHTS(SID2_ENUMERATOR) };
 enum { SID2_WIRES(SID2_ENUMERATOR) };
 enum { SID2_SNAPSHOTS(SID2_ENUMERATOR) };
@@ -111,9 +113,12 @@ int sid2_config_levels(const sid2_config *config);
 /* Per-level lists, with one entry standing for all. */
 int64_t sid2_config_depth(const sid2_config *config, int level);
 double sid2_config_dropout(const sid2_config *config, int level);
-sid2_shape sid2_config_images(const sid2_config *config,
-                              int64_t count);              /* [count, height, width, channels] */
-size_t sid2_config_image_bytes(const sid2_config *config); /* of one, as u8 */
+/* Batches are counted in clips of model.frames = F images, which lie one after the other, clip by clip; an image is a clip
+ * of one. The pixels of `count` clips, a frame at a time: [count F, height, width, channels]. */
+sid2_shape sid2_config_images(const sid2_config *config, int64_t count);
+/* The same, a clip at a time: [count, F, height, width, channels]; of images as above. */
+sid2_shape sid2_config_clips(const sid2_config *config, int64_t count);
+size_t sid2_config_image_bytes(const sid2_config *config); /* of one clip, as u8 */
 /* The side of a square of as many pixels: what noise levels go by. */
 double sid2_config_image_side(const sid2_config *config);
 sid2_dtype sid2_config_dtype(int precision); /* auto, before a device is known: bf16 */

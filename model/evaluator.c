@@ -18,7 +18,9 @@ sid2_evaluator *sid2_evaluator_create(sid2_device *device, const sid2_config *co
     static const bool runs[SID2_PASS_COUNT] = {[SID2_PASS_ERRORS] = true};
     sid2_evaluator *e = calloc(1, sizeof *e);
     if (!e) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
-    if (sid2_inference_open(&e->on, device, config, NULL, runs, memory, "evaluating", err)) return e;
+    bool ok = sid2_inference_open(&e->on, device, config, NULL, runs, memory, "evaluating", err);
+    e->on.given = (int)config->model_given; /* the task that was learnt */
+    if (ok) return e;
     free(e);
     return NULL;
 }
@@ -49,7 +51,7 @@ typedef struct job {
     uint64_t *seeds;
     int count;
     uint8_t *staging; /* one batch */
-    float *errors;
+    float *errors;    /* of one batch's frames */
 } job;
 
 static bool job_create(job *j, const sid2_inference *n, const uint8_t *pixels, const int32_t *labels,
@@ -60,7 +62,7 @@ static bool job_create(job *j, const sid2_inference *n, const uint8_t *pixels, c
                .labels = malloc((size_t)count * sizeof *j->labels),
                .seeds = malloc((size_t)count * sizeof *j->seeds),
                .staging = malloc((size_t)n->plan.batch * n->image_bytes),
-               .errors = malloc((size_t)n->plan.batch * sizeof *j->errors)};
+               .errors = malloc((size_t)(n->plan.batch * n->config.model_frames) * sizeof *j->errors)};
     if (!j->labels || !j->seeds || !j->staging || !j->errors)
         return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     for (int i = 0; i < count; i++) {
@@ -91,10 +93,13 @@ static bool batch_errors(sid2_inference *n, const job *j, int first, float *erro
               sid2_inference_scatter(n, "pixels", j->staging, err) &&
               sid2_inference_run(n, SID2_PASS_ERRORS, err) &&
               sid2_inference_gather(n, "error", j->errors, err);
+    int frames = (int)n->config.model_frames;
     for (int i = 0; ok && i < n->plan.batch && first + i < j->count; i++) {
         char cause[200];
-        errors[first + i] = j->errors[i];
-        if (!isfinite(j->errors[i]))
+        double sum = 0;
+        for (int f = 0; f < frames; f++) sum += j->errors[i * frames + f];
+        errors[first + i] = (float)(sum / frames);
+        if (!isfinite(errors[first + i]))
             ok = sid2_fail(err, SID2_ERR_DEVICE, "evaluation: the error of image %d is not finite%s",
                            first + i, sid2_inference_cause(n, cause));
     }
@@ -113,12 +118,15 @@ static bool errors_at(sid2_evaluator *e, const uint8_t *pixels, const int32_t *l
     sid2_inference *n = &e->on;
     if (!sid2_inference_is_loaded(n, err)) return false;
     if (count < 1) return sid2_fail(err, SID2_ERR_USAGE, "no images to evaluate on");
+    double frames = (double)n->config.model_frames;
     job j;
     bool ok = job_create(&j, n, pixels, labels, count, first_sample, err) &&
-              sid2_inference_upload(n, "time", known_position(&n->schedule, logsnr), err) &&
-              sid2_inference_upload(n, "alpha", sid2_alpha(logsnr), err) &&
-              sid2_inference_upload(n, "sigma", sid2_sigma(logsnr), err) &&
-              sid2_inference_upload(n, "weight", 1, err) && sid2_inference_upload_key(n, 0, err);
+              sid2_inference_upload_frames(n, "time", known_position(&n->schedule, logsnr),
+                                           sid2_schedule_position(&n->schedule, n->schedule.first), err) &&
+              sid2_inference_upload_frames(n, "alpha", sid2_alpha(logsnr), 1, err) &&
+              sid2_inference_upload_frames(n, "sigma", sid2_sigma(logsnr), 0, err) &&
+              sid2_inference_upload_frames(n, "weight", frames / (frames - n->given), 0, err) &&
+              sid2_inference_upload_key(n, 0, err);
     for (int first = 0; ok && first < count; first += n->plan.batch)
         ok = batch_errors(n, &j, first, errors, err);
     job_destroy(&j);

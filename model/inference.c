@@ -84,7 +84,7 @@ static bool compile(sid2_inference *n, sid2_error *err)
         if (n->plan.graph[i]) used[count++] = n->plan.graph[i];
     n->part = calloc((size_t)n->plan.parts, sizeof *n->part);
     n->worker = calloc((size_t)n->plan.workers, sizeof *n->worker);
-    n->numbers = calloc((size_t)n->plan.images, sizeof *n->numbers);
+    n->numbers = calloc((size_t)n->plan.images * (size_t)n->config.model_frames, sizeof *n->numbers);
     if (!n->part || !n->worker || !n->numbers) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     for (int i = 0; i < count; i++)
         if (!sid2_buffers_params(&n->buffers, used[i], err)) return false;
@@ -227,26 +227,38 @@ bool sid2_inference_tell(sid2_inference *n, const char *name, const void *data, 
     return true;
 }
 
+bool sid2_inference_upload_frames(sid2_inference *n, const char *name, double value, double given,
+                                  sid2_error *err)
+{
+    int frames = (int)n->config.model_frames;
+    for (int i = 0; i < n->plan.images * frames; i++)
+        n->numbers[i] = (float)(i % frames < n->given ? given : value);
+    return sid2_inference_tell(n, name, n->numbers, err);
+}
+
 bool sid2_inference_upload(sid2_inference *n, const char *name, double value, sid2_error *err)
 {
-    for (int i = 0; i < n->plan.images; i++) n->numbers[i] = (float)value;
-    return sid2_inference_tell(n, name, n->numbers, err);
+    return sid2_inference_upload_frames(n, name, value, value, err);
 }
 
 bool sid2_inference_upload_images(sid2_inference *n, const uint64_t *seeds, const int32_t *labels, int first,
                                   int count, sid2_error *err)
 {
-    int batch = n->plan.batch, real = count - first < batch ? count - first : batch;
-    uint32_t *words = malloc((size_t)batch * 4 * sizeof *words), *own = words + 2 * batch,
-             *guides = own + batch;
+    int batch = n->plan.batch, real = count - first < batch ? count - first : batch,
+        frames = (int)n->config.model_frames;
+    uint32_t *words = malloc((size_t)batch * (size_t)(2 + 2 * frames) * sizeof *words),
+             *own = words + 2 * batch, *guides = own + batch * frames;
     if (!words) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    const uint32_t none = (uint32_t)n->config.model_classes;
+    const bool keeps_class = n->config.sample_guide_without == SID2_WITHOUT_history;
     for (int i = 0; i < batch; i++) {
         int image = first + (i < real ? i : real - 1);
         words[2 * i] = (uint32_t)seeds[image];
         words[2 * i + 1] = (uint32_t)(seeds[image] >> 32);
-        uint32_t none = (uint32_t)n->config.model_classes;
-        own[i] = labels[image] < 0 ? none : (uint32_t)labels[image];
-        guides[i] = !n->guided_by_another ? none : n->guide.model_classes ? own[i] : 0;
+        uint32_t label = labels[image] < 0 ? none : (uint32_t)labels[image],
+                 guide = keeps_class ? label : none;
+        if (n->guided_by_another) guide = n->guide.model_classes ? label : 0;
+        for (int f = i * frames; f < (i + 1) * frames; f++) own[f] = label, guides[f] = guide;
     }
     n->used = (real + n->plan.images - 1) / n->plan.images;
     const char *guide = n->guided_by_another ? "guide_label" : "no_label";

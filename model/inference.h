@@ -26,8 +26,9 @@ typedef struct sid2_inference {
     sid2_inference_worker *worker; /* [plan.workers] */
     sid2_team *team;
     bool guided_by_another, loaded, guide_loaded;
-    size_t image_bytes; /* of one image */
-    float *numbers;     /* [plan.images], of sid2_inference_upload */
+    size_t image_bytes; /* of one image or clip */
+    float *numbers;     /* [plan.images model.frames], of sid2_inference_upload */
+    int given; /* frames that the clips in work begin with: model.given, or 0 where they are made from nothing */
     /* Of the pass that runs. */
     sid2_pass pass;
     int used; /* parts with images that are wanted */
@@ -49,8 +50,10 @@ bool sid2_inference_is_loaded(const sid2_inference *inference, sid2_error *err);
 
 /* The same bytes for every part, in an external that is as large, where graphs have it. */
 bool sid2_inference_tell(sid2_inference *inference, const char *name, const void *data, sid2_error *err);
-/* One number for every image of the batch, rounded once. */
+/* One number for every image of the batch, rounded once; of clips, another for the frames that are given. */
 bool sid2_inference_upload(sid2_inference *inference, const char *name, double value, sid2_error *err);
+bool sid2_inference_upload_frames(sid2_inference *inference, const char *name, double value, double given,
+                                  sid2_error *err);
 /* Labels (-1: none, the table's last row) and seeds of images first .. first + batch; past the end, the last is
  * repeated, and parts of nothing else are not computed in what runs next. */
 bool sid2_inference_upload_images(sid2_inference *inference, const uint64_t *seeds, const int32_t *labels,

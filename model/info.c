@@ -62,15 +62,15 @@ static bool describe_network(const sid2_config *config, description *d, sid2_err
 {
     sid2_graph *g = sid2_graph_create(SID2_F32);
     if (!g) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    sid2_shape image = sid2_config_images(config, 1);
-    sid2_uvit net = sid2_uvit_build(
-        g, config,
-        (sid2_uvit_inputs){.params = sid2_graph_params(g, "", false),
-                           .z = sid2_graph_external(g, "z", SID2_F32, image),
-                           .time = sid2_graph_external(g, "time", SID2_F32, sid2_shape_of(1)),
-                           .label = sid2_graph_external(g, "label", SID2_I32, sid2_shape_of(1)),
-                           .samples = SID2_NONE,
-                           .seed = SID2_NONE});
+    sid2_shape image = sid2_config_images(config, 1), each = sid2_shape_of(image.dim[0]);
+    sid2_uvit net =
+        sid2_uvit_build(g, config,
+                        (sid2_uvit_inputs){.params = sid2_graph_params(g, "", false),
+                                           .z = sid2_graph_external(g, "z", SID2_F32, image),
+                                           .time = sid2_graph_external(g, "time", SID2_F32, each),
+                                           .label = sid2_graph_external(g, "label", SID2_I32, each),
+                                           .samples = SID2_NONE,
+                                           .seed = SID2_NONE});
     bool ok = sid2_graph_finish(g, err);
     if (ok) describe_layers(g, &net, d);
     sid2_graph_destroy(g);

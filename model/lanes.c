@@ -289,8 +289,9 @@ static bool run_microbatch(sid2_lanes *l, sid2_lane_worker *w, int first, bool l
     const sid2_buffer *loss = sid2_buffers_find(&w->buffers, "loss");
     bool ok = objective->tell(host, &w->buffers, l->step, first, l->logsnr + first, err);
     for (int i = 0; ok && stops[i]; i++) ok = stop_at(l, w, stops[i], first == l->begin, last, err);
+    size_t frames = loss->bytes / sizeof(float) / (size_t)l->plan->microbatch;
     return ok && sid2_program_run(program, err) &&
-           sid2_buffer_download_later(loss, 0, l->loss + first, loss->bytes, err);
+           sid2_buffer_download_later(loss, 0, l->loss + (size_t)first * frames, loss->bytes, err);
 }
 
 /* Added to the gradients that its program is bound to. */

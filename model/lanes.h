@@ -52,7 +52,7 @@ typedef struct sid2_lanes {
     /* Of the step that runs. */
     int turn;
     const sid2_step_input *step;
-    float *loss, *logsnr; /* of the whole batch */
+    float *loss, *logsnr; /* of the whole batch: by frame, by clip */
     sid2_buffer *home;    /* the gradients of the state that is trained, where all is to end */
     const char *grads;    /* its name */
     /* Under the lock. */
@@ -80,8 +80,8 @@ bool sid2_lanes_open(sid2_lanes *lanes, const sid2_recipe *recipe, const sid2_tr
 bool sid2_lanes_start(sid2_lanes *lanes, const sid2_config *config, sid2_error *err);
 void sid2_lanes_close(sid2_lanes *lanes);
 
-/* Adds to `grads`, the gradients of the state that objective number `turn` trains, those of this rank's lanes. loss,
- * logsnr: [train.batch], of which this rank's are filled; as sid2_buffer_download_later, the losses are sure to be
+/* Adds to `grads`, the gradients of the state that objective number `turn` trains, those of this rank's lanes. loss
+ * [train.batch model.frames], logsnr [train.batch], of which this rank's are filled; as sid2_buffer_download_later, the losses are sure to be
  * there after the next download. Of workers that fail, the first names the error, and the others stop at their next
  * micro-batch. */
 bool sid2_lanes_run(sid2_lanes *lanes, int turn, const sid2_step_input *step, const char *grads, float *loss,

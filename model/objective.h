@@ -14,9 +14,9 @@
 /* A step as the loop was given it. */
 typedef struct sid2_step_input {
     uint64_t step;         /* steps done before this one */
-    uint64_t first_sample; /* images seen before it */
+    uint64_t first_sample; /* images (clips, where model.frames = F is more than 1) seen before it */
     int begin;             /* the first image of the batch that is here; there are [n] of them */
-    const uint8_t *pixels; /* [n,H,W,c] */
+    const uint8_t *pixels; /* [n F,H,W,c], clip by clip */
     const int32_t *labels; /* [n], -1 for none; or NULL */
 } sid2_step_input;
 
@@ -24,7 +24,7 @@ typedef struct sid2_objective {
     const char *name;
     const char *trains; /* the state that a step of it updates, by name */
     /* A micro-batch of n images: adds to that state's `grads` what the mean over train.batch wants, and writes the
-     * external `loss` f32 [n]. Externals that objectives share by name are shared memory. */
+     * external `loss` f32 [n F], of whose F for each image (or clip) the mean counts. Externals that objectives share by name are shared memory. */
     sid2_graph *(*graph)(const sid2_config *config, int64_t n, sid2_error *err);
     /* The host's part, for micro-batches of n; uploads what stays the same. */
     void *(*open)(const sid2_config *config, int n, sid2_buffers *buffers, sid2_error *err);

@@ -1,4 +1,4 @@
-/* Sampling: from a seed to an image, batch by batch. */
+/* Sampling: from a seed to an image or a clip, batch by batch. */
 #include "sampler.h"
 
 #include <inttypes.h>
@@ -89,15 +89,44 @@ typedef struct job {
     const uint64_t *seeds;
     int32_t *labels;
     int count;
-    uint8_t *pixels, *staging; /* staging: one batch */
-    float *z;                  /* one batch */
+    const uint8_t *given; /* [count, model.given frames], or NULL */
+    int frames, windows;  /* of each clip: how many are wanted, and in how many goes they are made */
+    uint8_t *pixels;      /* [count, frames] */
+    uint8_t *staging;     /* one batch */
+    uint8_t *history;     /* one batch, of which the given frames count */
+    float *z;             /* one batch */
     sid2_sample_callback callback;
     void *user;
     sid2_sample_progress progress;
 } job;
 
+enum { MOST_STAGES = 1 << 20, MOST_WINDOWS = 1 << 12 };
+
+/* Each window of a clip has random numbers of its own. */
+static uint32_t key_of(int window, int64_t stage)
+{
+    return (uint32_t)window * MOST_STAGES + (uint32_t)(stage + 1);
+}
+
+/* Noise levels: given frames are clean, but for a guide that is not told the history. */
+static bool tell_level(sid2_inference *n, const sid2_solver_stage *stage, sid2_error *err)
+{
+    const sid2_schedule *own = &n->schedule, *guides = &n->guide_schedule;
+    double logsnr = stage->logsnr;
+    if (!sid2_inference_upload_frames(n, "time", sid2_schedule_position(own, logsnr),
+                                      sid2_schedule_position(own, own->first), err))
+        return false;
+    if (n->guided_by_another)
+        return sid2_inference_upload_frames(n, "guide_time", sid2_schedule_position(guides, logsnr),
+                                            sid2_schedule_position(guides, guides->first), err);
+    return !stage->guided || !sid2_guide_forgets(&n->config, NULL) ||
+           (sid2_inference_upload(n, "guide_time", sid2_schedule_position(own, logsnr), err) &&
+            sid2_inference_upload(n, "history_alpha", sid2_alpha(logsnr), err) &&
+            sid2_inference_upload(n, "history_sigma", sid2_sigma(logsnr), err));
+}
+
 /* Two x_hat that are read come as one, their sum by the shares uploaded here. */
-static bool run_stage(sid2_inference *n, const sid2_solver_stage *stage, uint32_t number, sid2_error *err)
+static bool run_stage(sid2_inference *n, const sid2_solver_stage *stage, uint32_t key, sid2_error *err)
 {
     const sid2_solver *solver = sid2_solver_of(&n->config);
     bool summed = solver->history == 2;
@@ -113,12 +142,8 @@ static bool run_stage(sid2_inference *n, const sid2_solver_stage *stage, uint32_
     for (int i = 0; i < 8; i++) coef[i] = (float)values[i];
     return (!summed || (sid2_inference_upload(n, "past_0", stage->past[0], err) &&
                         sid2_inference_upload(n, "past_1", stage->past[1], err))) &&
-           sid2_inference_upload(n, "time", sid2_schedule_position(&n->schedule, stage->logsnr), err) &&
-           (!n->guided_by_another ||
-            sid2_inference_upload(n, "guide_time", sid2_schedule_position(&n->guide_schedule, stage->logsnr),
-                                  err)) &&
-           sid2_inference_tell(n, "coef", coef, err) &&
-           (!solver->noise || sid2_inference_upload_key(n, 1 + number, err)) &&
+           tell_level(n, stage, err) && sid2_inference_tell(n, "coef", coef, err) &&
+           (!solver->noise || sid2_inference_upload_key(n, key, err)) &&
            sid2_inference_run(n, stage->guided ? SID2_PASS_GUIDED : SID2_PASS_PLAIN, err);
 }
 
@@ -132,19 +157,18 @@ static bool look(const sid2_inference *n, const job *j, int count, int *broken, 
     return true;
 }
 
-/* The images in work, as z makes them now. */
-static bool develop(sid2_inference *n, const job *j, uint8_t *pixels, sid2_error *err)
+/* The images in work, as z makes them now, to be found in `staging`. */
+static bool develop(sid2_inference *n, const job *j, sid2_error *err)
 {
-    if (!sid2_inference_run(n, SID2_PASS_FINISH, err) || !sid2_inference_gather(n, "image", j->staging, err))
-        return false;
-    memcpy(pixels, j->staging, (size_t)j->progress.batch * n->image_bytes);
-    return true;
+    return sid2_inference_run(n, SID2_PASS_FINISH, err) && sid2_inference_gather(n, "image", j->staging, err);
 }
 
 bool sid2_sampler_preview(sid2_sampler *s, uint8_t *pixels, sid2_error *err)
 {
     if (!s->told) return sid2_fail(err, SID2_ERR_USAGE, "a preview is for a callback of sampling");
-    return develop(&s->on, s->told, pixels, err);
+    if (!develop(&s->on, s->told, err)) return false;
+    memcpy(pixels, s->told->staging, (size_t)s->told->progress.batch * s->on.image_bytes);
+    return true;
 }
 
 static bool tell(sid2_sampler *s, const job *j, sid2_error *err)
@@ -170,17 +194,62 @@ static bool forget(sid2_inference *n, sid2_error *err)
     return ok;
 }
 
+/* ---- Clips: made a window of model.frames at a time, each beginning with the last that were made ---- */
+
+/* The first frame of a window. */
+static int begin_of(const sid2_config *c, int window)
+{
+    return window * (int)(c->model_frames - c->model_given);
+}
+
+/* What the clips of the batch begin with in this window. */
+static bool give(sid2_inference *n, const job *j, int window, sid2_error *err)
+{
+    const sid2_config *c = &n->config;
+    size_t frame = n->image_bytes / (size_t)c->model_frames, bytes = (size_t)c->model_given * frame;
+    if (!bytes) return true;
+    n->given = j->given || window ? (int)c->model_given : 0;
+    for (int i = 0; n->given && i < n->plan.batch; i++) {
+        int real = i < j->progress.batch ? i : j->progress.batch - 1;
+        const uint8_t *last = j->staging + (size_t)(real + 1) * n->image_bytes - bytes;
+        memcpy(j->history + (size_t)i * n->image_bytes,
+               window ? last : j->given + (size_t)(j->progress.first + real) * bytes, bytes);
+    }
+    const uint32_t key[] = {SID2_SAMPLE_KEY, key_of(window, -1)};
+    return sid2_inference_scatter(n, "given", j->history, err) &&
+           sid2_inference_upload_frames(n, "made", 1, 0, err) &&
+           sid2_inference_upload_frames(n, "kept", 0, 1, err) &&
+           (!sid2_buffers_find(&n->part[0], "history_seed") ||
+            sid2_inference_tell(n, "history_seed", key, err));
+}
+
+/* What was made, to its place in the clips. */
+static void take(const sid2_inference *n, const job *j, int window)
+{
+    int begin = begin_of(&n->config, window), made = (int)n->config.model_frames;
+    size_t frame = n->image_bytes / (size_t)made, clip = frame * (size_t)j->frames;
+    if (made > j->frames - begin) made = j->frames - begin;
+    for (int i = 0; i < j->progress.batch; i++)
+        memcpy(j->pixels + (size_t)(j->progress.first + i) * clip + frame * (size_t)begin,
+               j->staging + (size_t)i * n->image_bytes, (size_t)made * frame);
+}
+
+static bool start(sid2_inference *n, int window, sid2_error *err)
+{
+    return sid2_inference_upload_key(n, key_of(window, -1), err) &&
+           sid2_inference_run(n, SID2_PASS_START, err);
+}
+
 /* A batch that was not finite at its end, once more, to tell where that began. A clamped x_hat can be no other than
  * NaN, and makes z the same; z is looked at only here and at the end, so that steps cost nothing. */
-static bool find_broken(sid2_sampler *s, const job *j, int first, int real, int broken, sid2_error *err)
+static bool find_broken(sid2_sampler *s, const job *j, int window, int broken, sid2_error *err)
 {
     sid2_inference *n = &s->on;
     int64_t i = 0;
-    int at = real;
-    bool ok =
-        forget(n, err) && sid2_inference_upload_key(n, 0, err) && sid2_inference_run(n, SID2_PASS_START, err);
+    int first = j->progress.first, real = j->progress.batch, at = real;
+    bool ok = forget(n, err) && start(n, window, err);
     for (; ok && at == real && i < s->stage_count; i++)
-        ok = run_stage(n, &s->stages[i], (uint32_t)i, err) && look(n, j, real, &at, err);
+        ok = run_stage(n, &s->stages[i], key_of(window, i), err) && look(n, j, real, &at, err);
     if (!ok || !forget(n, err)) return false;
     char cause[200];
     if (at == real)
@@ -194,29 +263,37 @@ static bool find_broken(sid2_sampler *s, const job *j, int first, int real, int 
         s->stages[i - 1].step + 1, first + at, j->seeds[first + at], sid2_inference_cause(n, cause));
 }
 
-static bool run_batch(sid2_sampler *s, job *j, int first, sid2_error *err)
+static bool run_window(sid2_sampler *s, job *j, int window, sid2_error *err)
 {
     sid2_inference *n = &s->on;
-    int real = j->count - first < n->plan.batch ? j->count - first : n->plan.batch, broken;
-    j->progress.first = first;
-    j->progress.batch = real;
-    if (!sid2_inference_upload_images(n, j->seeds, j->labels, first, j->count, err) ||
-        !sid2_inference_upload_key(n, 0, err) || !sid2_inference_run(n, SID2_PASS_START, err))
-        return false;
+    int real = j->progress.batch, broken, steps = (int)n->config.sample_steps;
+    if (!give(n, j, window, err) || !start(n, window, err)) return false;
     for (int64_t i = 0; i < s->stage_count; i++) {
         const sid2_solver_stage *stage = &s->stages[i];
-        if (!run_stage(n, stage, (uint32_t)i, err)) return false;
-        j->progress.step = stage->step + 1;
+        if (!run_stage(n, stage, key_of(window, i), err)) return false;
+        j->progress.step = window * steps + stage->step + 1;
         j->progress.evaluations += real;
         j->progress.guided += stage->guided ? real : 0;
         j->progress.multiply_adds += real * s->cost[stage->guided];
         j->progress.unguided_adds += real * s->cost[0];
-        if (i + 1 == s->stage_count) j->progress.images += real;
+        if (i + 1 == s->stage_count && window + 1 == j->windows) j->progress.images += real;
         if (!tell(s, j, err)) return false;
     }
     if (!look(n, j, real, &broken, err)) return false;
-    if (broken < real) return find_broken(s, j, first, real, broken, err);
-    return develop(n, j, j->pixels + (size_t)first * n->image_bytes, err);
+    if (broken < real) return find_broken(s, j, window, broken, err);
+    if (!develop(n, j, err)) return false;
+    take(n, j, window);
+    return true;
+}
+
+static bool run_batch(sid2_sampler *s, job *j, int first, sid2_error *err)
+{
+    sid2_inference *n = &s->on;
+    j->progress.first = first;
+    j->progress.batch = j->count - first < n->plan.batch ? j->count - first : n->plan.batch;
+    bool ok = sid2_inference_upload_images(n, j->seeds, j->labels, first, j->count, err);
+    for (int w = 0; ok && w < j->windows; w++) ok = run_window(s, j, w, err);
+    return ok;
 }
 
 /* Without classes there are no labels, whatever was asked for. */
@@ -237,24 +314,58 @@ static bool choose_labels(const sid2_config *config, const uint64_t *seeds, int3
     return true;
 }
 
-bool sid2_sampler_run(sid2_sampler *s, const uint64_t *seeds, int32_t *labels, int count, uint8_t *pixels,
-                      sid2_sample_callback callback, void *user, sid2_error *err)
+static bool check_frames(const sid2_config *c, bool given, int frames, sid2_error *err)
+{
+    int whole = (int)c->model_frames, most = c->model_given ? begin_of(c, MOST_WINDOWS - 1) + whole : whole;
+    if (given && !c->model_given)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "frames are given, but the model goes on from none (model.given = 0)");
+    return (frames >= 1 && frames <= most) ||
+           sid2_fail(err, SID2_ERR_USAGE, "%d frames: the model can make 1 to %d", frames, most);
+}
+
+/* Until there are as many frames as are wanted. */
+static int count_windows(const sid2_config *c, int frames)
+{
+    int windows = 1;
+    while (begin_of(c, windows - 1) + (int)c->model_frames < frames) windows++;
+    return windows;
+}
+
+bool sid2_sampler_run_clips(sid2_sampler *s, const uint64_t *seeds, int32_t *labels, int count,
+                            const uint8_t *given, int frames, uint8_t *pixels, sid2_sample_callback callback,
+                            void *user, sid2_error *err)
 {
     const sid2_config *config = &s->on.config;
-    if (!sid2_inference_is_loaded(&s->on, err) || !choose_labels(config, seeds, labels, count, err))
+    size_t batch = (size_t)s->on.plan.batch * s->on.image_bytes;
+    if (!sid2_inference_is_loaded(&s->on, err) || !choose_labels(config, seeds, labels, count, err) ||
+        !check_frames(config, given, frames, err))
         return false;
+    int windows = count_windows(config, frames);
     job j = {.seeds = seeds,
              .labels = labels,
              .count = count,
+             .given = given,
+             .frames = frames,
+             .windows = windows,
              .pixels = pixels,
-             .staging = malloc((size_t)s->on.plan.batch * s->on.image_bytes),
-             .z = malloc((size_t)s->on.plan.batch * s->on.image_bytes * sizeof(float)),
+             .staging = malloc(batch),
+             .history = calloc(batch, 1),
+             .z = malloc(batch * sizeof(float)),
              .callback = callback,
              .user = user,
-             .progress = {.steps = (int)config->sample_steps, .total = count}};
-    bool ok = (j.staging && j.z) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+             .progress = {.steps = (int)config->sample_steps * windows, .total = count}};
+    bool ok = (j.staging && j.history && j.z) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     for (int first = 0; ok && first < count; first += s->on.plan.batch) ok = run_batch(s, &j, first, err);
     free(j.staging);
+    free(j.history);
     free(j.z);
     return ok;
+}
+
+bool sid2_sampler_run(sid2_sampler *s, const uint64_t *seeds, int32_t *labels, int count, uint8_t *pixels,
+                      sid2_sample_callback callback, void *user, sid2_error *err)
+{
+    return sid2_sampler_run_clips(s, seeds, labels, count, NULL, (int)s->on.config.model_frames, pixels,
+                                  callback, user, err);
 }

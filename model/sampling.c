@@ -24,17 +24,44 @@ static sid2_graph *finish(sid2_graph *g, sid2_error *err)
     return NULL;
 }
 
-static sid2_tensor normal(sid2_graph *g, sid2_shape images, uint32_t purpose)
+static sid2_tensor external(sid2_graph *g, const char *name, sid2_dtype dtype, sid2_shape shape)
 {
-    return sid2_random_normal(g, sid2_graph_external(g, "samples", SID2_U32, sid2_shape_of(images.dim[0], 2)),
-                              sid2_graph_external(g, "seed", SID2_U32, sid2_shape_of(2)), images, purpose);
+    sid2_tensor known = sid2_graph_find(g, name);
+    return known == SID2_NONE ? sid2_graph_external(g, name, dtype, shape) : known;
+}
+
+/* Of `n` clips, by the key that is in `seed`. */
+static sid2_tensor normal(sid2_graph *g, const sid2_config *config, int64_t n, const char *seed,
+                          uint32_t purpose)
+{
+    return sid2_uvit_noise(g, config, n, external(g, "samples", SID2_U32, sid2_shape_of(n, 2)),
+                           external(g, seed, SID2_U32, sid2_shape_of(2)), purpose);
+}
+
+static sid2_tensor scalars(sid2_graph *g, const sid2_config *config, int64_t n, const char *name)
+{
+    return external(g, name, SID2_F32, sid2_shape_of(n * config->model_frames));
+}
+
+static sid2_tensor given_frames(sid2_graph *g, const sid2_config *config, int64_t n)
+{
+    return sid2_image_to_float(g, external(g, "given", SID2_U8, sid2_config_images(config, n)));
+}
+
+/* z, but in the frames that are not made `given`. */
+static sid2_tensor set_given(sid2_graph *g, const sid2_config *config, int64_t n, sid2_tensor z,
+                             sid2_tensor given)
+{
+    return sid2_diffuse(g, z, given, scalars(g, config, n, "made"), scalars(g, config, n, "kept"));
 }
 
 static sid2_graph *start_graph(const sid2_config *config, int64_t n, sid2_error *err)
 {
     sid2_graph *g = create(config, err);
     if (!g) return NULL;
-    sid2_graph_export(g, normal(g, sid2_config_images(config, n), SID2_PURPOSE_NOISE), "z");
+    sid2_tensor z = normal(g, config, n, "seed", SID2_PURPOSE_NOISE);
+    if (config->model_given) z = set_given(g, config, n, z, given_frames(g, config, n));
+    sid2_graph_export(g, z, "z");
     return finish(g, err);
 }
 
@@ -45,16 +72,26 @@ static void copy(sid2_graph *g, sid2_tensor from, sid2_tensor to)
 
 static const char *const past_names[SID2_MAX_HISTORY] = {"x_hat", "x_hat_before"};
 
-/* What the guide says of the same z: another network, or this one without a class. */
-static sid2_tensor ask_guide(sid2_graph *g, const sid2_config *config, const sid2_config *guide,
+/* The given frames as noisy as those that are made: all that a guide without the history hears of it. */
+static sid2_tensor blur_given(sid2_graph *g, const sid2_config *config, int64_t n, sid2_tensor z)
+{
+    sid2_tensor noise = normal(g, config, n, "history_seed", SID2_PURPOSE_NOISE);
+    sid2_tensor noisy =
+        sid2_diffuse(g, given_frames(g, config, n), noise, scalars(g, config, n, "history_alpha"),
+                     scalars(g, config, n, "history_sigma"));
+    return set_given(g, config, n, z, noisy);
+}
+
+/* What the guide says of the same z: another network, or this one without a class, a history, or both. */
+static sid2_tensor ask_guide(sid2_graph *g, const sid2_config *config, const sid2_config *guide, int64_t n,
                              sid2_uvit_inputs in)
 {
-    sid2_shape each = sid2_shape_of(sid2_graph_type(g, in.z).shape.dim[0]);
+    sid2_shape each = sid2_shape_of(n * config->model_frames);
+    bool blurred = sid2_guide_forgets(config, guide);
     in.label = sid2_graph_external(g, guide ? "guide_label" : "no_label", SID2_I32, each);
-    if (guide) {
-        in.params = sid2_graph_params(g, "guide", false);
-        in.time = sid2_graph_external(g, "guide_time", SID2_F32, each);
-    }
+    if (guide) in.params = sid2_graph_params(g, "guide", false);
+    if (guide || blurred) in.time = scalars(g, config, n, "guide_time");
+    if (blurred) in.z = blur_given(g, config, n, in.z);
     return sid2_uvit_build(g, guide ? guide : config, in).v;
 }
 
@@ -63,7 +100,7 @@ static sid2_graph *sample_graph(const sid2_config *config, const sid2_config *gu
 {
     sid2_graph *g = create(config, err);
     if (!g) return NULL;
-    sid2_shape images = sid2_config_images(config, n), each = sid2_shape_of(n);
+    sid2_shape images = sid2_config_images(config, n), each = sid2_shape_of(images.dim[0]);
     sid2_uvit_inputs in = {.params = sid2_graph_params(g, "", false),
                            .z = sid2_graph_external(g, "z", SID2_F32, images),
                            .time = sid2_graph_external(g, "time", SID2_F32, each),
@@ -71,9 +108,9 @@ static sid2_graph *sample_graph(const sid2_config *config, const sid2_config *gu
                            .samples = SID2_NONE,
                            .seed = SID2_NONE};
     sid2_tensor v = sid2_uvit_build(g, config, in).v;
-    sid2_tensor v_guide = guided ? ask_guide(g, config, guide, in) : SID2_NONE;
+    sid2_tensor v_guide = guided ? ask_guide(g, config, guide, n, in) : SID2_NONE;
     const sid2_solver *solver = sid2_solver_of(config);
-    sid2_tensor noise = solver->noise ? normal(g, images, SID2_PURPOSE_STEP) : SID2_NONE;
+    sid2_tensor noise = solver->noise ? normal(g, config, n, "seed", SID2_PURPOSE_STEP) : SID2_NONE;
     sid2_tensor past[SID2_MAX_HISTORY], before = SID2_NONE;
     for (int k = 0; k < solver->history; k++)
         past[k] = sid2_graph_external(g, past_names[k], SID2_F32, images);
@@ -82,10 +119,20 @@ static sid2_graph *sample_graph(const sid2_config *config, const sid2_config *gu
         before = sid2_diffuse(g, past[0], past[1], sid2_graph_external(g, "past_0", SID2_F32, each),
                               sid2_graph_external(g, "past_1", SID2_F32, each));
     sid2_tensor coef = sid2_graph_external(g, "coef", SID2_F32, sid2_shape_of(8));
-    sid2_graph_emit_into(g, SID2_OP_sampler_step, (sid2_attr){0},
-                         (sid2_tensor[]){in.z, v, v_guide, noise, before, coef}, 6, &in.z, 1);
+    const sid2_tensor step[] = {in.z, v, v_guide, noise, before, coef};
+    sid2_tensor z = config->model_given
+                        ? sid2_graph_activation(g, sid2_graph_type(g, in.z)) /* set back below */
+                        : in.z;
+    sid2_graph_emit_into(g, SID2_OP_sampler_step, (sid2_attr){0}, step, 6, &z, 1);
+    sid2_tensor x_hat = g->error.code ? SID2_NONE : g->nodes[g->node_count - 1].out[1];
+    if (config->model_given) {
+        sid2_tensor given = given_frames(g, config, n);
+        sid2_graph_emit_into(
+            g, SID2_OP_diffuse, (sid2_attr){0},
+            (sid2_tensor[]){z, given, scalars(g, config, n, "made"), scalars(g, config, n, "kept")}, 4, &in.z,
+            1);
+    }
     if (solver->history && !g->error.code) {
-        sid2_tensor x_hat = g->nodes[g->node_count - 1].out[1];
         for (int k = solver->history - 1; k >= 0; k--) copy(g, k ? past[k - 1] : x_hat, past[k]);
     }
     return finish(g, err);
@@ -104,12 +151,13 @@ static sid2_graph *error_graph(const sid2_config *config, int64_t n, sid2_error 
 {
     sid2_graph *g = create(config, err);
     if (!g) return NULL;
-    sid2_shape images = sid2_config_images(config, n), each = sid2_shape_of(n);
+    sid2_shape images = sid2_config_images(config, n), each = sid2_shape_of(images.dim[0]);
     sid2_tensor x = sid2_image_to_float(g, sid2_graph_external(g, "pixels", SID2_U8, images));
     sid2_tensor alpha = sid2_graph_external(g, "alpha", SID2_F32, each);
     sid2_tensor sigma = sid2_graph_external(g, "sigma", SID2_F32, each);
     sid2_tensor weight = sid2_graph_external(g, "weight", SID2_F32, each);
-    sid2_tensor z = sid2_diffuse(g, x, normal(g, images, SID2_PURPOSE_NOISE), alpha, sigma);
+    sid2_tensor noise = normal(g, config, n, "seed", SID2_PURPOSE_NOISE);
+    sid2_tensor z = sid2_diffuse(g, x, noise, alpha, sigma);
     sid2_uvit_inputs in = {.params = sid2_graph_params(g, "", false),
                            .z = z,
                            .time = sid2_graph_external(g, "time", SID2_F32, each),
@@ -134,6 +182,11 @@ sid2_graph *sid2_pass_graph(const sid2_config *config, const sid2_config *guide,
 
 /* ---- The plan ---- */
 
+bool sid2_guide_forgets(const sid2_config *config, const sid2_config *guide)
+{
+    return !guide && config->model_given && config->sample_guide_without != SID2_WITHOUT_class;
+}
+
 bool sid2_guide_check(const sid2_config *config, const sid2_config *guide, sid2_error *err)
 {
     const sid2_config *of[] = {guide, config};
@@ -144,6 +197,11 @@ bool sid2_guide_check(const sid2_config *config, const sid2_config *guide, sid2_
     if (strcmp(size[0], size[1]) != 0)
         return sid2_fail(err, SID2_ERR_USAGE, "the guide makes images of %s, the model of %s", size[0],
                          size[1]);
+    if (guide->model_frames != config->model_frames || guide->model_given != config->model_given)
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "the guide makes clips of %d frames, %d of them given, the model of %d, with %d",
+                         (int)guide->model_frames, (int)guide->model_given, (int)config->model_frames,
+                         (int)config->model_given);
     if (guide->model_classes && guide->model_classes != config->model_classes)
         return sid2_fail(err, SID2_ERR_USAGE, "the guide knows %d classes, the model %d",
                          sid2_config_classes(guide), sid2_config_classes(config));
@@ -184,11 +242,11 @@ sid2_training_site sid2_sampling_site_of(const sid2_device_info *device, size_t 
 }
 
 /* Enough for a part to read the weights once for several images, and few enough for its activations to stay in a cache. */
-static int images_of(int batch, const sid2_training_site *site)
+static int images_of(int batch, int frames, const sid2_training_site *site)
 {
     enum { PARTS = 8, MOST = 8 };
-    int images = (batch + PARTS - 1) / PARTS;
-    return site->gpu || !site->rebinds ? batch : images < MOST ? images : MOST;
+    int images = (batch + PARTS - 1) / PARTS, most = frames < MOST ? MOST / frames : 1;
+    return site->gpu || !site->rebinds ? batch : images < most ? images : most;
 }
 
 static bool plan(const sid2_config *config, const sid2_config *guide, const bool runs[SID2_PASS_COUNT],
@@ -220,7 +278,7 @@ bool sid2_sampling_plan(const sid2_config *config, const sid2_config *guide, con
                         sid2_error *err)
 {
     for (;; batch = (batch + 1) / 2) {
-        int images = images_of(batch, site);
+        int images = images_of(batch, (int)config->model_frames, site);
         *out = (sid2_sampling){.images = images, .parts = (batch + images - 1) / images, .workers = 1};
         out->batch = images * out->parts;
         bool made = plan(config, guide, runs, site->alignment, out, err);

@@ -1,11 +1,17 @@
-/* The graphs of sampling and evaluation, and the plan of those that run. Of a graph for N images, externals are:
+/* The graphs of sampling and evaluation, and the plan of those that run. Of a graph for n clips of F frames, N = n F images,
+ * externals are:
  *
- *   z f32 [N,H,W,c] · time f32 [N] · label, no_label i32 [N] · samples u32 [N,2] · seed u32 [2] · coef f32 [8]
+ *   z f32 [N,H,W,c] · time f32 [N] · label, no_label i32 [N] · samples u32 [n,2] · seed u32 [2] · coef f32 [8]
  *   guide_label i32 [N], guide_time f32 [N], guide.weights, guide.weights_low: a guide's that is another network
  *   x_hat, x_hat_before f32 [N,H,W,c], of the last two evaluations, and past_0, past_1 f32 [N], what they are
  *   multiplied by · image u8 [N,H,W,c] · weights, weights_low
  *
- * A sampler has of these what its row in samplers.def asks for. */
+ * A sampler has of these what its row in samplers.def asks for. Where model.given > 0 it has also
+ *
+ *   given u8 [N,H,W,c], of which given frames count · made f32 [N], 1 of a frame that is made, 0 of one that is given,
+ *   and kept f32 [N] = 1 - made
+ *   of a guide without the history: guide_time as above, history_seed u32 [2], history_alpha, history_sigma f32 [N]
+ */
 #ifndef SID2_SAMPLING_H
 #define SID2_SAMPLING_H
 
@@ -26,10 +32,12 @@ typedef enum sid2_pass {
 /* `guide`: of the network that guides, whose parameters are the set "guide"; NULL: the same one without a class. */
 sid2_graph *sid2_pass_graph(const sid2_config *config, const sid2_config *guide, sid2_pass pass, int64_t n,
                             sid2_error *err);
+/* Whether the guide of passes that are guided is the network without the history (sample.guide_without). */
+bool sid2_guide_forgets(const sid2_config *config, const sid2_config *guide);
 /* Whether it may guide: images and classes must agree, but for a guide that knows no classes. */
 bool sid2_guide_check(const sid2_config *config, const sid2_config *guide, sid2_error *err);
 
-/* A batch is computed in parts, each pass on one part after another or, by workers, on several at the same time; each
+/* A batch (of images, or clips) is computed in parts, each pass on one part after another or, by workers, on several at the same time; each
  * worker has some of the cores and an arena of its own. How many images a part has follows from the batch alone, so that an
  * image is the same whatever the number of threads. No two passes of a worker run at the same time, so one arena serves
  * them all; a part has one buffer for all externals of one name. */

@@ -156,7 +156,7 @@ sid2_trainer *sid2_trainer_create_recipe(sid2_device *device, const sid2_config 
     t->recipe = *recipe;
     t->memory = memory;
     size_t batch = (size_t)config->train_batch;
-    t->loss = calloc(batch, sizeof(float));
+    t->loss = calloc(batch * (size_t)config->model_frames, sizeof(float));
     t->logsnr = calloc(batch, sizeof(float));
     t->told = calloc(2 * batch, sizeof(float));
     bool ok = (t->loss && t->logsnr && t->told) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
@@ -290,11 +290,12 @@ static bool run_lanes(sid2_trainer *t, int turn, sid2_state *state, const sid2_s
 static bool agree(const sid2_trainer *t, const sid2_state *state, const float *loss, const float *grads,
                   const float *grads_again, sid2_error *err)
 {
-    size_t size = sizeof(float), image = 0, batch = (size_t)t->config.train_batch;
+    size_t size = sizeof(float), image = 0, frames = (size_t)t->config.model_frames,
+           images = (size_t)t->config.train_batch * frames;
     const sid2_params *params = state->params;
     char what[160] = "";
-    while (image < batch && memcmp(&loss[image], &t->loss[image], size) == 0) image++;
-    if (image < batch) snprintf(what, sizeof what, "the loss of image %zu of the batch", image);
+    while (image < images && memcmp(&loss[image], &t->loss[image], size) == 0) image++;
+    if (image < images) snprintf(what, sizeof what, "the loss of image %zu of the batch", image / frames);
     for (int32_t i = 0; !what[0] && i < params->count; i++) {
         const sid2_param *p = &params->item[i];
         size_t bytes = (size_t)sid2_shape_count(p->shape) * size;
@@ -314,12 +315,13 @@ static bool agree(const sid2_trainer *t, const sid2_state *state, const float *l
 static bool run_twice(sid2_trainer *t, int turn, sid2_state *state, const sid2_step_input *step,
                       sid2_error *err)
 {
-    size_t elements = (size_t)state->params->elements, batch = (size_t)t->config.train_batch;
-    float *flat = malloc((2 * elements + batch) * sizeof *flat);
+    size_t elements = (size_t)state->params->elements,
+           images = (size_t)(t->config.train_batch * t->config.model_frames);
+    float *flat = malloc((2 * elements + images) * sizeof *flat);
     if (!flat) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory to verify a step");
     float *grads = flat, *grads_again = flat + elements, *loss = flat + 2 * elements;
     bool ok = run_lanes(t, turn, state, step, err) && sid2_state_download(state, "grads", grads, err);
-    if (ok) memcpy(loss, t->loss, batch * sizeof *loss);
+    if (ok) memcpy(loss, t->loss, images * sizeof *loss);
     ok = ok && sid2_state_zero(state, "grads", err) && run_lanes(t, turn, state, step, err) &&
          sid2_state_download(state, "grads", grads_again, err) &&
          agree(t, state, loss, grads, grads_again, err);
@@ -370,9 +372,22 @@ static bool may_skip(const sid2_trainer *t, float norm)
     return ok;
 }
 
+/* A clip's loss is the mean of its frames'. */
+static void join_frames(sid2_trainer *t, int begin, int count)
+{
+    int frames = (int)t->config.model_frames;
+    for (int i = begin; frames > 1 && i < begin + count; i++) {
+        const float *loss = t->loss + (size_t)i * (size_t)frames;
+        double sum = 0;
+        for (int f = 0; f < frames; f++) sum += loss[f];
+        t->loss[i] = (float)(sum / frames);
+    }
+}
+
 /* Losses and noise levels of all ranks. */
 static bool gather_losses(sid2_trainer *t, int begin, int count, sid2_error *err)
 {
+    join_frames(t, begin, count);
     size_t bytes = (size_t)count * sizeof(float);
     float *own = t->told + 2 * begin;
     memcpy(own, t->loss + begin, bytes);

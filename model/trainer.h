@@ -28,9 +28,11 @@ struct sid2_trainer {
     int64_t bad_steps;                  /* stepped over, the last ones in a row */
     sid2_classes *classes;              /* their names, or NULL */
     bool broken;                        /* a step failed half-way: the weights cannot be trusted */
-    char note[240];       /* what is not as it was in the checkpoint that this goes on from, or "" */
-    float *loss, *logsnr; /* [train.batch], of the last step */
-    float *told;          /* [ranks][2][train.batch / ranks]: both, as they travel */
+    char note[240]; /* what is not as it was in the checkpoint that this goes on from, or "" */
+    float *loss,
+        *logsnr; /* of the last step: loss [train.batch model.frames], while it runs of each frame, then at the
+                             front of each clip; logsnr [train.batch] */
+    float *told; /* [ranks][2][train.batch / ranks]: both, as they travel */
     sid2_train_stats stats;
     sid2_memory_report memory_report; /* as it was last asked for */
 };

@@ -113,7 +113,7 @@ static int64_t lanes_of(const sid2_config *c, const sid2_recipe *recipe, const s
     for (int i = 0; i < recipe->objective_count; i++)
         if (site->gpu || recipe->objectives[i]->at_stop) return ranks_of(site);
     for (int height = 1; lanes < MOST; height++, lanes *= 2) {
-        bool more = 2 * lanes * IMAGES <= batch && (size_t)height * sum <= SMALL;
+        bool more = 2 * lanes * IMAGES <= batch * c->model_frames && (size_t)height * sum <= SMALL;
         if (batch % (2 * lanes * least) || (lanes >= USUAL && !more)) break;
     }
     return lanes > ranks_of(site) ? lanes : ranks_of(site);

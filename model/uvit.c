@@ -85,13 +85,27 @@ static sid2_tensor film(net *n, sid2_tensor x, const char *path, const char *nam
     return sid2_film(n->g, x, project(n, n->out->emb, path, name, 2 * channels_of(n, x), 1, ZERO));
 }
 
+/* The same elements, all tokens of a clip one after the other: [N,h,w,C] as [N/F, F h w, C]. */
+static sid2_tensor by_clip(net *n, sid2_tensor x)
+{
+    sid2_shape shape = sid2_graph_type(n->g, x).shape;
+    int64_t frames = n->config->model_frames;
+    if (frames == 1 || shape.rank < 0) return x;
+    return sid2_reshape(
+        n->g, x, sid2_shape_of(shape.dim[0] / frames, frames * shape.dim[1] * shape.dim[2], shape.dim[3]));
+}
+
 static sid2_tensor dropout(net *n, sid2_tensor x)
 {
     if (n->rate == 0 || n->in.samples == SID2_NONE) return x;
-    return sid2_dropout(n->g, x, n->in.samples, n->in.seed, n->rate, SID2_PURPOSE_DROPOUT + n->dropouts++);
+    sid2_shape shape = sid2_graph_type(n->g, x).shape;
+    sid2_tensor y = sid2_dropout(n->g, by_clip(n, x), n->in.samples, n->in.seed, n->rate,
+                                 SID2_PURPOSE_DROPOUT + n->dropouts++);
+    return sid2_reshape(n->g, y, shape);
 }
 
-/* Queries, keys and values from a normalised x, and the projection that starts at zero. */
+/* Queries, keys and values from a normalised x, and the projection that starts at zero. A clip's frames attend to each
+ * other, all to all. */
 static sid2_tensor attention(net *n, sid2_tensor x, const char *path)
 {
     const sid2_config *c = n->config;
@@ -103,11 +117,11 @@ static sid2_tensor attention(net *n, sid2_tensor x, const char *path)
     if (c->model_qk_norm == SID2_QK_layer)
         beta = param(n, path, "attn.qk_norm", ".bias", sid2_shape_of(2, width), false, 0, 0);
     sid2_shape shape = sid2_graph_type(n->g, x).shape;
-    int32_t grid[3] = {1, (int32_t)shape.dim[1], (int32_t)shape.dim[2]};
-    sid2_tensor y = sid2_attention(n->g, qkv, gamma, beta, (int)(channels / width), grid,
+    int32_t grid[3] = {(int32_t)c->model_frames, (int32_t)shape.dim[1], (int32_t)shape.dim[2]};
+    sid2_tensor y = sid2_attention(n->g, by_clip(n, qkv), gamma, beta, (int)(channels / width), grid,
                                    c->model_qk_norm == SID2_QK_layer, (float)c->model_norm_eps,
                                    (float)c->model_rope_theta);
-    return project(n, y, path, "attn.out", channels, 1, ZERO);
+    return project(n, sid2_reshape(n->g, y, shape), path, "attn.out", channels, 1, ZERO);
 }
 
 /* ---- Blocks ---- */
@@ -217,6 +231,13 @@ static sid2_tensor head(net *n, sid2_tensor x)
     sid2_tensor w = kernel(n, "head", "out", out, 1, channels_of(n, h), ZERO);
     h = sid2_linear_to(n->g, n->g->master, h, w, vector(n, "head", "out", ".bias", out, 0));
     return end_layer(n, sid2_unpatchify(n->g, h, (int)c->model_patch));
+}
+
+sid2_tensor sid2_uvit_noise(sid2_graph *g, const sid2_config *c, int64_t clips, sid2_tensor samples,
+                            sid2_tensor seed, uint32_t purpose)
+{
+    sid2_tensor noise = sid2_random_normal(g, samples, seed, sid2_config_clips(c, clips), purpose);
+    return sid2_reshape(g, noise, sid2_config_images(c, clips));
 }
 
 sid2_uvit sid2_uvit_build(sid2_graph *g, const sid2_config *c, sid2_uvit_inputs in)

@@ -5,13 +5,15 @@
 #include "config.h"
 #include "graph.h"
 
-/* N images of H x W pixels and c channels, H x W = model.image_size. */
+/* N images of H x W pixels and c channels, H x W = model.image_size. Clips are model.frames = F images each, in order: N
+ * counts frames, and only attention, dropout and noise see that F of them belong together. */
 typedef struct sid2_uvit_inputs {
-    sid2_params *params;       /* the set that holds the network's parameters */
-    sid2_tensor z;             /* [N,H,W,c] f32 */
-    sid2_tensor time;          /* [N] f32: sid2_schedule_position */
-    sid2_tensor label;         /* [N] i32; model.classes stands for none */
-    sid2_tensor samples, seed; /* for dropout, as random_normal takes them; SID2_NONE: no dropout */
+    sid2_params *params; /* the set that holds the network's parameters */
+    sid2_tensor z;       /* [N,H,W,c] f32 */
+    sid2_tensor time;    /* [N] f32: sid2_schedule_position */
+    sid2_tensor label;   /* [N] i32; model.classes stands for none; of a clip the same in all frames */
+    sid2_tensor samples,
+        seed; /* for dropout: u32 [N/F,2], one for each clip, and [2]; SID2_NONE: no dropout */
 } sid2_uvit_inputs;
 
 /* A level of the network, for tables: the nodes and parameters from here to the next layer. */
@@ -29,6 +31,10 @@ typedef struct sid2_uvit {
     sid2_uvit_layer layers[SID2_UVIT_MAX_LAYERS];
     int layer_count;
 } sid2_uvit;
+
+/* Noise for `clips` clips, [clips F,H,W,c] f32: element of the stream = index in the clip. */
+sid2_tensor sid2_uvit_noise(sid2_graph *g, const sid2_config *config, int64_t clips, sid2_tensor samples,
+                            sid2_tensor seed, uint32_t purpose);
 
 /* Appends the network to a graph. A second call with the same set of parameters shares them. */
 sid2_uvit sid2_uvit_build(sid2_graph *g, const sid2_config *config, sid2_uvit_inputs inputs);

@@ -91,6 +91,20 @@ static void output_starts_at_zero(void **state)
     }
 }
 
+static void has_operations(const char *preset, const char *setting, double want)
+{
+    sid2_config *config = sid2_config_create();
+    must(sid2_config_preset(config, preset, &err) && sid2_config_set(config, setting, &err));
+    sid2_model_info *info = sid2_model_describe(config, NULL, 0, &err);
+    must(info);
+    double giga = info->block_multiply_adds / 1e9;
+    if (fabs(giga - want) > 0.06) fail_msg("%s, %s: %.3f G, not %.1f G", preset, setting, giga, want);
+    assert_true(info->multiply_adds > info->block_multiply_adds &&
+                info->multiply_adds < 1.03 * info->block_multiply_adds);
+    sid2_model_info_destroy(info);
+    sid2_config_destroy(config);
+}
+
 static void published_operation_counts(void **state)
 {
     (void)state;
@@ -100,19 +114,18 @@ static void published_operation_counts(void **state)
     } want[] = {{"imagenet64-1", 108.45}, {"imagenet128-2", 32.7},  {"imagenet128-1", 137.4},
                 {"imagenet256-2", 137.4}, {"imagenet512-4", 137.4}, {"imagenet1024-8", 137.4},
                 {"imagenet256-1", 652.8}, {"imagenet512-2", 652.8}, {"imagenet1024-4", 652.8}};
-    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
-        sid2_config *config = sid2_config_create();
-        must(sid2_config_preset(config, want[i].preset, &err));
-        sid2_model_info *info = sid2_model_describe(config, NULL, 0, &err);
-        must(info);
-        double giga = info->block_multiply_adds / 1e9;
-        if (fabs(giga - want[i].giga) > 0.06)
-            fail_msg("%s: %.3f G, published %.1f G", want[i].preset, giga, want[i].giga);
-        assert_true(info->multiply_adds > info->block_multiply_adds &&
-                    info->multiply_adds < 1.02 * info->block_multiply_adds);
-        sid2_model_info_destroy(info);
-        sid2_config_destroy(config);
-    }
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
+        has_operations(want[i].preset, "model.frames=1", want[i].giga);
+}
+
+/* 16 frames cost what a picture of as many pixels does. */
+static void clips_have_operations(void **state)
+{
+    (void)state;
+    has_operations("k600-64-1", "model.patch=1", 652.8);
+    has_operations("k600-64-2", "model.patch=2", 137.4);
+    has_operations("k600-128-2", "model.patch=2", 652.8);
+    has_operations("k600-128-2", "model.patch=1", 4260.6);
 }
 
 static void presets_describe(void **state)
@@ -274,13 +287,10 @@ static int close_reference(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(output_starts_at_zero),
-        cmocka_unit_test(published_operation_counts),
-        cmocka_unit_test(presets_describe),
-        cmocka_unit_test(unusual_shapes_train),
-        cmocka_unit_test(numbers_take_so_many_bytes),
-        cmocka_unit_test(recomputing_changes_nothing),
-        cmocka_unit_test(too_little_memory_is_refused),
+        cmocka_unit_test(output_starts_at_zero),       cmocka_unit_test(published_operation_counts),
+        cmocka_unit_test(clips_have_operations),       cmocka_unit_test(presets_describe),
+        cmocka_unit_test(unusual_shapes_train),        cmocka_unit_test(numbers_take_so_many_bytes),
+        cmocka_unit_test(recomputing_changes_nothing), cmocka_unit_test(too_little_memory_is_refused),
     };
     return cmocka_run_group_tests(tests, open_reference, close_reference);
 }

@@ -47,6 +47,9 @@ SID2_API int sid2_config_image_height(const sid2_config *config);
 SID2_API int sid2_config_image_width(const sid2_config *config);
 SID2_API int sid2_config_image_size(const sid2_config *config); /* the longer of the two */
 SID2_API int sid2_config_image_channels(const sid2_config *config);
+/* Frames of a clip, 1 of images; how many of them a clip begins with. */
+SID2_API int sid2_config_frames(const sid2_config *config);
+SID2_API int sid2_config_given(const sid2_config *config);
 SID2_API int sid2_config_classes(const sid2_config *config);
 
 #ifdef __cplusplus

@@ -1,4 +1,4 @@
-/* Sampling: from seeds to images. A seed is an image, whatever the batch and the device. And evaluation: how far off
+/* Sampling: from seeds to images, or clips. A seed is an image, whatever the batch and the device. And evaluation: how far off
  * the network is on given images. */
 #ifndef SID2_SAMPLE_H
 #define SID2_SAMPLE_H
@@ -42,13 +42,23 @@ typedef struct sid2_sample_progress {
 typedef bool (*sid2_sample_callback)(void *user, const sid2_sample_progress *progress); /* false: stop */
 
 /* `count` images, image i from seeds[i] with labels[i] (-1: drawn from the seed, written back; where the model has
- * no classes all become -1). The result does not depend on sample.batch. pixels: count x H x W x C. An image that is not
+ * no classes all become -1). The result does not depend on sample.batch. pixels: count x H x W x C, F images each where model.frames = F. An image that is not
  * finite is an error (SID2_ERR_DEVICE) that names the step; images of its batch and after are not written. */
 SID2_API bool sid2_sampler_run(sid2_sampler *sampler, const uint64_t *seeds, int32_t *labels, int count,
                                uint8_t *pixels, sid2_sample_callback callback, void *user, sid2_error *err);
 
+/* Clips, of a model with model.frames = F > 1 (images are clips of one frame): clip i, `frames` long, from seeds[i] with
+ * labels[i]. `given`: what they begin with, count x model.given x H x W x C, or NULL: they begin with nothing. Given frames
+ * count among `frames` and come back as they were. Past F the model goes on from the last model.given frames that it has
+ * made, F - model.given more at a time. pixels: count x frames x H x W x C, in order. As sid2_sampler_run for all else, which
+ * is this with nothing given and F frames; steps of the progress are those of all goes. USAGE: frames < 1, or given or more
+ * than F of a model with model.given = 0. */
+SID2_API bool sid2_sampler_run_clips(sid2_sampler *sampler, const uint64_t *seeds, int32_t *labels, int count,
+                                     const uint8_t *given, int frames, uint8_t *pixels,
+                                     sid2_sample_callback callback, void *user, sid2_error *err);
+
 /* From within the callback, the images in work as they stand after that step, noise and all; after the last one, as they
- * will be. pixels: progress->batch x H x W x C. Changes nothing of what is sampled. USAGE: no callback is being called. */
+ * will be; of clips, the F frames in work. pixels: progress->batch x F x H x W x C. Changes nothing of what is sampled. USAGE: no callback is being called. */
 SID2_API bool sid2_sampler_preview(sid2_sampler *sampler, uint8_t *pixels, sid2_error *err);
 
 /* ---- Evaluation ---- */

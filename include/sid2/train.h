@@ -18,7 +18,7 @@ typedef struct sid2_train_stats {
     double loss;      /* mean over the global batch, of this step */
     double grad_norm; /* before clipping */
     double learning_rate;
-    const float *sample_loss;   /* [train.batch], of each image; valid until the next step, */
+    const float *sample_loss;   /* [train.batch], of each image or clip; valid until the next step, */
     const float *sample_logsnr; /* as is the noise level at which it was taken */
     bool skipped;               /* the norm is not finite, so nothing changed; see train.skip_bad_steps */
 } sid2_train_stats;
