@@ -53,10 +53,9 @@ static bool compare_judge(const bench_job *j, const char *folder, const char *ne
 bool bench_judges(const bench_job *j, sid2_error *err)
 {
     static const char *const networks[] = {"inception", "i3d"};
-    char folder[] = "/tmp/sid2-bench-XXXXXX";
+    char folder[4096];
     bool ok = true;
-    if (!mkdtemp(folder))
-        return sid2_fail(err, SID2_ERR_IO, "cannot make a folder in /tmp: %s", strerror(errno));
+    if (!sid2_scratch_folder(folder, err)) return false;
     for (int i = 0; i < 2; i++)
         if (ok && bench_wants(j->rows, networks[i])) ok = compare_judge(j, folder, networks[i], err);
     sid2_remove_tree(folder, NULL);

@@ -95,7 +95,7 @@ static bool prepare(job *j, sid2_error *err)
                  system.machine);
     return (!j->ops || each_word(j->ops, want_op, j, err)) &&
            (!j->dtypes || each_word(j->dtypes, want_type, j, err)) &&
-           (!j->json_path || prints_report(j) || sid2_atomic_open(&j->file, j->json_path, err));
+           (!j->json_path || prints_report(j) || sid2_output_open(&j->file, j->json_path, err));
 }
 
 /* ---- Checking ---- */

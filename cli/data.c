@@ -186,7 +186,7 @@ static int inspect(int argc, char **argv)
     else if (!(sheet = malloc((size_t)keep * image_bytes + 1)))
         ok = sid2_fail(&err, SID2_ERR_MEMORY, "out of memory for a sheet of %" PRId64 " pictures", keep);
     else if (out)
-        ok = sid2_atomic_open(&file, out, &err);
+        ok = sid2_output_open(&file, out, &err);
     ok = ok && read_all(data, &s, sheet, keep, &bar, &err);
     if (ok) print_statistics(data, &s);
     if (ok && out) {

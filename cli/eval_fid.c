@@ -393,7 +393,7 @@ static bool draw_plot(const job *j, sid2_error *err)
         series[count] =
             (chart_series){j->lines[i].interval, sid2_chart_style(count), x + i, y + i, j->guidances};
     sid2_atomic_file file;
-    if (!sid2_atomic_open(&file, j->plot, err)) return false;
+    if (!sid2_output_open(&file, j->plot, err)) return false;
     sid2_page_begin(file.stream, &j->path, 1);
     sid2_chart_write(file.stream, &(chart){.title = "FID by guidance",
                                            .x_label = "guidance",

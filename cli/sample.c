@@ -281,7 +281,7 @@ static bool prepare_output(job *j, sid2_error *err)
     } else {
         sid2_kind there;
         if (sid2_look(j->out, &there, NULL) && there == SID2_REGULAR) j->replaced = 1;
-        if (!sid2_atomic_open(&j->file, j->out, err)) return false;
+        if (!sid2_output_open(&j->file, j->out, err)) return false;
     }
     if (j->kind == OUTPUT_PICTURE) return true;
     j->npz = sid2_npz_open(&j->file, (int64_t)j->count, j->height, j->width, j->rgb ? 3 : j->channels,

@@ -202,11 +202,10 @@ static bool save_fresh(const bench *b, const json_t *request, const char *folder
 
 static bool start_sampler(bench *b, const json_t *request, sid2_error *err)
 {
-    char root[] = "/tmp/sid2-bench-XXXXXX", folder[64];
-    if (!mkdtemp(root))
-        return sid2_fail(err, SID2_ERR_IO, "cannot make a folder in /tmp: %s", strerror(errno));
-    snprintf(folder, sizeof folder, "%s/fresh", root);
-    bool ok = save_fresh(b, request, folder, err) && start_device(b, request, err) &&
+    char root[4096], folder[4096];
+    if (!sid2_scratch_folder(root, err)) return false;
+    bool ok = sid2_path(folder, err, "%s/fresh", root) && save_fresh(b, request, folder, err) &&
+              start_device(b, request, err) &&
               (b->sampler = sid2_sampler_create(b->device, b->config, 0, err)) &&
               sid2_sampler_load(b->sampler, folder, true, err);
     sid2_remove_tree(root, NULL);

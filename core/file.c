@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 bool sid2_path(char path[4096], sid2_error *err, const char *format, ...)
@@ -454,22 +455,49 @@ static bool open_temporary(sid2_atomic_file *file, sid2_error *err)
     return cannot(file->path, "cannot be written", cause, err);
 }
 
-bool sid2_atomic_open(sid2_atomic_file *file, const char *path, sid2_error *err)
+/* Opening a pipe for writing blocks until somebody reads it, which may be never. */
+static bool open_stream(sid2_atomic_file *file, const char *path, sid2_error *err)
+{
+    const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
+    int descriptor = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    for (int i = 0; i < 100 && descriptor < 0 && errno == ENXIO; i++) {
+        nanosleep(&pause, NULL);
+        descriptor = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    }
+    if (descriptor < 0 && errno == ENXIO)
+        return sid2_fail(err, SID2_ERR_IO, "%s: nobody reads this pipe", path);
+    file->path = strdup(path);
+    bool ok = descriptor >= 0 && file->path && !fcntl(descriptor, F_SETFL, 0) &&
+              (file->stream = fdopen(descriptor, "wb"));
+    int cause = errno;
+    if (!ok && descriptor >= 0) close(descriptor);
+    return ok || cannot(path, "cannot be written", cause, err);
+}
+
+static bool open_either(sid2_atomic_file *file, const char *path, bool streams, sid2_error *err)
 {
     sid2_kind kind;
     *file = (sid2_atomic_file){0};
     if (!check_way(path, 0, err) || !sid2_look(path, &kind, err)) return false;
     if (kind == SID2_STREAM) {
-        file->path = strdup(path);
-        file->stream = file->path ? fopen(path, "wbe") : NULL;
-        if (file->stream) return true;
-        cannot(path, "cannot be written", errno, err);
+        if (streams && open_stream(file, path, err)) return true;
+        if (!streams) sid2_fail(err, SID2_ERR_IO, "%s: a pipe or a device, and no file", path);
     } else {
         file->path = find_target(path, kind, err);
         if (file->path && sid2_make_parents(file->path, err) && open_temporary(file, err)) return true;
     }
     sid2_atomic_discard(file);
     return false;
+}
+
+bool sid2_atomic_open(sid2_atomic_file *file, const char *path, sid2_error *err)
+{
+    return open_either(file, path, false, err);
+}
+
+bool sid2_output_open(sid2_atomic_file *file, const char *path, sid2_error *err)
+{
+    return open_either(file, path, true, err);
 }
 
 bool sid2_atomic_stream(sid2_atomic_file *file, FILE *stream, const char *name, sid2_error *err)
@@ -550,10 +578,21 @@ bool sid2_file_write(const char *path, const void *bytes, size_t size, sid2_erro
 
 /* ---- Scratch files ---- */
 
-int sid2_scratch_open(sid2_error *err)
+static const char *scratch_place(void)
 {
     const char *folder = getenv("TMPDIR");
-    if (!folder || !*folder) folder = "/var/tmp";
+    return folder && *folder ? folder : "/var/tmp";
+}
+
+bool sid2_scratch_folder(char path[4096], sid2_error *err)
+{
+    return sid2_path(path, err, "%s/sid2-XXXXXX", scratch_place()) &&
+           (mkdtemp(path) || cannot(scratch_place(), "no place for a scratch folder", errno, err));
+}
+
+int sid2_scratch_open(sid2_error *err)
+{
+    const char *folder = scratch_place();
     int descriptor = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (descriptor >= 0) return descriptor;
     char path[4096]; /* a file system or kernel that cannot: made and unlinked at once */

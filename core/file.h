@@ -62,8 +62,8 @@ void sid2_file_forget(const char *path);
 
 /* A file that appears under its name complete or not at all: it is written beside it under a temporary
  * name, flushed to the disk, then renamed over. Its folder is made where missing; a symbolic link stays, and
- * what it leads to is replaced. A link that another user put where all may write is refused. A stream (a
- * device, a pipe) is written directly. */
+ * what it leads to is replaced. A link that another user put where all may write is refused, and so is a
+ * stream (a device, a pipe). */
 typedef struct sid2_atomic_file {
     FILE *stream; /* write here */
     bool passing; /* of passing interest: whole or not at all as ever, but not flushed to the disk */
@@ -72,6 +72,8 @@ typedef struct sid2_atomic_file {
 
 bool sid2_is_stream(const char *path);
 bool sid2_atomic_open(sid2_atomic_file *file, const char *path, sid2_error *err);
+/* The same for what a user names: a stream is written directly. A pipe waits some seconds for its reader. */
+bool sid2_output_open(sid2_atomic_file *file, const char *path, sid2_error *err);
 /* The same for a stream that is open already, such as standard output; it is written directly, and closed at the end.
  * `name` is for messages. */
 bool sid2_atomic_stream(sid2_atomic_file *file, FILE *stream, const char *name, sid2_error *err);
@@ -90,6 +92,8 @@ int sid2_scratch_open(sid2_error *err);
 /* sid2_file_put, whose message says how to give it more room; `what` it holds. */
 bool sid2_scratch_write(int descriptor, const void *bytes, size_t size, uint64_t offset, const char *what,
                         sid2_error *err);
+/* A new folder there, for this user alone, with a name; the caller removes it. */
+bool sid2_scratch_folder(char path[4096], sid2_error *err);
 
 /* ---- Folders ---- */
 

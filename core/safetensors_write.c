@@ -163,7 +163,7 @@ bool sid2_safetensors_write(const char *path, const sid2_safetensors_item *items
     sid2_atomic_file file;
     bool ok = open_writer(&w, path, items, count, digests, err);
     for (int i = 0; ok && digests && i < count; i++) digest_item(&w, i);
-    ok = ok && begin_writer(&w, metadata, err) && sid2_atomic_open(&file, path, err);
+    ok = ok && begin_writer(&w, metadata, err) && sid2_output_open(&file, path, err);
     if (ok) {
         ok = write_stream(&w, file.stream) ||
              sid2_fail(err, SID2_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));

@@ -61,7 +61,7 @@ sid2_archive *sid2_archive_on(sid2_atomic_file *file, bool is_tar, sid2_error *e
 sid2_archive *sid2_archive_open(const char *path, sid2_error *err)
 {
     sid2_atomic_file file;
-    return sid2_atomic_open(&file, path, err) ? sid2_archive_on(&file, sid2_text_ends(path, ".tar"), err)
+    return sid2_output_open(&file, path, err) ? sid2_archive_on(&file, sid2_text_ends(path, ".tar"), err)
                                               : NULL;
 }
 

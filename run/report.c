@@ -432,7 +432,7 @@ static void write_config(const report *r)
 static bool write_page(report *r, const char *out, sid2_error *err)
 {
     sid2_atomic_file file;
-    if (!sid2_atomic_open(&file, out, err)) return false;
+    if (!sid2_output_open(&file, out, err)) return false;
     r->page = file.stream;
     write_head(r);
     bool ok = write_samples(r, err);

@@ -681,7 +681,9 @@ job=$!
 sleep 1
 kill -INT "$job"
 ends_in_order sampling no. "$job"
-mkfifo pipe.png # which nobody reads: a sampling that cannot end in order
+mkfifo pipe.png
+exec 7<>pipe.png # full, and nobody reads it: a sampling that cannot end in order
+head -c 65536 /dev/zero >&7
 "$sid2" sample run --out pipe.png >/dev/null 2>err &
 job=$!
 sleep 1
@@ -692,6 +694,8 @@ kill -TERM "$job" || fail "two signals at once should be one request"
 wait "$job"
 [ $? -eq 143 ] || fail "a later signal should end the program"
 grep -q 'ended at once' err || fail "a later signal should be answered with a line: $(cat err)"
+exec 7>&-
+expect 1 'pipe.png: nobody reads this pipe' sample run --seeds 0 --steps 1 --out pipe.png
 
 needs sample run --seeds 0-1 --steps 2 --out small.png
 needs train "${small[@]}" --out little --set train.steps=1
