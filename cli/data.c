@@ -12,27 +12,51 @@
 
 static int synth(int argc, char **argv)
 {
-    const char *out = NULL;
-    int64_t count = 10000, size = 32, seed = 0;
+    const char *out = NULL, *kind = "scenes";
+    int64_t count = 0, size = 32, seed = 0, frames = 0;
     const option_row rows[] = {
-        {OPTION_TEXT, "out", "PATH", &out, "x.zip, or a new folder with one folder a class; required", NULL},
-        {OPTION_INT, "count", "N", &count, "how many pictures (10000)", NULL},
+        {OPTION_TEXT, "out", "PATH", &out,
+         "x.zip, or a new folder with one folder a class; of clips x.tar; required", NULL},
+        {OPTION_TEXT, "kind", "NAME", &kind,
+         "scenes: pictures of ten classes; moving-shapes: clips of bouncing shapes, their class the shape, "
+         "where "
+         "they are exactly in each clip.json (scenes)",
+         NULL},
+        {OPTION_INT, "count", "N", &count, "how many pictures (10000) or clips (4000)", NULL},
+        {OPTION_INT, "frames", "N", &frames, "of a clip (16)", NULL},
         {OPTION_INT, "size", "N", &size, "side in pixels (32)", NULL},
-        {OPTION_INT, "seed", "N", &seed, "another seed gives other pictures (0)", NULL},
+        {OPTION_INT, "seed", "N", &seed, "another seed gives others (0)", NULL},
     };
-    int code = options_parse(
-        &(option_table){"data synth", "Generate labelled pictures to train on", NULL, rows, 4}, argc, argv);
+    int code = options_parse(&(option_table){"data synth", "Generate labelled pictures or clips to train on",
+                                             NULL, rows, sizeof rows / sizeof *rows},
+                             argc, argv);
     if (code != OPTIONS_RUN) return code;
+    bool clips = strcmp(kind, "moving-shapes") == 0;
     if (!out) return report_usage("data synth", "--out is missing");
-    if (!count || count > 100000000) return report_usage("data synth", "--count should be 1 to 100000000");
+    if (!clips && strcmp(kind, "scenes") != 0)
+        return report_usage("data synth", "--kind '%s' should be scenes or moving-shapes", kind);
+    if (!clips && frames) return report_usage("data synth", "--frames is for --kind moving-shapes");
+    if (clips && !sid2_text_ends(out, ".tar"))
+        return report_usage("data synth", "--out '%s' should end in .tar, for clips", out);
+    if (!count) count = clips ? 4000 : 10000;
+    if (!frames) frames = SID2_CLIP_FRAMES;
+    if (count > 100000000) return report_usage("data synth", "--count should be 1 to 100000000");
     if (size < 8 || size > 4096) return report_usage("data synth", "--size should be 8 to 4096");
+    if (frames > SID2_CLIP_MOST_FRAMES)
+        return report_usage("data synth", "--frames should be 1 to %d", SID2_CLIP_MOST_FRAMES);
     sid2_error err = {0};
     double began = sid2_clock();
     interrupt_install();
-    if (!sid2_synth_write(out, count, (int32_t)size, (uint64_t)seed, interrupted, &err))
+    if (clips ? !sid2_synth_write_clips(out, count, (int32_t)frames, (int32_t)size, (uint64_t)seed,
+                                        interrupted, &err)
+              : !sid2_synth_write(out, count, (int32_t)size, (uint64_t)seed, interrupted, &err))
         return report_error("data synth", &err);
-    printf("%" PRId64 " pictures, %d classes, %" PRId64 "x%" PRId64 ", in %.1f s: %s\n", count,
-           sid2_synth_classes(count), size, size, sid2_clock() - began, out);
+    if (clips)
+        printf("%" PRId64 " clips of %" PRId64 " frames, %" PRId64 "x%" PRId64 ", in %.1f s: %s\n", count,
+               frames, size, size, sid2_clock() - began, out);
+    else
+        printf("%" PRId64 " pictures, %d classes, %" PRId64 "x%" PRId64 ", in %.1f s: %s\n", count,
+               sid2_synth_classes(count), size, size, sid2_clock() - began, out);
     return 0;
 }
 

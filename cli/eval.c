@@ -319,6 +319,7 @@ int command_eval(int argc, char **argv)
         int (*run)(int, char **);
     } parts[] = {{"fid", eval_fid},
                  {"fvd", eval_fvd},
+                 {"motion", eval_motion},
                  {"features", eval_features},
                  {"convert-inception", eval_convert_inception},
                  {"convert-i3d", eval_convert_i3d}};

@@ -434,6 +434,12 @@ char *sid2_dataset_name(const sid2_dataset *dataset, int64_t index)
     return picture_name(dataset, picture_number(dataset, index));
 }
 
+uint8_t *sid2_dataset_read_beside(const sid2_dataset *dataset, int64_t index, const char *name, size_t *size,
+                                  int64_t *first, sid2_error *err)
+{
+    return sid2_source_read_beside(&dataset->source, picture_number(dataset, index), name, size, first, err);
+}
+
 /* ---- Getting ---- */
 
 static void pad_digit(uint8_t *pixels, const sid2_image *image)

@@ -29,6 +29,11 @@ int64_t sid2_dataset_videos(const sid2_dataset *dataset);
 /* Frames in so many seconds, as the first video says; 0, 0: it does not, or these are pictures. */
 void sid2_dataset_rate(const sid2_dataset *dataset, int32_t rate[2]);
 
+/* A file `name` in the folder of clip `index`, the caller's to free, and the number among that folder's frames of the clip's
+ * first. NULL, USAGE: there is none. */
+uint8_t *sid2_dataset_read_beside(const sid2_dataset *dataset, int64_t index, const char *name, size_t *size,
+                                  int64_t *first, sid2_error *err);
+
 /* Over a source that is open already, called `name` in messages. Takes the source, on failure too. */
 struct sid2_source;
 sid2_dataset *sid2_dataset_adopt(struct sid2_source *source, const char *name, sid2_dataset_options options,

@@ -55,6 +55,10 @@ void sid2_source_close(sid2_source *source);
 bool sid2_source_open_clips(sid2_source *source, const char *path, int32_t *frames, sid2_group *group,
                             sid2_error *err);
 
+/* As sid2_dataset_read_beside, of a frame of such a source. */
+uint8_t *sid2_source_read_beside(const sid2_source *source, int64_t frame, const char *name, size_t *size,
+                                 int64_t *first, sid2_error *err);
+
 typedef struct sid2_format {
     const char *what; /* as messages and help list it */
     /* Fills `source` from its files; where these are of another format, `load` stays NULL and all else as it was. On

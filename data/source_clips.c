@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_SIDE = 8192, MOST_JSON = 1 << 24 /* bytes */ };
+enum { MOST_SIDE = 8192, MOST_BESIDE = 1 << 24 /* bytes */ };
 
 typedef enum kind { FRAMES, Y4M, STRIPS, NPZ } kind;
 
@@ -77,7 +77,7 @@ static bool add_frame(sid2_source *source, const sid2_entry *entry, uint64_t pla
     state *s = source->state;
     if (source->count == INT32_MAX)
         return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s: more than 2^31 frames", source->files->path);
-    if (source->count == s->room) {
+    if (!s->frames || source->count == s->room) {
         int64_t room = 2 * s->room + 64;
         frame *frames = realloc(s->frames, (size_t)room * sizeof *frames);
         if (!frames) return no_memory(source, err);
@@ -468,7 +468,7 @@ static bool classify(sid2_source *source, sid2_error *err)
     source->labels = malloc(count * sizeof *source->labels);
     source->run = malloc(count * sizeof *source->run);
     source->video = malloc(count * sizeof *source->video);
-    ok = (source->labels && source->run && source->video) || no_memory(source, err);
+    ok = (of_run && source->labels && source->run && source->video) || no_memory(source, err);
     for (int64_t i = 0; ok && i < s->count; i++) {
         const run *r = &s->runs[i];
         video += i == 0 || !are_of_one_video(r - 1, r);
@@ -482,22 +482,30 @@ static bool classify(sid2_source *source, sid2_error *err)
     return ok;
 }
 
+uint8_t *sid2_source_read_beside(const sid2_source *source, int64_t index, const char *name, size_t *size,
+                                 int64_t *first, sid2_error *err)
+{
+    const state *s = source->state;
+    const sid2_entry *own = s->frames[index].entry;
+    const sid2_entry *found =
+        s->kind == FRAMES ? sid2_files_beside(source->files, own, folder_of(own->name), name) : NULL;
+    *first = index - s->runs[run_of(s, index)].first;
+    if (found) return source->files->read(source->files, found, MOST_BESIDE, size, err);
+    return sid2_fail(err, SID2_ERR_USAGE, "%s: has no %s beside its frames", source->files->path, name), NULL;
+}
+
 /* Frames a second, of the first video: as its y4m says, or its clip.json. */
 static void find_rate(sid2_source *source)
 {
     const state *s = source->state;
-    const sid2_entry *first = s->count ? s->runs[0].entry : NULL;
-    if (s->kind == Y4M && first) memcpy(source->rate, s->y4m[0].rate, sizeof source->rate);
-    const sid2_entry *about =
-        s->kind == FRAMES && first
-            ? sid2_files_beside(source->files, first, folder_of(first->name), "clip.json")
-            : NULL;
+    if (s->kind == Y4M) memcpy(source->rate, s->y4m[0].rate, sizeof source->rate);
     size_t size;
-    char *bytes = about ? (char *)source->files->read(source->files, about, MOST_JSON, &size, NULL) : NULL;
-    json_t *json = bytes ? sid2_json_parse(bytes, size, 0, about->name, NULL) : NULL;
+    int64_t first;
+    char *bytes = (char *)sid2_source_read_beside(source, 0, "clip.json", &size, &first, NULL);
+    json_t *json = bytes ? sid2_json_parse(bytes, size, 0, "clip.json", NULL) : NULL;
     int rate[2];
     if (json && !json_unpack(json, "{s:[i,i]}", "rate", &rate[0], &rate[1]) && rate[0] > 0 && rate[1] > 0)
-        source->rate[0] = rate[0], source->rate[1] = rate[1];
+        memcpy(source->rate, rate, sizeof source->rate);
     json_decref(json);
     free(bytes);
 }

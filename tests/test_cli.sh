@@ -6,17 +6,6 @@ source=$(cd "$(dirname "$0")/.." && pwd)
 . "$source/tests/workplace.sh"
 export OMP_NUM_THREADS=2
 
-# expect CODE PATTERN ARGUMENTS...: the exit code, and a line of the output that matches; an error is one line.
-expect() {
-    local code=$1 pattern=$2 got
-    shift 2
-    timeout 120 "$sid2" "$@" >out 2>err </dev/null
-    got=$?
-    [ "$got" -eq "$code" ] || fail "sid2 $*: exit code $got, not $code: $(tail -n 2 err)"
-    grep -q -- "$pattern" out err || fail "sid2 $*: nothing says '$pattern': $(tail -n 3 out err)"
-    if [ "$code" -ne 0 ] && [ "$(grep -c '^sid2' err)" -ne 1 ]; then fail "sid2 $*: not one line: $(cat err)"; fi
-}
-
 # shellcheck disable=SC2054
 small=(--device cpu --threads 2 --preset quickstart --data pictures --set model.channels=16,16 --set model.blocks=res,res
     --set model.depth=1 --set model.mid_depth=1 --set model.emb=32 --set model.groups=4 --set model.patch=4
@@ -25,7 +14,7 @@ small=(--device cpu --threads 2 --preset quickstart --data pictures --set model.
 echo "== help and usage"
 expect 0 'Usage: sid2 COMMAND' --help
 expect 0 '^sid2 [0-9]' --version
-for command in train sample status pause info eval 'eval fid' 'eval fvd' 'eval features' 'eval convert-inception' 'eval convert-i3d' ablate report 'data synth' 'data inspect' 'data pack' devices check bench; do
+for command in train sample status pause info eval 'eval fid' 'eval fvd' 'eval motion' 'eval features' 'eval convert-inception' 'eval convert-i3d' ablate report 'data synth' 'data inspect' 'data pack' devices check bench; do
     read -ra words <<<"$command"
     expect 0 "Usage: sid2 $command" "${words[@]}" --help
     expect 2 'unknown option' "${words[@]}" --no-such-option

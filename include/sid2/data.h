@@ -189,6 +189,13 @@ SID2_API bool sid2_synth_render(uint64_t seed, uint64_t index, int32_t size, uin
 SID2_API bool sid2_synth_write(const char *path, int64_t count, int32_t size, uint64_t seed,
                                bool (*stop)(void), sid2_error *err);
 
+/* Moving shapes: clips 0 .. count-1 of one to three circles, crosses, squares or triangles that bounce off the edges, to a
+ * tar, if `path` ends so, else a zip: a folder of frames CLASS/NUMBER for each, with clip.json, which says where the shapes'
+ * centres are exactly. Clip `index` is a pure function of (seed, index); its label is index modulo the four classes. As
+ * sid2_synth_write otherwise. */
+SID2_API bool sid2_synth_write_clips(const char *path, int64_t count, int32_t frames, int32_t size,
+                                     uint64_t seed, bool (*stop)(void), sid2_error *err);
+
 #ifdef __cplusplus
 }
 #endif
