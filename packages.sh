@@ -62,6 +62,36 @@ swiftshader() {
     rm "$folder"/chromium-common_*.deb
 }
 
+# gpu_drivers FOLDER: Mesa's compilers for AMD and NVIDIA GPUs of Debian sid, with shims that stand in for the hardware. Only unpacked, with
+# the C library that they want; nothing is installed. Elsewhere the test of budgets is left out.
+gpu_drivers() {
+    local folder=$1 keys=/usr/share/keyrings/debian-archive-keyring.gpg package
+    [ ! -e "$folder/usr/lib/x86_64-linux-gnu/libamdgpu_noop_drm_shim.so" ] || return 0
+    if [ "$(dpkg --print-architecture)" != amd64 ] || [ ! -e $keys ]; then
+        echo "no compilers for GPUs here (Debian's amd64 has them): the test of budgets is left out"
+        return 0
+    fi
+    mkdir -p "$folder"/apt/{lists,archives}/partial
+    folder=$(realpath "$folder")
+    echo "deb [signed-by=$keys] http://deb.debian.org/debian sid main" >"$folder/apt/sources.list"
+    : >"$folder/apt/status"
+    cat >"$folder/apt/conf" <<END
+Dir::State::lists "$folder/apt/lists";
+Dir::State::status "$folder/apt/status";
+Dir::Cache "$folder/apt";
+Dir::Etc::sourcelist "$folder/apt/sources.list";
+Dir::Etc::sourceparts "-";
+APT::Install-Recommends "false";
+END
+    if ! APT_CONFIG=$folder/apt/conf apt-get update >"$folder/fetch.log" 2>&1 || ! APT_CONFIG=$folder/apt/conf apt-get -y \
+        --download-only install mesa-vulkan-drivers mesa-drm-shim libvulkan1 >>"$folder/fetch.log" 2>&1; then
+        echo "compilers for GPUs cannot be fetched ($folder/fetch.log): the test of budgets is left out"
+        return 0
+    fi
+    for package in "$folder"/apt/archives/*.deb; do dpkg-deb -x "$package" "$folder"; done
+    rm -r "$folder/apt"
+}
+
 build_packages=(cmake ninja-build gcc g++ libc6-dev pkg-config libpng-dev libturbojpeg0-dev libjpeg-dev libwebp-dev libexif-dev libarchive-dev libmicrohttpd-dev nettle-dev libzip-dev
     zlib1g-dev libjansson-dev libprotobuf-c-dev protobuf-c-compiler libxxhash-dev libutf8proc-dev libinih-dev liblapacke-dev libdnnl-dev libvulkan-dev libvulkan-volk-dev)
 test_packages=(libcmocka-dev locales g++ dpkg-dev python3 librandom123-dev libvulkan1 mesa-vulkan-drivers vulkan-validationlayers glslang-tools

@@ -7,6 +7,7 @@ source ./packages.sh
 
 install build-test/install.log "${build_packages[@]}" "${test_packages[@]}"
 swiftshader build-test/swiftshader
+gpu_drivers build-test/gpu-drivers
 run "configuring" build-test/configure.log cmake -S . -B build-test -G Ninja -DSID2_WERROR=ON -DSID2_VK_CASES=250
 run "building" build-test/build.log cmake --build build-test
 ctest --test-dir build-test --output-on-failure --parallel "$(nproc)"

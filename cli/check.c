@@ -2,6 +2,7 @@
  * tolerances, and what else is looked at, are in core/opcheck.h. */
 #include "cli.h"
 
+#include "compile.h"
 #include "file.h"
 #include "json.h"
 #include "opcheck.h"
@@ -37,6 +38,7 @@ typedef struct job {
     double seconds;
     char system[300];
     sid2_atomic_file file; /* the report, where it is not printed */
+    bool compile_only;
 } job;
 
 /* ---- What is asked for ---- */
@@ -276,6 +278,11 @@ int command_check(int argc, char **argv)
          "write a report with everything about device and results, to attach to a bug report; - prints it "
          "instead of the table",
          NULL},
+        {OPTION_FLAG, "compile-only", NULL, &j.compile_only,
+         "execute nothing, check nothing: compile the shaders of these operators and of all presets for a "
+         "Vulkan device "
+         "and tell what its compiler made of them, also for one that cannot execute",
+         NULL},
         OPTION_THREADS(&j.on.threads),
         OPTION_DETERMINISTIC(&j.on.deterministic),
     };
@@ -289,6 +296,12 @@ int command_check(int argc, char **argv)
         return report_usage("check", "--cases should be 1 to %d", MOST_CASES);
     sid2_error err = {0};
     interrupt_install();
+    if (j.compile_only) {
+        if (j.ops || j.dtypes) return report_usage("check", "--compile-only is of all operators and types");
+        const compile_job compile = {
+            .device = j.on.id, .cases = (int)j.cases, .seed = (uint64_t)j.seed, .json_path = j.json_path};
+        return compile_and_tell(&compile, &err) ? 0 : report_error("check", &err);
+    }
     bool ready = prepare(&j, &err), ok = ready && check_all(&j, !prints_report(&j), &err);
     if (ready && j.json_path && err.code != SID2_ERR_CANCELLED) ok = write_report(&j, ok ? &err : NULL) && ok;
     if (ok && j.failures)

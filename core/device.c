@@ -158,6 +158,11 @@ sid2_device *sid2_device_part(sid2_device *device, int cores, sid2_error *err)
     return NULL;
 }
 
+const sid2_code_report *sid2_device_report(const sid2_device *device, int i)
+{
+    return device->backend->report ? device->backend->report(device->self, i) : NULL;
+}
+
 bool sid2_device_rebinds(const sid2_device *device) { return device->backend->rebinds; }
 
 double sid2_device_region(sid2_device *device)

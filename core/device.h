@@ -40,6 +40,24 @@ typedef struct sid2_fastest {
     double region;            /* nanoseconds */
 } sid2_fastest;
 
+/* What a GPU's compiler made of a shader. Numbers that it does not tell are -1. */
+enum {
+    SID2_CODE_MATRIX,
+    SID2_CODE_FMA,
+    SID2_CODE_VECTOR, /* other arithmetic on vectors */
+    SID2_CODE_MEMORY,
+    SID2_CODE_BARRIER,
+    SID2_CODE_OTHER, /* scalars, branches, waiting */
+    SID2_CODE_KINDS
+};
+typedef struct sid2_code_report {
+    char name[48];      /* "product_shared_16" */
+    char made_for[200]; /* types of its bindings, local size, constants */
+    double registers, scalar_registers, spills, scratch_bytes, shared_bytes, instructions;
+    double subgroup, subgroups; /* invocations in one; how many a SIMD (or a multiprocessor) holds at once */
+    int loop[SID2_CODE_KINDS];  /* instructions of the hottest loop, once around; all 0: there is none */
+} sid2_code_report;
+
 /* What a backend provides. `self` is what open returned. Functions that fail fill `err`. */
 typedef struct sid2_backend {
     const char *name;
@@ -91,6 +109,8 @@ typedef struct sid2_backend {
     /* Switches timing on and returns one entry a node; valid until destroy. */
     const sid2_node_time *(*profile)(void *self, void *program);
     void (*destroy)(void *self, void *program);
+    /* What the device's compiler made of shader `i`; NULL past the last. NULL: it does not say. */
+    const sid2_code_report *(*report)(void *self, int i);
 } sid2_backend;
 
 /* ---- Used by the floors above ---- */
@@ -98,6 +118,8 @@ typedef struct sid2_backend {
 sid2_device *sid2_backends_open(const sid2_backend *const *backends, int backend_count, const char *id,
                                 const sid2_device_options *options, sid2_error *err);
 bool sid2_device_supports(const sid2_device *device, sid2_op op, sid2_dtype compute);
+/* Shader `i` of all programs so far, in the order they were compiled; NULL past the last, or where none are told. */
+const sid2_code_report *sid2_device_report(const sid2_device *device, int i);
 size_t sid2_device_alignment(const sid2_device *device);
 
 /* A device of many cores (sid2_device_info.cores) can be cut into parts, to be used from several threads at the same

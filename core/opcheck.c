@@ -51,6 +51,7 @@ typedef struct runner {
     sid2_device *device;
     sid2_graph *graph;
     sid2_program *program;
+    sid2_buffer *none; /* for the empty flat buffers */
     slot slots[TENSORS];
     int slot_count;
     bool intact; /* guards and inputs */
@@ -146,28 +147,35 @@ static bool collect(runner *r, slot *s, sid2_error *err)
     return ok;
 }
 
+static bool compile(runner *r, const call *c, sid2_error *err)
+{
+    if (!r->graph) return sid2_fail(err, SID2_ERR_MEMORY, "opcheck: out of memory");
+    if (!build(r, c, err) || !(r->none = sid2_buffer_create(r->device, 64, err))) return false;
+    sid2_binding bindings[TENSORS + 3] = {{"weights", r->none}, {"weights_low", r->none}, {"grads", r->none}};
+    for (int i = 0; i < r->slot_count; i++)
+        bindings[3 + i] = (sid2_binding){r->slots[i].name, r->slots[i].buffer};
+    r->program = sid2_program_create(r->device, r->graph, NULL, bindings, 3 + r->slot_count, err);
+    return r->program != NULL;
+}
+
+static void clear(runner *r)
+{
+    sid2_program_destroy(r->program);
+    sid2_graph_destroy(r->graph);
+    sid2_buffer_destroy(r->none);
+    for (int i = 0; i < r->slot_count; i++) {
+        sid2_buffer_destroy(r->slots[i].buffer);
+        free(r->slots[i].bytes);
+    }
+}
+
 static bool execute(sid2_device *device, const call *c, bool *intact, sid2_error *err)
 {
     runner r = {.device = device, .graph = sid2_graph_create(SID2_F32), .intact = true};
-    if (!r.graph) return sid2_fail(err, SID2_ERR_MEMORY, "opcheck: out of memory");
-    bool ok = build(&r, c, err);
-    sid2_buffer *none = ok ? sid2_buffer_create(device, 64, err) : NULL; /* for the empty flat buffers */
-    if (none) {
-        sid2_binding bindings[TENSORS + 3] = {{"weights", none}, {"weights_low", none}, {"grads", none}};
-        for (int i = 0; i < r.slot_count; i++)
-            bindings[3 + i] = (sid2_binding){r.slots[i].name, r.slots[i].buffer};
-        r.program = sid2_program_create(device, r.graph, NULL, bindings, 3 + r.slot_count, err);
-    }
-    ok = r.program && sid2_program_run(r.program, err);
+    bool ok = compile(&r, c, err) && sid2_program_run(r.program, err);
     for (int i = 0; ok && i < r.slot_count; i++) ok = collect(&r, &r.slots[i], err);
     if (intact) *intact = r.intact;
-    sid2_program_destroy(r.program);
-    sid2_graph_destroy(r.graph);
-    sid2_buffer_destroy(none);
-    for (int i = 0; i < r.slot_count; i++) {
-        sid2_buffer_destroy(r.slots[i].buffer);
-        free(r.slots[i].bytes);
-    }
+    clear(&r);
     return ok;
 }
 
@@ -420,6 +428,23 @@ bool sid2_opcheck_run(sid2_device *device, sid2_device *reference, sid2_op op, s
         if (!run_case(device, reference, op, dtype, seed, i, result, &why))
             return sid2_fail(err, why.code, "checking operator %s (%s), case %d: %s", sid2_op_name(op),
                              sid2_dtype_name(dtype), i, why.message);
+    }
+    return true;
+}
+
+bool sid2_opcheck_compile(sid2_device *device, sid2_op op, sid2_dtype dtype, uint64_t seed, int cases,
+                          sid2_error *err)
+{
+    const numbers none = {0};
+    for (int i = 0; i < cases; i++) {
+        sid2_draw draw = {.seed = seed, .sample = (uint64_t)op << 32 | (uint32_t)i};
+        sid2_opcase c;
+        call made;
+        runner r = {.device = device, .graph = sid2_graph_create(SID2_F32)};
+        bool ok = sid2_opcase_draw(op, dtype, &draw, &c, err) && make_call(&c, &none, false, &made, err) &&
+                  compile(&r, &made, err);
+        clear(&r);
+        if (!ok) return false;
     }
     return true;
 }

@@ -35,5 +35,8 @@ typedef struct sid2_opcheck_result {
  * op, i) only. Wrong numbers are counted in the result; false means that a case could not be run at all. */
 bool sid2_opcheck_run(sid2_device *device, sid2_device *reference, sid2_op op, sid2_dtype dtype,
                       uint64_t seed, int cases, sid2_opcheck_result *result, sid2_error *err);
+/* The same cases, compiled and not run: for devices that compile only. */
+bool sid2_opcheck_compile(sid2_device *device, sid2_op op, sid2_dtype dtype, uint64_t seed, int cases,
+                          sid2_error *err);
 
 #endif

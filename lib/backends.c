@@ -18,3 +18,8 @@ const sid2_backend *const sid2_backends[] = {
 #endif
 };
 const int sid2_backend_count = sizeof sid2_backends / sizeof sid2_backends[0];
+#if SID2_HAVE_VULKAN
+const sid2_backend *const sid2_compiler = &sid2_backend_vk_compiler;
+#else
+const sid2_backend *const sid2_compiler = NULL;
+#endif

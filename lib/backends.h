@@ -6,5 +6,7 @@
 
 extern const sid2_backend *const sid2_backends[];
 extern const int sid2_backend_count;
+/* Opens GPUs to see what their compilers make of the shaders; none of the above. NULL: this build has none. */
+extern const sid2_backend *const sid2_compiler;
 
 #endif

@@ -45,6 +45,12 @@ else()
   message(STATUS "sid2: no Vulkan validation layers, tests under them are left out (vulkan-validationlayers)")
 endif()
 
+# What compilers for real GPUs make of the shaders, one of AMD's and one of NVIDIA's; tests/vk_budgets knows more.
+if(PYTHON3)
+  sid2_vulkan_test(test_vk_budgets "" ${PYTHON3} -B ${CMAKE_CURRENT_SOURCE_DIR}/vk_budgets $<TARGET_FILE:sid2>
+                   ${CMAKE_BINARY_DIR}/gpu-drivers navi31 ga102)
+endif()
+
 # Another driver than the system's, as one with cooperative matrices where the system is older: a command that runs a
 # program given after it with that driver.
 set(SID2_VK_RUNNER "" CACHE STRING "Command that runs the Vulkan tests on another driver, too; none: on the system's only")

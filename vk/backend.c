@@ -4,6 +4,7 @@
 
 #include "lowering.h"
 #include "program.h"
+#include "report.h"
 #include "transfer.h"
 
 #include <stdio.h>
@@ -197,4 +198,93 @@ const sid2_backend sid2_backend_vk = {
     .workspace = vk_workspace,
     .profile = vk_profile,
     .destroy = vk_destroy,
+};
+
+/* ---- Compiling only ---- */
+
+static void *compiler_open(int index, const sid2_device_options *options, sid2_error *err)
+{
+    return sid2_vk_compiler_open(index, options->blocks, err);
+}
+
+static void compiler_free(void *self, void *handle)
+{
+    (void)self;
+    free(handle);
+}
+
+/* A place on paper: it has a size, and no memory. */
+static void *compiler_alloc(void *self, size_t bytes, const char *what, bool zero, sid2_error *err)
+{
+    (void)self, (void)what, (void)zero;
+    sid2_vk_memory *memory = calloc(1, sizeof *memory);
+    if (!memory) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a buffer"), NULL;
+    memory->bytes = bytes;
+    return memory;
+}
+
+static bool compiler_upload(void *self, void *handle, size_t offset, const void *from, size_t bytes,
+                            sid2_error *err)
+{
+    (void)self, (void)handle, (void)offset, (void)from, (void)bytes, (void)err;
+    return true;
+}
+
+static bool nothing_runs(void *self, sid2_error *err)
+{
+    return sid2_fail(err, SID2_ERR_UNSUPPORTED, "%s was opened to compile only: nothing is executed on it",
+                     ((sid2_vk_device *)self)->id);
+}
+
+static bool compiler_download(void *self, const void *handle, size_t offset, void *to, size_t bytes,
+                              sid2_error *err)
+{
+    (void)handle, (void)offset, (void)to, (void)bytes;
+    return nothing_runs(self, err);
+}
+
+/* The pipelines are the device's; a program is nothing beside them. */
+static void *compiler_compile(void *self, sid2_steps *steps, sid2_arena *arena, sid2_error *err)
+{
+    (void)arena;
+    return sid2_vk_program_compile(self, steps, err) ? self : NULL;
+}
+
+static bool compiler_run(void *self, void *program, int section, sid2_error *err)
+{
+    (void)program, (void)section;
+    return nothing_runs(self, err);
+}
+
+static size_t compiler_workspace(void *self, void *program)
+{
+    (void)self, (void)program;
+    return 0;
+}
+
+static void compiler_destroy(void *self, void *program) { (void)self, (void)program; }
+
+static const sid2_code_report *compiler_report(void *self, int i)
+{
+    return sid2_vk_reports_at(((sid2_vk_device *)self)->reports, i);
+}
+
+const sid2_backend sid2_backend_vk_compiler = {
+    .name = "vulkan",
+    .count = vk_count,
+    .describe = vk_describe,
+    .missing = vk_missing,
+    .open = compiler_open,
+    .close = vk_close,
+    .alignment = vk_alignment,
+    .supports = vk_supports,
+    .alloc = compiler_alloc,
+    .free = compiler_free,
+    .upload = compiler_upload,
+    .download = compiler_download,
+    .compile = compiler_compile,
+    .run = compiler_run,
+    .workspace = compiler_workspace,
+    .destroy = compiler_destroy,
+    .report = compiler_report,
 };

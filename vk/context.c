@@ -4,6 +4,7 @@
 
 #include "cooperative.h"
 #include "pipeline.h"
+#include "report.h"
 #include "transfer.h"
 
 #include <stdio.h>
@@ -94,6 +95,13 @@ static bool create_device(sid2_vk_device *device, sid2_error *err)
         if (gpu->api < VK_API_VERSION_1_3)
             extension[extensions++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
     }
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
+        .pipelineExecutableInfo = VK_TRUE};
+    if (device->reports) {
+        *tail = &executables, tail = &executables.pNext;
+        extension[extensions++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
+    }
     if (gpu->budget) extension[extensions++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
     if (gpu->portability) extension[extensions++] = "VK_KHR_portability_subset";
     VkResult result =
@@ -115,7 +123,8 @@ static bool create_device(sid2_vk_device *device, sid2_error *err)
     return true;
 }
 
-sid2_vk_device *sid2_vk_device_open(int index, const char *tiles, sid2_error *err)
+/* All but what Vulkan makes. */
+static sid2_vk_device *describe_device(int index, const char *tiles, sid2_error *err)
 {
     int count;
     const sid2_vk_gpu *gpus = sid2_vk_gpus(&count);
@@ -135,7 +144,13 @@ sid2_vk_device *sid2_vk_device_open(int index, const char *tiles, sid2_error *er
     device->caps = &gpus[index].caps;
     device->tiles = chosen ? chosen : sid2_vk_tiles_for(device->caps);
     snprintf(device->id, sizeof device->id, "vulkan:%d", index);
-    bool ok = create_device(device, err);
+    return device;
+}
+
+sid2_vk_device *sid2_vk_device_open(int index, const char *tiles, sid2_error *err)
+{
+    sid2_vk_device *device = describe_device(index, tiles, err);
+    bool ok = device && create_device(device, err);
     for (int i = 0; ok && i < SID2_VK_IN_FLIGHT; i++)
         ok = sid2_vk_ok(device,
                         vkCreateFence(device->handle,
@@ -145,6 +160,16 @@ sid2_vk_device *sid2_vk_device_open(int index, const char *tiles, sid2_error *er
     ok = ok && (device->pipelines = sid2_vk_pipelines_create(device, err)) &&
          (device->transfer = sid2_vk_transfer_create(device, err)) && sid2_vk_check_cooperative(device, err);
     if (ok) return device;
+    sid2_vk_device_close(device);
+    return NULL;
+}
+
+sid2_vk_device *sid2_vk_compiler_open(int index, const char *tiles, sid2_error *err)
+{
+    sid2_vk_device *device = describe_device(index, tiles, err);
+    if (device && (device->reports = sid2_vk_reports_create(device, err)) && create_device(device, err) &&
+        (device->pipelines = sid2_vk_pipelines_create(device, err)))
+        return device;
     sid2_vk_device_close(device);
     return NULL;
 }
@@ -159,6 +184,7 @@ void sid2_vk_device_close(sid2_vk_device *device)
         for (int i = 0; i < SID2_VK_IN_FLIGHT; i++) vkDestroyFence(device->handle, device->fence[i], NULL);
         vkDestroyDevice(device->handle, NULL);
     }
+    sid2_vk_reports_destroy(device->reports);
     free(device);
 }
 

@@ -23,10 +23,13 @@ typedef struct sid2_vk_device {
     uint64_t submitted, completed;    /* serials; the first is 1 */
     struct sid2_vk_transfer *transfer;
     struct sid2_vk_pipelines *pipelines;
+    struct sid2_vk_reports *reports; /* of a device that compiles only; else NULL */
 } sid2_vk_device;
 
 /* tiles: the name of a row in tiles.c; NULL: what was kept for the device, or else its class's first. */
 sid2_vk_device *sid2_vk_device_open(int index, const char *tiles, sid2_error *err);
+/* One that compiles only: no queue is used, nothing is checked, no cache read or written. */
+sid2_vk_device *sid2_vk_compiler_open(int index, const char *tiles, sid2_error *err);
 void sid2_vk_device_close(sid2_vk_device *device);
 
 /* True when `result` is success; else fills `err` with one line: device, what it was doing, the cause. Notes

@@ -5,6 +5,7 @@
 #include "lowering.h"
 #include "modules.h"
 #include "quirks.h"
+#include "report.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -162,7 +163,7 @@ sid2_vk_pipelines *sid2_vk_pipelines_create(sid2_vk_device *device, sid2_error *
         if (result == VK_SUCCESS && device->caps->texels && strstr(shaders[s].variants, "TEX"))
             result = create_layout(device, p, s, true);
     }
-    if (result == VK_SUCCESS) result = sid2_vk_cache_load(device, &p->cache);
+    if (result == VK_SUCCESS && !device->reports) result = sid2_vk_cache_load(device, &p->cache);
     if (sid2_vk_ok(device, result, "preparing pipelines", err)) return p;
     sid2_vk_pipelines_destroy(device, p);
     return NULL;
@@ -171,7 +172,7 @@ sid2_vk_pipelines *sid2_vk_pipelines_create(sid2_vk_device *device, sid2_error *
 void sid2_vk_pipelines_destroy(sid2_vk_device *device, sid2_vk_pipelines *p)
 {
     if (!p) return;
-    if (p->count && !device->lost) sid2_vk_cache_save(device, p->cache);
+    if (p->count && !device->lost && !device->reports) sid2_vk_cache_save(device, p->cache);
     for (size_t i = 0; i < p->capacity; i++) vkDestroyPipeline(device->handle, p->entries[i].pipeline, NULL);
     for (int s = 0; s < SID2_VK_SHADER_COUNT; s++)
         for (int v = 0; v < VARIANTS; v++) vkDestroyShaderModule(device->handle, p->module[s][v], NULL);
@@ -225,15 +226,39 @@ static VkResult create_module(const sid2_vk_device *device, const uint32_t *word
     return result;
 }
 
+/* The module's: the shader's and the variant's. */
+static void name_of(const key *k, char name[64])
+{
+    static const char *const suffix[] = {"",     "_16",     "_sub",     "_16_sub",
+                                         "_tex", "_16_tex", "_sub_tex", "_16_sub_tex"};
+    snprintf(name, 64, "%s%s", shaders[k->shader].name, suffix[k->variant]);
+}
+
+/* What tells it from others of the same name: types by binding (-: absent), local size, constants. */
+static bool report(sid2_vk_device *device, const key *k, VkPipeline pipeline, sid2_error *err)
+{
+    char name[64], made_for[200];
+    int used = 0;
+    name_of(k, name);
+    for (int i = 0; i < sid2_vk_shader_bindings(k->shader); i++)
+        used += snprintf(made_for + used, sizeof made_for - (size_t)used, "%s%s", i ? "," : "",
+                         k->value[i] == SID2_VK_ABSENT ? "-" : sid2_dtype_name((sid2_dtype)k->value[i]));
+    const uint32_t *value = k->value + SID2_VK_BINDINGS;
+    used +=
+        snprintf(made_for + used, sizeof made_for - (size_t)used, " %ux%ux%u", value[0], value[1], value[2]);
+    for (int i = 0; i < SID2_VK_CONSTANTS && used < (int)sizeof made_for; i++)
+        used +=
+            snprintf(made_for + used, sizeof made_for - (size_t)used, "%s%u", i ? "," : " ", value[3 + i]);
+    return sid2_vk_reports_add(device, pipeline, name, made_for, err);
+}
+
 /* The shader's module: kept for all its pipelines, or *folded with these constants for one, who destroys it. */
 static bool module_for(sid2_vk_device *device, const key *k, const VkSpecializationInfo *constants,
                        VkShaderModule *module, bool *folded, sid2_error *err)
 {
-    static const char *const suffix[] = {"",     "_16",     "_sub",     "_16_sub",
-                                         "_tex", "_16_tex", "_sub_tex", "_16_sub_tex"};
     VkShaderModule *kept = &device->pipelines->module[k->shader][k->variant];
     char name[64];
-    snprintf(name, sizeof name, "%s%s", shaders[k->shader].name, suffix[k->variant]);
+    name_of(k, name);
     const sid2_vk_module *m = sid2_vk_modules;
     while (m->name && strcmp(m->name, name) != 0) m++;
     if (!m->name)
@@ -270,7 +295,7 @@ static bool create_pipeline(sid2_vk_device *device, const key *k, VkPipeline *pi
         .requiredSubgroupSize = device->caps->cooperative.subgroup};
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
-        .flags = VK_PIPELINE_CREATE_DISPATCH_BASE,
+        .flags = VK_PIPELINE_CREATE_DISPATCH_BASE | (device->reports ? SID2_VK_REPORT_FLAGS : 0),
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .pNext = cooperative && device->gpu->subgroups_vary ? &subgroup : NULL,
                   .flags = cooperative ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0,
@@ -300,6 +325,7 @@ bool sid2_vk_pipeline_for(sid2_vk_device *device, const sid2_vk_dispatch *dispat
         if (!create_pipeline(device, &k, &made, err)) return false;
         *e = (entry){k, made};
         p->count++;
+        if (device->reports && !report(device, &k, made, err)) return false;
     }
     *pipeline = e->pipeline;
     return true;

@@ -53,7 +53,7 @@ static bool find_scratch(sid2_vk_device *device, sid2_vk_program *p, sid2_arena 
     return true;
 }
 
-static bool lower(sid2_vk_device *device, sid2_vk_program *p, const sid2_steps *steps, sid2_arena *arena,
+static bool lower(sid2_vk_device *device, sid2_vk_program *p, const sid2_steps *steps, size_t *scratch,
                   sid2_error *err)
 {
     sid2_vk_lowering l = {.device = device, .scratch = &p->scratch};
@@ -70,7 +70,8 @@ static bool lower(sid2_vk_device *device, sid2_vk_program *p, const sid2_steps *
     p->node_count = steps->count;
     p->section_count = steps->section_count;
     memcpy(p->section_end, steps->section_end, sizeof p->section_end);
-    return !l.error.code && find_scratch(device, p, arena, l.scratch_bytes, err);
+    *scratch = l.scratch_bytes;
+    return !l.error.code;
 }
 
 /* ---- Descriptors ---- */
@@ -348,8 +349,9 @@ static bool find_pipelines(sid2_vk_device *device, sid2_vk_program *p, sid2_erro
 sid2_vk_program *sid2_vk_program_create(sid2_vk_device *device, sid2_steps *steps, sid2_arena *arena,
                                         sid2_error *err)
 {
+    size_t scratch;
     sid2_vk_program *p = calloc(1, sizeof *p);
-    bool ok = p ? lower(device, p, steps, arena, err)
+    bool ok = p ? lower(device, p, steps, &scratch, err) && find_scratch(device, p, arena, scratch, err)
                 : sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for a program", device->id);
     sid2_steps_free(steps);
     if (ok && p->record_count) {
@@ -362,6 +364,20 @@ sid2_vk_program *sid2_vk_program_create(sid2_vk_device *device, sid2_steps *step
     if (ok) return p;
     sid2_vk_program_destroy(device, p);
     return NULL;
+}
+
+bool sid2_vk_program_compile(sid2_vk_device *device, sid2_steps *steps, sid2_error *err)
+{
+    size_t scratch;
+    sid2_vk_program p = {0};
+    bool ok = lower(device, &p, steps, &scratch, err);
+    sid2_steps_free(steps);
+    for (size_t i = 0; ok && i < p.record_count; i++) {
+        VkPipeline pipeline;
+        ok = sid2_vk_pipeline_for(device, &p.records[i].dispatch, &pipeline, err);
+    }
+    free(p.records);
+    return ok;
 }
 
 void sid2_vk_program_destroy(sid2_vk_device *device, sid2_vk_program *p)

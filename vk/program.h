@@ -16,6 +16,8 @@ typedef struct sid2_vk_program sid2_vk_program;
  * are lowered. */
 sid2_vk_program *sid2_vk_program_create(sid2_vk_device *device, sid2_steps *steps, sid2_arena *arena,
                                         sid2_error *err);
+/* Makes the pipelines of the steps and nothing else. Frees the steps. */
+bool sid2_vk_program_compile(sid2_vk_device *device, sid2_steps *steps, sid2_error *err);
 void sid2_vk_program_destroy(sid2_vk_device *device, sid2_vk_program *program);
 bool sid2_vk_program_run(sid2_vk_device *device, sid2_vk_program *program, int section, sid2_error *err);
 /* Switches timing on: from now on each run waits and adds the time of each node; NULL where the device has no

@@ -7,4 +7,9 @@
 
 extern const sid2_backend sid2_backend_vk;
 
+/* The same devices, opened to see what their compilers make of the shaders (sid2_device_report): NOTHING IS EXECUTED.
+ * Buffers have no memory, uploads go nowhere, running a program fails; cooperative matrices are taken at the driver's word. Never
+ * among the backends that a device is chosen from. UNSUPPORTED where the driver tells nothing. */
+extern const sid2_backend sid2_backend_vk_compiler;
+
 #endif
