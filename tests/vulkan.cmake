@@ -45,6 +45,7 @@ else()
   message(STATUS "sid2: no Vulkan validation layers, tests under them are left out (vulkan-validationlayers)")
 endif()
 
+find_program(PYTHON3 python3)
 # What compilers for real GPUs make of the shaders, one of AMD's and one of NVIDIA's; tests/vk_budgets knows more.
 if(PYTHON3)
   sid2_vulkan_test(test_vk_budgets "" ${PYTHON3} -B ${CMAKE_CURRENT_SOURCE_DIR}/vk_budgets $<TARGET_FILE:sid2>
