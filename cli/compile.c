@@ -69,7 +69,7 @@ static bool compile_training(sid2_device *device, const sid2_config *config, sid
 static bool compile_sampling(sid2_device *device, const sid2_config *config, sid2_error *err)
 {
     for (int pass = 0; pass < SID2_PASS_COUNT; pass++) {
-        sid2_graph *g = sid2_pass_graph(config, (sid2_pass)pass, IMAGES, err);
+        sid2_graph *g = sid2_pass_graph(config, NULL, (sid2_pass)pass, IMAGES, err);
         bool ok = g && compile_graph(device, g, err);
         sid2_graph_destroy(g);
         if (!ok) return false;
