@@ -58,8 +58,11 @@ enum {
     SID2_PURPOSE_SPLIT = 7,   /* held-out pictures (sample = picture number) */
     SID2_PURPOSE_MOVE = 8,    /* how far a picture is moved (sample = global image number) */
     SID2_PURPOSE_HISTORY = 9, /* given frames noised in training (sample = clip) */
+    SID2_PURPOSE_DELTA =
+        10, /* how much noisier z_t is than z_s in distillation (sample = global image number) */
     SID2_PURPOSE_STEP = 1024, /* sampler noise: STEP + step number */
     SID2_PURPOSE_DROPOUT = 1u << 20,
+    SID2_PURPOSE_DROPOUT_STUDENT = 1u << 21, /* of a student, whose masks are its own */
 };
 
 #endif

@@ -764,6 +764,11 @@ bool sid2_config_check(const sid2_config *c, sid2_error *err)
     if (c->train_microbatch && lane % c->train_microbatch)
         return sid2_fail(err, SID2_ERR_USAGE, "train.microbatch = %d: must divide %s of %d images",
                          (int)c->train_microbatch, lanes > 1 ? "a lane" : "train.batch", (int)lane);
+    if (c->distill_k && c->distill_guidance != 1 && !c->model_classes)
+        return sid2_fail(
+            err, SID2_ERR_USAGE,
+            "distill.guidance = %g: a model without classes cannot be guided by itself; set it to 1",
+            c->distill_guidance);
     if (c->sample_guidance_rule == SID2_GUIDANCE_cfgpp && c->sample_sampler != SID2_SAMPLER_ddim)
         return sid2_fail(err, SID2_ERR_USAGE,
                          "sample.guidance_rule = cfgpp: is for sample.sampler = ddim alone");

@@ -50,16 +50,18 @@ struct sid2_config {
 
 /* The words of keys of type NAME. Each is an enumerator, named after itself: those with nothing but a name are
  * listed here, the others are rows of tables of their own. */
-#define SID2_BLOCKS(WORD)            WORD(BLOCK, res) WORD(BLOCK, transformer)
-#define SID2_QK_NORMS(WORD)          WORD(QK, layer) WORD(QK, rms) WORD(QK, none)
-#define SID2_SKIPS(WORD)             WORD(SKIP, level) WORD(SKIP, block) WORD(SKIP, none)
-#define SID2_ACTIVATIONS(WORD)       WORD(ACTIVATION, silu) WORD(ACTIVATION, gelu)
-#define SID2_GUIDE_WITHOUTS(WORD)    WORD(WITHOUT, class) WORD(WITHOUT, history) WORD(WITHOUT, both)
-#define SID2_UPRIGHTS(WORD)          WORD(TURN, auto) WORD(TURN, yes) WORD(TURN, no)
-#define SID2_SNAPSHOTS(WORD)         WORD(SNAPSHOT, auto) WORD(SNAPSHOT, on) WORD(SNAPSHOT, off)
-#define SID2_WIRES(WORD)             WORD(WIRE, f32) WORD(WIRE, bf16)
-#define SID2_TRAIN_PRECISIONS(WORD)  WORD(PRECISION, auto) WORD(PRECISION, bf16) WORD(PRECISION, f32)
-#define SID2_SAMPLE_PRECISIONS(WORD) SID2_TRAIN_PRECISIONS(WORD) WORD(PRECISION, f16)
+#define SID2_BLOCKS(WORD)             WORD(BLOCK, res) WORD(BLOCK, transformer)
+#define SID2_QK_NORMS(WORD)           WORD(QK, layer) WORD(QK, rms) WORD(QK, none)
+#define SID2_SKIPS(WORD)              WORD(SKIP, level) WORD(SKIP, block) WORD(SKIP, none)
+#define SID2_ACTIVATIONS(WORD)        WORD(ACTIVATION, silu) WORD(ACTIVATION, gelu)
+#define SID2_GUIDE_WITHOUTS(WORD)     WORD(WITHOUT, class) WORD(WITHOUT, history) WORD(WITHOUT, both)
+#define SID2_UPRIGHTS(WORD)           WORD(TURN, auto) WORD(TURN, yes) WORD(TURN, no)
+#define SID2_SNAPSHOTS(WORD)          WORD(SNAPSHOT, auto) WORD(SNAPSHOT, on) WORD(SNAPSHOT, off)
+#define SID2_WIRES(WORD)              WORD(WIRE, f32) WORD(WIRE, bf16)
+#define SID2_DELTAS(WORD)             WORD(DELTA, random) WORD(DELTA, fixed)
+#define SID2_DISTILL_WEIGHTINGS(WORD) WORD(DISTILL_WEIGHTING, loss) WORD(DISTILL_WEIGHTING, flat)
+#define SID2_TRAIN_PRECISIONS(WORD)   WORD(PRECISION, auto) WORD(PRECISION, bf16) WORD(PRECISION, f32)
+#define SID2_SAMPLE_PRECISIONS(WORD)  SID2_TRAIN_PRECISIONS(WORD) WORD(PRECISION, f16)
 
 #define SID2_ENUMERATOR(set, word) SID2_##set##_##word,
 enum { SID2_BLOCKS(SID2_ENUMERATOR) };
@@ -71,6 +73,8 @@ enum { SID2_UPRIGHTS(SID2_ENUMERATOR) };
 enum { SID2_WIRES(SID2_ENUMERATOR) };
 enum { SID2_SNAPSHOTS(SID2_ENUMERATOR) };
 enum { SID2_SAMPLE_PRECISIONS(SID2_ENUMERATOR) };
+enum { SID2_DELTAS(SID2_ENUMERATOR) };
+enum { SID2_DISTILL_WEIGHTINGS(SID2_ENUMERATOR) };
 enum {
 #define SCHEDULE(word, help) SID2_SCHEDULE_##word,
 #include "schedules.def"

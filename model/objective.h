@@ -9,6 +9,7 @@
 
 #include "buffers.h"
 #include "config.h"
+#include "graph.h"
 #include "state.h"
 
 /* A step as the loop was given it. */
@@ -38,6 +39,25 @@ typedef struct sid2_objective {
 } sid2_objective;
 
 extern const sid2_objective sid2_diffusion; /* trains "" */
+
+/* ---- What objectives share ---- */
+
+/* Images and what noise made of them, of externals: with N clips of F frames, so M = N F images, pixels u8 [M,H,W,c] ·
+ * label i32 [M] · samples u32 [N,2] · seed u32 [2] · time, alpha, sigma f32 [M]. */
+typedef struct sid2_noised {
+    sid2_tensor x, z, alpha, sigma, time, label, samples, seed;
+} sid2_noised;
+
+sid2_noised sid2_noised_images(sid2_graph *g, const sid2_config *config, int64_t n);
+/* The gradients of a loss f32 [M], which leaves as external; of dloss f32 [M]. NULL: the graph's first error. */
+sid2_graph *sid2_objective_finish(sid2_graph *g, sid2_tensor loss, sid2_error *err);
+/* Uploads what stays the same: seed; dloss, 1 / (F train.batch). */
+bool sid2_objective_tell_once(const sid2_config *config, int n, sid2_buffers *buffers, sid2_error *err);
+/* Uploads pixels, label (train.label_drop replaces some) and samples of n clips; `room`: [2 n + n F]. */
+bool sid2_objective_tell_images(const sid2_config *config, sid2_buffers *buffers, const sid2_step_input *step,
+                                int first, int n, uint32_t *room, sid2_error *err);
+/* The frames that clip `sample` begins with: the model's, or none, so that these are learnt too. */
+int sid2_draw_given(const sid2_config *config, uint64_t sample);
 
 enum { SID2_MAX_STATES = 4, SID2_MAX_OBJECTIVES = 2 };
 

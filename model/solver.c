@@ -13,15 +13,18 @@ typedef struct interval {
 
 /* ---- The rows of samplers.def ---- */
 
-/* Ancestral step: the posterior's mean, and a variance between its lower and upper bound. */
+void sid2_ancestral_step(double from, double to, double gamma, sid2_solver_stage *stage)
+{
+    double c = -expm1(from - to); /* 1 - e^(from - to): the share of the step that is new */
+    stage->z = exp(0.5 * (sid2_log_sigmoid(to) - sid2_log_sigmoid(from)) + from - to);
+    stage->x = sid2_alpha(to) * c;
+    double log_variance = log(c) + gamma * sid2_log_sigmoid(-from) + (1 - gamma) * sid2_log_sigmoid(-to);
+    stage->noise = exp(0.5 * log_variance);
+}
+
 static void ddpm(const interval *i, sid2_solver_stage *stage)
 {
-    double c = -expm1(i->from - i->to); /* 1 - e^(from - to): the share of the step that is new */
-    stage->z = exp(0.5 * (sid2_log_sigmoid(i->to) - sid2_log_sigmoid(i->from)) + i->from - i->to);
-    stage->x = sid2_alpha(i->to) * c;
-    double log_variance =
-        log(c) + i->gamma * sid2_log_sigmoid(-i->from) + (1 - i->gamma) * sid2_log_sigmoid(-i->to);
-    stage->noise = exp(0.5 * log_variance);
+    sid2_ancestral_step(i->from, i->to, i->gamma, stage);
 }
 
 /* Keeps the noise that z holds, at its new level. */

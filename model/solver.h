@@ -29,6 +29,9 @@ const sid2_solver *sid2_solver_of(const sid2_config *config);
 int64_t sid2_solver_evaluations(const sid2_config *config);
 /* Fills that many stages, along sample.grid from noise to clean. The last one makes z = xhat. */
 void sid2_solver_plan(const sid2_schedule *schedule, const sid2_config *config, sid2_solver_stage *stages);
+/* Fills z, x and noise of an ancestral step between two logSNR, to a cleaner one: the posterior's mean, and a variance
+ * between its lower (gamma = 0, the posterior's own) and upper bound. */
+void sid2_ancestral_step(double from, double to, double gamma, sid2_solver_stage *stage);
 /* The logSNR at place u of the grid, from 1 (noise) to 0 (clean). */
 double sid2_grid_logsnr(const sid2_schedule *schedule, const sid2_config *config, double u);
 

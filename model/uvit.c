@@ -100,7 +100,7 @@ static sid2_tensor dropout(net *n, sid2_tensor x)
     if (n->rate == 0 || n->in.samples == SID2_NONE) return x;
     sid2_shape shape = sid2_graph_type(n->g, x).shape;
     sid2_tensor y = sid2_dropout(n->g, by_clip(n, x), n->in.samples, n->in.seed, n->rate,
-                                 SID2_PURPOSE_DROPOUT + n->dropouts++);
+                                 (n->in.purpose ? n->in.purpose : SID2_PURPOSE_DROPOUT) + n->dropouts++);
     return sid2_reshape(n->g, y, shape);
 }
 

@@ -13,7 +13,8 @@ typedef struct sid2_uvit_inputs {
     sid2_tensor time;    /* [N] f32: sid2_schedule_position */
     sid2_tensor label;   /* [N] i32; model.classes stands for none; of a clip the same in all frames */
     sid2_tensor samples,
-        seed; /* for dropout: u32 [N/F,2], one for each clip, and [2]; SID2_NONE: no dropout */
+        seed;         /* for dropout: u32 [N/F,2], one for each clip, and [2]; SID2_NONE: no dropout */
+    uint32_t purpose; /* of its first mask; 0: SID2_PURPOSE_DROPOUT */
 } sid2_uvit_inputs;
 
 /* A level of the network, for tables: the nodes and parameters from here to the next layer. */

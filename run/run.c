@@ -23,7 +23,7 @@ static bool prepare_classes(sid2_run *r, sid2_error *err)
 {
     sid2_config *c = r->config;
     int classes = sid2_dataset_classes(r->data);
-    if (!sid2_config_is_set(c, "model.classes"))
+    if (!sid2_config_is_set(c, "model.classes") && (r->resuming || !c->distill_k)) /* else the teacher's */
         c->model_classes = r->resuming ? r->saved->model_classes : classes;
     if (!c->model_classes && !sid2_config_is_set(c, "sample.guidance")) c->sample_guidance = 1;
     if (c->model_classes && classes > c->model_classes)
@@ -105,12 +105,53 @@ static bool read_data(sid2_run *r, sid2_error *err)
     return sid2_dataset_digest(r->data, r->facts.pictures, err) && check_data(r, err);
 }
 
+static bool check_teacher_config(const sid2_run *r, const char *teacher, sid2_error *err)
+{
+    char was[256], is[256];
+    const sid2_config_key *key;
+    sid2_config *config = sid2_config_create();
+    bool ok = config ? sid2_checkpoint_config(teacher, config, err)
+                     : sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (int i = 0; ok && (key = sid2_next_change(config, r->config, &i, was, is));)
+        if (strncmp(key->name, "model.", 6) == 0 || strncmp(key->name, "schedule.", 9) == 0)
+            ok = sid2_fail(err, SID2_ERR_USAGE, "a student is as its teacher: %s has %s=%s, not %s", teacher,
+                           key->name, was, is);
+    sid2_config_destroy(config);
+    return ok;
+}
+
+static bool check_teacher_classes(const sid2_run *r, const char *teacher, sid2_error *err)
+{
+    char difference[SID2_CLASSES_TEXT];
+    sid2_classes *known = NULL;
+    if (r->options.accept_data) return true;
+    if (!sid2_checkpoint_classes(teacher, &known, err)) return false;
+    bool differ = known && sid2_classes_differ(known, r->names, difference);
+    sid2_classes_destroy(known);
+    return !differ ||
+           sid2_fail(err, SID2_ERR_USAGE,
+                     "%s knows other classes than %s has: %s; go on all the same with --accept-data", teacher,
+                     r->options.data, difference);
+}
+
+/* A student begins with all that its teacher is. One that goes on has its teacher in its checkpoint. */
+static bool check_teacher(const sid2_run *r, sid2_error *err)
+{
+    char teacher[4096];
+    if (!r->config->distill_k || r->resuming) return true;
+    if (!r->options.from)
+        return sid2_fail(err, SID2_ERR_USAGE, "distill.k = %d: to learn from what? sid2 distill TEACHER",
+                         (int)r->config->distill_k);
+    return sid2_checkpoint_find(r->options.from, teacher, sizeof teacher, err) &&
+           check_teacher_config(r, teacher, err) && check_teacher_classes(r, teacher, err);
+}
+
 static bool prepare_data(sid2_run *r, sid2_error *err)
 {
     return all_well(r, find_data(r, err), err) &&
            all_well(r,
                     read_data(r, err) && sid2_config_check(r->config, err) &&
-                        sid2_config_check_guidance(r->config, err),
+                        sid2_config_check_guidance(r->config, err) && check_teacher(r, err),
                     err);
 }
 
