@@ -12,19 +12,16 @@ sid2_dataset *sid2_open_part(sid2_group *group, const char *path, const sid2_con
                              sid2_error *err)
 {
     size_t cache = (size_t)c->data_cache << 20;
-    sid2_dataset *data = sid2_dataset_open_together(
+    return sid2_dataset_open_together(
         group, path,
         &sid2_with(sid2_dataset_options, .height = (int32_t)c->model_image_size.height,
                    .width = (int32_t)c->model_image_size.width, .channels = (int32_t)c->model_image_channels,
                    .part = c->train_holdout > 0 ? part : SID2_PART_ALL, .holdout = c->train_holdout,
                    .upright = (sid2_upright)c->data_upright, .cache_bytes = cache ? cache : 1,
-                   .on_skip = on_skip, .user = user),
+                   .on_skip = on_skip, .user = user,
+                   .frames = c->model_frames > 1 ? (int32_t)c->model_frames : 0,
+                   .stride = (int32_t)c->data_stride, .hop = (int32_t)c->data_hop),
         err);
-    if (!data || sid2_sample_bytes(sid2_dataset_type(data)) == sid2_config_image_bytes(c)) return data;
-    sid2_fail(err, SID2_ERR_USAGE, "%s: holds pictures, but the model learns clips of %d frames", path,
-              (int)c->model_frames);
-    sid2_dataset_close(data);
-    return NULL;
 }
 
 enum { CHUNK = 256 }; /* images between calls back */

@@ -348,7 +348,9 @@ static void make_plan(sid2_run *r)
     if (c->train_translate)
         snprintf(moved, sizeof moved, ", moved by up to %d pixels (train.translate)",
                  (int)c->train_translate);
-    snprintf(r->pictures, sizeof r->pictures, "%dx%d%s in %s, cropped at the centre; %s%s",
+    char clips[48] = "";
+    if (c->model_frames > 1) snprintf(clips, sizeof clips, "clips of %d, ", (int)c->model_frames);
+    snprintf(r->pictures, sizeof r->pictures, "%s%dx%d%s in %s, cropped at the centre; %s%s", clips,
              sid2_config_image_height(c), sid2_config_image_width(c),
              c->model_image_size.height != c->model_image_size.width ? " (height x width)" : "",
              c->model_image_channels == 1 ? "grey" : "colour",
