@@ -5,6 +5,7 @@
 
 #include "classes.h"
 #include "heldout.h"
+#include "length.h"
 #include "ranks.h"
 
 #include <inttypes.h>
@@ -17,7 +18,9 @@
 /* A checkpoint, and what was found. */
 typedef struct subject {
     char directory[4096], digest[33];
-    int hold; /* on the directory */
+    int hold;      /* on the directory */
+    double length; /* that its weights are averaged over; 0: the checkpoint's average */
+    char how[160]; /* for people */
     sid2_config *config;
     sid2_heldout heldout;
     own_findings own;
@@ -25,7 +28,9 @@ typedef struct subject {
 
 typedef struct job {
     word_list paths;
-    const char *data_path;
+    const char *data_path, *lengths_text;
+    double lengths[MAX_LENGTHS];
+    int length_count; /* that each checkpoint is measured at; 0: its own average */
     device_choice on;
     size_t memory;
     bool raw, all, json;
@@ -35,6 +40,7 @@ typedef struct job {
     ranks ranks;
     sid2_device *device;
     subject *subjects;
+    int count;
     int now; /* which one is measured */
     progress bar;
 } job;
@@ -90,51 +96,66 @@ static bool prepare(job *j, subject *s, const char *path, sid2_error *err)
          sid2_checkpoint_config(s->directory, s->config, err) && options_apply(s->config, &j->set, err) &&
          follow_first(j, s, err) && sid2_config_check(s->config, err);
     return sid2_group_concur(j->ranks.group, ok, err) && load_images(j, s, err) &&
-           sid2_group_concur(j->ranks.group, sid2_checkpoint_digest(s->directory, s->digest, err), err);
+           sid2_group_concur(j->ranks.group,
+                             s->length || sid2_checkpoint_digest(s->directory, s->digest, err), err);
 }
 
 static bool on_measured(void *user, double done)
 {
     job *j = user;
     if (ranks_speak(&j->ranks))
-        progress_show(&j->bar, (j->now + done) / j->paths.count, "%.0f %% of checkpoint %d of %d", 100 * done,
-                      j->now + 1, j->paths.count);
+        progress_show(&j->bar, (j->now + done) / j->count, "%.0f %% of checkpoint %d of %d", 100 * done,
+                      j->now + 1, j->count);
     return !interrupted();
 }
 
-static bool measure(job *j, subject *s, sid2_error *err)
+static bool measure_weights(job *j, subject *s, const char *directory, sid2_error *err)
 {
     sid2_config_settle_sample(s->config, j->device);
     progress_begin(&j->bar);
     progress_wait(&j->bar, "preparing the device");
     sid2_evaluator *evaluator = sid2_evaluator_create(j->device, s->config, j->memory, err);
     progress_clear(&j->bar);
-    bool ok = evaluator && sid2_evaluator_load(evaluator, s->directory, !j->raw, err);
+    bool ok = evaluator && sid2_evaluator_load(evaluator, directory, !j->raw, err);
     ok = sid2_group_concur(j->ranks.group, ok, err) &&
          sid2_heldout_measure(&s->heldout, evaluator, on_measured, j, err);
     progress_clear(&j->bar);
     sid2_evaluator_destroy(evaluator);
-    return ok &&
-           own_measure(&s->own, &j->wish, j->device, s->config, s->directory, &s->heldout, &j->bar, err);
+    return ok && own_measure(&s->own, &j->wish, j->device, s->config, directory, &s->heldout, &j->bar, err);
+}
+
+static bool measure(job *j, subject *s, sid2_error *err)
+{
+    length_scratch scratch = {0};
+    if (!s->length) return measure_weights(j, s, s->directory, err);
+    bool ok = length_enter(&scratch, s->directory, s->length, s->how, err) &&
+              sid2_checkpoint_digest(scratch.checkpoint, s->digest, err);
+    ok = sid2_group_concur(j->ranks.group, ok, err) && measure_weights(j, s, scratch.checkpoint, err);
+    length_leave(&scratch);
+    return ok;
 }
 
 static bool work(job *j, sid2_error *err)
 {
-    j->subjects = calloc((size_t)j->paths.count, sizeof *j->subjects);
+    int each = j->length_count ? j->length_count : 1;
+    j->subjects = calloc((size_t)(j->paths.count * each), sizeof *j->subjects);
     if (!j->subjects) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    for (int i = 0; i < j->paths.count; i++) j->subjects[i].hold = -1;
-    for (int i = 0; i < j->paths.count; i++)
-        if (!prepare(j, &j->subjects[i], j->paths.item[i], err)) return false;
+    j->count = j->paths.count * each;
+    for (int i = 0; i < j->count; i++) j->subjects[i].hold = -1;
+    for (int i = 0; i < j->count; i++) {
+        j->subjects[i].length = j->lengths[i % each];
+        if (!prepare(j, &j->subjects[i], j->paths.item[i / each], err)) return false;
+    }
     j->device = ranks_device(&j->ranks, &j->on, err);
     if (!sid2_group_concur(j->ranks.group, j->device, err)) return false;
-    for (j->now = 0; j->device && j->now < j->paths.count; j->now++)
+    for (j->now = 0; j->device && j->now < j->count; j->now++)
         if (!measure(j, &j->subjects[j->now], err)) return false;
     return j->device != NULL;
 }
 
 static void clean_up(job *j)
 {
-    for (int i = 0; j->subjects && i < j->paths.count; i++) {
+    for (int i = 0; j->subjects && i < j->count; i++) {
         sid2_checkpoint_release(j->subjects[i].hold);
         sid2_config_destroy(j->subjects[i].config);
         sid2_heldout_free(&j->subjects[i].heldout);
@@ -155,7 +176,7 @@ static void print_images(const job *j)
 static void print_table(const job *j)
 {
     const subject *s = &j->subjects[0];
-    printf("checkpoint  %s (%s)\n", s->directory, s->digest);
+    printf("checkpoint  %s (%s)%s\n", s->directory, s->digest, s->how);
     print_images(j);
     printf("      t   logSNR      x mse    eps mse      v mse       loss\n");
     for (int i = 0; i < s->heldout.levels; i++) {
@@ -171,7 +192,7 @@ static void print_table(const job *j)
 static void print_means(const job *j, const char *name, size_t member)
 {
     printf("%-16s", name);
-    for (int k = 0; k < j->paths.count; k++) {
+    for (int k = 0; k < j->count; k++) {
         const sid2_heldout *h = &j->subjects[k].heldout;
         double sum = 0;
         for (int i = 0; i < h->levels; i++) sum += *(const double *)((const char *)&h->points[i] + member);
@@ -196,20 +217,20 @@ static bool is_comparable(const subject *a, const subject *b)
 /* One column a checkpoint. */
 static void print_comparison(const job *j)
 {
-    for (int k = 0; k < j->paths.count; k++)
+    for (int k = 0; k < j->count; k++)
         printf(
-            "%-11d %s (%s)%s\n", k + 1, j->subjects[k].directory, j->subjects[k].digest,
+            "%-11d %s (%s)%s%s\n", k + 1, j->subjects[k].directory, j->subjects[k].digest, j->subjects[k].how,
             is_comparable(&j->subjects[0], &j->subjects[k])
                 ? ""
                 : ": other size, schedule or weighting, so its losses are of another kind than those of 1");
     print_images(j);
     printf("loss at t  logSNR");
-    for (int k = 0; k < j->paths.count; k++) printf(" %9d", k + 1);
+    for (int k = 0; k < j->count; k++) printf(" %9d", k + 1);
     putchar('\n');
     for (int i = 0; i < j->subjects[0].heldout.levels; i++) {
         const sid2_heldout *h = &j->subjects[0].heldout;
         printf("%7.3f %8.2f", (i + 0.5) / h->levels, h->points[i].logsnr);
-        for (int k = 0; k < j->paths.count; k++) printf(" %9.5f", j->subjects[k].heldout.points[i].weighted);
+        for (int k = 0; k < j->count; k++) printf(" %9.5f", j->subjects[k].heldout.points[i].weighted);
         putchar('\n');
     }
     puts("means over all levels");
@@ -217,8 +238,8 @@ static void print_comparison(const job *j)
     print_means(j, "x mse", offsetof(sid2_eval_point, x_mse));
     print_means(j, "eps mse", offsetof(sid2_eval_point, eps_mse));
     print_means(j, "v mse", offsetof(sid2_eval_point, v_mse));
-    for (int k = 0; k < j->paths.count && (j->wish.bits || j->wish.samples); k++) {
-        printf("\n---- %s\n", j->subjects[k].directory);
+    for (int k = 0; k < j->count && (j->wish.bits || j->wish.samples); k++) {
+        printf("\n---- %s%s\n", j->subjects[k].directory, j->subjects[k].how);
         own_print(&j->subjects[k].own, &j->wish);
     }
 }
@@ -237,6 +258,7 @@ static json_t *describe(const job *j, const subject *s)
     json_t *all = json_pack("{s:s, s:s, s:s, s:i, s:f, s:o}", "path", s->directory, "checkpoint", s->digest,
                             "data", j->data_path, "images", s->heldout.count, "loss",
                             sid2_heldout_loss(&s->heldout), "levels", levels);
+    if (ok && all && s->length) ok = !json_object_set_new(all, "ema", json_real(s->length));
     if (ok && all && own_json(&s->own, all)) return all;
     json_decref(all);
     return NULL;
@@ -245,9 +267,9 @@ static json_t *describe(const job *j, const subject *s)
 /* One checkpoint is an object, several are a list of them. */
 static bool print_json(const job *j, sid2_error *err)
 {
-    json_t *all = j->paths.count > 1 ? json_array() : describe(j, &j->subjects[0]);
+    json_t *all = j->count > 1 ? json_array() : describe(j, &j->subjects[0]);
     bool ok = all != NULL;
-    for (int k = 0; ok && j->paths.count > 1 && k < j->paths.count; k++)
+    for (int k = 0; ok && j->count > 1 && k < j->count; k++)
         ok = !json_array_append_new(all, describe(j, &j->subjects[k]));
     ok = json_print(ok ? all : NULL, err);
     json_decref(all);
@@ -272,6 +294,10 @@ static int eval_loss(int argc, char **argv)
          "draw so many and compare them with real pictures: by pixel-PCA, spectrum and neighbours (0)", NULL},
         {OPTION_TEXT, "nearest", "x.png", &j.wish.nearest,
          "with --samples: those most like a training picture, each above that picture", NULL},
+        {OPTION_TEXT, "ema", "LIST", &j.lengths_text,
+         "weights averaged over these lengths, such as 0.02,0.05,0.1 of the training, which a run with "
+         "train.averages can make; each is a column",
+         NULL},
         {OPTION_FLAG, "raw", NULL, &j.raw, "the weights themselves rather than their average", NULL},
         {OPTION_FLAG, "json", NULL, &j.json, "print JSON", NULL},
         OPTIONS_DEVICE_CHOICE(j.on),
@@ -285,14 +311,16 @@ static int eval_loss(int argc, char **argv)
     if (!j.data_path) return report_usage("eval", "--data is missing");
     if (j.wish.samples && (j.wish.samples < 2 || j.wish.samples > 1000000))
         return report_usage("eval", "--samples should be 2 to 1000000");
-    if (j.wish.nearest && (!j.wish.samples || j.all || j.paths.count > 1))
+    if (j.wish.nearest && (!j.wish.samples || j.all || j.paths.count > 1 || j.lengths_text))
         return report_usage("eval", "--nearest goes with --samples, of one checkpoint and its own data");
     j.wish.data = j.data_path;
     j.wish.all = j.all;
     j.wish.raw = j.raw;
     j.wish.memory = j.memory;
-    bool ok = true;
+    if (j.lengths_text && j.raw) return report_usage("eval", "--ema and --raw are of different weights");
     sid2_error err = {0};
+    bool ok = !j.lengths_text || lengths_parse(j.lengths_text, j.lengths, &j.length_count, &err);
+    if (!ok) return report_error("eval", &err);
     interrupt_install();
     if (!ranks_join(&j.ranks, &j.on, &err))
         return ranks_leave(&j.ranks, ranks_report(&j.ranks, "eval", &err), &err);
@@ -303,7 +331,7 @@ static int eval_loss(int argc, char **argv)
     if (speaks) print_notice(j.device);
     if (speaks && j.json)
         ok = print_json(&j, &err);
-    else if (speaks && j.paths.count > 1)
+    else if (speaks && j.count > 1)
         print_comparison(&j);
     else if (speaks)
         print_table(&j);

@@ -250,6 +250,8 @@ void sid2_safetensors_close(sid2_safetensors *file)
     free(file);
 }
 
+const char *sid2_safetensors_path(const sid2_safetensors *file) { return file->path; }
+
 int sid2_safetensors_count(const sid2_safetensors *file) { return file->count; }
 
 const sid2_safetensors_entry *sid2_safetensors_at(const sid2_safetensors *file, int index)

@@ -20,6 +20,7 @@ typedef struct sid2_safetensors_entry {
 /* Reads the header. Entries are in the order of their data. */
 sid2_safetensors *sid2_safetensors_open(const char *path, sid2_error *err);
 void sid2_safetensors_close(sid2_safetensors *file);
+const char *sid2_safetensors_path(const sid2_safetensors *file); /* as it was opened by */
 int sid2_safetensors_count(const sid2_safetensors *file);
 const sid2_safetensors_entry *sid2_safetensors_at(const sid2_safetensors *file, int index);
 const sid2_safetensors_entry *sid2_safetensors_find(const sid2_safetensors *file,

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -630,108 +629,5 @@ bool sid2_checkpoint_verify(const char *directory, sid2_error *err)
     ok = ok && check_digests(NULL, directory, &s, NULL, err);
     sid2_list_free(&list);
     free_state(&s);
-    return ok;
-}
-
-/* ---- Export ---- */
-
-static float widened(sid2_dtype dtype, const void *data, int64_t i)
-{
-    if (dtype == SID2_F32) return ((const float *)data)[i];
-    uint16_t bits = ((const uint16_t *)data)[i];
-    return dtype == SID2_BF16 ? sid2_bf16_to_f32(bits) : sid2_f16_to_f32(bits);
-}
-
-/* Values of one type as another, to be freed. What was no number, or is none in that type, is refused. */
-static void *convert(const sid2_safetensors_entry *e, const void *from, sid2_dtype dtype, const char *path,
-                     sid2_error *err)
-{
-    int64_t count = sid2_shape_count(e->shape);
-    void *to = malloc((size_t)count * sid2_dtype_size(dtype) + 1);
-    if (!to) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path), NULL;
-    for (int64_t i = 0; i < count; i++) {
-        float value = widened(e->dtype, from, i);
-        if (dtype == SID2_F32)
-            ((float *)to)[i] = value;
-        else
-            ((uint16_t *)to)[i] = dtype == SID2_BF16 ? sid2_f32_to_bf16(value) : sid2_f32_to_f16(value);
-        if (isfinite(widened(dtype, to, i))) continue;
-        if (isfinite(value))
-            sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' holds %g, which is too large for %s", path,
-                      e->name, (double)value, sid2_dtype_name(dtype));
-        else
-            sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' holds a value that is not finite", path,
-                      e->name);
-        free(to);
-        return NULL;
-    }
-    return to;
-}
-
-static void *export_tensor(const sid2_safetensors *file, const sid2_safetensors_entry *e, sid2_dtype dtype,
-                           const char *path, sid2_error *err)
-{
-    bool known =
-        e->shape.rank >= 0 && (e->dtype == SID2_F32 || e->dtype == SID2_BF16 || e->dtype == SID2_F16);
-    if (!known)
-        return sid2_fail(err, SID2_ERR_FORMAT, "%s: tensor '%s' is of no kind that a model has", path,
-                         e->name),
-               NULL;
-    void *raw = malloc(e->bytes + 1), *converted = NULL;
-    if (!raw)
-        sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
-    else if (sid2_safetensors_read(file, e, raw, err))
-        converted = convert(e, raw, dtype, path, err);
-    free(raw);
-    return converted;
-}
-
-static bool export_weights(const char *from, const char *to, sid2_dtype dtype, sid2_error *err)
-{
-    sid2_safetensors *file = sid2_safetensors_open(from, err);
-    if (!file) return false;
-    int count = sid2_safetensors_count(file);
-    sid2_safetensors_item *items = calloc((size_t)count + 1, sizeof *items);
-    bool ok = items || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", from);
-    for (int i = 0; ok && i < count; i++) {
-        const sid2_safetensors_entry *e = sid2_safetensors_at(file, i);
-        items[i] =
-            (sid2_safetensors_item){e->name, dtype, e->shape, export_tensor(file, e, dtype, from, err)};
-        ok = items[i].data != NULL;
-    }
-    const char *steps = sid2_safetensors_metadata(file, "step"),
-               *images = sid2_safetensors_metadata(file, "images");
-    const char *facts[] = {"step", steps, "images", images, NULL};
-    ok = ok && sid2_safetensors_write(to, items, count, steps && images ? facts : NULL, true, err);
-    for (int i = 0; items && i < count; i++) free((void *)items[i].data);
-    free(items);
-    sid2_safetensors_close(file);
-    return ok;
-}
-
-bool sid2_checkpoint_export(const char *directory, const char *to, sid2_dtype dtype, sid2_error *err)
-{
-    char from[PATH_SIZE], path[PATH_SIZE];
-    sid2_atomic_directory folder;
-    sid2_kind kind;
-    if (!sid2_look(to, &kind, err)) return false;
-    if (kind != SID2_ABSENT) return sid2_fail(err, SID2_ERR_USAGE, "%s exists; name a new folder", to);
-    sid2_classes *classes = NULL;
-    sid2_config *config = sid2_config_create();
-    bool ok = config || sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", to);
-    ok = ok && sid2_checkpoint_config(directory, config, err) &&
-         sid2_checkpoint_classes(directory, &classes, err) && sid2_atomic_directory_open(&folder, to, err);
-    if (ok) {
-        join(from, directory, "ema.safetensors");
-        ok = export_weights(from, join(path, folder.temporary, "ema.safetensors"), dtype, err) &&
-             sid2_config_save(config, join(path, folder.temporary, "config.ini"), err) &&
-             (!classes || sid2_classes_save(classes, join(path, folder.temporary, "classes.json"), err));
-        if (ok)
-            ok = sid2_atomic_directory_commit(&folder, false, err);
-        else
-            sid2_atomic_directory_discard(&folder);
-    }
-    sid2_classes_destroy(classes);
-    sid2_config_destroy(config);
     return ok;
 }

@@ -1,6 +1,7 @@
 /* What objectives have in common, and which ones a configuration asks for. */
 #include <stdlib.h>
 
+#include "averages.h"
 #include "distill.h"
 #include "philox.h"
 #include "uvit.h"
@@ -86,7 +87,8 @@ sid2_recipe sid2_recipe_of(const sid2_config *config)
                               .decay = sid2_exponential_decay,
                               .rate = config->train_ema,
                               .rampup = config->train_ema_rampup};
-    const sid2_state_rule learner = {.name = "", .trained = true, .averages = {ema}, .average_count = 1};
+    sid2_state_rule learner = {.name = "", .trained = true, .averages = {ema}, .average_count = 1};
+    sid2_track_averages(&learner, config);
     if (config->distill_k)
         return (sid2_recipe){.states = {learner, {.name = "teacher"}, {.name = "auxiliary", .trained = true}},
                              .state_count = 3,

@@ -102,6 +102,13 @@ bool sid2_beside_measure(sid2_run *r);
 bool sid2_beside_agree(sid2_run *r, sid2_error *err);
 bool sid2_beside_save(sid2_run *r, sid2_error *err);
 
+/* ---- averages.c ---- */
+
+/* Records of steps that are still to come were another training's, or this one's from before it was stopped. */
+void sid2_averages_begin(sid2_run *r);
+/* A record, where the step is one of those; comes before the step's checkpoint, so that who goes on from there has it. */
+bool sid2_averages_keep(sid2_run *r, sid2_error *err);
+
 /* ---- writing.c ---- */
 
 /* Whether checkpoints are written beside the training: as rank 0's memory allows. */

@@ -26,7 +26,7 @@ static bool is_foreign(const char *name)
     static const char *const own[] = {"config.ini",  "run.json", "stats.jsonl", "judgements.jsonl",
                                       "report.html", "samples",  "checkpoints", "lock",
                                       "status.json", "best",     "tensorboard", "comparison.html",
-                                      "pause",       "ranks"};
+                                      "pause",       "ranks",    "averages"};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (strcmp(name, own[i]) == 0) return false;
     return name[0] != '.';

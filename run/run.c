@@ -413,6 +413,7 @@ static bool open_records(sid2_run *r, sid2_error *err)
     sid2_tell_note(r);
     r->progress.best = r->folder.best;
     r->progress.best_step = r->folder.best_step;
+    sid2_averages_begin(r);
     return sid2_folder_save_config(&r->folder, r->config, err) &&
            sid2_folder_save_facts(&r->folder, &r->facts, err) && open_events(r, err);
 }
@@ -632,7 +633,7 @@ static bool agree_on_end(sid2_run *r, bool *last, bool *paused, sid2_error *err)
 static bool follow_up(sid2_run *r, const sid2_train_stats *now, bool *last, sid2_error *err)
 {
     const sid2_config *c = r->config;
-    if (!agree_on_end(r, last, &r->pausing, err)) return false;
+    if (!agree_on_end(r, last, &r->pausing, err) || !sid2_averages_keep(r, err)) return false;
     bool measured = r->heldout.count && !r->stop && (due(c->train_eval_every, now->step) || is_complete(r));
     bool best = measured && sid2_beside_measure(r);
     if (measured && !sid2_beside_agree(r, err)) return false;

@@ -1,6 +1,7 @@
 /* Training by ranks: whatever their number, the same bits; and what one of them meets, all know. */
 #include "thread_ranks.h"
 
+#include "averages.h"
 #include "checkpoint_support.h"
 #include "file.h"
 
@@ -53,6 +54,11 @@ static const char *train(sid2_group *group, sid2_device *device, const void *dat
     bool ok = t && (!j->from || sid2_trainer_resume(t, j->from, &cause));
     for (int i = 0; ok && i < j->steps; i++) ok = step(t, &cause);
     ok = ok && (!j->to || sid2_trainer_save(t, j->to, &cause));
+    char record[128];
+    if (ok && j->to && j->config->train_averages) {
+        snprintf(record, sizeof record, "%s/record.safetensors", j->to);
+        ok = sid2_record_save(t, record, &cause);
+    }
     sid2_trainer_destroy(t);
     return ok ? NULL : complaint(&cause);
 }
@@ -63,14 +69,14 @@ static void remove_all(const char *path) { must(sid2_remove_tree(path, &err)); }
 
 static const char *const precisions[] = {"train.precision=f32", "train.precision=bf16"};
 
-/* 1, 2, 4 and 8 ranks, by each way that sums can take: files of checkpoints equal byte for byte. Of the last network
- * there is too little for all. */
+/* 1, 2, 4 and 8 ranks, by each way that sums can take: files of checkpoints, and records of averages, equal byte for byte. Of
+ * the last network there is too little for all. */
 static void number_changes_no_bit(void **state)
 {
     (void)state;
     for (int p = 0; p < 3; p++) {
-        sid2_config *config =
-            p < 2 ? RANKED(precisions[p]) : RANKED("model.channels=8,16", "model.mid_depth=1");
+        sid2_config *config = p < 2 ? RANKED(precisions[p], "train.averages=8")
+                                    : RANKED("model.channels=8,16", "model.mid_depth=1");
         char alone[100], these[100];
         snprintf(alone, sizeof alone, "%s/alone", folder);
         snprintf(these, sizeof these, "%s/these", folder);

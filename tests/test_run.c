@@ -6,6 +6,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "averages.h"
+#include "digest.h"
 #include "file.h"
 #include "image.h"
 #include "model_support.h"
@@ -209,6 +211,77 @@ static void keeps_the_best(void **state)
     must(sid2_checkpoint_digest(path_in(folder, "best/best"), best, &err));
     digest_of("best", newest);
     assert_string_not_equal(best, newest);
+}
+
+static sid2_config *small_with_records(const char *steps)
+{
+    sid2_config *config = small(steps);
+    must(sid2_config_set(config, "train.averages=5", &err));
+    must(sid2_config_set(config, "train.sample_every=0", &err));
+    return config;
+}
+
+static void check_records(const char *run, const uint64_t *steps, size_t count)
+{
+    char path[100], file_path[200], name[64], digest[33];
+    sid2_list names;
+    snprintf(path, sizeof path, "%s/%s/averages", folder, run);
+    must(sid2_list_folder(&names, path, NULL, &err));
+    assert_int_equal(names.count, count);
+    for (size_t i = 0; i < count; i++) {
+        assert_string_equal(names.name[i], sid2_record_name(steps[i], name));
+        snprintf(file_path, sizeof file_path, "%s/%s", path, name);
+        sid2_safetensors *file = sid2_safetensors_open(file_path, &err);
+        must(file && sid2_safetensors_check(file, digest, &err));
+        assert_int_equal(strtoull(sid2_safetensors_metadata(file, "step"), NULL, 10), steps[i]);
+        for (int k = 0; k < sid2_safetensors_count(file); k++)
+            assert_int_equal(sid2_safetensors_at(file, k)->dtype, SID2_F16);
+        sid2_safetensors_close(file);
+    }
+    sid2_list_free(&names);
+}
+
+/* Which records there are follows from the step; those of a future that did not come to be go; a run that was stopped has
+ * the bytes of one that was not. */
+static void records_follow_from_the_step(void **state)
+{
+    (void)state;
+    static const uint64_t five[] = {1, 2, 3, 4, 5}, thirteen[] = {4, 8, 12};
+    told first = {.stop_at = 5}, second = {0}, whole = {0};
+    train("recorded", small_with_records("train.steps=13"), &first, 5);
+    check_records("recorded", five, 5);
+    /* As if it had been killed after the record of step 6, and somebody else's file lay there. */
+    must(sid2_file_write(path_in(folder, "recorded/averages/step-00000006.safetensors"), "late", 4, &err));
+    must(sid2_file_write(path_in(folder, "recorded/averages/mine"), "mine", 4, &err));
+    train("recorded", small_with_records("train.steps=13"), &second, 13);
+    assert_int_equal(second.count[SID2_RUN_WARNING], first.count[SID2_RUN_WARNING]);
+    assert_int_equal(unlink(path_in(folder, "recorded/averages/mine")), 0);
+    check_records("recorded", thirteen, 3);
+    train("recorded-straight", small_with_records("train.steps=13"), &whole, 13);
+    check_records("recorded-straight", thirteen, 3);
+    for (int i = 0; i < 3; i++) {
+        char name[64], digest[2][33];
+        for (int k = 0; k < 2; k++) {
+            char path[256];
+            snprintf(path, sizeof path, "%s/averages/%s",
+                     path_in(folder, k ? "recorded" : "recorded-straight"),
+                     sid2_record_name(thirteen[i], name));
+            must(sid2_digest_file(path, digest[k], &err));
+        }
+        assert_string_equal(digest[0], digest[1]);
+    }
+    /* Whether there are any cannot change on the way, for an average begins with the training. */
+    sid2_config *without = small("train.steps=14");
+    told none = {.thread = pthread_self()};
+    sid2_run *run =
+        sid2_run_open(&sid2_with(sid2_run_options, .path = path_in(folder, "recorded"), .config = without,
+                                 .data = path_in(folder, "pictures"), .callback = on_event, .user = &none),
+                      &err);
+    must(run);
+    assert_false(sid2_run_train(run, device, &err));
+    assert_non_null(strstr(err.message, "train.averages=5, not 0"));
+    sid2_run_close(run);
+    sid2_config_destroy(without);
 }
 
 /* What somebody else put in the link's place stays. */
@@ -464,6 +537,7 @@ int main(void)
                                        cmocka_unit_test(pauses),
                                        cmocka_unit_test(keeps_the_best),
                                        cmocka_unit_test(writes_beside),
+                                       cmocka_unit_test(records_follow_from_the_step),
                                        cmocka_unit_test(leaves_what_is_not_its_own),
                                        cmocka_unit_test(trouble_is_named),
                                        cmocka_unit_test(other_pictures_are_refused),
