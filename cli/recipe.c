@@ -18,6 +18,9 @@ static const struct {
     {"Rho", "sample.rho", NULL},
     {"Guidance", "sample.guidance", "guidance"},
     {"Guidance rule", "sample.guidance_rule", "guidance-rule"},
+    {"APG radius", "sample.apg_radius", NULL},
+    {"APG momentum", "sample.apg_momentum", NULL},
+    {"APG parallel", "sample.apg_parallel", NULL},
     {"Interval", "sample.interval", "interval"},
     {"Precision", "sample.precision", NULL},
 };

@@ -63,7 +63,7 @@ static const char grids_words[] =
 #include "grids.def"
     ;
 static const char guidances_words[] =
-#define GUIDANCE(word, help) "|" #word
+#define GUIDANCE(word, measured, help) "|" #word
 #include "guidances.def"
     ;
 
@@ -78,7 +78,7 @@ static const sid2_config_word explained[] = {
 #include "samplers.def"
 #define GRID(word, help) {"sample.grid", #word, help},
 #include "grids.def"
-#define GUIDANCE(word, help) {"sample.guidance_rule", #word, help},
+#define GUIDANCE(word, measured, help) {"sample.guidance_rule", #word, help},
 #include "guidances.def"
 };
 
@@ -411,6 +411,8 @@ bool sid2_config_uses(const sid2_config *config, const char *key)
 {
     if (strcmp(key, "sample.gamma") == 0) return sid2_solver_of(config)->noise;
     if (strcmp(key, "sample.guidance_rule") == 0) return sid2_config_guides(config);
+    if (strncmp(key, "sample.apg_", 11) == 0)
+        return sid2_config_guides(config) && config->sample_guidance_rule == SID2_GUIDANCE_apg;
     if (strcmp(key, "train.decay_start") == 0) return config->train_decay != SID2_DECAY_constant;
     if (strcmp(key, "sample.rho") == 0) return config->sample_grid == SID2_GRID_rho;
     return known_key(key) != NULL;

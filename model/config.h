@@ -96,7 +96,7 @@ enum {
 #include "grids.def"
 };
 enum {
-#define GUIDANCE(word, help) SID2_GUIDANCE_##word,
+#define GUIDANCE(word, measured, help) SID2_GUIDANCE_##word,
 #include "guidances.def"
 };
 

@@ -14,7 +14,9 @@ struct sid2_sampler {
     sid2_inference on;
     sid2_solver_stage *stages; /* one an evaluation */
     int64_t stage_count;
-    double cost[2];         /* multiply-adds of an evaluation for one image, without guide and with */
+    double cost[2]; /* multiply-adds of an evaluation for one image, without guide and with */
+    float *means[3],
+        *shares[2];         /* of guidance that is measured, [batch, frames] each: see sid2_guidance_shares */
     const struct job *told; /* while its callback is called */
 };
 
@@ -39,6 +41,15 @@ static bool count_costs(sid2_sampler *s, const sid2_config *config, const sid2_c
     return true;
 }
 
+static bool make_means(sid2_sampler *s, sid2_error *err)
+{
+    size_t count = (size_t)s->on.plan.batch * (size_t)s->on.config.model_frames;
+    float *all = calloc(5 * count, sizeof *all);
+    if (!all) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    for (size_t i = 0; i < 5; i++) *(i < 3 ? &s->means[i] : &s->shares[i - 3]) = all + i * count;
+    return true;
+}
+
 sid2_sampler *sid2_sampler_create(sid2_device *device, const sid2_config *config, size_t memory,
                                   sid2_error *err)
 {
@@ -53,8 +64,10 @@ sid2_sampler *sid2_sampler_create_guided(sid2_device *device, const sid2_config 
     if (!s) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
     s->stages = sid2_sampling_stages(config, guide, &s->stage_count, runs, err);
     if (s->stages && count_costs(s, config, guide, err) &&
-        sid2_inference_open(&s->on, device, config, guide, runs, memory, "sampling", err))
-        return s;
+        sid2_inference_open(&s->on, device, config, guide, runs, memory, "sampling", err)) {
+        if (make_means(s, err)) return s;
+        sid2_inference_close(&s->on);
+    }
     free(s->stages);
     free(s);
     return NULL;
@@ -65,6 +78,7 @@ void sid2_sampler_destroy(sid2_sampler *s)
     if (!s) return;
     sid2_inference_close(&s->on);
     free(s->stages);
+    free(s->means[0]);
     free(s);
 }
 
@@ -125,13 +139,38 @@ static bool tell_level(sid2_inference *n, const sid2_solver_stage *stage, sid2_e
             sid2_inference_upload(n, "history_sigma", sid2_sigma(logsnr), err));
 }
 
-/* Two x_hat that are read come as one, their sum by the shares uploaded here. */
-static bool run_stage(sid2_inference *n, const sid2_solver_stage *stage, uint32_t key, sid2_error *err)
+/* Network and guide are asked; what they say is measured, and how much of each an image becomes follows from it: of a clip,
+ * from the frames that are made. */
+static bool weigh(sid2_sampler *s, const sid2_solver_stage *stage, sid2_error *err)
 {
+    sid2_inference *n = &s->on;
+    int frames = (int)n->config.model_frames;
+    static const char *const names[] = {"x_square", "d_square", "apart_square"};
+    bool ok = sid2_inference_upload(n, "level_alpha", stage->alpha, err) &&
+              sid2_inference_upload(n, "level_sigma", -stage->sigma, err) &&
+              sid2_inference_upload(n, "zero", 0, err) && sid2_inference_upload(n, "one", 1, err) &&
+              sid2_inference_run(n, SID2_PASS_GUIDED, err);
+    for (int i = 0; ok && i < 3; i++) ok = sid2_inference_gather(n, names[i], s->means[i], err);
+    for (int image = 0; ok && image < n->plan.batch; image++) {
+        double means[3] = {0}, shares[2];
+        for (int f = image * frames + n->given; f < (image + 1) * frames; f++)
+            for (int i = 0; i < 3; i++) means[i] += (double)s->means[i][f] / (frames - n->given);
+        sid2_guidance_shares(&n->config, stage->w, means, shares);
+        for (int f = image * frames; f < (image + 1) * frames; f++)
+            for (int i = 0; i < 2; i++) s->shares[i][f] = (float)shares[i];
+    }
+    return ok && sid2_inference_scatter(n, "share_x", s->shares[0], err) &&
+           sid2_inference_scatter(n, "share_d", s->shares[1], err);
+}
+
+/* Two x_hat that are read come as one, their sum by the shares uploaded here. */
+static bool run_stage(sid2_sampler *s, const sid2_solver_stage *stage, uint32_t key, sid2_error *err)
+{
+    sid2_inference *n = &s->on;
     const sid2_solver *solver = sid2_solver_of(&n->config);
-    bool summed = solver->history == 2;
-    const double values[8] = {stage->alpha,
-                              stage->sigma,
+    bool summed = solver->history == 2, weighed = stage->guided && sid2_guidance_measures(&n->config);
+    const double values[8] = {weighed ? 0 : stage->alpha,
+                              weighed ? -1 : stage->sigma,
                               stage->w,
                               stage->z,
                               stage->x,
@@ -143,8 +182,12 @@ static bool run_stage(sid2_inference *n, const sid2_solver_stage *stage, uint32_
     return (!summed || (sid2_inference_upload(n, "past_0", stage->past[0], err) &&
                         sid2_inference_upload(n, "past_1", stage->past[1], err))) &&
            tell_level(n, stage, err) && sid2_inference_tell(n, "coef", coef, err) &&
-           (!solver->noise || sid2_inference_upload_key(n, key, err)) &&
-           sid2_inference_run(n, stage->guided ? SID2_PASS_GUIDED : SID2_PASS_PLAIN, err);
+           (!solver->noise || sid2_inference_upload_key(n, key, err)) && (!weighed || weigh(s, stage, err)) &&
+           sid2_inference_run(n,
+                              weighed         ? SID2_PASS_STEP
+                              : stage->guided ? SID2_PASS_GUIDED
+                                              : SID2_PASS_PLAIN,
+                              err);
 }
 
 /* Downloads z; the first of `count` images that has a value which is not finite, or `count`. */
@@ -249,7 +292,7 @@ static bool find_broken(sid2_sampler *s, const job *j, int window, int broken, s
     int first = j->progress.first, real = j->progress.batch, at = real;
     bool ok = forget(n, err) && start(n, window, err);
     for (; ok && at == real && i < s->stage_count; i++)
-        ok = run_stage(n, &s->stages[i], key_of(window, i), err) && look(n, j, real, &at, err);
+        ok = run_stage(s, &s->stages[i], key_of(window, i), err) && look(n, j, real, &at, err);
     if (!ok || !forget(n, err)) return false;
     char cause[200];
     if (at == real)
@@ -270,7 +313,7 @@ static bool run_window(sid2_sampler *s, job *j, int window, sid2_error *err)
     if (!give(n, j, window, err) || !start(n, window, err)) return false;
     for (int64_t i = 0; i < s->stage_count; i++) {
         const sid2_solver_stage *stage = &s->stages[i];
-        if (!run_stage(n, stage, key_of(window, i), err)) return false;
+        if (!run_stage(s, stage, key_of(window, i), err)) return false;
         j->progress.step = window * steps + stage->step + 1;
         j->progress.evaluations += real;
         j->progress.guided += stage->guided ? real : 0;

@@ -55,13 +55,18 @@ static sid2_tensor set_given(sid2_graph *g, const sid2_config *config, int64_t n
     return sid2_diffuse(g, z, given, scalars(g, config, n, "made"), scalars(g, config, n, "kept"));
 }
 
-static sid2_graph *start_graph(const sid2_config *config, int64_t n, sid2_error *err)
+/* With `measured` guidance no direction was gone before. */
+static sid2_graph *start_graph(const sid2_config *config, int64_t n, bool measured, sid2_error *err)
 {
     sid2_graph *g = create(config, err);
     if (!g) return NULL;
     sid2_tensor z = normal(g, config, n, "seed", SID2_PURPOSE_NOISE);
     if (config->model_given) z = set_given(g, config, n, z, given_frames(g, config, n));
-    sid2_graph_export(g, z, "z");
+    z = sid2_graph_export(g, z, "z");
+    if (measured) {
+        sid2_tensor none = sid2_graph_external(g, "direction", SID2_F32, sid2_config_images(config, n));
+        sid2_graph_emit_into(g, SID2_OP_scale, (sid2_attr){.scale = 0}, &z, 1, &none, 1);
+    }
     return finish(g, err);
 }
 
@@ -95,6 +100,59 @@ static sid2_tensor ask_guide(sid2_graph *g, const sid2_config *config, const sid
     return sid2_uvit_build(g, guide ? guide : config, in).v;
 }
 
+/* z, and x_hat of the evaluations so far, after one that says v; v_guide: SID2_NONE, or what its guide says. */
+static void advance(sid2_graph *g, const sid2_config *config, int64_t n, sid2_tensor z, sid2_tensor v,
+                    sid2_tensor v_guide)
+{
+    sid2_shape images = sid2_config_images(config, n), each = sid2_shape_of(images.dim[0]);
+    const sid2_solver *solver = sid2_solver_of(config);
+    sid2_tensor noise = solver->noise ? normal(g, config, n, "seed", SID2_PURPOSE_STEP) : SID2_NONE;
+    sid2_tensor past[SID2_MAX_HISTORY], before = SID2_NONE;
+    for (int k = 0; k < solver->history; k++)
+        past[k] = sid2_graph_external(g, past_names[k], SID2_F32, images);
+    if (solver->history == 1) before = past[0];
+    if (solver->history == 2)
+        before = sid2_diffuse(g, past[0], past[1], sid2_graph_external(g, "past_0", SID2_F32, each),
+                              sid2_graph_external(g, "past_1", SID2_F32, each));
+    sid2_tensor coef = sid2_graph_external(g, "coef", SID2_F32, sid2_shape_of(8));
+    const sid2_tensor step[] = {z, v, v_guide, noise, before, coef};
+    sid2_tensor next = config->model_given
+                           ? sid2_graph_activation(g, sid2_graph_type(g, z)) /* set back below */
+                           : z;
+    sid2_graph_emit_into(g, SID2_OP_sampler_step, (sid2_attr){0}, step, 6, &next, 1);
+    sid2_tensor x_hat = g->error.code ? SID2_NONE : g->nodes[g->node_count - 1].out[1];
+    if (config->model_given) {
+        sid2_tensor given = given_frames(g, config, n);
+        sid2_graph_emit_into(
+            g, SID2_OP_diffuse, (sid2_attr){0},
+            (sid2_tensor[]){next, given, scalars(g, config, n, "made"), scalars(g, config, n, "kept")}, 4, &z,
+            1);
+    }
+    if (solver->history && !g->error.code) {
+        for (int k = solver->history - 1; k >= 0; k--) copy(g, k ? past[k - 1] : x_hat, past[k]);
+    }
+}
+
+/* What guidance by measure wants to know of what network and guide say, v and v_guide of z: diffusion_loss sums squares. */
+static void measure(sid2_graph *g, const sid2_config *config, int64_t n, sid2_tensor z, sid2_tensor v,
+                    sid2_tensor v_guide)
+{
+    sid2_shape images = sid2_config_images(config, n);
+    sid2_tensor alpha = scalars(g, config, n, "level_alpha"), sigma = scalars(g, config, n, "level_sigma"),
+                zero = scalars(g, config, n, "zero"), one = scalars(g, config, n, "one");
+    sid2_tensor x = sid2_graph_external(g, "x_model", SID2_F32, images),
+                d = sid2_graph_external(g, "direction", SID2_F32, images);
+    sid2_graph_emit_into(g, SID2_OP_diffuse, (sid2_attr){0}, (sid2_tensor[]){z, v, alpha, sigma}, 4, &x, 1);
+    sid2_tensor x_guide = sid2_diffuse(g, z, v_guide, alpha, sigma);
+    sid2_tensor now =
+        sid2_graph_emit(g, SID2_OP_add, (sid2_attr){.scale = -1}, (sid2_tensor[]){x, x_guide}, 2, false);
+    sid2_graph_emit_into(g, SID2_OP_add, (sid2_attr){.scale = config->sample_apg_momentum},
+                         (sid2_tensor[]){now, d}, 2, &d, 1);
+    sid2_graph_export(g, sid2_diffusion_loss(g, x, x, x, zero, zero, one), "x_square");
+    sid2_graph_export(g, sid2_diffusion_loss(g, d, d, d, zero, zero, one), "d_square");
+    sid2_graph_export(g, sid2_diffusion_loss(g, d, d, x, one, zero, one), "apart_square");
+}
+
 static sid2_graph *sample_graph(const sid2_config *config, const sid2_config *guide, int64_t n, bool guided,
                                 sid2_error *err)
 {
@@ -109,32 +167,24 @@ static sid2_graph *sample_graph(const sid2_config *config, const sid2_config *gu
                            .seed = SID2_NONE};
     sid2_tensor v = sid2_uvit_build(g, config, in).v;
     sid2_tensor v_guide = guided ? ask_guide(g, config, guide, n, in) : SID2_NONE;
-    const sid2_solver *solver = sid2_solver_of(config);
-    sid2_tensor noise = solver->noise ? normal(g, config, n, "seed", SID2_PURPOSE_STEP) : SID2_NONE;
-    sid2_tensor past[SID2_MAX_HISTORY], before = SID2_NONE;
-    for (int k = 0; k < solver->history; k++)
-        past[k] = sid2_graph_external(g, past_names[k], SID2_F32, images);
-    if (solver->history == 1) before = past[0];
-    if (solver->history == 2)
-        before = sid2_diffuse(g, past[0], past[1], sid2_graph_external(g, "past_0", SID2_F32, each),
-                              sid2_graph_external(g, "past_1", SID2_F32, each));
-    sid2_tensor coef = sid2_graph_external(g, "coef", SID2_F32, sid2_shape_of(8));
-    const sid2_tensor step[] = {in.z, v, v_guide, noise, before, coef};
-    sid2_tensor z = config->model_given
-                        ? sid2_graph_activation(g, sid2_graph_type(g, in.z)) /* set back below */
-                        : in.z;
-    sid2_graph_emit_into(g, SID2_OP_sampler_step, (sid2_attr){0}, step, 6, &z, 1);
-    sid2_tensor x_hat = g->error.code ? SID2_NONE : g->nodes[g->node_count - 1].out[1];
-    if (config->model_given) {
-        sid2_tensor given = given_frames(g, config, n);
-        sid2_graph_emit_into(
-            g, SID2_OP_diffuse, (sid2_attr){0},
-            (sid2_tensor[]){z, given, scalars(g, config, n, "made"), scalars(g, config, n, "kept")}, 4, &in.z,
-            1);
-    }
-    if (solver->history && !g->error.code) {
-        for (int k = solver->history - 1; k >= 0; k--) copy(g, k ? past[k - 1] : x_hat, past[k]);
-    }
+    if (guided && sid2_guidance_measures(config))
+        measure(g, config, n, in.z, v, v_guide);
+    else
+        advance(g, config, n, in.z, v, v_guide);
+    return finish(g, err);
+}
+
+/* The step that follows a measure, from x̂ as it is, and so with alpha = 0 and sigma = -1. */
+static sid2_graph *step_graph(const sid2_config *config, int64_t n, sid2_error *err)
+{
+    sid2_graph *g = create(config, err);
+    if (!g) return NULL;
+    sid2_shape images = sid2_config_images(config, n);
+    sid2_tensor x = sid2_graph_external(g, "x_model", SID2_F32, images),
+                d = sid2_graph_external(g, "direction", SID2_F32, images);
+    sid2_tensor guided =
+        sid2_diffuse(g, x, d, scalars(g, config, n, "share_x"), scalars(g, config, n, "share_d"));
+    advance(g, config, n, sid2_graph_external(g, "z", SID2_F32, images), guided, SID2_NONE);
     return finish(g, err);
 }
 
@@ -173,7 +223,9 @@ sid2_graph *sid2_pass_graph(const sid2_config *config, const sid2_config *guide,
                             sid2_error *err)
 {
     switch (pass) {
-    case SID2_PASS_START: return start_graph(config, n, err);
+    case SID2_PASS_START:
+        return start_graph(config, n, sid2_config_guides(config) && sid2_guidance_measures(config), err);
+    case SID2_PASS_STEP: return step_graph(config, n, err);
     case SID2_PASS_FINISH: return finish_graph(config, n, err);
     case SID2_PASS_ERRORS: return error_graph(config, n, err);
     default: return sample_graph(config, guide, n, pass == SID2_PASS_GUIDED, err);
@@ -222,6 +274,7 @@ sid2_solver_stage *sid2_sampling_stages(const sid2_config *config, const sid2_co
     sid2_solver_plan(&schedule, config, stages);
     for (int i = 0; i < SID2_PASS_COUNT; i++) runs[i] = i == SID2_PASS_START || i == SID2_PASS_FINISH;
     for (int64_t i = 0; i < *count; i++) runs[stages[i].guided ? SID2_PASS_GUIDED : SID2_PASS_PLAIN] = true;
+    runs[SID2_PASS_STEP] = runs[SID2_PASS_GUIDED] && sid2_guidance_measures(config);
     return stages;
 }
 

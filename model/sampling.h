@@ -6,6 +6,10 @@
  *   x_hat, x_hat_before f32 [N,H,W,c], of the last two evaluations, and past_0, past_1 f32 [N], what they are
  *   multiplied by · image u8 [N,H,W,c] · weights, weights_low
  *
+ * Where guidance is measured (sid2_guidance_measures), between two passes: x_model, direction f32 [N,H,W,c], of which
+ * x_square, d_square, apart_square f32 [N] are told, and share_x, share_d f32 [N] wanted; and level_alpha, level_sigma, zero,
+ * one f32 [N].
+ *
  * A sampler has of these what its row in samplers.def asks for. Where model.given > 0 it has also
  *
  *   given u8 [N,H,W,c], of which given frames count · made f32 [N], 1 of a frame that is made, 0 of one that is given,
@@ -22,7 +26,8 @@
 typedef enum sid2_pass {
     SID2_PASS_START,  /* z = starting noise */
     SID2_PASS_PLAIN,  /* z = what one evaluation makes of it, x_hat moving on */
-    SID2_PASS_GUIDED, /* the same, the network running twice */
+    SID2_PASS_GUIDED, /* the same, the network running twice; or, where guidance is measured, that alone, */
+    SID2_PASS_STEP,   /* and the rest */
     SID2_PASS_FINISH, /* image = z as 8-bit pixels */
     /* error f32 [N] = mean |x - xhat|², of pixels u8 [N,H,W,c] at alpha, sigma f32 [N]; weight f32 [N] must be 1 */
     SID2_PASS_ERRORS,

@@ -104,10 +104,33 @@ static double cfgpp(double weight, const interval *i, const sid2_solver_stage *s
     return weight * sid2_alpha(i->to) / stage->x;
 }
 
-static double (*const guidances[])(double weight, const interval *i, const sid2_solver_stage *stage) = {
-#define GUIDANCE(word, help) word,
+/* What is measured (sid2_guidance_shares) does the rest. */
+static double apg(double weight, const interval *i, const sid2_solver_stage *stage)
+{
+    return linear(weight, i, stage);
+}
+
+static const struct {
+    bool measured;
+    double (*weight)(double weight, const interval *i, const sid2_solver_stage *stage);
+} guidances[] = {
+#define GUIDANCE(word, measured, help) {measured, word},
 #include "guidances.def"
 };
+
+bool sid2_guidance_measures(const sid2_config *config)
+{
+    return guidances[config->sample_guidance_rule].measured;
+}
+
+void sid2_guidance_shares(const sid2_config *config, double weight, const double means[3], double shares[2])
+{
+    double x = means[0], d = means[1], dot = 0.5 * (x + d - means[2]), radius = config->sample_apg_radius;
+    double push = (weight - 1) * (radius > 0 && d > radius * radius ? radius / sqrt(d) : 1);
+    double along = x > 0 ? dot / x : 0; /* d = along x + what stands across it */
+    shares[0] = 1 - push * (1 - config->sample_apg_parallel) * along;
+    shares[1] = push;
+}
 
 /* ---- The rows of grids.def ---- */
 
@@ -166,9 +189,10 @@ void sid2_solver_plan(const sid2_schedule *schedule, const sid2_config *config, 
             stages->sigma = sid2_sigma(stages->logsnr);
             stages->guided =
                 sid2_config_guides(config) && stages->logsnr >= guide.low && stages->logsnr <= guide.high;
-            stages->w = stages->guided
-                            ? guidances[config->sample_guidance_rule](config->sample_guidance, &i, stages)
-                            : 1;
+            stages->w =
+                stages->guided
+                    ? guidances[config->sample_guidance_rule].weight(config->sample_guidance, &i, stages)
+                    : 1;
             for (int b = SID2_MAX_HISTORY - 1; b > 0; b--) i.before[b] = i.before[b - 1];
             i.before[0] = stages->logsnr;
             if (i.known < SID2_MAX_HISTORY) i.known++;

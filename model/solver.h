@@ -24,6 +24,12 @@ typedef struct sid2_solver {
     bool noise;
 } sid2_solver;
 
+/* Whether guided stages are measured: a row of guidances.def. */
+bool sid2_guidance_measures(const sid2_config *config);
+/* Of an image, from means over its values: x², d² and (d - x)², of what the model says, x, and the direction from the guide
+ * to it, d. What it becomes, guided by a weight: shares[0] x + shares[1] d. */
+void sid2_guidance_shares(const sid2_config *config, double weight, const double means[3], double shares[2]);
+
 const sid2_solver *sid2_solver_of(const sid2_config *config);
 /* How many evaluations sample.steps steps take. */
 int64_t sid2_solver_evaluations(const sid2_config *config);

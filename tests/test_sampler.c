@@ -58,12 +58,14 @@ static void a_seed_is_an_image(void **state)
     static const char *const batches[] = {"sample.batch=1", "sample.batch=2", "sample.batch=9",
                                           "sample.batch=16"};
     static const char *const precisions[] = {"sample.precision=f32", "sample.precision=bf16"};
+    static const char *const rules[] = {"sample.guidance_rule=linear", "sample.guidance_rule=apg"};
     for (int k = 0; k < 2 * SAMPLERS; k++) {
         uint8_t want[COUNT * BYTES], got[COUNT * BYTES];
         int32_t labels[COUNT], want_labels[COUNT];
         for (int b = 0; b < 4; b++) {
-            sid2_sampler *s = MAKE(samplers[k % SAMPLERS], batches[b], precisions[k / SAMPLERS],
-                                   "sample.guidance=2", "sample.interval=-3,3");
+            sid2_sampler *s =
+                MAKE(samplers[k % SAMPLERS], batches[b], precisions[k / SAMPLERS],
+                     rules[(k + k / SAMPLERS) % 2], "sample.guidance=2", "sample.interval=-3,3");
             sample(s, 0, COUNT, b ? labels : want_labels, b ? got : want);
             if (b) {
                 assert_memory_equal(labels, want_labels, sizeof labels);
