@@ -14,12 +14,12 @@
 
 extern const sid2_text_row sid2_ablate_plans[]; /* of ablate/plans/, made by the build */
 
-enum { OF_PLAN = -2, OF_ALL = -1, MAX_SETTINGS = 1024, MAX_LINE = 199 /* libinih's */ };
+enum { OF_EACH = -3, OF_PLAN = -2, OF_ALL = -1, MAX_SETTINGS = 1024, MAX_LINE = 199 /* libinih's */ };
 
 typedef struct setting {
-    int row; /* or OF_ALL */
+    int row; /* or OF_ALL, OF_EACH */
     int line;
-    char text[256]; /* "key=value" */
+    char text[256]; /* "key=value"; of OF_EACH "key=value | value" */
 } setting;
 
 typedef struct reader {
@@ -75,10 +75,12 @@ static char *next_line(char *line, int size, void *user)
 
 /* ---- Sections ---- */
 
+#define ROW_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-"
+
 static bool begin_row(reader *r, const char *name)
 {
     sid2_ablate_plan *plan = r->plan;
-    size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-");
+    size_t length = strspn(name, ROW_LETTERS);
     if (!length || name[length] || strchr(".-", name[0]) || length >= sizeof plan->row[0].name)
         return refuse(r, r->section_line,
                       "a row's name has 1 to 39 letters, digits and . _ + - and begins with no . or -, not",
@@ -86,7 +88,7 @@ static bool begin_row(reader *r, const char *name)
     for (int i = 0; i < plan->rows; i++)
         if (strcmp(plan->row[i].name, name) == 0)
             return refuse(r, r->section_line, "there are two rows called", name);
-    if (plan->rows == SID2_ABLATE_ROWS) return refuse(r, r->section_line, "a plan has at most 64 rows", "");
+    if (plan->rows == SID2_ABLATE_ROWS) return refuse(r, r->section_line, "a plan has at most 256 rows", "");
     r->row = plan->rows++;
     plan->row[r->row].line = r->section_line;
     snprintf(plan->row[r->row].name, sizeof plan->row[0].name, "%s", name);
@@ -101,8 +103,10 @@ static bool begin_section(reader *r, const char *section)
         r->row = OF_PLAN;
     else if (strcmp(section, "all") == 0)
         r->row = OF_ALL;
+    else if (strcmp(section, "each") == 0)
+        r->row = OF_EACH;
     else
-        return refuse(r, r->section_line, "expected [plan], [all] or [row NAME], not", section);
+        return refuse(r, r->section_line, "expected [plan], [all], [row NAME] or [each], not", section);
     return true;
 }
 
@@ -121,7 +125,8 @@ static bool set_of_plan(reader *r, const char *name, const char *value)
     if (strcmp(name, "preset") == 0) return set_word(r, plan->preset, sizeof plan->preset, value);
     if (strcmp(name, "axis") == 0)
         return set_word(r, plan->axis, sizeof plan->axis, value) &&
-               (sid2_config_is_known(value) || refuse(r, r->line, "unknown key", value));
+               (sid2_config_is_known(value) || strcmp(value, SID2_ABLATE_EVALUATIONS) == 0 ||
+                refuse(r, r->line, "unknown key", value));
     if (strcmp(name, "seeds") == 0) return set_word(r, r->seeds, sizeof r->seeds, value);
     if (strcmp(name, "equal") == 0)
         return set_word(r, r->equal, sizeof r->equal, value) &&
@@ -141,17 +146,101 @@ static int on_pair(void *user, const char *section, const char *name, const char
 {
     reader *r = user;
     if (r->failed) return 0; /* libinih may go on */
-    if (!*section) return refuse(r, r->line, "expected [plan], [all] or [row NAME] before", name);
+    if (!*section) return refuse(r, r->line, "expected [plan], [all], [row NAME] or [each] before", name);
     if (r->fresh && !begin_section(r, section)) return 0;
     if (r->row == OF_PLAN) return set_of_plan(r, name, value);
     if (r->count == MAX_SETTINGS) return refuse(r, r->line, "a plan sets at most 1024 keys", "");
     setting *s = &r->settings[r->count++];
     *s = (setting){.row = r->row, .line = r->line};
     if (strcmp(name, "train.seed") == 0) return refuse(r, r->line, "seeds are [plan]'s, not a key's:", name);
-    if (r->row >= 0 && strcmp(name, "train.steps") == 0)
+    if (r->row != OF_ALL && strcmp(name, "train.steps") == 0)
         return refuse(r, r->line, "how long a row trains follows from [all] and 'equal', not from", name);
     int length = snprintf(s->text, sizeof s->text, "%s=%s", name, value);
     return length < (int)sizeof s->text || refuse(r, r->line, "too long:", name);
+}
+
+/* ---- [each] ---- */
+
+static int values_in(const char *text)
+{
+    int count = 1;
+    for (; *text; text++) count += *text == '|';
+    return count;
+}
+
+/* Value number `k` of "key=a | b", and with it "key=b". */
+static const char *pick(const char *text, int k, char assignment[256])
+{
+    const char *value = strchr(text, '=') + 1;
+    int key = (int)(value - text);
+    while (k--) value = strchr(value, '|') + 1;
+    while (sid2_is_space(*value)) value++;
+    size_t length = strcspn(value, "|");
+    while (length && sid2_is_space(value[length - 1])) length--;
+    snprintf(assignment, 256, "%.*s%.*s", key, text, (int)length, value);
+    return assignment + key;
+}
+
+/* Calls `use` with what a combination takes of each line of [each], the last line's values changing first. */
+static bool each_of(const reader *r, sid2_ablate_row *row,
+                    bool (*use)(const reader *r, sid2_ablate_row *row, const setting *s,
+                                const char *assignment, const char *value, sid2_error *err),
+                    sid2_error *err)
+{
+    int left = 1, choice = row->choice;
+    for (int i = 0; i < r->count; i++)
+        if (r->settings[i].row == OF_EACH) left *= values_in(r->settings[i].text);
+    for (int i = 0; i < r->count; i++) {
+        const setting *s = &r->settings[i];
+        char assignment[256];
+        if (s->row != OF_EACH) continue;
+        left /= values_in(s->text);
+        const char *value = pick(s->text, choice / left, assignment);
+        choice %= left;
+        if (!use(r, row, s, assignment, value, err)) return false;
+    }
+    return true;
+}
+
+static bool add_name(const reader *r, sid2_ablate_row *row, const setting *s, const char *assignment,
+                     const char *value, sid2_error *err)
+{
+    (void)assignment;
+    size_t used = strlen(row->name), length = strlen(value), room = sizeof row->name - used;
+    if (!length || value[strspn(value, ROW_LETTERS)])
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "%s:%d: the value '%.80s' is to be in rows' names, and cannot be", r->plan->name,
+                         s->line, value);
+    return snprintf(row->name + used, room, "-%s", value) < (int)room ||
+           sid2_fail(err, SID2_ERR_USAGE, "%s:%d: the name of a row is longer than %d letters: %s-%s",
+                     r->plan->name, s->line, (int)sizeof row->name - 1, row->name, value);
+}
+
+/* Every row once for each combination. */
+static bool multiply(reader *r)
+{
+    sid2_ablate_plan *plan = r->plan;
+    int combinations = 1;
+    for (int i = 0; i < r->count; i++) {
+        if (r->settings[i].row != OF_EACH) continue;
+        combinations *= values_in(r->settings[i].text);
+        if (combinations * plan->rows > SID2_ABLATE_ROWS)
+            return refuse(r, r->settings[i].line, "a plan has at most 256 rows", "");
+    }
+    int rows = plan->rows * combinations;
+    for (int i = rows; i-- > 0;) { /* from the last, so that none lies on one that is still to be read */
+        plan->row[i] = plan->row[i / combinations];
+        plan->row[i].section = i / combinations;
+        plan->row[i].choice = i % combinations;
+    }
+    plan->rows = rows;
+    for (int i = 0; i < rows; i++)
+        if (!each_of(r, &plan->row[i], add_name, r->err)) return false;
+    for (int i = 0; i < rows; i++)
+        for (int k = 0; k < i; k++)
+            if (strcmp(plan->row[i].name, plan->row[k].name) == 0)
+                return refuse(r, plan->row[i].line, "there are two rows called", plan->row[i].name);
+    return true;
 }
 
 static bool read_seeds(sid2_ablate_plan *plan, const char *text, sid2_error *err)
@@ -184,6 +273,7 @@ static bool parse(reader *r, const char *text)
     if (result > 0) return refuse(r, result, "expected [section] or key = value", "");
     if (result < 0) return sid2_fail(r->err, SID2_ERR_MEMORY, "%s: out of memory", r->plan->name);
     if (!r->plan->rows) return sid2_fail(r->err, SID2_ERR_USAGE, "%s: a plan without rows", r->plan->name);
+    if (!multiply(r)) return false;
     r->plan->equal_operations = strcmp(r->equal, "operations") == 0;
     return true;
 }
@@ -215,6 +305,14 @@ static bool apply(const reader *r, int which, sid2_ablate_row *row, bool trained
     return true;
 }
 
+static bool set_value(const reader *r, sid2_ablate_row *row, const setting *s, const char *assignment,
+                      const char *value, sid2_error *err)
+{
+    (void)value;
+    sid2_error cause = {0};
+    return sid2_config_set(row->config, assignment, &cause) || fail_row(r->plan, row, s->line, &cause, err);
+}
+
 static bool configure(const reader *r, int index, const sid2_ablate_plan_options *o, sid2_error *err)
 {
     const sid2_ablate_plan *plan = r->plan;
@@ -226,7 +324,7 @@ static bool configure(const reader *r, int index, const sid2_ablate_plan_options
     for (int i = 0; i < o->set_count; i++)
         if (!sid2_config_set(row->config, o->set[i], err)) return false;
     sid2_error cause = {0};
-    return apply(r, index, row, false, err) &&
+    return apply(r, row->section, row, false, err) && each_of(r, row, set_value, err) &&
            (sid2_config_check(row->config, &cause) || fail_row(plan, row, row->line, &cause, err));
 }
 

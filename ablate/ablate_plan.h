@@ -7,11 +7,14 @@
  *     equal = operations           what rows have as much of as the first one, whose train.steps count: images (which it
  *                                  is unless said), or operations, so that a row whose network costs more sees fewer images
  *     samples = 256                drawn of each training, to be judged; 0 unless said
- *     axis = sample.guidance       a key whose values make curves; none unless said
+ *     axis = sample.guidance       a key whose values make curves, or evaluations, of the network for an image; none unless said
  *     [all]
  *     train.steps = 640            keys of all rows
  *     [row sigmoid]                the first is what the others are compared with
  *     loss.weighting = sigmoid     what makes this row
+ *     [each]
+ *     sample.steps = 8 | 16 | 32   every row once for each of these, under its name and the value's: sigmoid-8; of several keys
+ *                                  once for each combination, the last key's values changing first
  *
  * Rows that differ in how they sample or are measured, and not in how they are trained, share a training. */
 #ifndef SID2_ABLATE_PLAN_H
@@ -19,11 +22,13 @@
 
 #include "config.h"
 
-enum { SID2_ABLATE_ROWS = 64, SID2_ABLATE_SEEDS = 32 };
+#define SID2_ABLATE_EVALUATIONS "evaluations"
+enum { SID2_ABLATE_ROWS = 256, SID2_ABLATE_SEEDS = 32 };
 
 typedef struct sid2_ablate_row {
     char name[40];
-    int line; /* where it begins */
+    int line;            /* where it begins */
+    int section, choice; /* its [row], and the combination of [each]; both by number */
     sid2_config *config;
     int trained_as; /* the row whose training is its own: itself, or one before */
     int64_t parameters;
@@ -35,7 +40,8 @@ typedef struct sid2_ablate_row {
 
 typedef struct sid2_ablate_plan {
     char name[256]; /* the file's, for messages */
-    char title[160], preset[256], axis[64];
+    char title[160], preset[256];
+    char axis[64]; /* a key, SID2_ABLATE_EVALUATIONS, or "" */
     bool equal_operations;
     int64_t samples;
     uint64_t seed[SID2_ABLATE_SEEDS];

@@ -4,6 +4,7 @@
 #include "file.h"
 #include "page.h"
 #include "paired.h"
+#include "solver.h"
 #include "text.h"
 
 #include <inttypes.h>
@@ -236,14 +237,25 @@ static bool differs(const sid2_ablation *a, const char *key)
     return false;
 }
 
+/* A row's place on the plan's axis, NaN where it has none. */
+static double axis_value(const sid2_ablation *a, int row)
+{
+    char value[256], *end;
+    const sid2_config *config = a->plan.row[row].config;
+    if (strcmp(a->plan.axis, SID2_ABLATE_EVALUATIONS) == 0) return (double)sid2_solver_evaluations(config);
+    double x = sid2_text_real(sid2_config_text(config, a->plan.axis, value), &end);
+    return end == value ? NAN : x;
+}
+
 /* What a row has beside its value on the axis: rows that share it are one curve. */
 static void group_of(const sid2_ablation *a, int row, char text[256])
 {
     const sid2_config_key *key;
+    const char *axis = strcmp(a->plan.axis, SID2_ABLATE_EVALUATIONS) ? a->plan.axis : "sample.steps";
     char own[256];
     text[0] = 0;
     for (int i = 0; (key = sid2_config_key_at(i)); i++) {
-        if (!differs(a, key->name) || strcmp(key->name, a->plan.axis) == 0) continue;
+        if (!differs(a, key->name) || strcmp(key->name, axis) == 0) continue;
         size_t used = strlen(text);
         snprintf(text + used, 256 - used, "%s%s %s", used ? ", " : "", strchr(key->name, '.') + 1,
                  sid2_config_text(a->plan.row[row].config, key->name, own));
@@ -273,11 +285,9 @@ static void write_curves(FILE *page, const sid2_ablation *a, int metric, int aga
     chart_series series[SID2_ABLATE_ROWS];
     int count = 0;
     for (int row = 0; curves && row < a->plan.rows; row++) {
-        char value[256], *end;
-        double x = sid2_text_real(sid2_config_text(a->plan.row[row].config, a->plan.axis, value), &end),
+        double x = against < 0 ? axis_value(a, row) : mean_of(a, row, against).mean,
                y = mean_of(a, row, metric).mean;
-        if (against >= 0) x = mean_of(a, row, against).mean;
-        if ((against < 0 && end == value) || !isfinite(x) || !isfinite(y)) continue;
+        if (!isfinite(x) || !isfinite(y)) continue;
         int k = 0;
         group_of(a, row, name);
         while (k < count && strcmp(curves[k].name, name) != 0) k++;

@@ -69,6 +69,22 @@ static void dpm3m(const interval *i, sid2_solver_stage *stage)
     stage->past[1] += bend / h1;
 }
 
+/* The stochastic path whose noise is renewed at `gamma` times the rate of ddpm's (S. Xue et al., 2023, "SA-Solver"): xhat as the
+ * line in l through the last two, weighted by (1 + gamma) e^((1 + gamma)(l - h)), integrated exactly. */
+static void sde2m(const interval *i, sid2_solver_stage *stage)
+{
+    double h = 0.5 * (i->to - i->from), rate = 1 + i->gamma, alpha = sid2_alpha(i->to),
+           sigma = sid2_sigma(i->to);
+    double share = -expm1(-rate * h);
+    stage->z = sigma / sid2_sigma(i->from) * exp(-i->gamma * h);
+    stage->x = alpha * share;
+    stage->noise = sigma * sqrt(-expm1(-2 * i->gamma * h));
+    if (!i->known) return;
+    double slope = alpha * (h - share / rate) / (0.5 * (i->from - i->before[0])); /* of (xhat - xhat_0) */
+    stage->x += slope;
+    stage->past[0] = -slope;
+}
+
 /* DDIM all the way; then again, from where it began, along the line from the old xhat to that found there. The
  * first try holds what the second needs of the old z. */
 static void heun(const interval *i, sid2_solver_stage *stage)

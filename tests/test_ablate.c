@@ -43,7 +43,7 @@ static void plans_are_checked(void **state)
         const char *text, *complaint;
     } bad[] = {
         {"", ": a plan without rows"},
-        {"title=x\n", ":1: expected [plan], [all] or [row NAME] before 'title'"},
+        {"title=x\n", ":1: expected [plan], [all], [row NAME] or [each] before 'title'"},
         {"[plan]\npreset=quickstart\ncolour=red\n", ":3: [plan] has title"},
         {"[plan]\ntitle=a\ntitle=b\n", ":3: given twice"},
         {"[plan]\nequal=halves\n", ":2: equal should be images or operations, not 'halves'"},
@@ -53,7 +53,7 @@ static void plans_are_checked(void **state)
         {"[plan]\npreset=quickstart\n[row a]\nloss.bias=1\n[row b]\n", ":5: nothing is set in '[row b]'"},
         {"[row a]\nloss.bias=1\n[row a]\nloss.bias=2\n", ":3: there are two rows called 'a'"},
         {"[row ../a]\nloss.bias=1\n", ":1: a row's name has"},
-        {"[rows]\nloss.bias=1\n", ":1: expected [plan], [all] or [row NAME], not 'rows'"},
+        {"[rows]\nloss.bias=1\n", ":1: expected [plan], [all], [row NAME] or [each], not 'rows'"},
         {"[plan]\npreset=quickstart\n[row a]\nloss.bais=1\n",
          ":4: row a: unknown key 'loss.bais'; did you mean"},
         {"[plan]\npreset=quickstart\n[row a]\n\n  loss.bias=high\n", ":5: row a: loss.bias = high: expected"},
@@ -66,6 +66,20 @@ static void plans_are_checked(void **state)
         {"[plan]\npreset=nosuch\n[row a]\nloss.bias=1\n", "no preset or file 'nosuch'"},
         {"[row a]\nloss.bias=1\n", ": [plan] names no preset"},
         {"[row a]\n\x01\n", "not a text file"},
+        {"[each]\nsample.steps=8\n", ": a plan without rows"},
+        {"[plan]\npreset=quickstart\n[row a]\nloss.bias=1\n[each]\nsample.steps=8|x\n",
+         ":6: row a-x: sample.steps = x"},
+        {"[plan]\npreset=quickstart\n[row a]\nloss.bias=1\n[each]\nsample.steps=8||9\n",
+         ":6: the value '' is to be"},
+        {"[plan]\npreset=quickstart\n[row a]\nloss.bias=1\n[each]\nsample.interval=-3,4|none\n",
+         ":6: the value '-3,4' is to be"},
+        {"[plan]\npreset=quickstart\n[row a]\nloss.bias=1\n[each]\nsample.steps=8|8\n",
+         ":3: there are two rows called 'a-8'"},
+        {"[plan]\npreset=quickstart\n[row a]\nloss.bias=1\n[each]\ntrain.steps=8|9\n", ":6: how long a row"},
+        {"[plan]\npreset=quickstart\n[row "
+         "a]\nloss.bias=1\n[each]\nsample.steps=1|2|3|4|5|6|7|8|9|10|11|12|13|14|15|16\n"
+         "sample.gamma=0|0.1|0.2|0.3|0.4|0.5|0.6|0.7|0.8|0.9|1|0.05|0.15|0.25|0.35|0.45|0.55\n",
+         ":7: a plan has at most 256 rows"},
     };
     const sid2_ablate_plan_options how = {.samples = -1};
     sid2_ablate_plan plan;
@@ -88,6 +102,44 @@ static void plans_are_checked(void **state)
     assert_non_null(strstr(err.message, ":2: a line is longer"));
     sid2_ablate_plan_free(&plan);
     free(wide);
+}
+
+/* Every row with every combination, the last line's values changing first; names say which. */
+static void each_multiplies(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"a-ddim-8", "a-ddim-16", "a-heun-8", "a-heun-16",
+                                        "b-ddim-8", "b-ddim-16", "b-heun-8", "b-heun-16"};
+    const sid2_ablate_plan_options how = {.samples = -1};
+    sid2_ablate_plan plan;
+    must(sid2_ablate_plan_read(
+        &plan,
+        write_plan("[plan]\npreset=quickstart\naxis=evaluations\n[row a]\nsample.grid=uniform\n"
+                   "[each]\nsample.sampler = ddim | heun\nsample.steps=8|16\n"
+                   "[row b]\nsample.grid=rho\n"),
+        &how, &err));
+    assert_int_equal(plan.rows, 8);
+    for (int i = 0; i < 8; i++) {
+        const sid2_ablate_row *row = &plan.row[i];
+        assert_string_equal(row->name, names[i]);
+        assert_int_equal(row->config->sample_steps, i % 2 ? 16 : 8);
+        assert_int_equal(row->config->sample_sampler, i / 2 % 2 ? SID2_SAMPLER_heun : SID2_SAMPLER_ddim);
+        assert_int_equal(row->config->sample_grid, i / 4 ? SID2_GRID_rho : SID2_GRID_uniform);
+        assert_int_equal(row->trained_as, 0);
+    }
+    sid2_ablate_plan_free(&plan);
+    /* The one that comes with sid2 has each sampler there is, on each grid, at four numbers of steps. */
+    must(sid2_ablate_plan_read(&plan, "samplers", &how, &err));
+    static const char *const samplers[] = {
+#define SAMPLER(word, evaluations, history, noise, help) #word,
+#include "samplers.def"
+    };
+    for (size_t i = 0; i < sizeof samplers / sizeof *samplers; i++) {
+        int count = 0;
+        for (int k = 0; k < plan.rows; k++) count += plan.row[k].config->sample_sampler == (int)i;
+        if (!count || count % 12) fail_msg("%s: %d rows", samplers[i], count);
+    }
+    sid2_ablate_plan_free(&plan);
 }
 
 static void rows_follow_the_first(void **state)
@@ -521,11 +573,10 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(plans_are_checked),
-                                       cmocka_unit_test(rows_follow_the_first),
-                                       cmocka_unit_test(goes_on),
-                                       cmocka_unit_test(shows_what_it_found),
-                                       cmocka_unit_test(bits_of_an_untrained_network),
-                                       cmocka_unit_test(finds_what_is_known_by_heart)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plans_are_checked),           cmocka_unit_test(each_multiplies),
+        cmocka_unit_test(rows_follow_the_first),       cmocka_unit_test(goes_on),
+        cmocka_unit_test(shows_what_it_found),         cmocka_unit_test(bits_of_an_untrained_network),
+        cmocka_unit_test(finds_what_is_known_by_heart)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -176,6 +176,40 @@ static void ancestral_variances(void **state)
     free(between);
 }
 
+/* All data at one point: z stays alpha x + sigma noise whatever share of the noise is new, and at gamma = 1 the first step is
+ * ddpm's lower one. */
+static void renewed_noise_keeps_its_level(void **state)
+{
+    (void)state;
+    static const char *const gammas[] = {"sample.gamma=0.1", "sample.gamma=0.5", "sample.gamma=1"};
+    for (int i = 0; i < 3; i++) {
+        plan *p = PLAN("sample.sampler=sde2m", gammas[i], "sample.steps=40", "sample.grid=logsnr");
+        for (int j = 0; j < 39; j++) {
+            const sid2_solver_stage *s = &p->stage[j];
+            double to = p->stage[j + 1].logsnr, sigma = sid2_sigma(to);
+            near(s->z * s->alpha + s->x + s->past[0], sid2_alpha(to), 1e-12);
+            near((s->z * s->z * s->sigma * s->sigma + s->noise * s->noise) / (sigma * sigma), 1, 1e-11);
+        }
+        plan *lower = PLAN("sample.gamma=0", "sample.steps=40", "sample.grid=logsnr");
+        if (i == 2) {
+            near(p->stage[0].z, lower->stage[0].z, 1e-14);
+            near(p->stage[0].x, lower->stage[0].x, 1e-14);
+            near(p->stage[7].noise, lower->stage[7].noise, 1e-14);
+        }
+        free(lower);
+        free(p);
+    }
+    plan *none = PLAN("sample.sampler=sde2m", "sample.gamma=0", "sample.steps=40"),
+         *ddim = PLAN("sample.sampler=ddim", "sample.steps=40");
+    for (int j = 0; j < 40; j++) {
+        near(none->stage[j].z, ddim->stage[j].z, 1e-13);
+        near(none->stage[j].x + none->stage[j].past[0], ddim->stage[j].x, 1e-13);
+        near(none->stage[j].noise, 0, 0);
+    }
+    free(none);
+    free(ddim);
+}
+
 /* Gaussian data of deviation d: the exact path keeps z / sqrt(alpha² d² + sigma²). The error from t = 3/4 to
  * 1/4, what is read of evaluations before being exact. */
 static const double deviation = 0.4;
@@ -214,6 +248,48 @@ static double gain(const char *sampler, int count)
     return path_error(sampler, count) / path_error(sampler, 2 * count);
 }
 
+/* With new noise on the way: the variance of z and its covariance with the x̂ before, step by step, from exact ones at t = 3/4.
+ * The deviation's error at 1/4. */
+static double deviation_error(const char *sampler, const char *gamma, int count)
+{
+    char steps[32];
+    snprintf(steps, sizeof steps, "sample.steps=%d", count);
+    plan *p = PLAN(sampler, gamma, steps);
+    int first = count / 4, end = count * 3 / 4;
+    /* Of (z, x̂_1): at the first step x̂_1 is what the data's own path had, of the same noise. */
+    const sid2_solver_stage *before = &p->stage[first - 1];
+    double scale = path_scale(&p->stage[first]), past = gauss_denoiser(before, path_scale(before));
+    double zz = scale * scale, zx = scale * past, xx = past * past;
+    for (int j = first; j < end; j++) {
+        const sid2_solver_stage *s = &p->stage[j];
+        double a = gauss_denoiser(s, 1), keep = s->z + s->x * a, b = s->past[0];
+        double next = keep * keep * zz + 2 * keep * b * zx + b * b * xx + s->noise * s->noise;
+        zx = a * (keep * zz + b * zx); /* with x̂ = a z of now */
+        xx = a * a * zz;
+        zz = next;
+    }
+    double error = fabs(sqrt(zz) / path_scale(&p->stage[end]) - 1);
+    free(p);
+    return error;
+}
+
+/* The deviation of what comes out is right to the square of the step, where ddpm's is to the first power. */
+static void new_noise_converges(void **state)
+{
+    (void)state;
+    static const char *const gammas[] = {"sample.gamma=0", "sample.gamma=0.3", "sample.gamma=1"};
+    for (int i = 0; i < 3; i++) {
+        double coarse = deviation_error("sample.sampler=sde2m", gammas[i], 512),
+               fine = deviation_error("sample.sampler=sde2m", gammas[i], 1024);
+        near(coarse / fine, 4, 0.4);
+        assert_true(deviation_error("sample.sampler=sde2m", gammas[i], 64) <
+                    deviation_error("sample.sampler=ddpm", "sample.gamma=0", 64) / 4);
+    }
+    near(deviation_error("sample.sampler=ddpm", "sample.gamma=0", 512) /
+             deviation_error("sample.sampler=ddpm", "sample.gamma=0", 1024),
+         2, 0.1);
+}
+
 static void orders_of_convergence(void **state)
 {
     (void)state;
@@ -244,9 +320,12 @@ static void polynomials_are_exact(void **state)
     static const struct {
         const char *sampler;
         int degree;
-    } cases[] = {{"sample.sampler=ddim", 0}, {"sample.sampler=heun", 1}, {"sample.sampler=dpm3m", 2}};
+    } cases[] = {{"sample.sampler=ddim", 0},
+                 {"sample.sampler=heun", 1},
+                 {"sample.sampler=sde2m", 1},
+                 {"sample.sampler=dpm3m", 2}};
     for (int i = 0; i < 3; i++) {
-        plan *p = PLAN(cases[i].sampler, "sample.steps=30");
+        plan *p = PLAN(cases[i].sampler, "sample.gamma=0", "sample.steps=30");
         polynomial_degree = cases[i].degree;
         double past[SID2_MAX_HISTORY] = {0};
         int first = 0, end = 0;
@@ -315,6 +394,8 @@ int main(void)
         cmocka_unit_test(grids_are_even),
         cmocka_unit_test(a_point_is_reached),
         cmocka_unit_test(ancestral_variances),
+        cmocka_unit_test(renewed_noise_keeps_its_level),
+        cmocka_unit_test(new_noise_converges),
         cmocka_unit_test(orders_of_convergence),
         cmocka_unit_test(polynomials_are_exact),
         cmocka_unit_test(guidance_follows_the_interval),
