@@ -3,6 +3,7 @@
 
 #include "config.h"
 #include "file.h"
+#include "given.h"
 #include "image.h"
 #include "npz.h"
 #include "ranks.h"
@@ -22,8 +23,8 @@ enum { MAX_SEEDS = 10000000, MAX_FRAMES = 1000 };
 typedef enum output_kind { OUTPUT_FOLDER, OUTPUT_PICTURE, OUTPUT_NPZ } output_kind;
 
 typedef struct job {
-    const char *path, *seeds_text, *class_text, *out, *format_text, *like_path, *guide;
-    int64_t columns, quality, frames; /* frames: of an animation; 0: none is wanted */
+    const char *path, *seeds_text, *class_text, *out, *format_text, *like_path, *guide, *given_path;
+    int64_t columns, quality, frames; /* frames: of the denoising, as an animation; 0: none is wanted */
     device_choice on;
     size_t memory;
     bool raw, rgb;
@@ -41,10 +42,12 @@ typedef struct job {
     size_t count, chosen_count;
     int32_t *labels, *chosen;    /* chosen: by --class */
     int width, height, channels; /* of one image as it is sampled */
-    size_t image_bytes;
-    uint8_t *pixels; /* of one picture: all; else of one batch */
-    uint8_t *film;   /* the same at each frame of an animation */
-    size_t held;     /* images in either */
+    int length;                  /* images of a clip; 1: what is made are images */
+    size_t image_bytes;          /* of one image, or of one whole clip */
+    uint8_t *given;              /* [count], what clips begin with; NULL: nothing */
+    uint8_t *pixels;             /* of one picture: all; else of one batch */
+    uint8_t *film;               /* the same at each frame of an animation */
+    size_t held;                 /* images in either */
     output_kind kind;
     sid2_image_format format;
     bool to_stream; /* standard output */
@@ -192,13 +195,29 @@ static bool choose_output(job *j, sid2_error *err)
     if (j->quality && (j->kind == OUTPUT_NPZ || j->format == SID2_IMAGE_PNG))
         return sid2_fail(err, SID2_ERR_USAGE,
                          "--quality is for JPEG and WebP: what is written here loses nothing");
-    if (j->frames && (j->kind == OUTPUT_NPZ || j->format == SID2_IMAGE_JPEG))
-        return sid2_fail(err, SID2_ERR_USAGE, "--frames is for PNG and WebP, which can be animated");
     if (j->frames > MAX_FRAMES)
         return sid2_fail(err, SID2_ERR_USAGE, "--frames is %d at most", (int)MAX_FRAMES);
     if (j->to_stream && isatty(STDOUT_FILENO))
         return sid2_fail(err, SID2_ERR_USAGE, "--out -: standard output is a terminal");
     return true;
+}
+
+/* Of a model of images --frames asks to see how they come about; of clips, how long these are. */
+static bool settle_frames(job *j, sid2_error *err)
+{
+    bool animated = j->kind != OUTPUT_NPZ && j->format != SID2_IMAGE_JPEG;
+    int whole = sid2_config_frames(j->config);
+    j->length = whole > 1 && j->frames ? (int)j->frames : whole;
+    if (whole > 1) {
+        j->frames = 0;
+        return animated || sid2_fail(err, SID2_ERR_USAGE, "%s makes clips: --out x.png or x.webp", j->path);
+    }
+    if (j->given_path)
+        return sid2_fail(err, SID2_ERR_USAGE, "--given: %s makes images, which begin with nothing", j->path);
+    if (j->frames && !animated)
+        return sid2_fail(err, SID2_ERR_USAGE, "--frames is for PNG and WebP, which can be animated");
+    return !j->frames || !j->ranks.group ||
+           sid2_fail(err, SID2_ERR_USAGE, "--frames: an animation is made by one process");
 }
 
 /* ---- Preparing: the rest ---- */
@@ -311,24 +330,25 @@ static bool prepare(job *j, sid2_error *err)
     j->config = sid2_config_create();
     if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     if (!choose_output(j, err)) return false;
-    if (j->frames && j->ranks.group)
-        return sid2_fail(err, SID2_ERR_USAGE, "--frames: an animation is made by one process");
     if (j->like_path ? !take_recipe(j, err)
                      : !sid2_checkpoint_hold(j->path, j->directory, sizeof j->directory, &j->hold, err))
         return false;
     if (!j->seeds_text) j->seeds_text = "0-63";
     if (!sid2_checkpoint_config(j->directory, j->config, err) ||
         !sid2_checkpoint_classes(j->directory, &j->names, err) || !options_apply(j->config, &j->set, err) ||
-        !sid2_config_check(j->config, err))
+        !sid2_config_check(j->config, err) || !settle_frames(j, err))
         return false;
     j->width = sid2_config_image_width(j->config);
     j->height = sid2_config_image_height(j->config);
     j->channels = sid2_config_image_channels(j->config);
-    j->image_bytes = sid2_config_image_bytes(j->config);
+    j->image_bytes = (size_t)j->height * (size_t)j->width * (size_t)j->channels * (size_t)j->length;
     j->seeds = parse_ranges("seeds", j->seeds_text, MAX_SEEDS, &j->count, err);
     if (!j->seeds) return false;
     if (j->kind == OUTPUT_FOLDER && !check_repeats(j, err)) return false;
     if (!prepare_labels(j, err)) return false;
+    if (j->given_path &&
+        !(j->given = given_read(j->ranks.group, j->given_path, j->config, j->count, j->labels, err)))
+        return false;
     if (j->count < (size_t)config_int(j->config, "sample.batch") && /* nobody asked for more */
         !config_set_int(j->config, "sample.batch", (int64_t)j->count, err))
         return false;
@@ -382,6 +402,8 @@ static bool shoot(job *j, const sid2_sample_progress *now)
     return true;
 }
 
+static const char *noun_of(const job *j) { return j->length > 1 ? "clip" : "image"; }
+
 static bool on_step(void *user, const sid2_sample_progress *now)
 {
     job *j = user;
@@ -391,8 +413,8 @@ static bool on_step(void *user, const sid2_sample_progress *now)
     double fraction = ((double)j->done + (double)next_batch(j) * now->step / now->steps) / (double)j->count;
     double spent = sid2_clock() - j->bar.began;
     char left[32];
-    progress_show(&j->bar, fraction, "%zu of %zu images, step %d of %d, %s left",
-                  j->done + (size_t)now->images, j->count, now->step, now->steps,
+    progress_show(&j->bar, fraction, "%zu of %zu %ss, step %d of %d, %s left", j->done + (size_t)now->images,
+                  j->count, noun_of(j), now->step, now->steps,
                   sid2_text_time(spent / fraction - spent, left));
     return !interrupted();
 }
@@ -448,11 +470,25 @@ static bool draw(const job *j, sid2_image *image, const uint8_t *pixels, size_t 
            (!j->rgb || sid2_image_convert(image, 3, err));
 }
 
+/* Frame `number` of what is written of `count` images or clips, side by side; `room` is for those of clips. */
+static const uint8_t *frame_of(const job *j, size_t number, size_t place, size_t count, uint8_t *room)
+{
+    const uint8_t *first = j->pixels + place * j->image_bytes;
+    if (j->frames) return on_film(j, (int64_t)number, place);
+    if (j->length == 1) return first;
+    size_t bytes = j->image_bytes / (size_t)j->length;
+    for (size_t i = 0; i < count; i++)
+        memcpy(room + i * bytes, first + i * j->image_bytes + number * bytes, bytes);
+    return room;
+}
+
 /* Writes images first .. first + count - 1 as one picture, or an animation. */
 static bool write_picture(job *j, sid2_atomic_file *file, const char *seeds, size_t first, size_t count,
                           sid2_error *err)
 {
-    size_t place = place_of(j, first), frame_count = j->frames ? (size_t)j->frames : 1, text_count = 0, size;
+    size_t place = place_of(j, first), text_count = 0, size,
+           frame_count = (size_t)(j->frames ? j->frames : j->length);
+    uint8_t *room = malloc(count * j->image_bytes / (size_t)j->length);
     sid2_image *frames = calloc(frame_count, sizeof *frames);
     sid2_png_text *texts = NULL;
     uint8_t *bytes = NULL;
@@ -466,20 +502,19 @@ static bool write_picture(job *j, sid2_atomic_file *file, const char *seeds, siz
                         .classes = j->class_text,
                         .columns = count > 1 ? j->columns : 0,
                         .quality = (int)j->quality,
-                        .frames = (int)j->frames};
-    bool ok = frames != NULL || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu frames", frame_count);
+                        .frames = frame_count > 1 ? (int)frame_count : 0};
+    bool ok =
+        (frames && room) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu frames", frame_count);
     for (size_t i = 0; ok && i < frame_count; i++)
-        ok = draw(j, &frames[i],
-                  j->frames ? on_film(j, (int64_t)i, place) : j->pixels + place * j->image_bytes, count, err);
+        ok = draw(j, &frames[i], frame_of(j, i, place, count, room), count, err);
     ok = ok && recipe_texts(&j->recipe, &what, &texts, &text_count, err);
     int even = j->frames ? 3000 / (int)j->frames : 0; /* about three seconds, and the end for half of that */
-    const sid2_encode_options how =
-        sid2_with(sid2_encode_options, .format = j->format, .quality = (int)j->quality, .text = texts,
-                  .text_count = text_count,
-                  .frame_ms = even < 20    ? 20
-                              : even > 150 ? 150
-                                           : even,
-                  .last_ms = 1500);
+    sid2_encode_options how = sid2_with(sid2_encode_options, .format = j->format, .quality = (int)j->quality,
+                                        .text = texts, .text_count = text_count);
+    if (j->frames) {
+        how.frame_ms = even < 20 ? 20 : even > 150 ? 150 : even;
+        how.last_ms = 1500;
+    }
     ok = ok && sid2_image_encode(frames, (int)frame_count, &how, &bytes, &size, err);
     if (ok) {
         fwrite(bytes, 1, size, file->stream);
@@ -491,6 +526,7 @@ static bool write_picture(job *j, sid2_atomic_file *file, const char *seeds, siz
     sid2_png_text_free(texts, text_count);
     for (size_t i = 0; frames && i < frame_count; i++) sid2_image_free(&frames[i]);
     free(frames);
+    free(room);
     return ok;
 }
 
@@ -539,8 +575,13 @@ static bool work(job *j, sid2_error *err)
     while (j->done < j->count) {
         size_t count = next_batch(j);
         uint8_t *pixels = j->pixels + place_of(j, j->done) * j->image_bytes;
+        size_t given_bytes = j->image_bytes / (size_t)j->length * (size_t)sid2_config_given(j->config);
+        const sid2_sample_kind kind = {.bytes = j->image_bytes,
+                                       .frames = j->length,
+                                       .given = j->given ? j->given + j->done * given_bytes : NULL,
+                                       .given_bytes = given_bytes};
         bool ok = sid2_sample_together(j->ranks.group, j->sampler, j->seeds + j->done, j->labels + j->done,
-                                       (int)count, j->image_bytes, pixels, on_step, j, err);
+                                       (int)count, &kind, pixels, on_step, j, err);
         if (!ok && j->step_error.code) *err = j->step_error;
         ok = ok && (!ranks_speak(&j->ranks) || keep_batch(j, pixels, count, err));
         if (!sid2_group_concur(j->ranks.group, ok, err)) return false;
@@ -566,8 +607,8 @@ static void print_result(const job *j, double seconds)
     if (j->replaced)
         snprintf(replaced, sizeof replaced,
                  j->kind == OUTPUT_FOLDER ? " (%zu of them replaced)" : " (replaced)", j->replaced);
-    fprintf(to, "%zu image%s in %s (%s images/s): %s%s%s\n", j->count, j->count == 1 ? "" : "s",
-            sid2_text_time(seconds, spent), sid2_text_rate((double)j->count / seconds, rate),
+    fprintf(to, "%zu %s%s in %s (%s %ss/s): %s%s%s\n", j->count, noun_of(j), j->count == 1 ? "" : "s",
+            sid2_text_time(seconds, spent), sid2_text_rate((double)j->count / seconds, rate), noun_of(j),
             j->to_stream ? "standard output" : j->out,
             j->kind == OUTPUT_FOLDER && !sid2_text_ends(j->out, "/") ? "/" : "", replaced);
     if (j->like_path && !j->verdict[0])
@@ -608,7 +649,13 @@ int command_sample(int argc, char **argv)
         {OPTION_INT, "quality", "N", &j.quality, "of JPEG and WebP, 1 to 100 (JPEG 95, WebP without loss)",
          NULL},
         {OPTION_INT, "frames", "N", &j.frames,
-         "an animation of the denoising in so many frames, as APNG (x.png) or WebP", NULL},
+         "an animation of the denoising in so many frames, as APNG (x.png) or WebP; of a model of clips, how "
+         "long these are (model.frames): it goes on from the last that it has made",
+         NULL},
+        {OPTION_TEXT, "given", "PATH", &j.given_path,
+         "what clips begin with: the last model.given frames of a video, or of each of several in turn, in "
+         "any form that clips to train on have",
+         NULL},
         {OPTION_FLAG, "rgb", NULL, &j.rgb,
          "three channels also where the model is grey, as evaluators want them", NULL},
         {OPTION_INT, "columns", "N", &j.columns, "columns of a grid (nearly square)", NULL},
@@ -684,6 +731,7 @@ int command_sample(int argc, char **argv)
     free(j.labels);
     free(j.pixels);
     free(j.film);
+    free(j.given);
     recipe_free(&j.like);
     sid2_image_free(&j.original);
     return ranks_leave(&j.ranks, code, &err);

@@ -176,6 +176,8 @@ static bool find_clips(sid2_dataset *dataset, const char *path, sid2_error *err)
     return true;
 }
 
+int64_t sid2_dataset_video(const sid2_dataset *dataset, int64_t index) { return unit_of(dataset, index); }
+
 int64_t sid2_dataset_videos(const sid2_dataset *dataset)
 {
     const sid2_source *source = &dataset->source;

@@ -26,6 +26,8 @@ bool sid2_dataset_extents(sid2_dataset *dataset, int64_t index, int32_t extents[
 
 /* Videos of all clips, those too short for any among them. */
 int64_t sid2_dataset_videos(const sid2_dataset *dataset);
+/* The number of the video that clip `index` is of, among all. */
+int64_t sid2_dataset_video(const sid2_dataset *dataset, int64_t index);
 /* Frames in so many seconds, as the first video says; 0, 0: it does not, or these are pictures. */
 void sid2_dataset_rate(const sid2_dataset *dataset, int32_t rate[2]);
 

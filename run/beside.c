@@ -3,7 +3,9 @@
 
 #include "classes.h"
 #include "config.h"
+#include "dataset.h"
 #include "image.h"
+#include "loader.h"
 #include "together.h"
 #include "trainer.h"
 
@@ -12,6 +14,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Adds what was not spent on steps, and gives it. */
 static double count_aside(sid2_run *r, double since)
@@ -30,34 +33,62 @@ static bool on_sample_step(void *user, const sid2_sample_progress *now)
     return !r->wish;
 }
 
-/* One column a class where that gives a sensible grid. */
+/* What clips begin with: frames of held-out ones, and their labels. NULL, and labels as they were: there are none. */
+static bool read_given(sid2_run *r, int count, uint8_t **given, int32_t *labels, sid2_error *err)
+{
+    const sid2_config *c = r->config;
+    *given = NULL;
+    if (!c->model_given || c->train_holdout <= 0) return true;
+    sid2_dataset *data = sid2_dataset_part_of(r->data, r->options.data, SID2_PART_HELDOUT, err);
+    if (!data) return false;
+    int64_t there = sid2_dataset_count(data);
+    size_t clip = sid2_config_image_bytes(c), bytes = clip / (size_t)c->model_frames * (size_t)c->model_given;
+    uint8_t *whole = malloc(clip);
+    *given = there ? malloc((size_t)count * bytes) : NULL;
+    bool ok = (whole && (*given || !there)) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for clips");
+    for (int i = 0; ok && *given && i < count; i++) {
+        int32_t label;
+        ok = sid2_dataset_get(data, sid2_shuffle(0, 0, i % there, there), false, whole, &label, err);
+        if (ok) memcpy(*given + (size_t)i * bytes, whole, bytes);
+        if (ok && label < c->model_classes) labels[i] = label;
+    }
+    free(whole);
+    sid2_dataset_close(data);
+    return ok;
+}
+
+/* One column a class where that gives a sensible grid; of clips one row each. */
 static bool draw(sid2_run *r, sid2_sampler *sampler, const char *path, sid2_error *err)
 {
-    int count = (int)r->config->train_sample_count, classes = (int)r->config->model_classes;
-    sid2_config_SIZE size = r->config->model_image_size;
+    const sid2_config *c = r->config;
+    int count = (int)c->train_sample_count, classes = (int)c->model_classes, frames = (int)c->model_frames;
+    sid2_config_SIZE size = c->model_image_size;
+    sid2_sample_kind kind = {.bytes = sid2_config_image_bytes(c), .frames = frames};
     uint64_t *seeds = calloc((size_t)count, sizeof *seeds);
     int32_t *labels = calloc((size_t)count, sizeof *labels);
-    uint8_t *pixels = malloc((size_t)count * sid2_config_image_bytes(r->config));
+    uint8_t *pixels = malloc((size_t)count * kind.bytes), *given = NULL;
     sid2_image grid = {0};
     bool made = seeds && labels && pixels,
          ok = made || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d samples", count);
-    ok = sid2_group_concur(r->group, ok, err);
     for (int i = 0; made && i < count; i++) {
         seeds[i] = (uint64_t)i;
         labels[i] = classes ? i % classes : -1;
     }
+    ok = sid2_group_concur(r->group, ok && read_given(r, count, &given, labels, err), err);
+    kind.given = given;
+    kind.given_bytes = kind.bytes / (size_t)frames * (size_t)c->model_given;
     char names[SID2_CLASSES_LIST] = "";
     size_t named = (size_t)(classes < count ? classes : count);
     if (made) sid2_classes_list(r->names, labels, named, ", ", names);
     sid2_png_text text = {(char[]){"Class name"}, names};
-    int columns = classes >= 4 && classes <= 16 && count >= classes ? classes : 0;
-    ok = ok && sid2_sample_together(r->group, sampler, seeds, labels, count,
-                                    sid2_config_image_bytes(r->config), pixels, on_sample_step, r, err);
+    int columns = frames > 1 ? frames : classes >= 4 && classes <= 16 && count >= classes ? classes : 0;
+    ok = ok &&
+         sid2_sample_together(r->group, sampler, seeds, labels, count, &kind, pixels, on_sample_step, r, err);
     if (ok && sid2_leads(r))
-        ok =
-            sid2_image_grid(&grid, pixels, count, (int32_t)size.height, (int32_t)size.width,
-                            (int32_t)r->config->model_image_channels, columns, SID2_GRID_PADDING, 255, err) &&
-            sid2_png_write(path, &grid, r->names ? &text : NULL, r->names ? 1 : 0, err);
+        ok = sid2_image_grid(&grid, pixels, count * frames, (int32_t)size.height, (int32_t)size.width,
+                             (int32_t)c->model_image_channels, columns, SID2_GRID_PADDING, 255, err) &&
+             sid2_png_write(path, &grid, r->names ? &text : NULL, r->names ? 1 : 0, err);
+    free(given);
     sid2_image_free(&grid);
     free(seeds);
     free(labels);

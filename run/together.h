@@ -6,10 +6,18 @@
 
 #include "group.h"
 
-/* sid2_sampler_run by all ranks of a group (NULL: alone), each with a sampler of the same weights. A seed is an image
+/* What is made for each seed. */
+typedef struct sid2_sample_kind {
+    size_t bytes;         /* of an image, or of a whole clip */
+    int frames;           /* of a clip; 1: an image */
+    const uint8_t *given; /* [count], what clips begin with; NULL: nothing */
+    size_t given_bytes;   /* of one clip */
+} sid2_sample_kind;
+
+/* sid2_sampler_run_clips by all ranks of a group (NULL: alone), each with a sampler of the same weights. A seed is an image
  * whoever makes it. The callback is told of this rank's share. */
 bool sid2_sample_together(sid2_group *group, sid2_sampler *sampler, const uint64_t *seeds, int32_t *labels,
-                          int count, size_t image_bytes, uint8_t *pixels, sid2_sample_callback callback,
-                          void *user, sid2_error *err);
+                          int count, const sid2_sample_kind *kind, uint8_t *pixels,
+                          sid2_sample_callback callback, void *user, sid2_error *err);
 
 #endif
