@@ -28,9 +28,10 @@ int main(void)
 #include "sampling.h"
 #include "training.h"
 
-static const char *const presets[] = {"imagenet128-1", "imagenet128-2", "imagenet256-1",
-                                      "imagenet256-2", "imagenet512-2", "imagenet512-4",
-                                      "fashion-mnist", "cifar10",       "emoji128"};
+/* The last two attend over clips: 4096 and 1024 tokens of 16 frames, and with patches of a pixel 16384 and 4096. */
+static const char *const presets[] = {"imagenet128-1", "imagenet128-2", "imagenet256-1", "imagenet256-2",
+                                      "imagenet512-2", "imagenet512-4", "fashion-mnist", "cifar10",
+                                      "emoji128",      "k600-64-1",     "k600-128-2"};
 enum { PRESETS = sizeof presets / sizeof presets[0], PIXELS = 16 * 128 * 128, MAX_CALLS = 1000 };
 
 /* ---- Devices on paper ---- */
@@ -120,7 +121,7 @@ static bool set(sid2_config *c, const char *key, const char *value)
     return sid2_config_set(c, assignment, &err);
 }
 
-/* As many images as make 16 x 128² cells at the finest level. */
+/* As many images or clips as make 16 x 128² cells at the finest level. */
 static bool collect_preset(const char *preset)
 {
     sid2_config *c = sid2_config_create();
@@ -128,9 +129,11 @@ static bool collect_preset(const char *preset)
     sid2_training_site site = {.alignment = 256, .cores = 1, .gpu = true, .fill = true};
     sid2_recipe recipe;
     sid2_graph *sample = NULL;
-    bool ok = c && sid2_config_preset(c, preset, &err);
+    bool ok =
+        c && sid2_config_preset(c, preset, &err) && (c->model_frames == 1 || set(c, "model.patch", "1"));
     if (ok) {
-        int64_t side = c->model_image_size.height / c->model_patch, images = PIXELS / (side * side);
+        int64_t side = c->model_image_size.height / c->model_patch,
+                images = PIXELS / (side * side * c->model_frames);
         char count[32];
         snprintf(count, sizeof count, "%d", (int)images);
         ok = set(c, "train.batch", count) && set(c, "train.microbatch", count) &&
@@ -154,9 +157,15 @@ static bool collect_preset(const char *preset)
  * presets. */
 enum { BUDGET = 50, SPREAD = 7 };
 
-/* Known to have no engine, for cuDNN wants channels by 8: a pixel's three colours. Own kernels take these. */
+/* Known to have no engine, for cuDNN wants channels by 8: a pixel's three colours. And the deterministic gradient of
+ * attention keeps scores of all pairs of tokens, 4 GiB for eight heads of 16384, which is more than a plan may have. Own
+ * kernels take these. */
 static bool taken_by_own(const sid2_call *call)
 {
+    enum { TOKENS = 1 << 14 };
+    const sid2_cuda_target *target = call->target;
+    if (call->op == SID2_OP_attention_grad && target->deterministic && call->out[0].shape.dim[1] >= TOKENS)
+        return true;
     const sid2_shape filter = call->op == SID2_OP_conv2d_wgrad ? call->out[0].shape : call->in[1].shape;
     bool convolution = call->op != SID2_OP_attention && call->op != SID2_OP_attention_grad;
     return convolution && (filter.dim[0] % 8 || filter.dim[3] % 8);

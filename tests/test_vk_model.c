@@ -158,6 +158,45 @@ static void oblong_images_agree(void **state)
     }
 }
 
+/* Clips train alike, and go on from the same frames to the same ones, with a guide that is not told of them. */
+static void clips_agree(void **state)
+{
+    (void)state;
+    enum { GIVEN = 2, CLIPS = 3, LONG = 7 };
+    sid2_config *config =
+        TINY("model.frames=4", "model.given=2", "train.batch=4", "train.microbatch=2", "train.precision=f32",
+             "model.dropout=0.1", "sample.guidance=2", "sample.guide_without=both", "sample.steps=6");
+    sid2_device *const devices[] = {cpu, gpu};
+    uint8_t pixels[2][CLIPS * LONG * BYTES], given[CLIPS * GIVEN * BYTES];
+    sid2_trainer *t[2];
+    for (int d = 0; d < 2; d++) {
+        must(t[d] = sid2_trainer_create(devices[d], config, 0, &err));
+        train_steps(t[d], 5);
+    }
+    double loss = sid2_trainer_stats(t[0])->loss, norm = sid2_trainer_stats(t[0])->grad_norm;
+    assert_true(fabs(sid2_trainer_stats(t[1])->loss - loss) < 1e-3 * loss);
+    assert_true(fabs(sid2_trainer_stats(t[1])->grad_norm - norm) < 1e-2 * norm);
+    char path[80];
+    snprintf(path, sizeof path, "%s/clips", folder);
+    must(sid2_trainer_save(t[0], path, &err));
+    for (size_t i = 0; i < sizeof given; i++) given[i] = (uint8_t)(i * 37);
+    for (int d = 0; d < 2; d++) {
+        sid2_sampler *s = sid2_sampler_create(devices[d], config, 0, &err);
+        int32_t labels[CLIPS] = {0, 1, 2};
+        must(s && sid2_sampler_load(s, path, true, &err) &&
+             sid2_sampler_run_clips(s, (uint64_t[]){1, 2, 3}, labels, CLIPS, given, LONG, pixels[d], NULL,
+                                    NULL, &err));
+        for (int c = 0; c < CLIPS; c++)
+            assert_memory_equal(pixels[d] + c * LONG * BYTES, given + c * GIVEN * BYTES, GIVEN * BYTES);
+        sid2_sampler_destroy(s);
+        sid2_trainer_destroy(t[d]);
+    }
+    double clips = psnr(pixels[0], pixels[1], sizeof pixels[0]);
+    printf("clips: %.1f dB\n", clips);
+    assert_true(clips >= 50);
+    sid2_config_destroy(config);
+}
+
 static void programs_stop_where_they_are_told(void **state)
 {
     (void)state;
@@ -183,6 +222,7 @@ int main(int argc, char **argv)
                                        cmocka_unit_test(seeds_give_the_same_pictures),
                                        cmocka_unit_test(programs_share_an_arena),
                                        cmocka_unit_test(oblong_images_agree),
+                                       cmocka_unit_test(clips_agree),
                                        cmocka_unit_test(lanes_meet_on_a_gpu),
                                        cmocka_unit_test(programs_stop_where_they_are_told),
                                        cmocka_unit_test(what_is_not_there_is_refused_by_name)};
