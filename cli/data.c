@@ -3,12 +3,14 @@
 
 #include "dataset.h"
 #include "loader.h"
+#include "pack_clips.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int synth(int argc, char **argv)
 {
@@ -235,24 +237,130 @@ static bool show_packed(void *user, int64_t done, int64_t total)
     return !interrupted();
 }
 
+static bool show_clips(void *user, int64_t clips, double fraction)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%" PRId64 " clips", clips);
+    if (fraction < 0)
+        progress_wait(user, text);
+    else
+        progress_show(user, fraction, "%s", text);
+    return !interrupted();
+}
+
+typedef struct clipping {
+    int64_t frames, stride, most;
+    const char *matrix;
+} clipping;
+
+/* Of a data set, or of standard input. */
+static bool pack_clips(const reading *r, const sid2_pack_clips_options *o, sid2_packed_clips *packed,
+                       sid2_error *err)
+{
+    if (strcmp(r->path, "-") == 0) return sid2_pack_stream(stdin, o, packed, err);
+    sid2_dataset_options how =
+        sid2_with(sid2_dataset_options, .size = (int32_t)r->size, .channels = o->channels,
+                  .upright = r->upright, .cache_bytes = 1, .on_skip = print_skipped, .user = o->user,
+                  .frames = o->frames, .stride = o->stride, .bt709 = o->matrix == SID2_MATRIX_BT709);
+    sid2_dataset *clips = sid2_dataset_open(r->path, &how, err);
+    int32_t extents[3];
+    if (clips && !r->size) { /* as the first frame is */
+        bool known = sid2_dataset_extents(clips, 0, extents, err);
+        sid2_dataset_close(clips);
+        how.height = extents[0];
+        how.width = extents[1];
+        clips = known ? sid2_dataset_open(r->path, &how, err) : NULL;
+    }
+    bool ok = clips && sid2_pack_clips(clips, o, packed, err);
+    if (ok) progress_clear(o->user);
+    if (ok) print_losses(clips);
+    sid2_dataset_close(clips);
+    return ok;
+}
+
+static int clip(reading *r, const clipping *c, const char *out)
+{
+    if (!sid2_text_ends(out, ".tar"))
+        return report_usage("data pack", "--out '%s' should end in .tar, for clips", out);
+    if (c->frames > SID2_CLIP_MOST_FRAMES || c->stride < 1 || c->stride > 1000)
+        return report_usage("data pack", "--clips should be 1 to %d, --stride 1 to 1000",
+                            SID2_CLIP_MOST_FRAMES);
+    bool bt709 = strcmp(c->matrix, "bt709") == 0;
+    if (!bt709 && strcmp(c->matrix, "bt601") != 0)
+        return report_usage("data pack", "--matrix '%s' should be bt601 or bt709", c->matrix);
+    if (strcmp(r->path, "-") == 0 && isatty(STDIN_FILENO))
+        return report_usage("data pack", "-: standard input is a terminal, and should be a y4m");
+    sid2_error err = {0};
+    progress bar = {0};
+    sid2_packed_clips packed;
+    const sid2_pack_clips_options o = {.path = strcmp(r->path, "-") == 0 ? "standard input" : r->path,
+                                       .out = out,
+                                       .frames = (int32_t)c->frames,
+                                       .stride = (int32_t)c->stride,
+                                       .height = (int32_t)r->size,
+                                       .width = (int32_t)r->size,
+                                       .channels = (int32_t)r->channels,
+                                       .matrix = bt709 ? SID2_MATRIX_BT709 : SID2_MATRIX_BT601,
+                                       .most = c->most,
+                                       .progress = show_clips,
+                                       .user = &bar};
+    interrupt_install();
+    double began = sid2_clock();
+    progress_begin(&bar);
+    bool ok = pack_clips(r, &o, &packed, &err);
+    progress_clear(&bar);
+    if (!ok) return report_error("data pack", &err);
+    if (packed.cause.code) printf("left out   %s\n", packed.cause.message);
+    if (packed.interlaced)
+        printf("interlaced: frames are taken with both fields; ffmpeg's yadif parts them\n");
+    printf("%" PRId64 " clips of %d frames, %dx%d, in %.1f s: %s\n", packed.clips, (int)packed.shape.dim[0],
+           (int)packed.shape.dim[2], (int)packed.shape.dim[1], sid2_clock() - began, out);
+    return 0;
+}
+
 static int pack(int argc, char **argv)
 {
     const char *out = NULL;
     reading r = {.turn = "auto", .channels = 3};
+    clipping c = {.stride = 1, .matrix = "bt601"};
     int64_t threads = 0;
     const option_row rows[] = {
-        READING_ROWS(r, "side that pictures are cropped and resized to; required"),
-        {OPTION_TEXT, "out", "x.zip", &out, "the new data set, in EDM layout; required", NULL},
+        READING_ROWS(
+            r,
+            "side that pictures are cropped and resized to; required, but of clips (as the first frame is)"),
+        {OPTION_TEXT, "out", "x.zip", &out, "the new data set, in EDM layout; of clips x.tar; required",
+         NULL},
         OPTION_THREADS(&threads),
+        {OPTION_INT, "clips", "N", &c.frames,
+         "clips of N frames, from whatever holds some, or as y4m from standard input (PATH -)", NULL},
+        {OPTION_INT, "stride", "N", &c.stride, "of clips: every so many of a video's frames (1)", NULL},
+        {OPTION_INT, "count", "N", &c.most, "of clips: at most so many, then the pipe may go on (all)", NULL},
+        {OPTION_TEXT, "matrix", "NAME", &c.matrix,
+         "of y4m, which does not say: bt601, as of ffmpeg, or bt709 (bt601)", NULL},
     };
     int code = options_parse(
         &(option_table){"data pack", "Decode, crop and resize a data set once, for training to read quickly",
-                        "Ctrl-C keeps what is done in x.zip.part; the same command goes on.", rows, 6},
+                        "Ctrl-C keeps what is done in x.zip.part; the same command goes on. Of clips it ends "
+                        "with nothing.",
+                        rows, sizeof rows / sizeof *rows},
         argc, argv);
     if (code != OPTIONS_RUN) return code;
     if (!out) return report_usage("data pack", "--out is missing");
+    if (c.frames && !r.size) {
+        r.size = 4; /* as it is */
+        code = check_reading("data pack", &r);
+        r.size = 0;
+    } else {
+        code = check_reading("data pack", &r);
+    }
+    if (code) return code;
+    if (c.frames) return clip(&r, &c, out);
+    if (strcmp(r.path, "-") == 0 || c.most || c.stride != 1)
+        return report_usage("data pack", "%s is for --clips",
+                            c.most          ? "--count"
+                            : c.stride != 1 ? "--stride"
+                                            : "-");
     if (!sid2_text_ends(out, ".zip")) return report_usage("data pack", "--out '%s' should end in .zip", out);
-    if ((code = check_reading("data pack", &r))) return code;
     interrupt_install();
     sid2_error err = {0};
     progress bar = {0};

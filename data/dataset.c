@@ -277,6 +277,7 @@ sid2_dataset *sid2_dataset_open_together(sid2_group *group, const char *path,
         !(options.frames ? sid2_source_open_clips(&source, path, &options.frames, group, err)
                          : sid2_source_open(&source, path, group, err)))
         return NULL;
+    source.bt709 = options.bt709;
     return sid2_dataset_adopt(&source, path, options, err);
 }
 
@@ -434,6 +435,11 @@ static char *picture_name(const sid2_dataset *dataset, int64_t picture)
 char *sid2_dataset_name(const sid2_dataset *dataset, int64_t index)
 {
     return picture_name(dataset, picture_number(dataset, index));
+}
+
+char *sid2_dataset_clip_name(const sid2_dataset *dataset, int64_t index)
+{
+    return sid2_source_clip_name(&dataset->source, picture_number(dataset, index));
 }
 
 uint8_t *sid2_dataset_read_beside(const sid2_dataset *dataset, int64_t index, const char *name, size_t *size,

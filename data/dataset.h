@@ -31,6 +31,9 @@ int64_t sid2_dataset_video(const sid2_dataset *dataset, int64_t index);
 /* Frames in so many seconds, as the first video says; 0, 0: it does not, or these are pictures. */
 void sid2_dataset_rate(const sid2_dataset *dataset, int32_t rate[2]);
 
+/* CLASS/VIDEO@NUMBER, the class where there are several, the number that of the clip's first frame; no '/' in either. The
+ * caller frees; NULL without memory. */
+char *sid2_dataset_clip_name(const sid2_dataset *dataset, int64_t index);
 /* A file `name` in the folder of clip `index`, the caller's to free, and the number among that folder's frames of the clip's
  * first. NULL, USAGE: there is none. */
 uint8_t *sid2_dataset_read_beside(const sid2_dataset *dataset, int64_t index, const char *name, size_t *size,

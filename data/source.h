@@ -26,6 +26,7 @@ typedef struct sid2_source {
     int32_t *run,
         *video; /* count, of frames: the run of those that follow one another, from 0 on, and the video that it is
                              of; NULL: pictures */
+    bool bt709;               /* of y4m, see sid2_dataset_options */
     int32_t rate[2];          /* of frames: so many in so many seconds; 0, 0: not known */
     const sid2_entry **entry; /* count, the samples' files; NULL: samples have numbers only */
     int32_t classes;
@@ -55,6 +56,8 @@ void sid2_source_close(sid2_source *source);
 bool sid2_source_open_clips(sid2_source *source, const char *path, int32_t *frames, sid2_group *group,
                             sid2_error *err);
 
+/* As sid2_dataset_clip_name, of a clip's first frame. */
+char *sid2_source_clip_name(const sid2_source *source, int64_t frame);
 /* As sid2_dataset_read_beside, of a frame of such a source. */
 uint8_t *sid2_source_read_beside(const sid2_source *source, int64_t frame, const char *name, size_t *size,
                                  int64_t *first, sid2_error *err);

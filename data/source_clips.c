@@ -37,7 +37,6 @@ typedef struct frame {
 
 typedef struct state {
     kind kind;
-    sid2_matrix matrix;
     frame *frames; /* of the source's count */
     int64_t room;
     run *runs;
@@ -313,7 +312,7 @@ static bool load_y4m(const sid2_source *source, int64_t index, const frame *f, s
     uint8_t *planes = malloc(y->frame_bytes);
     bool ok = (planes || sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for a frame", f->entry->name)) &&
               source->files->read_at(source->files, f->entry, planes, y->frame_bytes, f->place, err) &&
-              sid2_y4m_to_image(y, s->matrix, planes, image, err);
+              sid2_y4m_to_image(y, source->bt709 ? SID2_MATRIX_BT709 : SID2_MATRIX_BT601, planes, image, err);
     free(planes);
     return ok;
 }
@@ -408,7 +407,7 @@ static bool are_of_one_video(const run *a, const run *b)
 static size_t common_root(const state *s)
 {
     size_t root = 0;
-    for (;;) {
+    while (s->runs) {
         const char *first = s->runs[0].entry->name + root,
                    *slash = s->runs[0].length > root ? memchr(first, '/', s->runs[0].length - root) : NULL;
         if (!slash) return root;
@@ -419,6 +418,7 @@ static size_t common_root(const state *s)
                 return root;
         root = next;
     }
+    return root;
 }
 
 /* The class of each run as a text, where all have one; else none. */
@@ -480,6 +480,46 @@ static bool classify(sid2_source *source, sid2_error *err)
     }
     free(of_run);
     return ok;
+}
+
+/* What of a run's name tells it from others of its class. */
+static char *name_within(const run *r, const char *class)
+{
+    char *name = strndup(r->entry->name, video_length(r)), *rest = name;
+    size_t length = strlen(class);
+    for (char *at = name; at && length; at = strchr(at, '/')) {
+        at += *at == '/';
+        if (strncmp(at, class, length) == 0 && at[length] == '/') {
+            rest = at + length + 1;
+            break;
+        }
+    }
+    char *copy = name ? strdup(rest) : NULL;
+    for (char *at = copy; at && *at; at++)
+        if (*at == '/') *at = '_';
+    free(name);
+    return copy;
+}
+
+char *sid2_source_clip_name(const sid2_source *source, int64_t index)
+{
+    const state *s = source->state;
+    const int64_t number = run_of(s, index);
+    const run *r = &s->runs[number];
+    const char *class = source->classes > 1 ? source->class_names[source->labels[index]] : "";
+    char *video = NULL, *name = NULL;
+    size_t length = video_length(r);
+    long long first = index - r->first;
+    if (length < r->length) first += strtoll(r->entry->name + length + 1, NULL, 10);
+    if (s->kind != NPZ)
+        video = name_within(r, class);
+    else if (asprintf(&video, "%06lld", (long long)number) < 0)
+        video = NULL;
+    if (!video ||
+        asprintf(&name, "%s%s%s@%08lld", class, *class ? "/" : "", *video ? video : "video", first) < 0)
+        name = NULL;
+    free(video);
+    return name;
 }
 
 uint8_t *sid2_source_read_beside(const sid2_source *source, int64_t index, const char *name, size_t *size,

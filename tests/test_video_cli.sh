@@ -25,6 +25,48 @@ expect 2 'none has 10 frames' eval motion clips.tar --against clips.tar --given 
 rm unpacked/*/0000003/clip.json
 expect 2 'has no clip.json' eval motion clips.tar --against unpacked --given 3 --frames 9
 
+echo "== data pack --clips"
+# film FRAMES: a y4m of 10 x 6, 24 frames a second; of frame n all is n.
+film() {
+    printf 'YUV4MPEG2 W10 H6 F24:1 It C420jpeg XCOLORRANGE=FULL\n'
+    for ((n = 0; n < $1; n++)); do
+        printf 'FRAME\n'
+        # shellcheck disable=SC2059
+        { printf "\\$(printf %o "$((n + 33))")%.0s" {1..60}; printf '\200%.0s' {1..30}; }
+    done
+}
+film 11 >film.y4m
+expect 0 '^2 clips of 4 frames, 10x6' data pack --clips 4 --out film.tar film.y4m
+film 11 | "$sid2" data pack --clips 4 --out pipe.tar - >out 2>err || fail "a pipe is not packed: $(cat err)"
+grep -q '^2 clips of 4 frames, 10x6' out && grep -q 'interlaced' out || fail "a pipe is not packed: $(cat out)"
+[ "$(tar -tf pipe.tar | tr '\n' ' ')" = "$(printf 'video@%08d/%s ' 0 0000.png 0 0001.png 0 0002.png 0 0003.png 0 clip.json 4 0000.png 4 0001.png 4 0002.png 4 0003.png 4 clip.json)" ] || fail "pipe.tar is otherwise: $(tar -tf pipe.tar)"
+[ "$(tar -xOf pipe.tar video@00000004/clip.json)" = '{"rate": [24, 1]}' ] || fail "the frame rate is lost"
+cmp <(tar -xOf pipe.tar video@00000004/0002.png) <(tar -xOf film.tar film@00000004/0002.png) || fail "a pipe gives other frames than the file"
+film 11 | "$sid2" data pack --clips 3 --stride 2 --size 8 --count 1 --out one.tar - >out 2>err || fail "$(cat err)"
+grep -q '^1 clips of 3 frames, 8x8' out || fail "--count, --stride, --size: $(cat out)"
+expect 0 '^2 clips of 3 frames, 8x8' data pack --clips 3 --size 8 --out again2.tar pipe.tar # pieces keep their names
+tar -tf again2.tar | grep -q '^video@00000003/' && fail "a clip runs from one piece into the next"
+tar -tf again2.tar | grep -q '^video@00000004/0001.png$' || fail "pieces lose their names: $(tar -tf again2.tar)"
+film 5 | head -c 300 | "$sid2" data pack --clips 2 --out cut.tar - >out 2>err || fail "$(cat err)"
+grep -q '^left out   standard input: y4m: cut short in frame 2' out && grep -q '^1 clips' out || fail "a pipe that ends: $(cat out)"
+piped() { # PATTERN: what standard input is refused for
+    timeout 20 "$sid2" data pack --clips 4 --out refused.tar - >out 2>err
+    [ $? -eq 1 ] || fail "should be refused: $1"
+    grep -q "^sid2 data pack: .*$1" err || fail "nothing says '$1': $(cat err)"
+    [ ! -e refused.tar ] || fail "refused.tar is there"
+}
+piped 'is empty' </dev/null
+piped 'does not begin with YUV4MPEG2' < <(yes)
+piped 'first line does not end' < <(printf 'YUV4MPEG2 '; yes | tr '\n' ' ')
+piped 'too large' < <(printf 'YUV4MPEG2 W60000 H60000\nFRAME\n')
+piped 'C420p10 are not read' < <(printf 'YUV4MPEG2 W6 H6 C420p10\nFRAME\n')
+expect 1 'a pipe or a device' data pack --clips 4 --out refused.tar /dev/zero
+expect 2 'should end in .tar' data pack --clips 4 --out x.zip film.y4m
+expect 2 'none has 12 frames' data pack --clips 12 --out x.tar film.y4m
+expect 2 'should be bt601 or bt709' data pack --clips 4 --matrix bt2020 --out x.tar film.y4m
+expect 2 'is for --clips' data pack --count 4 --size 8 --out x.zip unpacked
+expect 2 'film.tar: exists' data pack --clips 4 --out film.tar film.y4m
+
 echo "== trained and gone on from"
 small=(--set model.image_size=8 --set model.frames=4 --set model.given=2 --set model.channels=8,16 --set model.blocks=res,transformer
     --set model.depth=1 --set model.mid_depth=1 --set model.emb=16 --set model.head_dim=8 --set model.groups=4 --set train.batch=4

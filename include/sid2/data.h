@@ -70,6 +70,7 @@ typedef struct sid2_dataset_options {
     int32_t height, width; /* in pixels; 0: size */
     int32_t frames;        /* of a clip; 0: pictures; below 0: as many as an npz's clips have, else 16 */
     int32_t stride;        /* of a video's frames a clip has every so many; 0: 1 */
+    bool bt709;            /* y4m does not say its matrix: BT.709, else BT.601 */
     int32_t hop;           /* frames from a clip's first to the next one's; 0: clips share none */
 } sid2_dataset_options;
 
