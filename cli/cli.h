@@ -18,6 +18,7 @@ enum {
 
 /* argv[0] is the subcommand. Each returns the exit code. */
 int command_train(int argc, char **argv);
+int command_distill(int argc, char **argv);
 int command_sample(int argc, char **argv);
 int command_view(int argc, char **argv);
 int command_info(int argc, char **argv);

@@ -13,6 +13,7 @@
 
 const command_row commands[] = {
     {"train", "train a model on images; the same command again resumes", command_train},
+    {"distill", "train a student that makes a teacher's images in few steps", command_distill},
     {"sample", "make images with a trained model", command_sample},
     {"view", "look at what a model makes, on a page in the browser", command_view},
     {"status", "how runs stand, also while they are trained", command_status},

@@ -1,5 +1,6 @@
 /* sid2 train: images in, a run out. */
-#include "launch.h"
+#include "train.h"
+
 #include "propose.h"
 #include "ranks.h"
 #include "scaling.h"
@@ -12,9 +13,9 @@
 #define PRESET_MISSING "--preset is missing: a preset's name (sid2 --help lists them) or a file"
 
 /* A configuration to train: a preset or that of the run which goes on, then --set. */
-static sid2_config *choose_config(const char *preset, const char *out, const assignments *set,
-                                  sid2_error *err)
+static sid2_config *choose_config(const training *t, sid2_error *err)
 {
+    const char *preset = t->preset, *out = t->options.path;
     char checkpoint[4096];
     sid2_config *config = sid2_config_create();
     if (!config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
@@ -25,7 +26,7 @@ static sid2_config *choose_config(const char *preset, const char *out, const ass
         ok = sid2_checkpoint_config(out, config, err);
     else if (ok)
         ok = sid2_fail(err, SID2_ERR_USAGE, PRESET_MISSING ", or with --data alone a proposal");
-    if (ok && options_apply(config, set, err)) return config;
+    if (ok && options_apply(config, &t->set, err)) return config;
     sid2_config_destroy(config);
     return NULL;
 }
@@ -34,6 +35,7 @@ static sid2_config *choose_config(const char *preset, const char *out, const ass
 
 /* Who is told, and what shows it. */
 typedef struct listener {
+    const char *command;
     progress bar;
     ranks ranks;
     const sid2_config *config;
@@ -70,11 +72,24 @@ static void print_expected(const listener *l, const sid2_run_plan *plan)
                 100 * sid2_scaling_alone(&work, &cluster) / plan->ranks / seconds, plan->ranks);
 }
 
+static void print_student(const listener *l)
+{
+    char interval[256], guided[320] = "";
+    int64_t k = config_int(l->config, "distill.k");
+    double guidance = config_real(l->config, "distill.guidance");
+    if (guidance != 1)
+        snprintf(guided, sizeof guided, ", the teacher guided by %g at logSNR %s", guidance,
+                 config_text(l->config, "distill.interval", interval));
+    if (k) print_field(stderr, "student", "of %d step%s%s", (int)k, k == 1 ? "" : "s", guided);
+}
+
 static void print_plan(const listener *l, const sid2_run_plan *plan)
 {
     char a[32], b[32], c[32], d[32], lanes[320];
     const sid2_memory_report *m = plan->memory;
-    if (plan->checkpoint) print_field(stderr, plan->resumes ? "resuming" : "weights", "%s", plan->checkpoint);
+    const char *teacher = config_int(l->config, "distill.k") ? "teacher" : "weights";
+    if (plan->checkpoint) print_field(stderr, plan->resumes ? "resuming" : teacher, "%s", plan->checkpoint);
+    print_student(l);
     print_field(stderr, "device", "%s", plan->device);
     print_field(stderr, "data", "%" PRId64 " images, %d classes, %s: %s", plan->images, plan->classes,
                 plan->data_kind, plan->data);
@@ -181,7 +196,7 @@ static int tell_end(const sid2_run_progress *p, const char *out)
 /* All ranks have the same end. */
 static int finish(const listener *l, bool ok, const sid2_run *run, const char *out, const sid2_error *err)
 {
-    if (!ok) return ranks_report(&l->ranks, "train", err);
+    if (!ok) return ranks_report(&l->ranks, l->command, err);
     const sid2_run_progress *p = sid2_run_where(run);
     if (ranks_speak(&l->ranks)) return tell_end(p, out);
     return p->step >= p->steps || !p->stopped ? 0 : EXIT_AGAIN;
@@ -209,19 +224,46 @@ static bool train_on(sid2_run *run, const device_choice *on, listener *l, sid2_e
     return ok;
 }
 
-/* ---- Without a preset ---- */
-
-static bool is_run(const char *out)
+bool training_resumes(const training *t)
 {
     char checkpoint[4096];
-    return out && sid2_run_examine(out, checkpoint, NULL) && checkpoint[0];
+    return t->options.path && sid2_run_examine(t->options.path, checkpoint, NULL) && checkpoint[0];
 }
 
+int training_run(training *t, const sid2_place *place)
+{
+    listener l = {.command = t->command, .ranks.place = *place};
+    sid2_run_options *options = &t->options;
+    sid2_error err = {0};
+    sid2_run *run = NULL;
+    interrupt_install();
+    if (!options->path) return report_usage(t->command, "--out is missing: a folder for the run");
+    if (!ranks_join(&l.ranks, &t->on, &err))
+        return ranks_leave(&l.ranks, ranks_report(&l.ranks, t->command, &err), &err);
+    progress_begin(&l.bar);
+    options->callback = on_event;
+    options->user = &l;
+    options->seconds = 60 * t->minutes;
+    options->group = l.ranks.group;
+    sid2_config *config = t->choose(t, &err);
+    options->config = l.config = config;
+    bool ok = sid2_group_concur(l.ranks.group, config, &err) && (run = sid2_run_open(options, &err)) &&
+              train_on(run, &t->on, &l, &err);
+    progress_clear(&l.bar);
+    int code = finish(&l, ok, run, options->path, &err);
+    sid2_run_close(run);
+    sid2_config_destroy(config);
+    return ranks_leave(&l.ranks, code, &err);
+}
+
+/* ---- Without a preset ---- */
+
 /* Nothing is trained, so that the exit code is that of a request that lacks something. */
-static int propose(const sid2_run_options *options, const device_choice *on, double minutes)
+static int propose(const training *t)
 {
     sid2_error err = {0};
-    const char *preset = propose_preset(options->data, on, options->memory, minutes, &err);
+    const sid2_run_options *options = &t->options;
+    const char *preset = propose_preset(options->data, &t->on, options->memory, t->minutes, &err);
     if (!preset) return report_error("train", &err);
     printf("\nsid2 train --preset %s --data %s --out %s\n", preset, options->data,
            options->path ? options->path : "runs/mine");
@@ -231,66 +273,24 @@ static int propose(const sid2_run_options *options, const device_choice *on, dou
 
 int command_train(int argc, char **argv)
 {
-    const char *preset = NULL;
-    double minutes = 0;
-    device_choice on = {0};
-    launch_choice started = {.ranks = 0};
-    assignments set = {.count = 0};
     char formats[256];
-    listener l = {.ranks.group = NULL};
-    sid2_run_options options = sid2_with(sid2_run_options, .callback = on_event, .user = &l);
+    training t = {.command = "train", .choose = choose_config, .options = sid2_with(sid2_run_options)};
     const option_row rows[] = {
-        {OPTION_TEXT, "preset", "NAME", &preset,
+        {OPTION_TEXT, "preset", "NAME", &t.preset,
          "a preset's name, or a configuration file; without one, presets are measured and one is proposed",
          NULL},
-        {OPTION_TEXT, "data", "PATH", &options.data, sid2_dataset_formats(formats), NULL},
-        {OPTION_TEXT, "out", "RUN", &options.path,
-         "the run's folder; required. Where it holds a run, that is resumed", NULL},
-        {OPTION_TEXT, "from", "CHECKPOINT", &options.from,
+        {OPTION_TEXT, "data", "PATH", &t.options.data, sid2_dataset_formats(formats), NULL},
+        {OPTION_TEXT, "from", "CHECKPOINT", &t.options.from,
          "start from these weights, also to another patch size", NULL},
-        {OPTION_FLAG, "resume-older", NULL, &options.resume_older,
-         "where the newest checkpoint cannot be read, go on from the one before it", NULL},
-        {OPTION_FLAG, "fast-reduce", NULL, &options.fast_reduce,
-         "of several processes: sum gradients in the library's order, by any number of them, to bits that "
-         "depend on it",
-         NULL},
-        {OPTION_FLAG, "accept-data", NULL, &options.accept_data,
-         "go on although classes or pictures are not those that the run was begun with", NULL},
-        {OPTION_REAL, "minutes", "M", &minutes,
-         "be done and saved after this long, everything counted; the same command goes on (no limit)", NULL},
-        OPTIONS_DEVICE_CHOICE(on),
-        OPTIONS_LAUNCH(started),
-        OPTION_MEMORY(&options.memory),
-        OPTION_SET_KEY(&set),
+        OPTIONS_TRAINING(t),
     };
-    const option_table table = {
-        "train", "Train a model on images; the same command again resumes",
-        "Exit code 0: complete, or --minutes reached; "
-        "75: stopped by a signal (INT, TERM, HUP, QUIT, USR1, USR2, XCPU) and saved, or one of several ranks "
-        "was killed or waited for in vain: come again; 1: something failed; 2: the request was wrong.",
-        rows, sizeof rows / sizeof rows[0]};
+    const option_table table = {"train", "Train a model on images; the same command again resumes",
+                                TRAINING_CODES, rows, sizeof rows / sizeof rows[0]};
     int code = options_parse(&table, argc, argv);
     if (code != OPTIONS_RUN) return code;
-    code = launch_ranks(&started, on.id, argc, argv, &l.ranks.place);
+    sid2_place place = {0};
+    code = launch_ranks(&t.started, t.on.id, argc, argv, &place);
     if (code != LAUNCH_NOT) return code;
-    interrupt_install();
-    if (!preset && options.data && !is_run(options.path)) return propose(&options, &on, minutes);
-    if (!options.path) return report_usage("train", "--out is missing: a folder for the run");
-
-    sid2_error err = {0};
-    sid2_run *run = NULL;
-    if (!ranks_join(&l.ranks, &on, &err))
-        return ranks_leave(&l.ranks, ranks_report(&l.ranks, "train", &err), &err);
-    progress_begin(&l.bar);
-    options.seconds = 60 * minutes;
-    options.group = l.ranks.group;
-    sid2_config *config = choose_config(preset, options.path, &set, &err);
-    options.config = l.config = config;
-    bool ok = sid2_group_concur(l.ranks.group, config, &err) && (run = sid2_run_open(&options, &err)) &&
-              train_on(run, &on, &l, &err);
-    progress_clear(&l.bar);
-    code = finish(&l, ok, run, options.path, &err);
-    sid2_run_close(run);
-    sid2_config_destroy(config);
-    return ranks_leave(&l.ranks, code, &err);
+    if (!t.preset && t.options.data && !training_resumes(&t)) return interrupt_install(), propose(&t);
+    return training_run(&t, &place);
 }

@@ -121,17 +121,22 @@ static void note_times(const sid2_graph *g, sid2_rank_work *work)
 
 /* ---- A rank's share ---- */
 
-/* Three passes, as published counts have it. */
-static void count_operations(const sid2_graph *g, double images, sid2_rank_work *work)
+/* Three passes of a network that learns, as published counts have it, and one of a frozen network; the mean of objectives
+ * that take turns. */
+static void count_operations(const sid2_training *plan, sid2_rank_work *work)
 {
-    double forward = 0, again = 0;
-    for (int32_t n = 0; n < g->node_count; n++) {
-        double cost = sid2_graph_node_cost(g, &g->nodes[n]).multiply_adds;
-        if (g->nodes[n].phase == SID2_FORWARD) forward += cost;
-        if (g->nodes[n].phase == SID2_RECOMPUTED) again += cost;
+    double passes = 0, again = 0;
+    for (int i = 0; i < plan->graph_count; i++) {
+        const sid2_graph *g = plan->graph[i];
+        for (int32_t n = 0; n < g->node_count; n++) {
+            double cost = sid2_graph_node_cost(g, &g->nodes[n]).multiply_adds;
+            bool learns = g->tensors[g->nodes[n].out[0]].requires_grad;
+            if (g->nodes[n].phase == SID2_FORWARD) passes += (learns ? 3 : 1) * cost;
+            if (g->nodes[n].phase == SID2_RECOMPUTED) again += cost;
+        }
     }
-    work->operations = 3 * 2 * forward / images;
-    work->again = again / forward;
+    work->operations = 2 * passes / plan->microbatch / plan->graph_count;
+    work->again = 3 * again / passes;
 }
 
 bool sid2_rank_work_of(const sid2_config *whole, const sid2_cluster *cluster, int ranks, sid2_rank_work *work,
@@ -156,7 +161,7 @@ bool sid2_rank_work_of(const sid2_config *whole, const sid2_cluster *cluster, in
                              .averages = recipe.states[0].average_count,
                              .state = sid2_training_state(&plan),
                              .arena = sid2_training_arena(&plan)};
-    count_operations(plan.graph[0], plan.microbatch, work);
+    count_operations(&plan, work);
     note_times(plan.graph[0], work);
     const sid2_memory_report need = {
         .state = work->state, .arena = work->arena, .microbatch = plan.microbatch, .lanes = plan.lanes};

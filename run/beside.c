@@ -117,24 +117,30 @@ static void tell_lack(sid2_run *r, const char *of, const sid2_error *cause)
     sid2_tell_text(r, SID2_RUN_WARNING, text);
 }
 
+/* By weights of the trainer, or (`from`) of a checkpoint. */
+static bool draw_by(sid2_run *r, const sid2_config *config, size_t limit, const char *from, const char *name,
+                    char path[4096], sid2_error *err)
+{
+    sid2_sampler *sampler = config ? sid2_sampler_create(r->device, config, limit, err) : NULL;
+    bool ok = sid2_group_concur(r->group, sampler, err) &&
+              (from ? sid2_group_concur(r->group, sid2_sampler_load(sampler, from, true, err), err)
+                    : sid2_sampler_load_trainer(sampler, r->trainer, err)) &&
+              sid2_path(path, err, "%s/samples/%s.png", r->folder.path, name) && draw(r, sampler, path, err);
+    sid2_sampler_destroy(sampler);
+    return ok;
+}
+
 void sid2_beside_sample(sid2_run *r)
 {
     sid2_error err = {0};
-    char path[4096];
+    char name[32], path[4096];
     size_t limit;
     double since = sid2_clock();
     sid2_group_enter(r->group, SID2_PHASE_SAMPLE, r->progress.step);
     sid2_config *config = make_beside(r, &limit);
-    sid2_sampler *sampler = NULL;
-    if (config) {
-        config->sample_steps = config->train_sample_steps;
-        sampler = sid2_sampler_create(r->device, config, limit, &err);
-    }
-    bool ok = sid2_group_concur(r->group, sampler, &err) &&
-              sid2_sampler_load_trainer(sampler, r->trainer, &err) &&
-              sid2_path(path, &err, "%s/samples/step-%08" PRIu64 ".png", r->folder.path, r->progress.step) &&
-              draw(r, sampler, path, &err);
-    sid2_sampler_destroy(sampler);
+    if (config) config->sample_steps = config->train_sample_steps;
+    snprintf(name, sizeof name, "step-%08" PRIu64, r->progress.step);
+    bool ok = draw_by(r, config, limit, NULL, name, path, &err);
     sid2_config_destroy(config);
     r->grid_costs = count_aside(r, since);
     if (ok && r->events.stream)
@@ -143,6 +149,44 @@ void sid2_beside_sample(sid2_run *r)
         sid2_tell_text(r, SID2_RUN_SAMPLED, path);
     else
         tell_lack(r, "sample grid", &err);
+}
+
+/* As its own run draws them, but guided as the student learns it. */
+static sid2_config *make_teacher(sid2_run *r, const char *teacher, sid2_error *err)
+{
+    const sid2_config *student = r->config;
+    sid2_config *config = sid2_config_create();
+    if (!config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
+    if (!sid2_checkpoint_config(teacher, config, err)) return sid2_config_destroy(config), NULL;
+    config->sample_steps = config->train_sample_steps;
+    config->sample_guidance = student->distill_guidance;
+    config->sample_interval = student->distill_interval;
+    config->sample_guidance_rule = SID2_GUIDANCE_linear;
+    sid2_config_settle_sample(config, r->device);
+    return config;
+}
+
+void sid2_beside_teacher(sid2_run *r)
+{
+    sid2_error err = {0};
+    char path[4096], teacher[4096];
+    double since = sid2_clock();
+    size_t limit;
+    int hold = -1;
+    if (!r->config->distill_k || !r->options.from || !r->config->train_sample_every || r->resuming) return;
+    sid2_group_enter(r->group, SID2_PHASE_SAMPLE, r->progress.step);
+    sid2_config *config = NULL, *beside = make_beside(r, &limit);
+    bool ok = sid2_checkpoint_hold(r->options.from, teacher, sizeof teacher, &hold, &err) &&
+              (config = make_teacher(r, teacher, &err));
+    ok = sid2_group_concur(r->group, ok, &err) && draw_by(r, config, limit, teacher, "teacher", path, &err);
+    sid2_checkpoint_release(hold);
+    sid2_config_destroy(config);
+    sid2_config_destroy(beside);
+    count_aside(r, since);
+    if (ok)
+        sid2_tell_text(r, SID2_RUN_SAMPLED, path);
+    else
+        tell_lack(r, "grid of the teacher's samples", &err);
 }
 
 static bool on_measured(void *user, double done)

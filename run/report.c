@@ -129,21 +129,37 @@ static void write_head(const report *r)
 
 /* ---- Samples ---- */
 
-static bool write_grid(FILE *page, const sid2_history *h, const char *name, sid2_error *err)
+static bool write_picture(FILE *page, const char *path, const char *what, sid2_error *err)
 {
-    char path[4096];
     size_t size;
-    uint64_t step = sid2_folder_step(name);
-    if (!sid2_path(path, err, "%s/samples/%s", h->path, name)) return false;
     uint8_t *bytes = sid2_file_read(path, (size_t)64 << 20, &size, err);
     if (!bytes) return false;
-    sid2_text_print(page,
-                    "<div data-images=%.0f><figcaption>step %" PRIu64
-                    "</figcaption><img alt='samples at step %" PRIu64 "' src='data:image/png;base64,",
-                    (double)step * (double)h->config->train_batch, step, step);
+    sid2_text_print(page, "<figcaption>%s</figcaption><img alt='samples, %s' src='data:image/png;base64,",
+                    what, what);
     sid2_html_base64(page, bytes, size);
-    fputs("'></div>\n", page);
+    fputs("'>", page);
     free(bytes);
+    return true;
+}
+
+static bool write_grid(FILE *page, const sid2_history *h, const char *name, sid2_error *err)
+{
+    char path[4096], what[40];
+    uint64_t step = sid2_folder_step(name);
+    if (!sid2_path(path, err, "%s/samples/%s", h->path, name)) return false;
+    snprintf(what, sizeof what, "step %" PRIu64, step);
+    sid2_text_print(page, "<div data-images=%.0f>", (double)step * (double)h->config->train_batch);
+    if (!write_picture(page, path, what, err)) return false;
+    fputs("</div>\n", page);
+    return true;
+}
+
+/* What a distillation's teacher makes of the same seeds. */
+static bool write_teacher(FILE *page, const char *path, sid2_error *err)
+{
+    fputs("<figure>", page);
+    if (!write_picture(page, path, "the teacher", err)) return false;
+    fputs("</figure>", page);
     return true;
 }
 
@@ -164,8 +180,14 @@ static bool write_samples(const report *r, sid2_error *err)
     size_t most = 0;
     for (int k = 0; k < r->count; k++) most = r->runs[k].grids.count > most ? r->runs[k].grids.count : most;
     if (!most) return true;
+    char path[4096];
+    sid2_kind teacher = SID2_ABSENT; /* of one run */
+    if (r->count == 1 &&
+        (!sid2_path(path, err, "%s/samples/teacher.png", r->runs[0].path) || !sid2_look(path, &teacher, err)))
+        return false;
     fputs("<h2>Samples over time</h2>", r->page);
-    sid2_text_print(r->page, "<div class='samples%s'>", r->count > 1 ? " beside" : "");
+    sid2_text_print(r->page, "<div class='samples%s'>",
+                    r->count > 1 || teacher != SID2_ABSENT ? " beside" : "");
     for (int k = 0; k < r->count; k++) {
         const sid2_history *h = &r->runs[k];
         int count = (int)h->grids.count, kept = count < MAX_GRIDS ? count : MAX_GRIDS;
@@ -183,6 +205,7 @@ static bool write_samples(const report *r, sid2_error *err)
         write_classes(r->page, h);
         fputs("</figure>", r->page);
     }
+    if (teacher != SID2_ABSENT && !write_teacher(r->page, path, err)) return false;
     fputs("</div>", r->page);
     return true;
 }

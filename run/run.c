@@ -682,6 +682,7 @@ static bool pause_training(sid2_run *r, bool *last, sid2_error *err)
 static bool train(sid2_run *r, sid2_error *err)
 {
     begin_steps(r);
+    sid2_beside_teacher(r);
     for (bool last = false; !last;) {
         sid2_group_enter(r->group, SID2_PHASE_STEP, r->progress.step + 1);
         const sid2_batch *batch = sid2_loader_next(r->loader, err);

@@ -14,7 +14,7 @@ small=(--device cpu --threads 2 --preset quickstart --data pictures --set model.
 echo "== help and usage"
 expect 0 'Usage: sid2 COMMAND' --help
 expect 0 '^sid2 [0-9]' --version
-for command in train sample status pause info eval 'eval fid' 'eval fvd' 'eval motion' 'eval features' 'eval convert-inception' 'eval convert-i3d' ablate report 'data synth' 'data inspect' 'data pack' devices check bench; do
+for command in train distill sample status pause info eval 'eval fid' 'eval fvd' 'eval motion' 'eval features' 'eval convert-inception' 'eval convert-i3d' ablate report 'data synth' 'data inspect' 'data pack' devices check bench; do
     read -ra words <<<"$command"
     expect 0 "Usage: sid2 $command" "${words[@]}" --help
     expect 2 'unknown option' "${words[@]}" --no-such-option

@@ -70,13 +70,14 @@ static void remove_all(const char *path) { must(sid2_remove_tree(path, &err)); }
 static const char *const precisions[] = {"train.precision=f32", "train.precision=bf16"};
 
 /* 1, 2, 4 and 8 ranks, by each way that sums can take: files of checkpoints, and records of averages, equal byte for byte. Of
- * the last network there is too little for all. */
+ * the third network there is too little for all; the fourth is a student with a teacher and an auxiliary one beside it. */
 static void number_changes_no_bit(void **state)
 {
     (void)state;
-    for (int p = 0; p < 3; p++) {
-        sid2_config *config = p < 2 ? RANKED(precisions[p], "train.averages=8")
-                                    : RANKED("model.channels=8,16", "model.mid_depth=1");
+    for (int p = 0; p < 4; p++) {
+        sid2_config *config = p < 2    ? RANKED(precisions[p], "train.averages=8")
+                              : p == 2 ? RANKED("model.channels=8,16", "model.mid_depth=1")
+                                       : RANKED("distill.k=4", "model.mid_depth=1", "train.precision=bf16");
         char alone[100], these[100];
         snprintf(alone, sizeof alone, "%s/alone", folder);
         snprintf(these, sizeof these, "%s/these", folder);
