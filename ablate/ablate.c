@@ -212,7 +212,8 @@ static bool write_samples(work *w, const sid2_config *c, const sid2_samples *s, 
     int height = (int)c->model_image_size.height, width = (int)c->model_image_size.width,
         channels = (int)c->model_image_channels;
     if (!path_of(w, "npz", path, err) || !sid2_atomic_open(&file, path, err)) return false;
-    sid2_npz *npz = sid2_npz_open(&file, s->count, height, width, channels, c->model_classes > 0, err);
+    sid2_npz *npz =
+        sid2_npz_open(&file, s->count, sid2_shape_of(height, width, channels), c->model_classes > 0, err);
     if (!npz) return false;
     bool appended = sid2_npz_append(npz, s->pixels, s->labels, s->count, err);
     if (!appended) sid2_npz_discard(npz);

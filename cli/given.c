@@ -27,13 +27,16 @@ static int64_t find_last(const sid2_dataset *data, int64_t *last)
 }
 
 uint8_t *given_read(sid2_group *group, const char *path, const sid2_config *config, size_t count,
-                    int32_t *labels, sid2_error *err)
+                    int32_t *labels, int32_t rate[2], sid2_error *err)
 {
     if (!config->model_given)
         return sid2_fail(err, SID2_ERR_USAGE, "--given: the model goes on from nothing (model.given = 0)"),
                NULL;
     sid2_dataset *data = open_given(group, path, config, err);
     if (!data) return NULL;
+    int32_t own[2];
+    sid2_dataset_rate(data, own);
+    if (own[0]) memcpy(rate, own, sizeof own);
     size_t bytes = sid2_sample_bytes(sid2_dataset_type(data));
     bool labelled = config->model_classes && sid2_dataset_classes(data) == config->model_classes;
     int64_t *last = malloc((size_t)sid2_dataset_count(data) * sizeof *last);

@@ -1,6 +1,7 @@
 /* sid2 sample: seeds in, pictures out. */
 #include "cli.h"
 
+#include "clip_write.h"
 #include "config.h"
 #include "file.h"
 #include "given.h"
@@ -10,6 +11,7 @@
 #include "recipe.h"
 #include "sampler.h"
 #include "together.h"
+#include "y4m.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -20,7 +22,9 @@
 
 enum { MAX_SEEDS = 10000000, MAX_FRAMES = 1000 };
 
-typedef enum output_kind { OUTPUT_FOLDER, OUTPUT_PICTURE, OUTPUT_NPZ } output_kind;
+typedef enum output_kind { OUTPUT_FOLDER, OUTPUT_PICTURE, OUTPUT_NPZ, OUTPUT_TAR } output_kind;
+/* What becomes of a clip's frames: an animation, or what else a folder and a file hold of clips. */
+typedef enum output_film { FILM_ANIMATED, FILM_Y4M, FILM_STRIP, FILM_FRAMES } output_film;
 
 typedef struct job {
     const char *path, *seeds_text, *class_text, *out, *format_text, *like_path, *guide, *given_path;
@@ -49,9 +53,13 @@ typedef struct job {
     uint8_t *film;               /* the same at each frame of an animation */
     size_t held;                 /* images in either */
     output_kind kind;
+    output_film film_kind; /* of clips */
+    int32_t rate[2];       /* the same: frames in so many seconds */
     sid2_image_format format;
     bool to_stream; /* standard output */
     sid2_npz *npz;
+    sid2_archive *tar;
+    json_t *facts;         /* in a tar, of each clip */
     sid2_atomic_file file; /* a picture's, an archive's until that takes it */
     size_t replaced;       /* files that were there before */
 
@@ -155,18 +163,25 @@ static bool choose_format(job *j, sid2_error *err)
         const char *word;
         output_kind kind;
         sid2_image_format format;
-    } known[] = {{"png", OUTPUT_PICTURE, SID2_IMAGE_PNG},
-                 {"jpeg", OUTPUT_PICTURE, SID2_IMAGE_JPEG},
-                 {"jpg", OUTPUT_PICTURE, SID2_IMAGE_JPEG},
-                 {"webp", OUTPUT_PICTURE, SID2_IMAGE_WEBP},
-                 {"npz", OUTPUT_NPZ, SID2_IMAGE_PNG}};
+        output_film film;
+    } known[] = {{"png", OUTPUT_PICTURE, SID2_IMAGE_PNG, FILM_ANIMATED},
+                 {"jpeg", OUTPUT_PICTURE, SID2_IMAGE_JPEG, FILM_ANIMATED},
+                 {"jpg", OUTPUT_PICTURE, SID2_IMAGE_JPEG, FILM_ANIMATED},
+                 {"webp", OUTPUT_PICTURE, SID2_IMAGE_WEBP, FILM_ANIMATED},
+                 {"npz", OUTPUT_NPZ, SID2_IMAGE_PNG, FILM_ANIMATED},
+                 {"y4m", OUTPUT_PICTURE, SID2_IMAGE_PNG, FILM_Y4M},
+                 {"strip", OUTPUT_PICTURE, SID2_IMAGE_PNG, FILM_STRIP},
+                 {"frames", OUTPUT_TAR, SID2_IMAGE_PNG, FILM_FRAMES}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strcmp(j->format_text, known[i].word) == 0) {
             j->kind = known[i].kind;
             j->format = known[i].format;
+            j->film_kind = known[i].film;
             return true;
         }
-    return sid2_fail(err, SID2_ERR_USAGE, "--format '%s' should be png, jpeg, webp or npz", j->format_text);
+    return sid2_fail(err, SID2_ERR_USAGE,
+                     "--format '%s' should be png, jpeg, webp or npz, or of clips y4m, strip or frames",
+                     j->format_text);
 }
 
 static bool choose_output(job *j, sid2_error *err)
@@ -174,25 +189,32 @@ static bool choose_output(job *j, sid2_error *err)
     static const char *const foreign[] = {".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".jxl"};
     for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++)
         if (sid2_text_ends(j->out, foreign[i]))
-            return sid2_fail(err, SID2_ERR_USAGE,
-                             "--out '%s' should be x.png, x.jpg, x.webp, x.npz, a folder or -", j->out);
+            return sid2_fail(
+                err, SID2_ERR_USAGE,
+                "--out '%s' should be x.png, x.jpg, x.webp, x.npz, of clips x.y4m or x.tar, a folder or -",
+                j->out);
     sid2_image_format format = SID2_IMAGE_PNG;
-    bool npz = sid2_text_ends(j->out, ".npz"), picture = sid2_image_format_of(j->out, &format);
+    bool npz = sid2_text_ends(j->out, ".npz"), tar = sid2_text_ends(j->out, ".tar"),
+         y4m = sid2_text_ends(j->out, ".y4m"), picture = sid2_image_format_of(j->out, &format) || y4m;
     j->to_stream = strcmp(j->out, "-") == 0;
-    j->kind = npz ? OUTPUT_NPZ : picture || j->to_stream ? OUTPUT_PICTURE : OUTPUT_FOLDER;
+    j->kind = npz ? OUTPUT_NPZ : tar ? OUTPUT_TAR : picture || j->to_stream ? OUTPUT_PICTURE : OUTPUT_FOLDER;
     j->format = format;
+    j->film_kind = y4m ? FILM_Y4M : tar ? FILM_FRAMES : FILM_ANIMATED;
     if (j->format_text) {
-        bool folder = j->kind == OUTPUT_FOLDER;
+        const output_kind kind = j->kind;
+        const output_film film = j->film_kind;
         if (!choose_format(j, err)) return false;
-        if (folder && j->kind == OUTPUT_NPZ)
+        if (kind == OUTPUT_FOLDER && j->kind == OUTPUT_NPZ)
             return sid2_fail(err, SID2_ERR_USAGE, "--format npz is one file: give --out x.npz");
-        if (npz ? j->kind != OUTPUT_NPZ : picture && (j->kind != OUTPUT_PICTURE || j->format != format))
+        bool other = j->kind != kind || j->format != format ||
+                     (j->film_kind != film && (film || j->film_kind != FILM_STRIP));
+        if (kind != OUTPUT_FOLDER && !j->to_stream && other)
             return sid2_fail(err, SID2_ERR_USAGE, "--out '%s' is no %s, as --format says", j->out,
                              j->format_text);
-        if (folder) j->kind = OUTPUT_FOLDER;
+        if (kind == OUTPUT_FOLDER) j->kind = OUTPUT_FOLDER;
     }
     if (j->quality > 100) return sid2_fail(err, SID2_ERR_USAGE, "--quality should be 1 to 100");
-    if (j->quality && (j->kind == OUTPUT_NPZ || j->format == SID2_IMAGE_PNG))
+    if (j->quality && (j->kind == OUTPUT_NPZ || j->kind == OUTPUT_TAR || j->format == SID2_IMAGE_PNG))
         return sid2_fail(err, SID2_ERR_USAGE,
                          "--quality is for JPEG and WebP: what is written here loses nothing");
     if (j->frames > MAX_FRAMES)
@@ -206,12 +228,18 @@ static bool choose_output(job *j, sid2_error *err)
 static bool settle_frames(job *j, sid2_error *err)
 {
     bool animated = j->kind != OUTPUT_NPZ && j->format != SID2_IMAGE_JPEG;
+    static const char *const films[] = {NULL, "y4m", "strip", "frames"};
     int whole = sid2_config_frames(j->config);
     j->length = whole > 1 && j->frames ? (int)j->frames : whole;
     if (whole > 1) {
         j->frames = 0;
-        return animated || sid2_fail(err, SID2_ERR_USAGE, "%s makes clips: --out x.png or x.webp", j->path);
+        return j->format != SID2_IMAGE_JPEG ||
+               sid2_fail(err, SID2_ERR_USAGE, "%s makes clips: --out x.png, x.webp, x.y4m, x.npz or x.tar",
+                         j->path);
     }
+    if (j->film_kind)
+        return sid2_fail(err, SID2_ERR_USAGE, "%s makes images, and %s is for clips", j->path,
+                         films[j->film_kind]);
     if (j->given_path)
         return sid2_fail(err, SID2_ERR_USAGE, "--given: %s makes images, which begin with nothing", j->path);
     if (j->frames && !animated)
@@ -268,7 +296,17 @@ static size_t batch_of(const job *j)
     return (size_t)config_int(j->config, "sample.batch") * (size_t)sid2_group_ranks(j->ranks.group);
 }
 
-static int padding_of(size_t count) { return count > 1 ? SID2_GRID_PADDING : 0; }
+/* Of an animation the frames that were given have a frame around them. */
+static bool marks(const job *j) { return j->given && j->kind != OUTPUT_NPZ && !j->film_kind; }
+
+static int padding_of(const job *j, size_t count) { return count > 1 || marks(j) ? SID2_GRID_PADDING : 0; }
+
+/* Of one image or clip. */
+static sid2_shape shape_of(const job *j, int channels)
+{
+    return j->length > 1 ? sid2_shape_of(j->length, j->height, j->width, channels)
+                         : sid2_shape_of(j->height, j->width, channels);
+}
 
 /* Everything that can be wrong with the output is found before the long work, not after. */
 static bool prepare_output(job *j, sid2_error *err)
@@ -276,7 +314,7 @@ static bool prepare_output(job *j, sid2_error *err)
     sid2_grid_size whole = {.width = j->width, .height = j->height};
     if ((size_t)j->columns > j->count) j->columns = (int64_t)j->count;
     if (j->kind == OUTPUT_PICTURE && !sid2_image_grid_size(&whole, (int32_t)j->count, j->height, j->width,
-                                                           (int32_t)j->columns, padding_of(j->count), err))
+                                                           (int32_t)j->columns, padding_of(j, j->count), err))
         return sid2_fail(err, SID2_ERR_USAGE, "%s: change --columns, or give --out a folder or x.npz",
                          err->message);
     if (j->kind != OUTPUT_NPZ && !sid2_image_format_holds(j->format, whole.width, whole.height, err))
@@ -303,7 +341,13 @@ static bool prepare_output(job *j, sid2_error *err)
         if (!sid2_output_open(&j->file, j->out, err)) return false;
     }
     if (j->kind == OUTPUT_PICTURE) return true;
-    j->npz = sid2_npz_open(&j->file, (int64_t)j->count, j->height, j->width, j->rgb ? 3 : j->channels,
+    if (j->kind == OUTPUT_TAR) {
+        j->facts = json_pack("{s:[i,i]}", "rate", j->rate[0], j->rate[1]);
+        if (!j->facts) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+        j->tar = sid2_archive_on(&j->file, true, err);
+        return j->tar != NULL;
+    }
+    j->npz = sid2_npz_open(&j->file, (int64_t)j->count, shape_of(j, j->rgb ? 3 : j->channels),
                            sid2_config_classes(j->config) > 0, err);
     return j->npz != NULL;
 }
@@ -344,11 +388,12 @@ static bool prepare(job *j, sid2_error *err)
     j->image_bytes = (size_t)j->height * (size_t)j->width * (size_t)j->channels * (size_t)j->length;
     j->seeds = parse_ranges("seeds", j->seeds_text, MAX_SEEDS, &j->count, err);
     if (!j->seeds) return false;
-    if (j->kind == OUTPUT_FOLDER && !check_repeats(j, err)) return false;
+    if ((j->kind == OUTPUT_FOLDER || j->kind == OUTPUT_TAR) && !check_repeats(j, err)) return false;
     if (!prepare_labels(j, err)) return false;
     if (j->given_path &&
-        !(j->given = given_read(j->ranks.group, j->given_path, j->config, j->count, j->labels, err)))
+        !(j->given = given_read(j->ranks.group, j->given_path, j->config, j->count, j->labels, j->rate, err)))
         return false;
+    if (marks(j)) j->rgb = true;                                    /* in colour */
     if (j->count < (size_t)config_int(j->config, "sample.batch") && /* nobody asked for more */
         !config_set_int(j->config, "sample.batch", (int64_t)j->count, err))
         return false;
@@ -466,7 +511,14 @@ static bool compare(job *j, const sid2_image *made, const sid2_png_text *texts, 
 static bool draw(const job *j, sid2_image *image, const uint8_t *pixels, size_t count, sid2_error *err)
 {
     return sid2_image_grid(image, pixels, (int32_t)count, j->height, j->width, j->channels,
-                           (int32_t)j->columns, padding_of(count), 255, err) &&
+                           (int32_t)j->columns, padding_of(j, count), 255, err) &&
+           (!j->rgb || sid2_image_convert(image, 3, err));
+}
+
+/* All frames of clips in one picture, where that is wanted. */
+static bool draw_strip(const job *j, sid2_image *image, const uint8_t *pixels, size_t count, sid2_error *err)
+{
+    return sid2_clips_strip(image, pixels, (int32_t)count, shape_of(j, j->channels), err) &&
            (!j->rgb || sid2_image_convert(image, 3, err));
 }
 
@@ -487,7 +539,9 @@ static bool write_picture(job *j, sid2_atomic_file *file, const char *seeds, siz
                           sid2_error *err)
 {
     size_t place = place_of(j, first), text_count = 0, size,
-           frame_count = (size_t)(j->frames ? j->frames : j->length);
+           frame_count = (size_t)(j->frames                    ? j->frames
+                                  : j->film_kind == FILM_STRIP ? 1
+                                                               : j->length);
     uint8_t *room = malloc(count * j->image_bytes / (size_t)j->length);
     sid2_image *frames = calloc(frame_count, sizeof *frames);
     sid2_png_text *texts = NULL;
@@ -505,8 +559,13 @@ static bool write_picture(job *j, sid2_atomic_file *file, const char *seeds, siz
                         .frames = frame_count > 1 ? (int)frame_count : 0};
     bool ok =
         (frames && room) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu frames", frame_count);
-    for (size_t i = 0; ok && i < frame_count; i++)
-        ok = draw(j, &frames[i], frame_of(j, i, place, count, room), count, err);
+    for (size_t i = 0; ok && i < frame_count; i++) {
+        ok = j->film_kind == FILM_STRIP
+                 ? draw_strip(j, &frames[i], j->pixels + place * j->image_bytes, count, err)
+                 : draw(j, &frames[i], frame_of(j, i, place, count, room), count, err);
+        if (ok && marks(j) && i < (size_t)sid2_config_given(j->config))
+            sid2_clips_mark(&frames[i], j->height, j->width, SID2_GRID_PADDING);
+    }
     ok = ok && recipe_texts(&j->recipe, &what, &texts, &text_count, err);
     int even = j->frames ? 3000 / (int)j->frames : 0; /* about three seconds, and the end for half of that */
     sid2_encode_options how = sid2_with(sid2_encode_options, .format = j->format, .quality = (int)j->quality,
@@ -515,9 +574,13 @@ static bool write_picture(job *j, sid2_atomic_file *file, const char *seeds, siz
         how.frame_ms = even < 20 ? 20 : even > 150 ? 150 : even;
         how.last_ms = 1500;
     }
-    ok = ok && sid2_image_encode(frames, (int)frame_count, &how, &bytes, &size, err);
+    if (j->length > 1) memcpy(how.rate, j->rate, sizeof how.rate);
+    if (ok && j->film_kind == FILM_Y4M)
+        ok = sid2_y4m_write(file->stream, frames, (int64_t)frame_count, j->rate, err);
+    else
+        ok = ok && sid2_image_encode(frames, (int)frame_count, &how, &bytes, &size, err);
     if (ok) {
-        fwrite(bytes, 1, size, file->stream);
+        if (bytes) fwrite(bytes, 1, size, file->stream);
         ok = sid2_atomic_commit(file, err); /* which tells of all that went wrong */
     }
     if (ok && j->like_path && count == j->count)
@@ -537,7 +600,12 @@ static bool write_file(job *j, size_t image, sid2_error *err)
     sid2_kind there;
     sid2_atomic_file file;
     snprintf(seed, sizeof seed, "%" PRIu64, j->seeds[image]);
-    if (!sid2_path(path, err, "%s/%06" PRIu64 ".%s", j->out, j->seeds[image], ends[j->format])) return false;
+    if (j->film_kind == FILM_FRAMES)
+        return sid2_path(path, err, "%s/%06" PRIu64, j->out, j->seeds[image]) &&
+               sid2_write_clip_folder(path, j->pixels + place_of(j, image) * j->image_bytes,
+                                      shape_of(j, j->channels), err);
+    const char *end = j->film_kind == FILM_Y4M ? "y4m" : ends[j->format];
+    if (!sid2_path(path, err, "%s/%06" PRIu64 ".%s", j->out, j->seeds[image], end)) return false;
     bool replaces = sid2_look(path, &there, NULL) && there == SID2_REGULAR;
     if (!sid2_atomic_open(&file, path, err)) return false;
     bool ok = write_picture(j, &file, seed, image, 1, err);
@@ -551,7 +619,8 @@ static bool append(job *j, const uint8_t *pixels, size_t count, sid2_error *err)
     if (!j->rgb || j->channels == 3)
         return sid2_npz_append(j->npz, pixels, j->labels + j->done, (int64_t)count, err);
     sid2_image wide;
-    bool ok = sid2_image_alloc(&wide, j->width, j->height, 3, err);
+    bool ok = sid2_image_alloc(&wide, j->width, j->height * j->length, 3,
+                               err); /* a clip's frames one above the other */
     for (size_t i = 0; ok && i < count; i++) {
         for (size_t k = 0; k < j->image_bytes; k++)
             memset(wide.pixels + 3 * k, pixels[i * j->image_bytes + k], 3);
@@ -565,6 +634,12 @@ static bool keep_batch(job *j, const uint8_t *pixels, size_t count, sid2_error *
 {
     if (j->kind == OUTPUT_NPZ) return append(j, pixels, count, err);
     bool ok = true;
+    for (size_t i = 0; j->kind == OUTPUT_TAR && ok && i < count; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "%06" PRIu64, j->seeds[j->done + i]);
+        ok = sid2_archive_add_clip(j->tar, name, pixels + i * j->image_bytes, shape_of(j, j->channels),
+                                   j->facts, err);
+    }
     for (size_t i = 0; j->kind == OUTPUT_FOLDER && ok && i < count; i++) ok = write_file(j, j->done + i, err);
     return ok;
 }
@@ -595,6 +670,11 @@ static bool work(job *j, sid2_error *err)
     if (!ranks_speak(&j->ranks)) return true;
     if (j->kind == OUTPUT_PICTURE) return write_picture(j, &j->file, j->seeds_text, 0, j->count, err);
     if (j->kind == OUTPUT_FOLDER) return true;
+    if (j->kind == OUTPUT_TAR) {
+        sid2_archive *tar = j->tar;
+        j->tar = NULL;
+        return sid2_archive_commit(tar, err);
+    }
     sid2_npz *npz = j->npz;
     j->npz = NULL;
     return sid2_npz_commit(npz, err);
@@ -623,7 +703,7 @@ static void print_result(const job *j, double seconds)
 
 int command_sample(int argc, char **argv)
 {
-    job j = {.hold = -1, .guide_hold = -1, .out = "samples.png"};
+    job j = {.hold = -1, .guide_hold = -1, .out = "samples.png", .rate = {10, 1}};
     char samplers[256], grids[256], rules[256];
     const option_row rows[] = {
         {OPTION_OPTIONAL, "CHECKPOINT", NULL, &j.path,
@@ -639,12 +719,16 @@ int command_sample(int argc, char **argv)
          "what it says",
          NULL},
         {OPTION_TEXT, "out", "PATH", &j.out,
-         "x.png, x.jpg or x.webp: one picture, several images as a grid; x.npz: arr_0 uint8 NHWC, arr_1 "
-         "labels, if "
-         "any; -: standard output; else a folder, one file a seed (samples.png)",
+         "x.png, x.jpg or x.webp: one picture, several images as a grid, clips animated; x.npz: arr_0 uint8 "
+         "NHWC, of "
+         "clips NFHWC, arr_1 labels, if any; of clips x.y4m, and x.tar: folders of frames; -: standard "
+         "output; else a "
+         "folder, one file a seed (samples.png)",
          NULL},
         {OPTION_TEXT, "format", "NAME", &j.format_text,
-         "png, jpeg or webp, of the files in a folder or of standard output, which takes npz too (png)",
+         "png, jpeg or webp, of clips y4m, strip (a PNG of frames side by side) or frames, of the files in a "
+         "folder or of "
+         "standard output, which takes npz too (png)",
          NULL},
         {OPTION_INT, "quality", "N", &j.quality, "of JPEG and WebP, 1 to 100 (JPEG 95, WebP without loss)",
          NULL},
@@ -719,6 +803,8 @@ int command_sample(int argc, char **argv)
     }
 
     if (j.npz) sid2_npz_discard(j.npz);
+    sid2_archive_discard(j.tar);
+    json_decref(j.facts);
     sid2_atomic_discard(&j.file);
     sid2_sampler_destroy(j.sampler);
     sid2_checkpoint_release(j.hold);

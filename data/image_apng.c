@@ -56,17 +56,18 @@ static void add_chunk(growing *g, const char *type, const void *head, size_t hea
 }
 
 /* fcTL of the whole picture, then the frame's rows. `sequence` counts both kinds of chunk. */
-static void add_frame(growing *g, const uint8_t *png, size_t size, const sid2_image *frame, int milliseconds,
-                      uint32_t *sequence)
+/* It is shown for delay[0] of delay[1] seconds' parts. */
+static void add_frame(growing *g, const uint8_t *png, size_t size, const sid2_image *frame,
+                      const int delay[2], uint32_t *sequence)
 {
     uint8_t control[26] = {0}, number[4];
     put(control, (*sequence)++);
     put(control + 4, (uint32_t)frame->width);
     put(control + 8, (uint32_t)frame->height);
-    control[20] = (uint8_t)(milliseconds >> 8);
-    control[21] = (uint8_t)milliseconds;
-    control[22] = 1000 >> 8; /* of so many in a second */
-    control[23] = 1000 & 255;
+    for (int i = 0; i < 2; i++) {
+        control[20 + 2 * i] = (uint8_t)(delay[i] >> 8);
+        control[21 + 2 * i] = (uint8_t)delay[i];
+    }
     add_chunk(g, "fcTL", control, sizeof control, NULL, 0);
     for (size_t at = 8; at + 12 <= size; at += 12 + number_at(png + at)) {
         if (memcmp(png + at + 4, "IDAT", 4) != 0) continue;
@@ -96,7 +97,11 @@ bool sid2_apng_encode(const sid2_image *frames, int count, const sid2_encode_opt
         size_t length;
         ok = sid2_png_encode(&frames[i], NULL, 0, &png, &length, err);
         if (!ok) break;
-        add_frame(&g, png, length, &frames[i], i + 1 < count ? options->frame_ms : options->last_ms,
+        bool exact = options->rate[0] && options->rate[0] <= 0xffff && options->rate[1] <= 0xffff;
+        int milliseconds = i + 1 < count ? options->frame_ms : options->last_ms;
+        add_frame(&g, png, length, &frames[i],
+                  exact ? (const int[]){options->rate[1], options->rate[0]}
+                        : (const int[]){milliseconds, 1000},
                   &sequence);
         free(png);
     }

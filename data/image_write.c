@@ -4,6 +4,7 @@
 #include "image_read.h"
 #include "text.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <turbojpeg.h>
@@ -96,6 +97,12 @@ bool sid2_image_encode(const sid2_image *frames, int count, const sid2_encode_op
     *bytes = NULL;
     *size = 0;
     if (!sid2_take_options(&options, given, sid2_encode_options, err)) return false;
+    if (options.rate[0] < 0 || options.rate[1] < 0 || !options.rate[0] != !options.rate[1])
+        return sid2_fail(err, SID2_ERR_USAGE, "%d frames in %d seconds", options.rate[0], options.rate[1]);
+    if (options.rate[0]) {
+        double each = 1000.0 * options.rate[1] / options.rate[0];
+        options.frame_ms = options.last_ms = each < 1 ? 1 : each > 0xffff ? 0xffff : (int)lround(each);
+    }
     if (!options.frame_ms) options.frame_ms = 100;
     if (!options.last_ms) options.last_ms = options.frame_ms;
     if (options.quality < 0 || options.quality > 100)

@@ -47,15 +47,17 @@ static bool add_array(sid2_archive *zip, const char *name, const char *type, con
     return begin_array(zip, name, type, shape, size, err) && sid2_archive_write(zip, values, size, err);
 }
 
-sid2_npz *sid2_npz_open(sid2_atomic_file *file, int64_t count, int32_t height, int32_t width,
-                        int32_t channels, bool labelled, sid2_error *err)
+sid2_npz *sid2_npz_open(sid2_atomic_file *file, int64_t count, sid2_shape of_one, bool labelled,
+                        sid2_error *err)
 {
-    char shape[80];
-    snprintf(shape, sizeof shape, "%lld, %d, %d, %d", (long long)count, height, width, channels);
+    char shape[200];
+    int length = snprintf(shape, sizeof shape, "%lld", (long long)count);
+    for (int i = 0; i < of_one.rank; i++)
+        length += snprintf(shape + length, sizeof shape - (size_t)length, ", %lld", (long long)of_one.dim[i]);
     sid2_npz *npz = calloc(1, sizeof *npz);
     if (npz) {
         npz->count = count;
-        npz->picture = (size_t)height * (size_t)width * (size_t)channels;
+        npz->picture = (size_t)sid2_shape_count(of_one);
         npz->path = strdup(file->path);
         if (labelled) npz->labels = malloc(8 * (size_t)count + 1);
     }

@@ -1,5 +1,5 @@
 /* ADM's sample archive (guided-diffusion evaluations): an npz with `arr_0`, uint8 [N, height, width,
- * channels], and `arr_1`, int64 labels [N]. numpy.load reads it. */
+ * channels], of clips [N, frames, height, width, channels], and `arr_1`, int64 labels [N]. numpy.load reads it. */
 #ifndef SID2_NPZ_H
 #define SID2_NPZ_H
 
@@ -8,11 +8,11 @@
 
 typedef struct sid2_npz sid2_npz;
 
-/* Of `count` pictures, which go to the file as they come: its bytes are written once and in order, so that it may be a
+/* Of `count` pictures or clips of this shape, which go to the file as they come: its bytes are written once and in order, so that it may be a
  * pipe. The file is the archive's from here on, also on failure. labelled: there is `arr_1`. */
-sid2_npz *sid2_npz_open(sid2_atomic_file *file, int64_t count, int32_t height, int32_t width,
-                        int32_t channels, bool labelled, sid2_error *err);
-/* pixels: count x height x width x channels; labels: count, read where they are wanted. */
+sid2_npz *sid2_npz_open(sid2_atomic_file *file, int64_t count, sid2_shape shape, bool labelled,
+                        sid2_error *err);
+/* pixels: count of that shape; labels: count, read where they are wanted. */
 bool sid2_npz_append(sid2_npz *npz, const uint8_t *pixels, const int32_t *labels, int64_t count,
                      sid2_error *err);
 /* USAGE: not as many pictures as were announced. Frees `npz` in either case. */

@@ -223,6 +223,23 @@ void sid2_y4m_of_image(const sid2_y4m *y, const sid2_image *image, uint8_t *plan
     }
 }
 
+bool sid2_y4m_write(FILE *stream, const sid2_image *frames, int64_t count, const int32_t rate[2],
+                    sid2_error *err)
+{
+    char line[SID2_Y4M_LINE];
+    const sid2_y4m y = sid2_y4m_of(frames->width, frames->height, frames->channels, rate);
+    uint8_t *planes = malloc(y.frame_bytes);
+    if (!planes) return sid2_fail(err, SID2_ERR_MEMORY, "y4m: no memory for a frame");
+    fwrite(line, 1, (size_t)sid2_y4m_line(&y, line), stream);
+    for (int64_t i = 0; i < count; i++) {
+        sid2_y4m_of_image(&y, &frames[i], planes);
+        fputs("FRAME\n", stream);
+        fwrite(planes, 1, y.frame_bytes, stream);
+    }
+    free(planes);
+    return true;
+}
+
 /* ---- A stream ---- */
 
 struct sid2_y4m_stream {

@@ -40,6 +40,10 @@ sid2_y4m sid2_y4m_of(int32_t width, int32_t height, int32_t channels, const int3
 /* Its first line; its length is returned. */
 int sid2_y4m_line(const sid2_y4m *y4m, char line[SID2_Y4M_LINE]);
 
+/* Pictures of one size as a whole y4m; the stream keeps its errors. False: no memory. */
+bool sid2_y4m_write(FILE *stream, const sid2_image *frames, int64_t count, const int32_t rate[2],
+                    sid2_error *err);
+
 /* ---- A stream, front to end ---- */
 typedef struct sid2_y4m_stream sid2_y4m_stream;
 /* Reads the first line. The stream stays the caller's. */

@@ -130,7 +130,9 @@ static void test_stopping(void **state)
 static sid2_npz *open_npz(const char *path, int64_t count, bool labelled, sid2_error *err)
 {
     sid2_atomic_file file;
-    return sid2_atomic_open(&file, path, err) ? sid2_npz_open(&file, count, 4, 5, 3, labelled, err) : NULL;
+    return sid2_atomic_open(&file, path, err)
+               ? sid2_npz_open(&file, count, sid2_shape_of(4, 5, 3), labelled, err)
+               : NULL;
 }
 
 static void write_npz(const char *path, int64_t count, bool labelled)
@@ -213,7 +215,7 @@ static void test_full_disk(void **state)
     bool wrote_tree = sid2_synth_write(in_folder("full"), 3, 256, 1, NULL, &tree);
     sid2_atomic_file file;
     assert_true(sid2_atomic_open(&file, in_folder("full.npz"), NULL));
-    sid2_npz *archive = sid2_npz_open(&file, 16, 64, 64, 3, false, NULL);
+    sid2_npz *archive = sid2_npz_open(&file, 16, sid2_shape_of(64, 64, 3), false, NULL);
     bool wrote_npz = sid2_npz_append(archive, pixels, NULL, 16, &npz);
     if (wrote_npz)
         wrote_npz = sid2_npz_commit(archive, &npz);

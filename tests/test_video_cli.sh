@@ -95,4 +95,43 @@ expect 2 'frames: the model can make 1 to' sample run --frames 1000 --seeds 0 --
 expect 2 'goes on from nothing' sample run --given clips.tar --set model.given=0 --out x.png --device cpu
 expect 1 'missing.y4m' sample run --given missing.y4m --out x.png --device cpu
 
+echo "== what clips are written as"
+expect 0 '12 clips of 2 frames' data synth --kind moving-shapes --out given.tar --count 12 --frames 2 --size 8
+expect 0 '12 clips of 4 frames' data synth --kind moving-shapes --out truth.tar --count 12 --frames 4 --size 8
+made=(sample run --given given.tar --device cpu)
+for out in made.npz made.tar; do
+    expect 0 '^24 clips in ' "${made[@]}" --seeds 0-23 --out $out
+    expect 0 '^24 clips of 12 real ones, frames 3 to 4' eval motion $out --against truth.tar --given 2 --frames 4
+    mv out motion-$out
+done
+cmp motion-made.npz motion-made.tar || fail "an npz and a tar hold other clips"
+grep -q 'mean of seeds' motion-made.npz || fail "two clips of each are not averaged"
+[ "$(tar -xOf made.tar 000003/clip.json)" = '{"rate": [10, 1]}' ] || fail "the frame rate of what was given is lost"
+python3 - made.npz <<'END' || fail "an npz of clips has not their shape"
+import sys, zipfile
+sys.exit(b"(24, 4, 8, 8, 3)" not in zipfile.ZipFile(sys.argv[1]).read("arr_0.npy")[:128])
+END
+expect 0 '^1 clip in ' "${made[@]}" --seeds 5 --out five.y4m
+[ "$(head -n 1 five.y4m)" = 'YUV4MPEG2 W8 H8 F10:1 Ip A1:1 C444 XCOLORRANGE=FULL' ] || fail "five.y4m begins otherwise"
+[ "$(wc -c <five.y4m)" -eq $((52 + 4 * (6 + 3 * 64))) ] || fail "five.y4m has another length: $(wc -c <five.y4m)"
+"$sid2" "${made[@]}" --seeds 5 --out - --format y4m 2>/dev/null | cmp - five.y4m || fail "standard output holds another y4m"
+expect 0 '^1 clip in ' "${made[@]}" --seeds 5 --out five.png --format strip
+expect 0 '^2 clips in ' "${made[@]}" --seeds 5,6 --out five --format frames
+expect 0 '^1 clips of 4 frames, 8x8' data pack --clips 4 --out strip.tar five.png
+cmp <(tar -xOf strip.tar five@00000000/0003.png) five/000005/0003.png || fail "a strip holds other frames"
+cmp five/000005/0003.png <(tar -xOf made.tar 000005/0003.png) || fail "frames are other than in a tar"
+expect 0 '^1 clip in ' "${made[@]}" --seeds 5 --out marked.png
+expect 0 '^1 clip in ' sample run --seeds 5 --out free.png --device cpu
+python3 - marked.png 12 free.png 8 <<'END' || fail "the frames given are not marked"
+import struct, sys
+for name, side in zip(sys.argv[1::2], sys.argv[2::2]):
+    data = open(name, "rb").read()
+    at = data.index(b"fcTL")
+    if struct.unpack(">2I", data[16:24]) != (int(side), int(side)) or struct.unpack(">2H", data[at + 24:at + 28]) != (1, 10):
+        sys.exit(f"{name}: another side than {side}, or another rate")
+END
+expect 2 'is no y4m, as --format says' "${made[@]}" --out x.png --format y4m
+expect 2 'should be png, jpeg, webp or npz, or of clips' "${made[@]}" --format mp4
+expect 2 'is for JPEG and WebP' "${made[@]}" --out x.tar --quality 90
+
 [ "$failures" -eq 0 ]

@@ -66,6 +66,7 @@ typedef struct sid2_encode_options {
     size_t text_count;
     int frame_ms,
         last_ms; /* of an animation: how long each frame shows (0: 100), and the last (0: as the others) */
+    int32_t rate[2]; /* of a clip, instead of both: so many frames in so many seconds; 0, 0: not told */
 } sid2_encode_options;
 
 /* `count` frames of one size: one is a picture, more an animation without end (APNG or WebP). The bytes are the caller's
