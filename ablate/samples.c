@@ -25,6 +25,10 @@ bool sid2_samples_draw(sid2_samples *s, sid2_device *device, const sid2_config *
                        bool ema, int count, uint64_t first_seed, size_t memory,
                        sid2_heldout_callback callback, void *user, sid2_error *err)
 {
+    *s = (sid2_samples){0};
+    if (c->model_frames > 1)
+        return sid2_fail(err, SID2_ERR_USAGE, "samples are compared as pictures, and %s makes clips",
+                         checkpoint);
     uint64_t *seeds = malloc((size_t)count * sizeof *seeds + 1);
     *s = (sid2_samples){.count = count,
                         .pixels = malloc((size_t)count * sid2_config_image_bytes(c) + 1),

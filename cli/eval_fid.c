@@ -122,8 +122,9 @@ static bool prepare_checkpoint(job *j, sid2_error *err)
     if (!j->config) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     return sid2_checkpoint_hold(j->path, j->directory, sizeof j->directory, &j->hold, err) &&
            sid2_checkpoint_config(j->directory, j->config, err) && options_apply(j->config, &j->set, err) &&
-           sid2_config_check(j->config, err) && sid2_checkpoint_digest(j->directory, j->digest, err) &&
-           read_guidances(j, err) && read_intervals(j, err);
+           sid2_config_check(j->config, err) && makes_images(j->config, j->path, err) &&
+           sid2_checkpoint_digest(j->directory, j->digest, err) && read_guidances(j, err) &&
+           read_intervals(j, err);
 }
 
 static bool prepare(job *j, sid2_error *err)

@@ -242,6 +242,15 @@ int options_parse(const option_table *table, int argc, char **argv)
     return OPTIONS_RUN;
 }
 
+bool makes_images(const sid2_config *config, const char *checkpoint, sid2_error *err)
+{
+    return sid2_config_frames(config) == 1 ||
+           sid2_fail(err, SID2_ERR_USAGE,
+                     "%s makes clips; of these sid2 sample makes files, which sid2 eval fvd and sid2 eval "
+                     "motion judge",
+                     checkpoint);
+}
+
 bool options_apply(sid2_config *config, const assignments *set, sid2_error *err)
 {
     for (int i = 0; i < set->count; i++)

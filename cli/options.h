@@ -53,6 +53,9 @@ enum { OPTIONS_RUN = -1 }; /* else the exit code to end with */
 /* Parses argv[1..]. Prints --help, or one line about what is wrong. */
 int options_parse(const option_table *table, int argc, char **argv);
 
+/* For what knows no clips: USAGE where that is what the checkpoint's model makes. */
+bool makes_images(const sid2_config *config, const char *checkpoint, sid2_error *err);
+
 /* A configuration from `base` (a preset's name or file, may be NULL), then the assignments. */
 bool options_apply(sid2_config *config, const assignments *set, sid2_error *err);
 

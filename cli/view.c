@@ -212,7 +212,7 @@ static bool prepare(viewer *v, sid2_error *err)
     if (!sid2_checkpoint_hold(v->path, v->directory, sizeof v->directory, &v->hold, err) ||
         !sid2_checkpoint_config(v->directory, v->config, err) || !options_apply(v->config, &v->set, err) ||
         !sid2_config_set(v->config, "sample.batch=1", err) || !sid2_config_check(v->config, err) ||
-        !sid2_checkpoint_classes(v->directory, &v->names, err) ||
+        !makes_images(v->config, v->path, err) || !sid2_checkpoint_classes(v->directory, &v->names, err) ||
         !sid2_checkpoint_digest(v->directory, v->digest, err) || !(v->device = open_device(&v->on, err)))
         return false;
     v->width = sid2_config_image_width(v->config);

@@ -4,7 +4,8 @@
 #include "model_support.h"
 #include "safetensors.h"
 
-static const char *const fixtures[] = {"uvit-res", "uvit-patch2", "uvit-parallel", "uvit-oblong"};
+static const char *const fixtures[] = {"uvit-res", "uvit-patch2", "uvit-parallel", "uvit-oblong",
+                                       "uvit-clips"};
 enum { FIXTURES = sizeof fixtures / sizeof *fixtures };
 
 /* A tensor of the fixture as doubles. */
@@ -80,12 +81,12 @@ static sid2_config *fixture_config(const sid2_safetensors *file)
     return config;
 }
 
-/* The loss as training builds it, on tensors of the fixture. */
+/* The loss as training builds it, on tensors of the fixture, which has n images, or frames of clips. */
 static sid2_graph *build(const sid2_config *config, sid2_dtype compute, int64_t n)
 {
     sid2_graph *g = sid2_graph_create(compute);
     sid2_dtype type = g->master;
-    sid2_shape images = sid2_config_images(config, n), each = sid2_shape_of(n);
+    sid2_shape images = sid2_config_images(config, n / config->model_frames), each = sid2_shape_of(n);
     sid2_tensor x = sid2_graph_external(g, "x", type, images),
                 eps = sid2_graph_external(g, "eps", type, images);
     sid2_tensor alpha = sid2_graph_external(g, "alpha", type, each),

@@ -37,7 +37,7 @@ EPS = 1e-6
 
 # The keys of sid2's configuration that the network, the schedule and the loss read, with sid2's defaults.
 DEFAULTS = {
-    "model.image_size": 32, "model.image_channels": 3, "model.patch": 1, "model.channels": [64, 128, 256],
+    "model.image_size": 32, "model.image_channels": 3, "model.frames": 1, "model.patch": 1, "model.channels": [64, 128, 256],
     "model.blocks": ["res", "res", "transformer"], "model.depth": [3], "model.mid_depth": 16, "model.mlp_ratio": 4,
     "model.emb": 1024, "model.dropout": [0.0], "model.head_dim": 64, "model.groups": 32, "model.classes": 10,
     "model.parallel": "no", "model.rope_theta": 100.0, "model.qk_norm": "layer", "schedule.kind": "interpolated",
@@ -181,6 +181,28 @@ def attend(q, k, v):
     return F.scaled_dot_product_attention(q.to(kind), k.to(kind), v.to(kind)).to(v.dtype)
 
 
+def clip_angles(grid, head_dim, theta):
+    """Of clips: for the frame, the row and the column part each its angles [tokens, width/2], frames slowest."""
+    along = 2 * (head_dim // 6)
+    side_width = 2 * ((head_dim - along) // 4)
+    places = torch.meshgrid(*(torch.arange(extent, dtype=torch.float64) for extent in grid), indexing="ij")
+    angles = []
+    for place, width in zip(places, (along, side_width, side_width)):
+        freq = theta ** (-torch.arange(width // 2, dtype=torch.float64) / (width // 2))
+        angles.append(place.reshape(-1, 1) * freq)
+    return angles
+
+
+def rotate_clip(x, angles):
+    """x [..,tokens,head_dim]; elements past the three parts stay."""
+    turned, begin = [], 0
+    for angle in angles:
+        a, b = x[..., begin:begin + 2 * angle.shape[1]].chunk(2, dim=-1)
+        begin += 2 * angle.shape[1]
+        turned += [a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()]
+    return torch.cat([*turned, x[..., begin:]], -1)
+
+
 def rope_table(rows, cols, head_dim, theta, dtype, device):
     """cos and sin, each [rows*cols, head_dim/2]: the angles of the row part, then of the column part."""
     quarter = head_dim // 4
@@ -201,9 +223,9 @@ def rotate(x, cos, sin):
 
 
 class Attention(nn.Module):
-    def __init__(self, width, head_dim, theta, own_norm):
+    def __init__(self, width, head_dim, theta, own_norm, frames):
         super().__init__()
-        self.head_dim, self.theta, self.tables = head_dim, theta, {}
+        self.head_dim, self.theta, self.tables, self.frames = head_dim, theta, {}, frames
         if own_norm:
             self.norm = RMSNorm(width, EPS)
         self.qkv = nn.Linear(width, 3 * width)
@@ -211,18 +233,23 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x, grid):
-        """x [N,T,C], normalised already when this attention has no norm of its own"""
-        n, tokens, width = x.shape
+        """x [N,T,C], normalised already when this attention has no norm of its own; all frames of a clip together"""
+        shape, width = x.shape, x.shape[2]
         if hasattr(self, "norm"):
             x = self.norm(x)
+        n, tokens = shape[0] // self.frames, shape[1] * self.frames
         q, k, v = self.qkv(x).view(n, tokens, 3, width // self.head_dim, self.head_dim).permute(2, 0, 3, 1, 4)
         q, k = self.q_norm(q), self.k_norm(k)
-        key = (grid, q.dtype, q.device)
-        if key not in self.tables:
-            self.tables[key] = rope_table(*grid, self.head_dim, self.theta, q.dtype, q.device)
-        q, k = rotate(q, *self.tables[key]), rotate(k, *self.tables[key])
+        if self.frames > 1:
+            angles = [a.to(q.device, q.dtype) for a in clip_angles((self.frames, *grid), self.head_dim, self.theta)]
+            q, k = rotate_clip(q, angles), rotate_clip(k, angles)
+        else:
+            key = (grid, q.dtype, q.device)
+            if key not in self.tables:
+                self.tables[key] = rope_table(*grid, self.head_dim, self.theta, q.dtype, q.device)
+            q, k = rotate(q, *self.tables[key]), rotate(k, *self.tables[key])
         h = attend(q, k, v)
-        return self.out(h.transpose(1, 2).reshape(n, tokens, width))
+        return self.out(h.transpose(1, 2).reshape(shape))
 
 
 class Mlp(nn.Module):
@@ -250,7 +277,8 @@ class Transformer(nn.Module):
             self.norm = RMSNorm(width, EPS)
             self.film = nn.Linear(c["model.emb"], 2 * width)
         self.mlp = Mlp(width, c["model.mlp_ratio"], c["model.emb"], rate, not self.parallel)
-        self.attn = Attention(width, c["model.head_dim"], c["model.rope_theta"], not self.parallel)
+        self.attn = Attention(width, c["model.head_dim"], c["model.rope_theta"], not self.parallel,
+                              c["model.frames"])
 
     def forward(self, image, emb):
         grid = tuple(image.shape[2:])
@@ -369,7 +397,7 @@ def multiply_adds(config):
 
     def scores(module, inputs, output):
         nonlocal total
-        total += 2 * output.shape[1] ** 2 * output.shape[2]
+        total += 2 * (module.frames * output.shape[1]) ** 2 * output.shape[2]
 
     for name, module in model.named_modules():
         parts = name.split(".")
@@ -379,8 +407,9 @@ def multiply_adds(config):
             elif isinstance(module, Attention):
                 module.register_forward_hook(scores)
     c = model.config
-    model(torch.empty(1, c["model.image_channels"], *extent(c), device="meta"), torch.empty(1, device="meta"),
-          torch.zeros(1, dtype=torch.long, device="meta"))
+    n = c["model.frames"]
+    model(torch.empty(n, c["model.image_channels"], *extent(c), device="meta"), torch.empty(n, device="meta"),
+          torch.zeros(n, dtype=torch.long, device="meta"))
     return total
 
 
@@ -396,6 +425,10 @@ def check():
             found = multiply_adds(published(size, patch)) / 1e9
             print(f"published model {size}/{patch}: {found:.3f} G multiply-adds")
             assert abs(found - giga) <= 0.06, f"expected {giga}"
+    for giga, size, patch in ((137.4, 64, 2), (652.8, 64, 1), (652.8, 128, 2), (4260.6, 128, 1)):
+        found = multiply_adds({**published(size, patch), "model.frames": 16}) / 1e9
+        print(f"the same for clips of 16 x {size}/{patch}: {found:.3f} G multiply-adds")
+        assert abs(found - giga) <= 0.06, f"expected {giga}"
 
     expected = {512: (10.00, 0.36, -2.77, -5.90, -15.55), 256: (11.39, 1.74, -1.39, -4.52, -14.16),
                 128: (12.77, 3.13, 0, -3.13, -12.77)}
@@ -412,8 +445,9 @@ def check():
     for name, config in GOLDEN.items():
         model = UViT(config).double()
         c = model.config
-        z = torch.randn(2, c["model.image_channels"], *extent(c)).double()
-        v = model(z, torch.tensor([3.0, -2.0]).double(), torch.tensor([0, c["model.classes"]]))
+        n = 2 * c["model.frames"]
+        z = torch.randn(n, c["model.image_channels"], *extent(c)).double()
+        v = model(z, torch.linspace(3, -2, n).double(), torch.tensor([0, c["model.classes"]]).repeat_interleave(n // 2))
         assert v.shape == z.shape and not v.any(), name
     print("at initialisation the output is exactly 0")
 
@@ -449,6 +483,11 @@ GOLDEN = {
         "model.blocks": ["res", "transformer"], "model.depth": [1], "model.mid_depth": 2, "model.mlp_ratio": 2,
         "model.emb": 8, "model.head_dim": 8, "model.groups": 4, "model.classes": 3, "schedule.low": 8,
         "schedule.high": 64, "loss.bias": 1.0},
+    "uvit-clips": {  # three frames, each at a noise level of its own; heads of which two elements do not turn
+        "model.image_size": "8x12", "model.image_channels": 3, "model.frames": 3, "model.patch": 1,
+        "model.channels": [8, 40], "model.blocks": ["res", "transformer"], "model.depth": [1], "model.mid_depth": 2,
+        "model.mlp_ratio": 2, "model.emb": 8, "model.head_dim": 20, "model.groups": 4, "model.classes": 3,
+        "schedule.low": 8, "schedule.high": 64, "loss.bias": 1.0},
 }
 
 
@@ -483,11 +522,14 @@ def fixture(config, seed):
                 fan_in = value[0].numel() if name != "cond.class.weight" else 4
                 fresh = torch.randn_like(value) * (0.7 / math.sqrt(fan_in))
             value.copy_(fresh.float())
-    shape = 3, c["model.image_channels"], *extent(c)
-    x = (2 * torch.rand(shape) - 1).double()
-    eps = torch.randn(shape).double()
     t = torch.tensor([0.15625, 0.453125, 0.8125], dtype=torch.float64)
     label = torch.tensor([1, c["model.classes"], 0])
+    if c["model.frames"] > 1:
+        t = torch.tensor([0.15625, 0.453125, 0.8125, 0.625, 0.0, 0.3125], dtype=torch.float64)
+        label = label[:2].repeat_interleave(c["model.frames"])
+    shape = len(t), c["model.image_channels"], *extent(c)
+    x = (2 * torch.rand(shape) - 1).double()
+    eps = torch.randn(shape).double()
 
     lam, slope = model.schedule(t)
     alpha, sigma = alpha_sigma(lam)
