@@ -34,6 +34,9 @@ shared f16vec4 left[TALL * PITCH];
 shared f16vec4 right[WIDE * PITCH];
 shared float sums[LANES * LINES * M * N];
 
+const uint STEP = gl_WorkGroupSize.x, EACH = (TALL * DEPTH + STEP - 1) / STEP; // quads that an invocation stages of the left
+const uint OUTSIDE = 0xffffffff;
+
 f16vec4 quad_of(uvec2 words) { return f16vec4(unpackFloat2x16(words.x), unpackFloat2x16(words.y)); }
 
 f16vec4 channels(uint at, uint k, uint all)
@@ -48,26 +51,34 @@ f16vec4 channels(uint at, uint k, uint all)
 void main()
 {
     uint rows = P(0), columns = P(1), ins = P(2), height = P(3), width = P(4), quads = (ins + 3) / 4;
-    uint me = gl_LocalInvocationIndex, all = gl_WorkGroupSize.x, lane = gl_SubgroupID % LANES, line = gl_SubgroupID / LANES;
+    uint me = gl_LocalInvocationIndex, lane = gl_SubgroupID % LANES, line = gl_SubgroupID / LANES;
     uint first = gl_WorkGroupID.y * TALL, column = gl_WorkGroupID.x * WIDE;
     coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> sum[ROWS * COLUMNS];
     [[unroll]] for (uint i = 0; i < ROWS * COLUMNS; i++)
         sum[i] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(0);
 
+    // What an invocation stages lies in the same rows at every stage: their pixels are found once.
+    uint start[EACH];  // of a row in x
+    ivec2 pixel[EACH]; // its line, and its place within it
+    [[unroll]] for (uint e = 0; e < EACH; e++) {
+        uint row = first + (me + e * STEP) / DEPTH;
+        start[e] = row < rows ? row * ins : OUTSIDE;
+        if (SIDE > 1) pixel[e] = ivec2(row / width % height, row % width);
+    }
     for (uint tap = 0; tap < SIDE * SIDE; tap++) {
         int down = int(tap / SIDE) - int(SIDE / 2), across = int(tap % SIDE) - int(SIDE / 2);
+        uint to_tap = uint(down * int(width) + across) * ins;
         for (uint quad = 0; quad < quads; quad += DEPTH) {
             barrier();
-            for (uint i = me; i < TALL * DEPTH; i += all) {
-                uint row = first + i / DEPTH, q = quad + i % DEPTH;
-                bool inside = row < rows && q < quads;
-                if (SIDE > 1 && inside) {
-                    inside = uint(int(row / width % height) + down) < height && uint(int(row % width) + across) < width;
-                    row = uint(int(row) + down * int(width) + across);
-                }
-                left[i / DEPTH * PITCH + i % DEPTH] = inside ? channels(row * ins, 4 * q, ins) : f16vec4(0);
+            [[unroll]] for (uint e = 0; e < EACH; e++) {
+                uint i = me + e * STEP, q = quad + i % DEPTH;
+                bool inside = start[e] != OUTSIDE && q < quads;
+                if (SIDE > 1) inside = inside && uint(pixel[e].x + down) < height && uint(pixel[e].y + across) < width;
+                if (TALL * DEPTH % STEP == 0 || i < TALL * DEPTH)
+                    left[i / DEPTH * PITCH + i % DEPTH] =
+                        inside ? channels(start[e] + to_tap, 4 * q, ins) : f16vec4(0);
             }
-            for (uint i = me; i < WIDE * DEPTH; i += all) {
+            for (uint i = me; i < WIDE * DEPTH; i += STEP) {
                 uint n = column + i % WIDE, q = quad + i / WIDE;
                 bool inside = n < columns && q < quads;
                 right[i % WIDE * PITCH + i / WIDE] =

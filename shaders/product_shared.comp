@@ -26,6 +26,9 @@ const uint TALL = LINES * ROWS, WIDE = LANES * COLUMNS, PITCH = TALL + 1;
 shared vec4 left[DEPTH * PITCH];
 shared vec4 right[DEPTH * WIDE];
 
+const uint STEP = LANES * LINES, EACH = (TALL * DEPTH + STEP - 1) / STEP; // quads that an invocation stages of the left
+const uint OUTSIDE = 0xffffffff;
+
 vec4 channels(uint at, uint k, uint all)
 {
     if (QUADS != 0) return x4(at + k);
@@ -42,20 +45,28 @@ void main()
     [[unroll]] for (uint i = 0; i < ROWS; i++)
         [[unroll]] for (uint j = 0; j < COLUMNS; j++) sum[i][j] = 0;
 
+    // What an invocation stages lies in the same rows at every stage: their pixels are found once.
+    uint start[EACH];  // of a row in x
+    ivec2 pixel[EACH]; // its line, and its place within it
+    [[unroll]] for (uint e = 0; e < EACH; e++) {
+        uint row = first + (me + e * STEP) / DEPTH;
+        start[e] = row < rows ? row * ins : OUTSIDE;
+        if (SIDE > 1) pixel[e] = ivec2(row / width % height, row % width);
+    }
     for (uint tap = 0; tap < SIDE * SIDE; tap++) {
         int down = int(tap / SIDE) - int(SIDE / 2), across = int(tap % SIDE) - int(SIDE / 2);
+        uint to_tap = uint(down * int(width) + across) * ins;
         for (uint quad = 0; quad < quads; quad += DEPTH) {
             barrier();
-            for (uint i = me; i < TALL * DEPTH; i += LANES * LINES) {
-                uint row = first + i / DEPTH, q = quad + i % DEPTH;
-                bool inside = row < rows && q < quads;
-                if (SIDE > 1 && inside) {
-                    inside = uint(int(row / width % height) + down) < height && uint(int(row % width) + across) < width;
-                    row = uint(int(row) + down * int(width) + across);
-                }
-                left[i % DEPTH * PITCH + i / DEPTH] = inside ? channels(row * ins, 4 * q, ins) : vec4(0);
+            [[unroll]] for (uint e = 0; e < EACH; e++) {
+                uint i = me + e * STEP, q = quad + i % DEPTH;
+                bool inside = start[e] != OUTSIDE && q < quads;
+                if (SIDE > 1) inside = inside && uint(pixel[e].x + down) < height && uint(pixel[e].y + across) < width;
+                if (TALL * DEPTH % STEP == 0 || i < TALL * DEPTH)
+                    left[i % DEPTH * PITCH + i / DEPTH] =
+                        inside ? channels(start[e] + to_tap, 4 * q, ins) : vec4(0);
             }
-            for (uint i = me; i < WIDE * DEPTH; i += LANES * LINES) {
+            for (uint i = me; i < WIDE * DEPTH; i += STEP) {
                 uint n = column + i % WIDE, q = quad + i / WIDE;
                 right[i] = n < columns && q < quads ? w4(4 * ((tap * quads + q) * columns + n)) : vec4(0);
             }

@@ -30,6 +30,8 @@ shared f16vec4 left[DEPTH * TALL_PITCH];
 shared f16vec4 right[DEPTH * WIDE_PITCH];
 shared float sums[LANES * LINES * M * N];
 
+const uint STEP = gl_WorkGroupSize.x, EACH = (DEPTH * WIDE + STEP - 1) / STEP; // quads that an invocation stages of x
+
 f16vec4 quad_of(uvec2 words) { return f16vec4(unpackFloat2x16(words.x), unpackFloat2x16(words.y)); }
 
 f16vec4 outputs(uint at, uint o, uint all)
@@ -55,31 +57,42 @@ void main()
     uint rows = P(0), outs = P(1), ins = P(2), height = P(3), width = P(4), share = P(6) * width, parts = P(7);
     uint tap = gl_WorkGroupID.z / parts, part = gl_WorkGroupID.z % parts;
     int down = int(tap / SIDE) - int(SIDE / 2), across = int(tap % SIDE) - int(SIDE / 2);
-    uint me = gl_LocalInvocationIndex, all = gl_WorkGroupSize.x, lane = gl_SubgroupID % LANES,
+    uint me = gl_LocalInvocationIndex, lane = gl_SubgroupID % LANES,
          line = gl_SubgroupID / LANES;
     uint k0 = gl_WorkGroupID.x * WIDE, o0 = gl_WorkGroupID.y * TALL; // quads
     coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> sum[OUTS * INS];
     [[unroll]] for (uint i = 0; i < OUTS * INS; i++)
         sum[i] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(0);
 
+    // The pixels of the rows that an invocation stages move on by DEPTH a stage: divided is once.
+    ivec2 pixel[EACH]; // line and place
+    ivec2 ahead = ivec2(DEPTH / width % height, DEPTH % width);
+    uint to_tap = uint(down * int(width) + across);
+    if (SIDE > 1)
+        [[unroll]] for (uint e = 0; e < EACH; e++) {
+            uint row = part * share + (me + e * STEP) / WIDE;
+            pixel[e] = ivec2(row / width % height, row % width);
+        }
     uint end = min((part + 1) * share, rows);
     for (uint begin = part * share; begin < end; begin += DEPTH) {
         barrier();
-        for (uint i = me; i < DEPTH * TALL; i += all) {
+        for (uint i = me; i < DEPTH * TALL; i += STEP) {
             uint row = begin + i / TALL;
             left[i / TALL * TALL_PITCH + i % TALL] =
                 row < end ? outputs(row * outs, 4 * (o0 + i % TALL), outs) : f16vec4(0);
         }
-        for (uint i = me; i < DEPTH * WIDE; i += all) {
-            uint row = begin + i / WIDE;
+        [[unroll]] for (uint e = 0; e < EACH; e++) {
+            uint i = me + e * STEP, row = begin + i / WIDE;
             bool inside = row < end;
             if (SIDE > 1) {
-                inside = inside && uint(int(row / width % height) + down) < height &&
-                         uint(int(row % width) + across) < width;
-                row = uint(int(row) + down * int(width) + across);
+                inside = inside && uint(pixel[e].x + down) < height && uint(pixel[e].y + across) < width;
+                row += to_tap;
+                pixel[e] += ahead;
+                if (uint(pixel[e].y) >= width) pixel[e] += ivec2(1, -int(width));
+                if (uint(pixel[e].x) >= height) pixel[e].x -= int(height);
             }
-            right[i / WIDE * WIDE_PITCH + i % WIDE] =
-                inside ? inputs(row * ins, 4 * (k0 + i % WIDE), ins) : f16vec4(0);
+            if (DEPTH * WIDE % STEP == 0 || i < DEPTH * WIDE)
+                right[i / WIDE * WIDE_PITCH + i % WIDE] = inside ? inputs(row * ins, 4 * (k0 + i % WIDE), ins) : f16vec4(0);
         }
         barrier();
         for (uint q = 0; q < DEPTH; q += K) {

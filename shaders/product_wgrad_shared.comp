@@ -23,6 +23,8 @@ const uint TALL = LINES * OUTS, WIDE = LANES * INS;
 shared vec4 left[DEPTH * TALL];
 shared vec4 right[DEPTH * WIDE];
 
+const uint STEP = LANES * LINES, EACH = (DEPTH * WIDE + STEP - 1) / STEP; // quads that an invocation stages of x
+
 vec4 outputs(uint at, uint o, uint all)
 {
     if (QUADS_DY != 0) return o < all ? dy4(at + o) : vec4(0);
@@ -48,22 +50,34 @@ void main()
     [[unroll]] for (uint i = 0; i < OUTS * 4; i++)
         [[unroll]] for (uint j = 0; j < INS; j++) sum[i][j] = vec4(0);
 
+    // The pixels of the rows that an invocation stages move on by DEPTH a stage: divided is once.
+    ivec2 pixel[EACH]; // line and place
+    ivec2 ahead = ivec2(DEPTH / width % height, DEPTH % width);
+    uint to_tap = uint(down * int(width) + across);
+    if (SIDE > 1)
+        [[unroll]] for (uint e = 0; e < EACH; e++) {
+            uint row = part * share + (me + e * STEP) / WIDE;
+            pixel[e] = ivec2(row / width % height, row % width);
+        }
     uint end = min((part + 1) * share, rows);
     for (uint begin = part * share; begin < end; begin += DEPTH) {
         barrier();
-        for (uint i = me; i < DEPTH * TALL; i += LANES * LINES) {
+        for (uint i = me; i < DEPTH * TALL; i += STEP) {
             uint row = begin + i / TALL;
             left[i] = row < end ? outputs(row * outs, 4 * (o0 + i % TALL), outs) : vec4(0);
         }
-        for (uint i = me; i < DEPTH * WIDE; i += LANES * LINES) {
-            uint row = begin + i / WIDE;
+        [[unroll]] for (uint e = 0; e < EACH; e++) {
+            uint i = me + e * STEP, row = begin + i / WIDE;
             bool inside = row < end;
             if (SIDE > 1) {
-                inside = inside && uint(int(row / width % height) + down) < height &&
-                         uint(int(row % width) + across) < width;
-                row = uint(int(row) + down * int(width) + across);
+                inside = inside && uint(pixel[e].x + down) < height && uint(pixel[e].y + across) < width;
+                row += to_tap;
+                pixel[e] += ahead;
+                if (uint(pixel[e].y) >= width) pixel[e] += ivec2(1, -int(width));
+                if (uint(pixel[e].x) >= height) pixel[e].x -= int(height);
             }
-            right[i] = inside ? inputs(row * ins, 4 * (k0 + i % WIDE), ins) : vec4(0);
+            if (DEPTH * WIDE % STEP == 0 || i < DEPTH * WIDE)
+                right[i] = inside ? inputs(row * ins, 4 * (k0 + i % WIDE), ins) : vec4(0);
         }
         barrier();
         for (uint q = 0; q < DEPTH; q++) {

@@ -52,14 +52,10 @@ if(PYTHON3)
                    ${CMAKE_BINARY_DIR}/gpu-drivers navi31 ga102)
 endif()
 
-# Another driver than the system's, as one with cooperative matrices where the system is older: a command that runs a
-# program given after it with that driver.
-set(SID2_VK_RUNNER "" CACHE STRING "Command that runs the Vulkan tests on another driver, too; none: on the system's only")
-if(SID2_VK_RUNNER)
-  sid2_vulkan_test(test_vk_cooperative_elsewhere "" ${SID2_VK_RUNNER} $<TARGET_FILE:test_vk_cooperative>)
-  sid2_vulkan_test(test_vk_ops_elsewhere "SID2_VK_AS_GPU=1;SID2_VK_CASES=${SID2_VK_CASES}"
-                   ${SID2_VK_RUNNER} $<TARGET_FILE:test_vk_ops>)
-endif()
+# Cooperative matrices, on a CPU driver that has them where the system's is older.
+set(elsewhere ${CMAKE_CURRENT_SOURCE_DIR}/vk_driver ${CMAKE_BINARY_DIR}/gpu-drivers lvp)
+sid2_vulkan_test(test_vk_cooperative_elsewhere "" ${elsewhere} $<TARGET_FILE:test_vk_cooperative>)
+sid2_vulkan_test(test_vk_ops_elsewhere "SID2_VK_AS_GPU=1;SID2_VK_CASES=3;SID2_VK_TYPE=f16" ${elsewhere} $<TARGET_FILE:test_vk_ops>)
 
 target_link_libraries(test_vk_cooperative PRIVATE sid2_volk)
 target_link_libraries(test_vk_failures PRIVATE sid2_volk)
