@@ -7,6 +7,7 @@
 #include "file.h"
 #include "json.h"
 #include "judgements.h"
+#include "length.h"
 #include "page.h"
 #include "paired.h"
 #include "ranks.h"
@@ -39,6 +40,8 @@ static const struct {
 
 /* A line of the table: a setting, and what its repeats gave. */
 typedef struct line {
+    double length; /* that weights are averaged over; 0: the checkpoint's own average */
+    char digest[33];
     double guidance;
     const char *interval;
     int64_t pictures;
@@ -47,7 +50,7 @@ typedef struct line {
 } line;
 
 typedef struct job {
-    const char *path, *against, *guidance_text, *interval_text, *statistics, *plot;
+    const char *path, *against, *guidance_text, *interval_text, *lengths_text, *statistics, *plot;
     int64_t samples, repeat, seed, size, batch;
     bool raw, json, fid_only;
     device_choice on;
@@ -57,7 +60,9 @@ typedef struct job {
     jury jury;
 
     bool is_checkpoint;
-    char directory[4096], digest[33], *intervals;
+    char directory[4096], *intervals;
+    double lengths[MAX_LENGTHS];
+    int length_count;
     int hold;
     sid2_config *config;
     double guidance[MOST_VALUES];
@@ -123,19 +128,20 @@ static bool prepare_checkpoint(job *j, sid2_error *err)
     return sid2_checkpoint_hold(j->path, j->directory, sizeof j->directory, &j->hold, err) &&
            sid2_checkpoint_config(j->directory, j->config, err) && options_apply(j->config, &j->set, err) &&
            sid2_config_check(j->config, err) && makes_images(j->config, j->path, err) &&
-           sid2_checkpoint_digest(j->directory, j->digest, err) && read_guidances(j, err) &&
-           read_intervals(j, err);
+           read_guidances(j, err) && read_intervals(j, err) &&
+           (!j->lengths_text || lengths_parse(j->lengths_text, j->lengths, &j->length_count, err));
 }
 
 static bool prepare(job *j, sid2_error *err)
 {
     if (!is_checkpoint(j->path, &j->is_checkpoint, err)) return false;
     if (!j->is_checkpoint &&
-        (j->guidance_text || j->interval_text || j->raw || j->repeat > 1 || j->set.count))
-        return sid2_fail(
-            err, SID2_ERR_USAGE,
-            "%s is no checkpoint and no run: --guidance, --interval, --repeat, --raw and --set are for those",
-            j->path);
+        (j->guidance_text || j->interval_text || j->lengths_text || j->raw || j->repeat > 1 || j->set.count))
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "%s is no checkpoint and no run: --guidance, --interval, --ema, --repeat, --raw and "
+                         "--set are for "
+                         "those",
+                         j->path);
     if (j->is_checkpoint && !prepare_checkpoint(j, err)) return false;
     j->jury.device = ranks_device(&j->ranks, &j->on, err);
     if (!j->jury.device) return false;
@@ -247,7 +253,8 @@ static bool keep_judgement(const job *j, const line *l, sid2_error *err)
     char run[4096], sampler[256];
     const char *step = strrchr(j->directory, '/');
     find_run(j, run);
-    if (!run[0] || !j->against) return true; /* statistics alone are no judgement */
+    if (!run[0] || !j->against || l->length)
+        return true; /* of statistics alone, or of what the run never was */
     sid2_judgement g = {.pictures = l->pictures,
                         .steps = config_int(j->config, "sample.steps"),
                         .guidance = l->guidance,
@@ -265,7 +272,7 @@ static bool keep_judgement(const job *j, const line *l, sid2_error *err)
     return sid2_judgement_add(run, &g, err);
 }
 
-static bool measure_line(job *j, line *l, sid2_error *err)
+static bool measure_line(job *j, const char *weights, line *l, sid2_error *err)
 {
     char guidance[64];
     sid2_text_format(guidance, sizeof guidance, "%.9g", l->guidance);
@@ -274,8 +281,8 @@ static bool measure_line(job *j, line *l, sid2_error *err)
         return false;
     for (; l->repeats < j->repeat; l->repeats++) {
         judged s = {0};
-        const sampled what = {.directory = j->directory,
-                              .digest = j->digest,
+        const sampled what = {.directory = weights,
+                              .digest = l->digest,
                               .config = j->config,
                               .raw = j->raw,
                               .memory = j->memory,
@@ -288,6 +295,37 @@ static bool measure_line(job *j, line *l, sid2_error *err)
     return sid2_group_concur(j->jury.group, !jury_speaks(&j->jury) || keep_judgement(j, l, err), err);
 }
 
+/* All settings, of weights averaged over `length`, which lie in that folder. */
+static bool measure_lines(job *j, double length, const char *weights, sid2_error *err)
+{
+    char digest[33];
+    if (!sid2_group_concur(j->jury.group, sid2_checkpoint_digest(weights, digest, err), err)) return false;
+    for (int i = 0; i < j->interval_count; i++)
+        for (int g = 0; g < j->guidances; g++) {
+            line *l = &j->lines[j->line_count];
+            *l = (line){.length = length,
+                        .guidance = j->guidance[g],
+                        .interval = j->interval[i],
+                        .pictures = j->samples};
+            memcpy(l->digest, digest, sizeof digest);
+            if (!measure_line(j, weights, l, err)) return false;
+            j->line_count++;
+        }
+    return true;
+}
+
+static bool measure_length(job *j, double length, sid2_error *err)
+{
+    char how[160];
+    length_scratch scratch = {0};
+    progress_wait(&j->bar, "averaging weights");
+    bool made = length_enter(&scratch, j->directory, length, how, err),
+         ok =
+             sid2_group_concur(j->jury.group, made, err) && measure_lines(j, length, scratch.checkpoint, err);
+    length_leave(&scratch);
+    return ok;
+}
+
 static bool work(job *j, sid2_error *err)
 {
     j->jury.bar = &j->bar;
@@ -295,22 +333,19 @@ static bool work(job *j, sid2_error *err)
     j->jury.group = j->ranks.group;
     sid2_group_hasten(j->ranks.group); /* nothing is summed, so any number of ranks gives the same bits */
     if (!sid2_group_concur(j->ranks.group, prepare(j, err), err)) return false;
-    const int lines = j->is_checkpoint ? j->guidances * j->interval_count : 1;
+    const int averages = j->length_count ? j->length_count : 1;
+    const int lines = j->is_checkpoint ? averages * j->guidances * j->interval_count : 1;
     j->lines = calloc((size_t)lines, sizeof *j->lines);
     if (!j->lines) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     if (j->statistics && lines * j->repeat > 1)
-        return sid2_fail(err, SID2_ERR_USAGE,
-                         "--statistics is of one set: leave several guidances, intervals and --repeat away");
+        return sid2_fail(
+            err, SID2_ERR_USAGE,
+            "--statistics is of one set: leave several guidances, intervals, averages and --repeat away");
     if (j->against && !read_real(j, err)) return false;
     if (!j->is_checkpoint) return measure_set(j, err);
-    for (int i = 0; i < j->interval_count; i++)
-        for (int g = 0; g < j->guidances; g++) {
-            line *l = &j->lines[j->line_count];
-            *l = (line){.guidance = j->guidance[g], .interval = j->interval[i], .pictures = j->samples};
-            if (!measure_line(j, l, err)) return false;
-            j->line_count++;
-        }
-    return true;
+    bool ok = j->length_count || measure_lines(j, 0, j->directory, err);
+    for (int i = 0; ok && i < j->length_count; i++) ok = measure_length(j, j->lengths[i], err);
+    return ok;
 }
 
 /* ---- What it prints ---- */
@@ -338,9 +373,11 @@ static void print_table(const job *j)
                j->real.width);
     else
         printf("against     %s: statistics alone\n", j->against);
-    printf("of          %s%s%s%s\n", j->is_checkpoint ? j->directory : j->path, j->is_checkpoint ? " (" : "",
-           j->digest, j->is_checkpoint ? ")" : "");
+    bool one = j->is_checkpoint && !j->length_count;
+    printf("of          %s%s%s%s\n", j->is_checkpoint ? j->directory : j->path, one ? " (" : "",
+           one ? j->lines[0].digest : "", one ? ")" : "");
     printf("weights     %s (%s)\n\n", j->jury.path[0] ? j->jury.path : "not needed", j->jury.digest);
+    if (j->length_count) printf("     ema ");
     if (j->is_checkpoint) printf("guidance   interval");
     printf("  pictures");
     for (int c = 0; c < SCORES; c++) printf(" %*s", wide ? 19 : 10, columns[c].name);
@@ -348,6 +385,7 @@ static void print_table(const job *j)
     for (int i = 0; i < j->line_count; i++) {
         const line *l = &j->lines[i];
         char count[48];
+        if (j->length_count) printf("%8.3g ", l->length);
         if (j->is_checkpoint) printf("%8.3g %10s", l->guidance, l->interval);
         if (l->repeats > 1)
             snprintf(count, sizeof count, "%dx%" PRId64, l->repeats, l->pictures);
@@ -366,6 +404,8 @@ static bool print_json(const job *j, sid2_error *err)
         const line *l = &j->lines[i];
         json_t *one = json_pack("{s:I, s:i, s:o, s:s?}", "pictures", (json_int_t)l->pictures, "repeats",
                                 l->repeats, "guidance", sid2_json_real(l->guidance), "interval", l->interval);
+        if (one && l->length) json_object_set_new(one, "ema", json_real(l->length));
+        if (one && l->length) json_object_set_new(one, "checkpoint", json_string(l->digest));
         for (int c = 0; one && c < SCORES; c++) {
             char key[64];
             json_object_set_new(one, columns[c].key, sid2_json_real(mean_of(l, c).mean));
@@ -374,9 +414,10 @@ static bool print_json(const job *j, sid2_error *err)
         }
         json_array_append_new(lines, one);
     }
-    json_t *all = json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "path", j->path, "against", j->against,
-                            "reference_pictures", (json_int_t)j->real.count, "checkpoint", j->digest,
-                            "weights", j->jury.digest, "results", lines);
+    json_t *all =
+        json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "path", j->path, "against", j->against,
+                  "reference_pictures", (json_int_t)j->real.count, "checkpoint",
+                  j->length_count ? "" : j->lines[0].digest, "weights", j->jury.digest, "results", lines);
     bool ok = json_print(all, err);
     json_decref(all);
     return ok;
@@ -457,6 +498,10 @@ int eval_fid(int argc, char **argv)
          "of a checkpoint: intervals to try, with semicolons between, such as 'always; -1,5' "
          "(sample.interval)",
          NULL},
+        {OPTION_TEXT, "ema", "LIST", &j.lengths_text,
+         "of a run with train.averages: weights averaged over these lengths, such as 0.02,0.05,0.1 of the "
+         "training (the checkpoint's average)",
+         NULL},
         {OPTION_INT, "repeat", "N", &j.repeat,
          "of a checkpoint: times over, with other seeds: means and deviations (1)", NULL},
         {OPTION_INT, "seed", "N", &j.seed, "of a checkpoint: the first picture's (0)", NULL},
@@ -485,6 +530,9 @@ int eval_fid(int argc, char **argv)
         argc, argv);
     if (code != OPTIONS_RUN) return code;
     if (!j.against && !j.statistics) return report_usage("eval fid", "--against is missing");
+    if (j.lengths_text && (j.raw || j.plot))
+        return report_usage("eval fid", j.raw ? "--ema and --raw are of different weights"
+                                              : "--plot draws one average: leave --ema away");
     if (!j.repeat || j.repeat > MOST_REPEATS)
         return report_usage("eval fid", "--repeat should be 1 to %d", MOST_REPEATS);
     if (j.jury.batch > 4096) return report_usage("eval fid", "--batch should be 1 to 4096");

@@ -4,6 +4,7 @@
 #include "cpu.h"
 #include "file.h"
 #include "plan.h"
+#include "safetensors.h"
 #include "training.h"
 
 #include <inttypes.h>
@@ -18,12 +19,25 @@ typedef struct job {
     bool json, hash, plan, verify;
     assignments set;
     char directory[4096], digest[33];
-    int hold; /* on the directory */
+    double length; /* that its weights are averaged over, where sid2 export --ema made them; or 0 */
+    int hold;      /* on the directory */
     sid2_config *config;
     sid2_classes *names; /* of its classes */
     sid2_device_info cpu;
     sid2_model_info *info;
 } job;
+
+static bool read_length(job *j, sid2_error *err)
+{
+    char path[4096], *end;
+    sid2_safetensors *file =
+        sid2_path(path, err, "%s/ema.safetensors", j->directory) ? sid2_safetensors_open(path, err) : NULL;
+    if (!file) return false;
+    const char *length = sid2_safetensors_metadata(file, "ema");
+    j->length = length ? sid2_text_real(length, &end) : 0;
+    sid2_safetensors_close(file);
+    return true;
+}
 
 static bool prepare(job *j, sid2_error *err)
 {
@@ -39,7 +53,8 @@ static bool prepare(job *j, sid2_error *err)
                !sid2_checkpoint_classes(j->directory, &j->names, err)) {
         return false;
     }
-    if (j->directory[0] && !sid2_checkpoint_digest(j->directory, j->digest, err)) return false;
+    if (j->directory[0] && (!sid2_checkpoint_digest(j->directory, j->digest, err) || !read_length(j, err)))
+        return false;
     if (j->verify && !j->directory[0])
         return sid2_fail(err, SID2_ERR_USAGE,
                          "--verify is of a checkpoint; a configuration has nothing to compare");
@@ -75,9 +90,10 @@ static void print_info(const job *j)
     char a[32], b[32], c[32], lanes[320];
     const sid2_model_info *info = j->info;
     if (j->directory[0])
-        printf("checkpoint %s (%s)\n\n", j->directory, j->digest);
+        printf("checkpoint %s (%s)\n%s", j->directory, j->digest, j->length > 0 ? "" : "\n");
     else
         printf("preset %s\n\n", j->preset ? j->preset : j->path);
+    if (j->length > 0) printf("weights averaged over %g of the training\n\n", j->length);
     print_layers(j);
     print_classes(j);
     printf("\nblocks alone, one forward pass of one %s: %s multiply-adds\n\n",
@@ -208,6 +224,7 @@ static bool print_json(const job *j, sid2_error *err)
     if (ok && j->digest[0])
         ok = !json_object_set_new(all, "checkpoint", json_string(j->directory)) &&
              !json_object_set_new(all, "hash", json_string(j->digest));
+    if (ok && j->length > 0) ok = !json_object_set_new(all, "ema", json_real(j->length));
     ok = ok && all && json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) == 0;
     if (ok) putchar('\n');
     json_decref(all);

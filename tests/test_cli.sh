@@ -631,6 +631,9 @@ mkdir step-by-step && cp -r run step-by-step/older && expect 0 '' train "${small
 expect 0 'as one.png, to the bit' sample step-by-step/older --like one.png --out two.png # by the checkpoint before the newest
 expect 0 'guided by step-by-step/older on [1-3] of 3 evaluations: [12][.]' sample run --seeds 3 --steps 3 --guidance 2 --guide step-by-step/older --out led.png
 expect 0 'as led.png, to the bit' sample --like led.png --out two.png
+expect 0 'guided on 3 of 3 evaluations: 2.00' sample run --seeds 3 --steps 3 --guidance 3 --interval always --guidance-rule apg --set sample.apg_radius=0.1 --out apg.png
+grep -qa 'APG radius.*0.1' apg.png && grep -qa 'Guidance rule.*apg' apg.png || fail "a picture does not say how it was guided"
+expect 0 'as apg.png, to the bit' sample --like apg.png --out two.png
 expect 2 'guidance = 1 asks for none' sample run --seeds 3 --steps 3 --guidance 1 --guide step-by-step/older --out no.png
 rm -r step-by-step
 cp -r run/checkpoints/step-00000012 cut
@@ -743,6 +746,26 @@ expect 0 '"neighbours"' eval run --data pictures --images 8 --bits --samples 4 -
 expect 2 'nearest goes with --samples' eval run --data pictures --nearest near.png
 expect 2 'samples should be 2' eval run --data pictures --samples 1
 expect 2 'data is missing' eval run
+
+echo "== averages of any length"
+expect 0 'done at step 12' train "${small[@]}" --out averaged --set train.steps=12 --set train.averages=4
+[ "$(ls averaged/averages)" = "$(printf 'step-%08d.safetensors\n' 4 8 12)" ] || fail "records of averages: $(ls averaged/averages)"
+expect 0 'averaged over 0.08 of the training: from 6 averages, [0-9.]* % off as f16, digest' export averaged --ema 0.08 --out 'averaged-0.08'
+expect 0 'averaged-0.08' info averaged-0.08 --verify
+expect 0 '^weights averaged over 0.08 of the training$' info averaged-0.08
+expect 0 '^2  .*averaged over 0.1 of' eval averaged --ema 0.05,0.1 --data pictures --levels 2 --images 4
+mkdir scratch
+TMPDIR=$PWD/scratch expect 0 '"ema"' eval averaged --ema 0.2 --data pictures --levels 2 --images 4 --json
+expect 2 'lengths of up to 0.28' eval averaged --ema 0.1,2 --data pictures
+expect 2 'a length of up to 0.28' export averaged --ema 1 --out no
+expect 2 'of different weights' eval averaged --ema 0.1 --raw --data pictures
+expect 2 'run/checkpoints/step-[0-9]*: trained without train.averages' export run --ema 0.1 --out no
+expect 2 'trained without train.averages' eval run --ema 0.1 --data pictures
+expect 0 'guided by averaged-0.08 on' sample averaged --seeds 3 --steps 3 --guidance 2 --guide averaged-0.08 --out led.png
+expect 0 'as led.png, to the bit' sample --like led.png --out two.png
+expect 2 'averaged was begun with train.averages=4, not 0' train "${small[@]}" --out averaged --set train.steps=14 --set train.averages=0
+expect 2 'of different weights' eval fid averaged --against pictures --ema 0.1 --raw
+[ -z "$(ls scratch)" ] || fail "an average was left behind"
 
 echo "== ablate"
 printf '%s\n' '[plan]' 'preset=quickstart' 'samples=4' 'seeds=0,1' '[all]' model.{channels,blocks,depth,mid_depth,emb,groups,patch}=@ train.{batch=8,steps=2,precision=f32,sample_every=0,eval_every=0} \
