@@ -211,15 +211,15 @@ static bool is_list_of(const char *list, const char *all)
 
 static bool compare_all(const bench_job *j, sid2_error *err)
 {
-    static const char *const modes[] = {"train", "sample"}, *const dtypes[] = {"f32", "bf16"};
+    static const char *const modes[] = {"train", "sample", "distill"}, *const dtypes[] = {"f32", "bf16"};
     printf("%-36s %-5s %-9s %10s %10s %8s\n", "", "", "", "sid2", "PyTorch", "ratio");
     bool ok = true;
-    for (int m = 0; m < 2; m++) {
+    for (int m = 0; m < 3; m++) {
         for (int d = 0; d < 2 && ok; d++) {
             char name[64];
             snprintf(name, sizeof name, "%s, batch %lld", modes[m], (long long)j->batch);
             if (bench_wants(j->dtypes, dtypes[d]) && bench_wants(j->rows, modes[m]))
-                ok = bench_compare(j, name, dtypes[d], m ? "evals/s" : "images/s",
+                ok = bench_compare(j, name, dtypes[d], m == 1 ? "evals/s" : "images/s",
                                    bench_request(j, modes[m], dtypes[d]), err);
         }
     }
@@ -442,7 +442,8 @@ static bool prepare(bench_job *j, sid2_error *err)
 
 int command_bench(int argc, char **argv)
 {
-    static const char usual_rows[] = "train,sample,ops", known_rows[] = "train,sample,ops,inception,i3d",
+    static const char usual_rows[] = "train,sample,ops",
+                      known_rows[] = "train,sample,distill,ops,inception,i3d",
                       latent_rows[] = "count,train,sample,encode,decode";
     bench_job j = {.on.id = "auto",
                    .python = "python3",
@@ -462,8 +463,8 @@ int command_bench(int argc, char **argv)
          NULL},
         {OPTION_TEXT, "dtype", "LIST", &j.dtypes, "f32, bf16 or both (f32,bf16)", NULL},
         {OPTION_TEXT, "rows", "LIST", &j.rows,
-         "what to measure: train, sample, ops (train,sample,ops), with --against also inception and i3d, the "
-         "networks of FID and FVD; with --latent of count, train, sample, encode, decode (all)",
+         "what to measure: train, sample, ops (train,sample,ops), with --against also distill, and inception "
+         "and i3d, the networks of FID and FVD; with --latent of count, train, sample, encode, decode (all)",
          NULL},
         {OPTION_INT, "rounds", "N", &j.rounds, "measurements of each (5)", NULL},
         {OPTION_REAL, "seconds", "S", &j.seconds, "length of a measurement (1)", NULL},
@@ -518,8 +519,11 @@ int command_bench(int argc, char **argv)
     if (!j.latent) all_rows = known_rows;
     if (!is_list_of(j.rows, all_rows))
         return report_usage("bench", "--rows '%s' should be of %s", j.rows, all_rows);
-    if ((bench_wants(j.rows, "inception") || bench_wants(j.rows, "i3d")) && (!j.against || j.scaling))
-        return report_usage("bench", "the rows inception and i3d go with --against, and without --scaling");
+    bool beside =
+        bench_wants(j.rows, "distill") || bench_wants(j.rows, "inception") || bench_wants(j.rows, "i3d");
+    if (beside && (!j.against || j.scaling))
+        return report_usage("bench",
+                            "the rows distill, inception and i3d go with --against, and without --scaling");
     if (!is_list_of(j.dtypes, "f32,bf16"))
         return report_usage("bench", "--dtype '%s' should be f32, bf16 or f32,bf16", j.dtypes);
     if (j.load > WORKER_MAX_LOAD) return report_usage("bench", "--load is at most %d", WORKER_MAX_LOAD);

@@ -23,7 +23,10 @@ bool worker_start(worker *w, const char *const *command, const json_t *request, 
 {
     const char *mode = json_string_value(json_object_get(request, "mode"));
     if (!request) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory for a request");
-    *w = (worker){.whole = mode && strcmp(mode, "sample") == 0 ? WORKER_SAMPLER_STEPS : 1};
+    *w = (worker){.whole = !mode                          ? 1
+                           : strcmp(mode, "sample") == 0  ? WORKER_SAMPLER_STEPS
+                           : strcmp(mode, "distill") == 0 ? WORKER_TURNS
+                                                          : 1};
     int to[2] = {-1, -1}, from[2] = {-1, -1};
     /* Closed in the next worker, or this one's end would never come. */
     if (pipe2(to, O_CLOEXEC) || pipe2(from, O_CLOEXEC))
@@ -215,6 +218,9 @@ static bool start_sampler(bench *b, const json_t *request, sid2_error *err)
 static bool start_model(bench *b, const json_t *request, const char *mode, const char *dtype, sid2_error *err)
 {
     if (!configure(b, request, dtype, err)) return false;
+    if (strcmp(mode, "distill") == 0 && (!config_set(b->config, "distill.k", "8", err) ||
+                                         !config_set(b->config, "distill.dropout", "0", err)))
+        return false;
     int classes = sid2_config_classes(b->config);
     size_t bytes = (size_t)b->batch * sid2_config_image_bytes(b->config);
     b->pixels = malloc(bytes);

@@ -20,11 +20,11 @@
 /* Serves on standard input and output; the exit code. */
 int worker_serve(void);
 
-enum { WORKER_SAMPLER_STEPS = 4 };
+enum { WORKER_SAMPLER_STEPS = 4, WORKER_TURNS = 2 };
 
 typedef struct worker {
     int process;
-    int whole; /* steps come in multiples of this: a sampler makes whole images only */
+    int whole; /* steps come in multiples of this: a sampler makes whole images only, networks take turns */
     FILE *in, *out;
     char version[64];
     double parameters;

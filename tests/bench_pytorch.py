@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The other side of `sid2 bench --against pytorch`: the same work in PyTorch, driven line by line over stdin.
 
-    first line   {"config": {"model.image_size": 32, ...}, "mode": "train" | "sample" | "op" | "judge",
+    first line   {"config": {"model.image_size": 32, ...}, "mode": "train" | "sample" | "distill" | "op" | "judge",
                   "dtype": "f32" | "bf16", "batch": 64, "threads": 2,
                   "compile": false, "malloc": "stock" | "keep",
                   "device": "cuda:0", else the CPU; "tf32": false}
@@ -23,7 +23,8 @@ Any failure is answered by one line, `error WHY`, and ends the program. Missing 
 golden/uvit.py.
 
 A training step is forward, loss, backward, clip, Adam and EMA; a sampling step one evaluation of the network and one
-ancestral update; an operator's step its forward and backward pass. What a careful user of PyTorch does is done:
+ancestral update; a step of a distillation that of the auxiliary network or of the student, in turn (docs/distill.md, without guidance and
+dropout); an operator's step its forward and backward pass. What a careful user of PyTorch does is done:
 channels-last memory, fused attention, fused Adam and grouped EMA, gradients set to None, bf16 by autocast except where
 PyTorch is faster in f32. Two more are asked for: "compile": true is torch.compile, which needs a C++ compiler and takes
 a minute or two; "malloc": "keep" tells the C library to keep freed memory, since by default each large tensor is mapped
@@ -31,6 +32,7 @@ and zeroed anew, which costs a quarter of a small model's step. Needs PyTorch an
 """
 
 import contextlib
+import copy
 import ctypes
 import json
 import math
@@ -106,9 +108,9 @@ class Update:
     """Clip, Adam and an average of the weights, from their gradients, which are gone afterwards."""
     LR, DECAY = 1e-4, 0.9999
 
-    def __init__(self, weights):
+    def __init__(self, weights, average=True):
         self.weights = weights
-        self.ema = [w.detach().clone() for w in weights]
+        self.ema = [w.detach().clone() for w in weights] if average else []
         self.adam = torch.optim.Adam(weights, self.LR, (0.9, 0.99), 1e-12, fused=True)
 
     def __call__(self):
@@ -116,7 +118,8 @@ class Update:
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
         with torch.no_grad():
-            torch._foreach_lerp_(self.ema, self.weights, 1 - self.DECAY)
+            if self.ema:
+                torch._foreach_lerp_(self.ema, self.weights, 1 - self.DECAY)
 
 
 class Training:
@@ -143,6 +146,61 @@ class Training:
         loss = uvit.sigmoid_loss(v.float(), z, x, lam, slope, self.c["loss.bias"]).mean()
         loss.backward()
         self.update()
+        return loss
+
+    def parameters(self):
+        return sum(w.numel() for w in self.weights)
+
+
+class Distilling:
+    """Three networks; the student and the auxiliary one learn in turn."""
+    K = 8
+
+    def __init__(self, ask):
+        names = "student", "teacher", "auxiliary"
+        first = uvit.UViT(flatten(ask["config"])).to(memory_format=torch.channels_last).train()
+        models = {name: copy.deepcopy(first) for name in names}
+        models["teacher"].requires_grad_(False)
+        self.c, self.n, self.dtype, self.schedule, self.steps = first.config, ask["batch"], ask["dtype"], first.schedule, 0
+        self.weights = list(models["student"].parameters())
+        self.updates = {"student": Update(self.weights),
+                        "auxiliary": Update(list(models["auxiliary"].parameters()), average=False)}
+        self.net = {name: torch.compile(m) if ask.get("compile") else m for name, m in models.items()}
+        shape = self.n, *uvit.extent(self.c), self.c["model.image_channels"]
+        self.pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
+        self.labels = torch.randint(0, self.c["model.classes"], (self.n,))
+
+    def v(self, name, z, lam, learns=False):
+        with torch.set_grad_enabled(learns), autocast(self.dtype):
+            return self.net[name](z, lam, self.labels).float()
+
+    def step(self):
+        n, of = self.n, uvit.per_image
+        student, self.steps = self.steps % 2 == 1, self.steps + 1
+        x = self.pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+        s = (torch.rand(()) + torch.arange(n, dtype=torch.float64) / n) % 1
+        t = (s + torch.rand(n, dtype=torch.float64) / self.K).clamp_(max=1)
+        lam_t, (lam_s, slope) = self.schedule(t)[0], self.schedule(s)
+        share = -torch.expm1(lam_t - lam_s).float()
+        lam_t, lam_s, slope = lam_t.float(), lam_s.float(), slope.float()
+        (alpha, sigma), (alpha_s, sigma_s) = uvit.alpha_sigma(lam_t), uvit.alpha_sigma(lam_s)
+        z = of(alpha) * x + of(sigma) * torch.randn_like(x)
+        v = self.v("student", z, lam_t, student)
+        with torch.no_grad():
+            made = of(alpha) * z - of(sigma) * v
+            keep, take = alpha * sigma_s**2 / (alpha_s * sigma**2), alpha_s * share
+            z_s = of(keep) * z + of(take) * made + of(sigma_s * share.sqrt()) * torch.randn_like(x)
+        auxiliary, teacher = self.v("auxiliary", z_s, lam_s, not student), self.v("teacher", z_s, lam_s)
+        with torch.no_grad():
+            weight = 0.5 * slope.abs() * math.exp(self.c["loss.bias"]) * torch.sigmoid(lam_s - self.c["loss.bias"])
+            if student:
+                target = made - 0.5 * of(sigma_s) * (teacher - auxiliary)
+            else:
+                target = 0.5 * (made + of(alpha_s) * z_s - of(sigma_s) * teacher)
+        guess = of(alpha) * z - of(sigma) * v if student else of(alpha_s) * z_s - of(sigma_s) * auxiliary
+        loss = ((1 if student else 2) * weight * (guess - target).square().mean((1, 2, 3))).mean()
+        loss.backward()
+        self.updates["student" if student else "auxiliary"]()
         return loss
 
     def parameters(self):
@@ -276,7 +334,7 @@ def serve(works):
         keep_freed_memory()
     work = works[ask["mode"]](ask)
     # A second, shape-independent compilation may follow the first; what a training keeps is there after its first step.
-    for _ in range(2 if ask.get("compile") or ask["mode"] == "train" else 1):
+    for _ in range(2 if ask.get("compile") or ask["mode"] in ("train", "distill") else 1):
         work.step()
     wait()
     print("ready", torch.__version__, work.parameters(), flush=True)
@@ -310,4 +368,4 @@ def main(works, usage):
 
 
 if __name__ == "__main__":
-    main({"train": Training, "sample": Sampling, "op": Operator, "judge": Judging}, __doc__)
+    main({"train": Training, "sample": Sampling, "distill": Distilling, "op": Operator, "judge": Judging}, __doc__)

@@ -52,7 +52,8 @@ expect 2 '64 ranks want as many lanes' plan --preset quickstart --ranks 64
 expect 1 'nosuch.json' plan --measured nosuch.json
 expect 2 'should be pytorch' bench --against tensorflow
 expect 2 'rows .* should be of train' bench --rows train,x
-expect 2 'rows inception and i3d go with --against' bench --rows inception
+expect 2 'rows distill, inception and i3d go with --against' bench --rows inception
+expect 2 'rows distill, inception and i3d go with --against' bench --rows distill
 expect 2 'dtype .* should be f32' bench --dtype f32,f8
 expect 2 'give --against' bench --compile
 expect 2 'only with --scaling' bench --threads 1,2

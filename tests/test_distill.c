@@ -643,6 +643,33 @@ static void memory_is_planned(void **state)
     sid2_config_destroy(config);
 }
 
+/* Of clips: frames that are given stay as they are, whatever the student says of them, and nothing is learnt of them. */
+static void given_frames_stay(void **state)
+{
+    (void)state;
+    enum { FRAMES = 3, CLIPS = 4 };
+    static const struct {
+        const char *name;
+        float given;
+    } numbers[] = {{"alpha", 1},   {"sigma", 0},         {"minus_sigma", 0}, {"alpha_s", 1},
+                   {"sigma_s", 0}, {"minus_sigma_s", 0}, {"keep", 1},        {"take", 0},
+                   {"renoise", 0}, {"weight", 0},        {"half_sigma_s", 0}};
+    sid2_config *config = TINY("distill.k=4", "model.frames=3", "model.given=1", "train.history_drop=0",
+                               "train.batch=4", "train.microbatch=4", "train.lanes=1");
+    sid2_trainer *t = make_trainer(device, config);
+    train_steps(t, 1);
+    train_steps(t, 1);
+    assert_true(sid2_trainer_stats(t)->grad_norm > 0 && isfinite(sid2_trainer_stats(t)->loss));
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        float *values = download(&t->lanes.worker[0].buffers, numbers[i].name);
+        for (int k = 0; k < FRAMES * CLIPS; k++)
+            assert_int_equal(values[k] == numbers[i].given, k % FRAMES == 0);
+        free(values);
+    }
+    sid2_trainer_destroy(t);
+    sid2_config_destroy(config);
+}
+
 static int open_devices(void **state)
 {
     const sid2_backend *backend = &sid2_backend_cpu;
@@ -665,6 +692,6 @@ int main(void)
         cmocka_unit_test(closed_form),         cmocka_unit_test(deviations_of_samples),
         cmocka_unit_test(gradients_of_a_step), cmocka_unit_test(targets_of_a_step),
         cmocka_unit_test(masks_are_shared),    cmocka_unit_test(same_bits),
-        cmocka_unit_test(memory_is_planned)};
+        cmocka_unit_test(memory_is_planned),   cmocka_unit_test(given_frames_stay)};
     return cmocka_run_group_tests(tests, open_devices, close_devices);
 }
