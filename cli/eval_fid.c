@@ -76,15 +76,6 @@ typedef struct job {
 
 /* ---- Preparing ---- */
 
-static bool is_checkpoint(const char *path, bool *is, sid2_error *err)
-{
-    char file[4096];
-    sid2_kind kind;
-    if (!sid2_path(file, err, "%s/config.ini", path) || !sid2_look(file, &kind, err)) return false;
-    *is = kind == SID2_REGULAR;
-    return true;
-}
-
 static bool read_guidances(job *j, sid2_error *err)
 {
     const char *at = j->guidance_text;
@@ -134,7 +125,7 @@ static bool prepare_checkpoint(job *j, sid2_error *err)
 
 static bool prepare(job *j, sid2_error *err)
 {
-    if (!is_checkpoint(j->path, &j->is_checkpoint, err)) return false;
+    if (!judged_is_checkpoint(j->path, &j->is_checkpoint, err)) return false;
     if (!j->is_checkpoint &&
         (j->guidance_text || j->interval_text || j->lengths_text || j->raw || j->repeat > 1 || j->set.count))
         return sid2_fail(err, SID2_ERR_USAGE,
@@ -547,7 +538,7 @@ int eval_fid(int argc, char **argv)
     if (!ranks_join(&j.ranks, &j.on, &err))
         return ranks_leave(&j.ranks, ranks_report(&j.ranks, "eval fid", &err), &err);
     bool checkpoint = false;
-    if (!j.samples && is_checkpoint(j.path, &checkpoint, &err) && checkpoint) j.samples = 50000;
+    if (!j.samples && judged_is_checkpoint(j.path, &checkpoint, &err) && checkpoint) j.samples = 50000;
     bool ok = work(&j, &err) && (!ranks_speak(&j.ranks) || print_all(&j, &err));
     progress_clear(&j.bar);
     code = ok ? 0 : ranks_report(&j.ranks, "eval fid", &err);

@@ -3,10 +3,13 @@
 #include "kept_rows.h"
 
 #include "arrays.h"
+#include "config.h"
 #include "dataset.h"
 #include "digest.h"
 #include "file.h"
 #include "keep.h"
+#include "loader.h"
+#include "resize.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -234,8 +237,9 @@ static sid2_dataset *open_data(jury *j, const char *path, int32_t height, int32_
     int32_t frames = !clips ? 0 : j->frames ? (int32_t)j->frames : -1;
     return sid2_dataset_open_together(j->group, path,
                                       &sid2_with(sid2_dataset_options, .height = height, .width = width,
-                                                 .channels = channels, .frames = frames, .cache_bytes = 1,
-                                                 .on_skip = print_skipped, .user = j->bar),
+                                                 .channels = channels, .frames = frames,
+                                                 .windows = (int32_t)j->windows, .crops = (int32_t)j->crops,
+                                                 .cache_bytes = 1, .on_skip = print_skipped, .user = j->bar),
                                       err);
 }
 
@@ -322,8 +326,9 @@ static bool open_clips(jury *j, const char *path, int64_t most, judged *s, sid2_
     if (!open_sized(j, path, most, 3, s, clips, err)) return false;
     j->frames = sid2_dataset_type(*clips).shape.dim[0];
     if ((!j->judge && !jury_open(j, err)) || !sid2_dataset_digest(*clips, digest, err)) return false;
-    snprintf(identity, 512, "i3d %s, clips %s, %" PRId64 " x %d x %d, %" PRId64 " clips", j->digest, digest,
-             j->frames, s->height, s->width, s->count);
+    snprintf(identity, 512,
+             "i3d %s, clips %s, %" PRId64 " x %d x %d, %" PRId64 " clips, windows %d, crops %d", j->digest,
+             digest, j->frames, s->height, s->width, s->count, (int)j->windows, (int)j->crops);
     return true;
 }
 
@@ -419,4 +424,114 @@ bool judge_samples(jury *j, const sampled *what, judged *s, sid2_error *err)
     bool ok = fill(j, &o, identity, s, err);
     sid2_sampler_destroy(from.sampler);
     return ok;
+}
+
+/* ---- Samples that are clips ---- */
+
+typedef struct going_on {
+    sampling of; /* whose seeds and labels are for CHUNK */
+    sid2_dataset *real;
+    const sid2_config *config;
+    uint8_t *clip, *given, *made; /* one real clip; what CLIPS begin with; and become */
+    int32_t height, width;
+} going_on;
+
+/* Real clips in the order of a shuffle, so that few samples are of many videos. */
+static bool take_given(going_on *g, int64_t first, int64_t count, sid2_error *err)
+{
+    const int64_t there = sid2_dataset_count(g->real);
+    const size_t bytes = sid2_sample_bytes(sid2_dataset_type(g->real)) / (size_t)g->config->model_frames *
+                         (size_t)g->config->model_given;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t number = first + i,
+                      index = sid2_shuffle(0, (uint64_t)(number / there), number % there, there);
+        int32_t label;
+        if (!sid2_dataset_get(g->real, index, false, g->clip, &label, err)) return false;
+        memcpy(g->given + (size_t)i * bytes, g->clip, bytes);
+        g->of.seeds[i] = g->of.what->seed + (uint64_t)number;
+        g->of.labels[i] = label < g->config->model_classes ? label : -1;
+    }
+    return true;
+}
+
+static bool get_clip_samples(void *user, int64_t first, int64_t count, uint8_t *pixels, sid2_error *err)
+{
+    going_on *g = user;
+    sampling *s = &g->of;
+    const sid2_shape shape = sid2_dataset_type(g->real).shape;
+    const size_t from = (size_t)(shape.dim[1] * shape.dim[2] * shape.dim[3]),
+                 to = (size_t)g->height * (size_t)g->width * (size_t)shape.dim[3];
+    if (!s->sampler) {
+        s->sampler = sid2_sampler_create(s->j->device, g->config, s->what->memory, err);
+        if (!s->sampler || !sid2_sampler_load(s->sampler, s->what->directory, !s->what->raw, err))
+            return false;
+    }
+    s->first = first;
+    if (!take_given(g, first, count, err) ||
+        !sid2_sampler_run_clips(s->sampler, s->seeds, s->labels, (int)count,
+                                g->config->model_given ? g->given : NULL, (int)shape.dim[0], g->made, on_step,
+                                s, err))
+        return false;
+    for (int64_t i = 0; i < count * shape.dim[0]; i++) {
+        const sid2_image frame = {.height = (int32_t)shape.dim[1],
+                                  .width = (int32_t)shape.dim[2],
+                                  .channels = (int32_t)shape.dim[3],
+                                  .pixels = g->made + (size_t)i * from};
+        if (!sid2_image_crop(pixels + (size_t)i * to, &frame, g->height, g->width, 0, 1, err)) return false;
+    }
+    return true;
+}
+
+static bool open_going_on(going_on *g, const char *given, sid2_error *err)
+{
+    const sid2_config *c = g->config;
+    jury *j = g->of.j;
+    g->real = open_data(j, given, sid2_config_image_height(c), sid2_config_image_width(c),
+                        (int32_t)c->model_image_channels, err);
+    if (!g->real) return false;
+    const size_t bytes = sid2_sample_bytes(sid2_dataset_type(g->real));
+    g->clip = malloc(bytes);
+    g->given = malloc(CLIPS * bytes);
+    g->made = malloc(CLIPS * bytes);
+    return (g->clip && g->given && g->made) ||
+           sid2_fail(err, SID2_ERR_MEMORY, "no memory for %d clips", CLIPS);
+}
+
+bool judge_clip_samples(jury *j, const sampled *what, const char *given, int32_t height, int32_t width,
+                        judged *s, sid2_error *err)
+{
+    char identity[4096], digest[33];
+    *s = (judged){.count = what->count, .height = height, .width = width};
+    snprintf(s->name, sizeof s->name, "%s", what->directory);
+    going_on g = {.of = {.what = what, .j = j}, .config = what->config, .height = height, .width = width};
+    bool ok = sid2_group_concur(j->group, open_going_on(&g, given, err), err);
+    ok = sid2_group_concur(
+        j->group, ok && sid2_dataset_digest(g.real, digest, err) && (j->judge || jury_open(j, err)), err);
+    if (ok) {
+        snprintf(identity, sizeof identity,
+                 "i3d %s, checkpoint %s, raw %d, seed %" PRIu64 ", %" PRId64
+                 " clips of %d x %d, given %s, windows %d, crops %d",
+                 j->digest, what->digest, what->raw, what->seed, what->count, height, width, digest,
+                 (int)j->windows, (int)j->crops);
+        describe_sampling(what->config, identity, sizeof identity);
+        const origin o = {
+            get_clip_samples, &g, CLIPS, j->frames, height, width, (int)what->config->model_image_channels,
+            "clips"};
+        ok = fill(j, &o, identity, s, err);
+    }
+    sid2_sampler_destroy(g.of.sampler);
+    sid2_dataset_close(g.real);
+    free(g.clip);
+    free(g.given);
+    free(g.made);
+    return ok;
+}
+
+bool judged_is_checkpoint(const char *path, bool *is, sid2_error *err)
+{
+    char file[4096];
+    sid2_kind kind;
+    if (!sid2_path(file, err, "%s/config.ini", path) || !sid2_look(file, &kind, err)) return false;
+    *is = kind == SID2_REGULAR;
+    return true;
 }

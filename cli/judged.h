@@ -26,7 +26,8 @@ typedef struct jury {
     sid2_device *device;
     sid2_group *group; /* NULL: alone */
     sid2_judge *judge;
-    int64_t batch, frames; /* frames of a clip; 0: not known yet */
+    int64_t batch, frames;  /* frames of a clip; 0: not known yet */
+    int64_t windows, crops; /* of real clips, see sid2_dataset_options */
     bool spatial, no_cache;
     progress *bar;
 } jury;
@@ -69,5 +70,10 @@ typedef struct sampled {
     int64_t count;
 } sampled;
 bool judge_samples(jury *j, const sampled *what, judged *s, sid2_error *err);
+/* The same of clips, that go on from real clips of `given`, drawn in turn; brought to height x width as FVD's protocol has it. */
+bool judge_clip_samples(jury *j, const sampled *what, const char *given, int32_t height, int32_t width,
+                        judged *s, sid2_error *err);
+/* Whether a path is a run's or a checkpoint's. */
+bool judged_is_checkpoint(const char *path, bool *is, sid2_error *err);
 
 #endif

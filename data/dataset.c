@@ -152,13 +152,16 @@ static int64_t list_clips(const sid2_dataset *dataset, int64_t *starts)
 {
     const sid2_dataset_options *o = &dataset->options;
     const int32_t *run = dataset->source.run;
-    int64_t span = (int64_t)(dataset->frames - 1) * o->stride + 1, count = 0;
+    int64_t span = (int64_t)(dataset->frames - 1) * o->stride + 1, hop = o->hop ? o->hop : span, count = 0;
+    int64_t crops = o->crops ? o->crops : 1;
     for (int64_t first = 0, end; first < dataset->source.count; first = end) {
         for (end = first + 1; end < dataset->source.count && run[end] == run[first];) end++;
-        for (int64_t at = first; at + span <= end; at += o->hop ? o->hop : span) {
-            if (starts) starts[count] = at;
-            count++;
-        }
+        int64_t room = end - first - span, clips = room < 0 ? 0 : o->windows ? o->windows : room / hop + 1;
+        if (clips > room + 1 && o->windows) clips = room + 1;
+        for (int64_t i = 0; i < clips * crops; i++, count++)
+            if (starts)
+                starts[count] =
+                    first + (o->windows ? i / crops * room / (clips > 1 ? clips - 1 : 1) : i / crops * hop);
     }
     return count;
 }
@@ -205,7 +208,7 @@ static bool prepare(sid2_dataset *dataset, const char *path, sid2_error *err)
     dataset->known = calloc((size_t)total, sizeof *dataset->known);
     if (!dataset->known) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for its list", path);
     dataset->is_upright = o->upright ? o->upright == SID2_UPRIGHT_YES : dataset->source.is_photos;
-    if (!dataset->source.is_cheap && o->cache_bytes > 1)
+    if (!dataset->source.is_cheap && o->cache_bytes > 1 && o->crops < 2)
         dataset->cache = sid2_cache_open(total, dataset->picture_bytes, o->cache_bytes);
 
     uint8_t *pixels = malloc(sid2_sample_bytes(dataset->type));
@@ -225,7 +228,8 @@ static bool fill_options(sid2_dataset_options *o, sid2_error *err)
     if (o->channels == 0) o->channels = 3;
     if (o->cache_bytes == 0) o->cache_bytes = (size_t)1 << 30;
     if (o->stride == 0) o->stride = 1;
-    if (o->frames > SID2_CLIP_MOST_FRAMES || o->stride < 1 || o->hop < 0)
+    if (o->frames > SID2_CLIP_MOST_FRAMES || o->stride < 1 || o->hop < 0 || o->windows < 0 || o->crops < 0 ||
+        o->crops > 9)
         return sid2_fail(err, SID2_ERR_USAGE, "clips of %d frames, a stride of %d, a hop of %d", o->frames,
                          o->stride, o->hop);
     if (o->height < 1 || o->width < 1 || o->size > MAX_SIZE)
@@ -460,7 +464,9 @@ static void pad_digit(uint8_t *pixels, const sid2_image *image)
         memcpy(pixels + (y + DIGIT_MARGIN) * stride + margin, image->pixels + y * row, row);
 }
 
-static bool decode(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, bool *is_turned, sid2_error *err)
+/* `index`: of the sample that the picture is for, which says where it is cropped. */
+static bool decode(sid2_dataset *dataset, int64_t picture, int64_t index, uint8_t *pixels, bool *is_turned,
+                   sid2_error *err)
 {
     sid2_source *source = &dataset->source;
     int32_t height = dataset->options.height, width = dataset->options.width;
@@ -477,6 +483,9 @@ static bool decode(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, bool
               (!dataset->is_upright || sid2_image_upright(&image, err));
     if (ok && source->is_digits && height == DIGIT_SIDE + 2 * DIGIT_MARGIN && width == height)
         pad_digit(pixels, &image);
+    else if (ok && dataset->options.crops)
+        ok = sid2_image_crop(pixels, &image, height, width, (int32_t)(index % dataset->options.crops),
+                             dataset->options.crops, err);
     else if (ok)
         ok = sid2_image_center_crop(pixels, &image, height, width, err);
     sid2_image_free(&image);
@@ -500,14 +509,14 @@ static void mark_broken(sid2_dataset *dataset, int64_t picture, const char *mess
     free(name);
 }
 
-static bool fetch(sid2_dataset *dataset, int64_t picture, uint8_t *pixels, sid2_error *err)
+static bool fetch(sid2_dataset *dataset, int64_t picture, int64_t index, uint8_t *pixels, sid2_error *err)
 {
     atomic_uchar *known = &dataset->known[picture];
     unsigned char state = atomic_load_explicit(known, memory_order_acquire);
     if (state == CACHED && sid2_cache_get(dataset->cache, picture, pixels)) return true;
     if (state == BROKEN) return sid2_fail(err, SID2_ERR_FORMAT, "broken, as reported before");
     bool fills = dataset->cache && state == UNKNOWN && atomic_compare_exchange_strong(known, &state, BUSY);
-    bool is_turned, ok = decode(dataset, picture, pixels, &is_turned, err);
+    bool is_turned, ok = decode(dataset, picture, index, pixels, &is_turned, err);
     bool is_kept = fills && ok && sid2_cache_put(dataset->cache, picture, pixels);
     if (fills && (ok || !is_fault_of_picture(err)))
         atomic_store_explicit(known, is_kept ? CACHED : UNKNOWN, memory_order_release);
@@ -538,11 +547,11 @@ static bool exists(const sid2_dataset *dataset, int64_t index, sid2_error *err)
 }
 
 /* A picture, or all frames of a clip. *broken: the one that fails. */
-static bool fetch_all(sid2_dataset *dataset, int64_t first, uint8_t *pixels, int64_t *broken, sid2_error *err)
+static bool fetch_all(sid2_dataset *dataset, int64_t index, uint8_t *pixels, int64_t *broken, sid2_error *err)
 {
     for (int32_t f = 0; f < dataset->frames; f++) {
-        *broken = first + (int64_t)f * dataset->options.stride;
-        if (!fetch(dataset, *broken, pixels + (size_t)f * dataset->picture_bytes, err)) return false;
+        *broken = picture_number(dataset, index) + (int64_t)f * dataset->options.stride;
+        if (!fetch(dataset, *broken, index, pixels + (size_t)f * dataset->picture_bytes, err)) return false;
     }
     return true;
 }
@@ -552,11 +561,11 @@ bool sid2_dataset_get(sid2_dataset *dataset, int64_t index, bool flip, uint8_t *
 {
     if (!exists(dataset, index, err)) return false;
     for (int64_t step = 0; step < dataset->count; step++) {
-        int64_t picture = picture_number(dataset, (index + step) % dataset->count), broken;
+        int64_t now = (index + step) % dataset->count, broken;
         sid2_error cause = {0};
-        if (fetch_all(dataset, picture, pixels, &broken, &cause)) {
+        if (fetch_all(dataset, now, pixels, &broken, &cause)) {
             if (flip) mirror(pixels, dataset->type.shape);
-            if (label) *label = dataset->source.labels[picture];
+            if (label) *label = sid2_dataset_label(dataset, now);
             return true;
         }
         if (!is_fault_of_picture(&cause)) return sid2_fail(err, cause.code, "%s", cause.message);
@@ -577,7 +586,7 @@ bool sid2_dataset_inspect(sid2_dataset *dataset, int64_t index, uint8_t *pixels,
         bool is_turned = false;
         broken = picture + (int64_t)f * dataset->options.stride;
         finding->is_readable =
-            decode(dataset, broken, pixels + (size_t)f * dataset->picture_bytes, &is_turned, &cause);
+            decode(dataset, broken, index, pixels + (size_t)f * dataset->picture_bytes, &is_turned, &cause);
         finding->is_turned |= is_turned;
     }
     if (finding->is_readable) return true;

@@ -21,13 +21,17 @@ typedef struct axis {
     int32_t *weight;
 } axis;
 
-static double filter_support(sid2_filter filter) { return filter == SID2_FILTER_BOX ? 0.5 : 2.0; }
+static double filter_support(sid2_filter filter)
+{
+    return filter == SID2_FILTER_BOX ? 0.5 : filter == SID2_FILTER_BILINEAR ? 1.0 : 2.0;
+}
 
 static double filter_value(sid2_filter filter, double x)
 {
     const double a = -0.5;
     if (filter == SID2_FILTER_BOX) return x > -0.5 && x <= 0.5 ? 1.0 : 0.0;
     x = fabs(x);
+    if (filter == SID2_FILTER_BILINEAR) return x < 1.0 ? 1.0 - x : 0.0;
     if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
     if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
     return 0.0;
@@ -195,4 +199,32 @@ bool sid2_image_center_crop(uint8_t *pixels, const sid2_image *image, int32_t he
     for (int32_t y = 0; y < height; y++) memcpy(pixels + (size_t)y * row, from + (size_t)y * stride, row);
     if (scaled.pixels != image->pixels) sid2_image_free(&scaled);
     return true;
+}
+
+bool sid2_image_crop(uint8_t *pixels, const sid2_image *image, int32_t height, int32_t width, int32_t place,
+                     int32_t of, sid2_error *err)
+{
+    int64_t rows = image->height, columns = image->width;
+    if (rows * width > columns * height)
+        rows = columns * height / width;
+    else
+        columns = rows * width / height;
+    if (rows < 1 || columns < 1)
+        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "a picture of %dx%d pixels is too narrow", image->width,
+                         image->height);
+    sid2_image part, out;
+    if (!sid2_image_alloc(&part, (int32_t)columns, (int32_t)rows, image->channels, err)) return false;
+    int64_t top = image->height - rows, left = image->width - columns;
+    top = of > 1 ? top * place / (of - 1) : top / 2;
+    left = of > 1 ? left * place / (of - 1) : left / 2;
+    size_t row = (size_t)columns * (size_t)image->channels,
+           stride = (size_t)image->width * (size_t)image->channels;
+    for (int64_t y = 0; y < rows; y++)
+        memcpy(part.pixels + (size_t)y * row,
+               image->pixels + (size_t)(top + y) * stride + (size_t)left * (size_t)image->channels, row);
+    bool ok = sid2_image_resize(&out, &part, width, height, SID2_FILTER_BILINEAR, err);
+    if (ok) memcpy(pixels, out.pixels, (size_t)height * (size_t)width * (size_t)out.channels);
+    sid2_image_free(&out);
+    sid2_image_free(&part);
+    return ok;
 }

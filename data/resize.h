@@ -8,6 +8,7 @@
 typedef enum sid2_filter {
     SID2_FILTER_BOX,
     SID2_FILTER_BICUBIC, /* Keys' cubic, a = -0.5 */
+    SID2_FILTER_BILINEAR,
 } sid2_filter;
 
 /* Antialiased: when shrinking, the filter widens with the scale. `out` is a new image. */
@@ -20,5 +21,10 @@ bool sid2_image_resize(sid2_image *out, const sid2_image *image, int32_t width, 
  * height x width x image->channels to `pixels`. */
 bool sid2_image_center_crop(uint8_t *pixels, const sid2_image *image, int32_t height, int32_t width,
                             sid2_error *err);
+
+/* As FVD's protocol has it: the largest part of that shape, number `place` of `of` along the side on which there is a choice
+ * (0 of 1: the middle; of more, from the first to the last that fits), resized by BILINEAR. Writes as sid2_image_center_crop. */
+bool sid2_image_crop(uint8_t *pixels, const sid2_image *image, int32_t height, int32_t width, int32_t place,
+                     int32_t of, sid2_error *err);
 
 #endif

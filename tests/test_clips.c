@@ -152,6 +152,34 @@ static void strides_and_hops(void **state)
     sid2_dataset_close(clips);
 }
 
+/* FVD's protocol: windows spread evenly over a video, each cropped along the longer side. */
+static void windows_and_crops(void **state)
+{
+    enum { FRAME = SIDE * SIDE * 3 };
+    (void)state;
+    sid2_dataset *clips = open_with("videos", (sid2_dataset_options){.frames = 12, .windows = 2});
+    must(clips != NULL);
+    assert_int_equal(sid2_dataset_count(clips), 2 + 1); /* of the second video there is but one */
+    expect_values(clips, 1, 13, 1);
+    expect_values(clips, 2, 80, 1);
+    sid2_dataset_close(clips);
+    for (int n = 0; n < 5; n++) {
+        char name[64];
+        snprintf(name, sizeof name, "wide/v/%d.png", n);
+        put_frame(at(name), (uint8_t)(50 + 10 * n), 3); /* three squares, of n, n + 1, n + 2 */
+    }
+    clips = open_with("wide", (sid2_dataset_options){.frames = 4, .windows = 2, .crops = 3});
+    must(clips != NULL);
+    assert_int_equal(sid2_dataset_count(clips), 6);
+    for (int i = 0; i < 6; i++) {
+        uint8_t *pixels = get(clips, i, false, NULL);
+        for (int f = 0; f < 4; f++)
+            assert_int_equal(pixels[(f + 1) * FRAME - 1], 50 + 10 * (i / 3 + f) + i % 3);
+        free(pixels);
+    }
+    sid2_dataset_close(clips);
+}
+
 /* ---- Tars ---- */
 
 static void add(sid2_archive *tar, const char *name, const void *bytes, size_t size)
@@ -457,15 +485,11 @@ static void what_is_none_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(folders_become_clips),
-        cmocka_unit_test(strides_and_hops),
-        cmocka_unit_test(tars_have_classes),
-        cmocka_unit_test(webdatasets_have_classes),
-        cmocka_unit_test(strips_become_clips),
-        cmocka_unit_test(y4m_becomes_clips),
-        cmocka_unit_test(arrays_become_clips),
-        cmocka_unit_test(videos_are_held_out),
-        cmocka_unit_test(broken_frames_leave_their_clip_out),
+        cmocka_unit_test(folders_become_clips),     cmocka_unit_test(strides_and_hops),
+        cmocka_unit_test(windows_and_crops),        cmocka_unit_test(tars_have_classes),
+        cmocka_unit_test(webdatasets_have_classes), cmocka_unit_test(strips_become_clips),
+        cmocka_unit_test(y4m_becomes_clips),        cmocka_unit_test(arrays_become_clips),
+        cmocka_unit_test(videos_are_held_out),      cmocka_unit_test(broken_frames_leave_their_clip_out),
         cmocka_unit_test(what_is_none_is_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -134,6 +134,9 @@ for name, side in zip(sys.argv[1::2], sys.argv[2::2]):
     if struct.unpack(">2I", data[16:24]) != (int(side), int(side)) or struct.unpack(">2H", data[at + 24:at + 28]) != (1, 10):
         sys.exit(f"{name}: another side than {side}, or another rate")
 END
+expect 2 'makes clips of 4 frames; FVD judges those of 9' eval fvd run --against truth.tar
+expect 2 'against is missing' eval fvd run --statistics x.npz
+expect 2 'is no checkpoint and no run' eval fvd made.npz --against truth.tar --raw
 expect 2 'is no y4m, as --format says' "${made[@]}" --out x.png --format y4m
 expect 2 'should be png, jpeg, webp or npz, or of clips' "${made[@]}" --format mp4
 expect 2 'is for JPEG and WebP' "${made[@]}" --out x.tar --quality 90

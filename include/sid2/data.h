@@ -72,6 +72,10 @@ typedef struct sid2_dataset_options {
     int32_t stride;        /* of a video's frames a clip has every so many; 0: 1 */
     bool bt709;            /* y4m does not say its matrix: BT.709, else BT.601 */
     int32_t hop;           /* frames from a clip's first to the next one's; 0: clips share none */
+    int32_t windows;       /* clips of a video, evenly spread over it, instead of hop; 0: by hop */
+    int32_t
+        crops; /* FVD's protocol: each clip so many times, cropped from one end of its longer side to the other (1:
+                              in the middle) and resized bilinearly; 0: as pictures are. Nothing is cached of more than one */
 } sid2_dataset_options;
 
 /* Fails on a path that is missing, empty, without pictures, or damaged as a whole, and when no picture is
