@@ -147,6 +147,28 @@ static void test_refuses_truncated_files(void **state)
         }
 }
 
+/* A chunk that announces a gigabyte costs none: libpng would take and clear it first. */
+static void test_chunks_cost_what_they_hold(void **state)
+{
+    (void)state;
+    uint8_t pixels[3] = {1, 2, 3}, *png;
+    size_t size;
+    sid2_error err = {0};
+    const sid2_image one = {.width = 1, .height = 1, .channels = 3, .pixels = pixels};
+    assert_true(sid2_png_encode(&one, &(sid2_png_text){"Key", "value"}, 1, &png, &size, &err));
+    const size_t chunk = 8 + 25; /* after the header */
+    assert_memory_equal(png + chunk + 4, "tEXt", 4);
+    png[chunk] = 0x40;
+    struct rusage before, after;
+    getrusage(RUSAGE_SELF, &before);
+    sid2_image image;
+    assert_false(sid2_image_decode(&image, png, size, "huge", &err));
+    assert_string_equal(err.message, "huge: the file is cut short");
+    getrusage(RUSAGE_SELF, &after);
+    assert_in_range(after.ru_maxrss - before.ru_maxrss, 0, 64 << 10);
+    free(png);
+}
+
 static void test_survives_damage(void **state)
 {
     (void)state;
@@ -477,6 +499,7 @@ int main(void)
         cmocka_unit_test(test_decodes_every_kind),
         cmocka_unit_test(test_tells_of_exif_rotation),
         cmocka_unit_test(test_refuses_truncated_files),
+        cmocka_unit_test(test_chunks_cost_what_they_hold),
         cmocka_unit_test(test_survives_damage),
         cmocka_unit_test(test_refuses_bombs),
         cmocka_unit_test(test_refuses_jpegs_without_end),
