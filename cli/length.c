@@ -38,7 +38,7 @@ static bool choose_shares(sid2_mixture *m, double length, char how[160], sid2_er
                                 &lack, err);
     for (size_t i = 0; ok && i < count; i++) m->item[i].share = shares[i];
     if (ok)
-        sid2_text_format(how, 160, ", averaged over %s of the training: from %d averages, %.2g %% off",
+        sid2_text_format(how, 160, ", averaged over %s of the training: from %d averages, %.2f %% off",
                          m->length, m->count, 100 * lack);
     free(of);
     free(shares);
