@@ -14,6 +14,9 @@ static const char *const recipe[] = {
     "train.label_drop=0",
     "train.learning_rate=1e-4",
     "train.steps=20000",
+    /* Nobody's but the command line's. */
+    "distill.guidance=1",
+    "distill.interval=always",
     /* How well it denoises says nothing of its pictures. */
     "train.eval_every=0",
     /* Of this machine and batch, not the teacher's. */

@@ -96,7 +96,7 @@ void sid2_tell_events(sid2_run *r, bool written, const sid2_error *cause);
 /* ---- beside.c: what it costs counts to no step ---- */
 
 void sid2_beside_sample(sid2_run *r);
-/* Of a distillation that begins, the teacher's of the same seeds: samples/teacher.png. */
+/* Of a distillation, once, the teacher's of the same seeds: samples/teacher.png. */
 void sid2_beside_teacher(sid2_run *r);
 /* The held-out loss, for the line at hand. Whether it is the lowest so far. */
 bool sid2_beside_measure(sid2_run *r);

@@ -166,6 +166,18 @@ static sid2_config *make_teacher(sid2_run *r, const char *teacher, sid2_error *e
     return config;
 }
 
+/* As rank 0 sees it. */
+static bool lacks_teacher(sid2_run *r)
+{
+    char path[4096];
+    sid2_kind kind = SID2_ABSENT;
+    bool looks = r->config->distill_k && r->options.from && r->config->train_sample_every,
+         lacks = looks && sid2_leads(r) && sid2_path(path, NULL, "%s/samples/teacher.png", r->folder.path) &&
+                 sid2_look(path, &kind, NULL) && kind == SID2_ABSENT;
+    uint32_t flag = lacks;
+    return looks && sid2_group_agree(r->group, &flag, NULL) && flag;
+}
+
 void sid2_beside_teacher(sid2_run *r)
 {
     sid2_error err = {0};
@@ -173,7 +185,7 @@ void sid2_beside_teacher(sid2_run *r)
     double since = sid2_clock();
     size_t limit;
     int hold = -1;
-    if (!r->config->distill_k || !r->options.from || !r->config->train_sample_every || r->resuming) return;
+    if (!lacks_teacher(r)) return;
     sid2_group_enter(r->group, SID2_PHASE_SAMPLE, r->progress.step);
     sid2_config *config = NULL, *beside = make_beside(r, &limit);
     bool ok = sid2_checkpoint_hold(r->options.from, teacher, sizeof teacher, &hold, &err) &&

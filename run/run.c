@@ -112,6 +112,11 @@ static bool check_teacher_config(const sid2_run *r, const char *teacher, sid2_er
     sid2_config *config = sid2_config_create();
     bool ok = config ? sid2_checkpoint_config(teacher, config, err)
                      : sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    if (ok && config->distill_k)
+        ok = sid2_fail(err, SID2_ERR_USAGE,
+                       "%s is a student itself (distill.k = %d), which makes pictures but does not denoise: "
+                       "take its teacher",
+                       teacher, (int)config->distill_k);
     for (int i = 0; ok && (key = sid2_next_change(config, r->config, &i, was, is));)
         if (strncmp(key->name, "model.", 6) == 0 || strncmp(key->name, "schedule.", 9) == 0)
             ok = sid2_fail(err, SID2_ERR_USAGE, "a student is as its teacher: %s has %s=%s, not %s", teacher,

@@ -15,6 +15,7 @@ student=(distill teacher --device cpu --threads 2 --steps 4 --guidance 1.5 --int
     --set train.steps=6 --set train.warmup=2 --set train.checkpoint_every=3 --set train.sample_every=3 --set train.sample_count=4
     --set train.keep=0 --set train.learning_rate=1e-3)
 
+expect 0 '' export teacher --out small
 echo "== a run as any other"
 expect 0 'done at step 6 of 6' "${student[@]}" --out straight
 grep -q '^teacher  teacher/checkpoints/step-00000008$' err || fail "the teacher is not named: $(cat err)"
@@ -27,6 +28,15 @@ expect 0 'is complete at step 6' "${student[@]}" --out straight
 expect 0 '' report straight
 [ "$(grep -c "alt='samples, the teacher'" straight/report.html)" -eq 1 ] || fail "the report does not show the teacher"
 expect 0 'complete  *6/6' status straight
+
+rm straight/samples/teacher.png # as where a start was cut off
+expect 0 'done at step 7 of 7' "${student[@]}" --out straight --set train.steps=7
+[ -s straight/samples/teacher.png ] || fail "the teacher's samples are not made up for"
+rm -r straight
+expect 0 'done at step 6 of 6' "${student[@]}" --out straight
+expect 0 'done at step 2 of 2' distill teacher --device cpu --steps 1 --data pictures.zip --out one --set train.steps=2
+expect 0 '' sample one --device cpu --seeds 0 --out one.png
+expect 0 'done at step 2 of 2' distill small --device cpu --data pictures.zip --out of-export --set train.steps=2
 
 echo "== it is sampled without flags"
 for setting in 'steps = 4' 'sampler = ddpm' 'grid = uniform' 'gamma = 0' 'guidance = 1' 'interval = always'; do
@@ -45,8 +55,8 @@ def pixels(name):
     return zlib.decompress(body)
 sys.exit(pixels(sys.argv[1]) != pixels(sys.argv[2]))
 END
-expect 0 '' export straight --out small
-expect 0 '' sample small --device cpu --seeds 0-3 --out small.png
+expect 0 '' export straight --out given-away
+expect 0 '' sample given-away --device cpu --seeds 0-3 --out small.png
 
 echo "== resuming gives the same bits"
 for file in ema teacher.weights auxiliary.weights auxiliary.optimizer optimizer; do
@@ -74,6 +84,7 @@ expect 2 'has model.emb=32, not 64' distill teacher --set model.emb=64 --data pi
 expect 2 'has schedule.low=.*, not 64' distill teacher --set schedule.low=64 --data pictures.zip --out no
 expect 2 'was begun with distill.k=4, not 8' distill teacher --steps 8 --data pictures.zip --out straight
 expect 2 'to learn from what' train --preset straight/config.ini --data pictures.zip --out no
+expect 2 'straight.* is a student itself (distill.k = 4)' distill straight --data pictures.zip --out no
 mkdir -p other/one other/two
 "$sid2" sample teacher --device cpu --seeds 0-1 --steps 1 --out other/one --guidance 1 >/dev/null 2>&1
 cp other/one/*.png other/two

@@ -58,7 +58,8 @@ SID2_API const sid2_train_stats *sid2_trainer_stats(const sid2_trainer *trainer)
 SID2_API bool sid2_trainer_save(sid2_trainer *trainer, const char *directory, sid2_error *err);
 SID2_API bool sid2_trainer_resume(sid2_trainer *trainer, const char *directory, sid2_error *err);
 /* Fresh optimizer state around the EMA weights of a checkpoint (fine-tuning, also from /4 to /2: embed and
- * head of another patch size start fresh). */
+ * head of another patch size start fresh). Where distill.k asks for a student, all its networks begin so, and the teacher
+ * stays. */
 SID2_API bool sid2_trainer_warm_start(sid2_trainer *trainer, const char *directory, sid2_error *err);
 /* What the labels are called, for the checkpoints from now on; copied. Until then those of the checkpoint that was
  * resumed, else none. USAGE: more names than classes. */
