@@ -1,5 +1,6 @@
 /* Checkpoints. One is a directory: config.ini, ema.safetensors, classes.json where the classes have names, and for
- * resuming weights.safetensors, optimizer.safetensors, state.json. docs/model.md names every tensor. */
+ * resuming weights.safetensors, optimizer.safetensors, state.json, and with train.averages power_0.05.safetensors and
+ * power_0.10.safetensors. docs/model.md names every tensor. */
 #ifndef SID2_CHECKPOINT_H
 #define SID2_CHECKPOINT_H
 

@@ -17,8 +17,9 @@ typedef struct sid2_sampler sid2_sampler;
 SID2_API sid2_sampler *sid2_sampler_create(sid2_device *device, const sid2_config *config, size_t memory,
                                            sid2_error *err);
 /* The same, guided by another network ("autoguidance": a smaller one, or one that was trained less; arXiv 2406.02507) in
- * place of its own without a class: x̂ = x̂_guide + sample.guidance (x̂ - x̂_guide). `guide` is its configuration, of which the
- * sample.* keys mean nothing. It must make images of that size, and know those classes or none. */
+ * place of its own without a class: x̂ = x̂_guide + sample.guidance (x̂ - x̂_guide), or as sample.guidance_rule says. `guide`
+ * is its configuration, of which the sample.* keys mean nothing. It must make images of that size, and know those classes
+ * or none. */
 SID2_API sid2_sampler *sid2_sampler_create_guided(sid2_device *device, const sid2_config *config,
                                                   const sid2_config *guide, size_t memory, sid2_error *err);
 SID2_API void sid2_sampler_destroy(sid2_sampler *sampler);
