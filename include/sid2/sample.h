@@ -43,8 +43,9 @@ typedef struct sid2_sample_progress {
 typedef bool (*sid2_sample_callback)(void *user, const sid2_sample_progress *progress); /* false: stop */
 
 /* `count` images, image i from seeds[i] with labels[i] (-1: drawn from the seed, written back; where the model has
- * no classes all become -1). The result does not depend on sample.batch. pixels: count x H x W x C, F images each where model.frames = F. An image that is not
- * finite is an error (SID2_ERR_DEVICE) that names the step; images of its batch and after are not written. */
+ * no classes all become -1). The result does not depend on sample.batch. pixels: count x H x W x C, F images each where
+ * model.frames = F. An image that is not finite is an error (SID2_ERR_DEVICE) that names the step; images of its batch
+ * and after are not written. */
 SID2_API bool sid2_sampler_run(sid2_sampler *sampler, const uint64_t *seeds, int32_t *labels, int count,
                                uint8_t *pixels, sid2_sample_callback callback, void *user, sid2_error *err);
 
@@ -59,7 +60,8 @@ SID2_API bool sid2_sampler_run_clips(sid2_sampler *sampler, const uint64_t *seed
                                      sid2_sample_callback callback, void *user, sid2_error *err);
 
 /* From within the callback, the images in work as they stand after that step, noise and all; after the last one, as they
- * will be; of clips, the F frames in work. pixels: progress->batch x F x H x W x C. Changes nothing of what is sampled. USAGE: no callback is being called. */
+ * will be; of clips, the F frames in work. pixels: progress->batch x F x H x W x C. Changes nothing of what is sampled.
+ * USAGE: no callback is being called. */
 SID2_API bool sid2_sampler_preview(sid2_sampler *sampler, uint8_t *pixels, sid2_error *err);
 
 /* ---- Evaluation ---- */

@@ -42,7 +42,7 @@ SID2_API sid2_trainer *sid2_trainer_create(sid2_device *device, const sid2_confi
                                            sid2_error *err);
 SID2_API void sid2_trainer_destroy(sid2_trainer *trainer);
 /* One optimizer step on train.batch images, the next in the data order's sequence. pixels: [train.batch, height,
- * width, channels]; labels: [train.batch], -1 for none; NULL: all -1. A model without classes looks at none. USAGE:
+ * width, channels], of clips model.frames such images each; labels: [train.batch], -1 for none; NULL: all -1. A model without classes looks at none. USAGE:
  * a label outside the classes. DEVICE: a loss or gradient that is not finite, or that train.verify_every found to
  * differ, named; no weight, moment or average has changed then, and the trainer wants a resume, unless
  * train.skip_bad_steps steps over it. */
