@@ -33,28 +33,63 @@ static bool on_sample_step(void *user, const sid2_sample_progress *now)
     return !r->wish;
 }
 
-/* What clips begin with: frames of held-out ones, and their labels. NULL, and labels as they were: there are none. */
-static bool read_given(sid2_run *r, int count, uint8_t **given, int32_t *labels, sid2_error *err)
+/* Held-out clips, and their labels, for the made ones to begin as they do. NULL, and labels as they were: there are none. */
+static bool read_real(sid2_run *r, int count, uint8_t **real, int32_t *labels, sid2_error *err)
 {
     const sid2_config *c = r->config;
-    *given = NULL;
+    *real = NULL;
     if (!c->model_given || c->train_holdout <= 0) return true;
     sid2_dataset *data = sid2_dataset_part_of(r->data, r->options.data, SID2_PART_HELDOUT, err);
     if (!data) return false;
     int64_t there = sid2_dataset_count(data);
-    size_t clip = sid2_config_image_bytes(c), bytes = clip / (size_t)c->model_frames * (size_t)c->model_given;
-    uint8_t *whole = malloc(clip);
-    *given = there ? malloc((size_t)count * bytes) : NULL;
-    bool ok = (whole && (*given || !there)) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for clips");
-    for (int i = 0; ok && *given && i < count; i++) {
+    size_t bytes = sid2_config_image_bytes(c);
+    *real = there ? malloc((size_t)count * bytes) : NULL;
+    bool ok = *real || !there || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for clips");
+    for (int i = 0; ok && *real && i < count; i++) {
         int32_t label;
-        ok = sid2_dataset_get(data, sid2_shuffle(0, 0, i % there, there), false, whole, &label, err);
-        if (ok) memcpy(*given + (size_t)i * bytes, whole, bytes);
+        ok = sid2_dataset_get(data, sid2_shuffle(0, 0, i % there, there), false, *real + (size_t)i * bytes,
+                              &label, err);
         if (ok && label < c->model_classes) labels[i] = label;
     }
-    free(whole);
     sid2_dataset_close(data);
     return ok;
+}
+
+/* What made clips begin with, one behind the other. NULL where there are no real ones. */
+static bool take_given(const sid2_run *r, int count, const uint8_t *real, uint8_t **given, sid2_error *err)
+{
+    size_t clip = sid2_config_image_bytes(r->config),
+           bytes = clip / (size_t)r->config->model_frames * (size_t)r->config->model_given;
+    *given = real ? malloc((size_t)count * bytes) : NULL;
+    for (int i = 0; *given && i < count; i++)
+        memcpy(*given + (size_t)i * bytes, real + (size_t)i * clip, bytes);
+    return *given || !real || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for clips");
+}
+
+/* A grid of images, or of clips, one row each. */
+static bool write_grid(const sid2_run *r, const uint8_t *pixels, int count, int columns, const char *path,
+                       const char *names, sid2_error *err)
+{
+    const sid2_config *c = r->config;
+    sid2_png_text text = {(char[]){"Class name"}, (char *)(uintptr_t)names};
+    sid2_image grid = {0};
+    bool ok = sid2_image_grid(&grid, pixels, count * (int)c->model_frames,
+                              (int32_t)c->model_image_size.height, (int32_t)c->model_image_size.width,
+                              (int32_t)c->model_image_channels, columns, SID2_GRID_PADDING, 255, err) &&
+              sid2_png_write(path, &grid, names ? &text : NULL, names ? 1 : 0, err);
+    sid2_image_free(&grid);
+    return ok;
+}
+
+/* How the clips that are gone on from do so really, for the report: samples/real.png, once. */
+static bool write_real(const sid2_run *r, const uint8_t *real, int count, sid2_error *err)
+{
+    char path[4096];
+    sid2_kind kind;
+    if (!real) return true;
+    if (!sid2_path(path, err, "%s/samples/real.png", r->folder.path) || !sid2_look(path, &kind, err))
+        return false;
+    return kind != SID2_ABSENT || write_grid(r, real, count, (int)r->config->model_frames, path, NULL, err);
 }
 
 /* One column a class where that gives a sensible grid; of clips one row each. */
@@ -62,34 +97,32 @@ static bool draw(sid2_run *r, sid2_sampler *sampler, const char *path, sid2_erro
 {
     const sid2_config *c = r->config;
     int count = (int)c->train_sample_count, classes = (int)c->model_classes, frames = (int)c->model_frames;
-    sid2_config_SIZE size = c->model_image_size;
     sid2_sample_kind kind = {.bytes = sid2_config_image_bytes(c), .frames = frames};
     uint64_t *seeds = calloc((size_t)count, sizeof *seeds);
     int32_t *labels = calloc((size_t)count, sizeof *labels);
-    uint8_t *pixels = malloc((size_t)count * kind.bytes), *given = NULL;
-    sid2_image grid = {0};
+    uint8_t *pixels = malloc((size_t)count * kind.bytes), *given = NULL, *real = NULL;
     bool made = seeds && labels && pixels,
          ok = made || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %d samples", count);
     for (int i = 0; made && i < count; i++) {
         seeds[i] = (uint64_t)i;
         labels[i] = classes ? i % classes : -1;
     }
-    ok = sid2_group_concur(r->group, ok && read_given(r, count, &given, labels, err), err);
+    ok = sid2_group_concur(
+        r->group, ok && read_real(r, count, &real, labels, err) && take_given(r, count, real, &given, err),
+        err);
     kind.given = given;
     kind.given_bytes = kind.bytes / (size_t)frames * (size_t)c->model_given;
     char names[SID2_CLASSES_LIST] = "";
     size_t named = (size_t)(classes < count ? classes : count);
     if (made) sid2_classes_list(r->names, labels, named, ", ", names);
-    sid2_png_text text = {(char[]){"Class name"}, names};
     int columns = frames > 1 ? frames : classes >= 4 && classes <= 16 && count >= classes ? classes : 0;
     ok = ok &&
          sid2_sample_together(r->group, sampler, seeds, labels, count, &kind, pixels, on_sample_step, r, err);
     if (ok && sid2_leads(r))
-        ok = sid2_image_grid(&grid, pixels, count * frames, (int32_t)size.height, (int32_t)size.width,
-                             (int32_t)c->model_image_channels, columns, SID2_GRID_PADDING, 255, err) &&
-             sid2_png_write(path, &grid, r->names ? &text : NULL, r->names ? 1 : 0, err);
+        ok = write_grid(r, pixels, count, columns, path, r->names ? names : NULL, err) &&
+             write_real(r, real, count, err);
+    free(real);
     free(given);
-    sid2_image_free(&grid);
     free(seeds);
     free(labels);
     free(pixels);

@@ -129,13 +129,19 @@ static void write_head(const report *r)
 
 /* ---- Samples ---- */
 
-static bool write_picture(FILE *page, const char *path, const char *what, sid2_error *err)
+/* Of clips the page's script plays the rows. */
+static bool write_picture(FILE *page, const sid2_config *c, const char *path, const char *what,
+                          sid2_error *err)
 {
     size_t size;
     uint8_t *bytes = sid2_file_read(path, (size_t)64 << 20, &size, err);
     if (!bytes) return false;
-    sid2_text_print(page, "<figcaption>%s</figcaption><img alt='samples, %s' src='data:image/png;base64,",
-                    what, what);
+    char clips[96] = "";
+    if (c->model_frames > 1)
+        sid2_text_format(clips, sizeof clips, " data-frames=%d data-given=%d data-height=%d",
+                         (int)c->model_frames, (int)c->model_given, (int)c->model_image_size.height);
+    sid2_text_print(page, "<figcaption>%s</figcaption><img alt='samples, %s'%s src='data:image/png;base64,",
+                    what, what, clips);
     sid2_html_base64(page, bytes, size);
     fputs("'>", page);
     free(bytes);
@@ -149,16 +155,30 @@ static bool write_grid(FILE *page, const sid2_history *h, const char *name, sid2
     if (!sid2_path(path, err, "%s/samples/%s", h->path, name)) return false;
     snprintf(what, sizeof what, "step %" PRIu64, step);
     sid2_text_print(page, "<div data-images=%.0f>", (double)step * (double)h->config->train_batch);
-    if (!write_picture(page, path, what, err)) return false;
+    if (!write_picture(page, h->config, path, what, err)) return false;
     fputs("</div>\n", page);
     return true;
 }
 
-/* What a distillation's teacher makes of the same seeds. */
-static bool write_teacher(FILE *page, const char *path, sid2_error *err)
+/* What stands beside the samples of one run: what a distillation's teacher makes of the same seeds, or how clips really go
+ * on. */
+static const struct {
+    const char *file, *what;
+} others[] = {{"teacher", "the teacher"}, {"real", "how they really go on"}};
+enum { OTHERS = sizeof others / sizeof *others };
+
+/* *there: whether it is there, which is all that is asked where `page` is NULL. */
+static bool write_other(FILE *page, const sid2_history *h, int which, bool *there, sid2_error *err)
 {
+    char path[4096];
+    sid2_kind kind;
+    if (!sid2_path(path, err, "%s/samples/%s.png", h->path, others[which].file) ||
+        !sid2_look(path, &kind, err))
+        return false;
+    *there |= kind == SID2_REGULAR;
+    if (!page || kind != SID2_REGULAR) return true;
     fputs("<figure>", page);
-    if (!write_picture(page, path, "the teacher", err)) return false;
+    if (!write_picture(page, h->config, path, others[which].what, err)) return false;
     fputs("</figure>", page);
     return true;
 }
@@ -180,14 +200,11 @@ static bool write_samples(const report *r, sid2_error *err)
     size_t most = 0;
     for (int k = 0; k < r->count; k++) most = r->runs[k].grids.count > most ? r->runs[k].grids.count : most;
     if (!most) return true;
-    char path[4096];
-    sid2_kind teacher = SID2_ABSENT; /* of one run */
-    if (r->count == 1 &&
-        (!sid2_path(path, err, "%s/samples/teacher.png", r->runs[0].path) || !sid2_look(path, &teacher, err)))
-        return false;
+    bool beside = r->count > 1;
+    for (int i = 0; i < OTHERS && r->count == 1; i++)
+        if (!write_other(NULL, r->runs, i, &beside, err)) return false;
     fputs("<h2>Samples over time</h2>", r->page);
-    sid2_text_print(r->page, "<div class='samples%s'>",
-                    r->count > 1 || teacher != SID2_ABSENT ? " beside" : "");
+    sid2_text_print(r->page, "<div class='samples%s'>", beside ? " beside" : "");
     for (int k = 0; k < r->count; k++) {
         const sid2_history *h = &r->runs[k];
         int count = (int)h->grids.count, kept = count < MAX_GRIDS ? count : MAX_GRIDS;
@@ -205,7 +222,8 @@ static bool write_samples(const report *r, sid2_error *err)
         write_classes(r->page, h);
         fputs("</figure>", r->page);
     }
-    if (teacher != SID2_ABSENT && !write_teacher(r->page, path, err)) return false;
+    for (int i = 0; i < OTHERS && r->count == 1; i++)
+        if (!write_other(r->page, r->runs, i, &beside, err)) return false;
     fputs("</div>", r->page);
     return true;
 }

@@ -1,4 +1,4 @@
-// What points, touches and arrow keys do: values of a chart, and grids of samples over time.
+// What points, touches and arrow keys do: values of a chart, and grids of samples over time; and clips that play.
 for (const svg of document.querySelectorAll('.chart svg')) {
   const [left, right, low, high] = svg.dataset.x.split(' ').map(Number);
   const [top, bottom, least, most, log] = svg.dataset.y.split(' ').map(Number);
@@ -67,4 +67,35 @@ if (times.length > 1) {
   };
   document.querySelector('.samples').before(range);
   range.oninput();
+}
+// A grid of clips has a row each; frames that were given have an amber frame around them. Motion that is not wanted waits for a click.
+const films = [...document.querySelectorAll('.samples img[data-frames]')].map(image => {
+  const canvas = document.createElement('canvas');
+  canvas.setAttribute('role', 'img');
+  canvas.setAttribute('aria-label', image.alt + ', playing');
+  image.before(canvas);
+  image.hidden = true;
+  return {image, canvas, frames: +image.dataset.frames, given: +image.dataset.given, high: +image.dataset.height};
+});
+const film = number => {
+  for (const {image, canvas, frames, given, high} of films) {
+    if (!image.naturalWidth || !canvas.offsetParent) continue;
+    const wide = (image.naturalWidth - 2) / frames - 2, rows = (image.naturalHeight - 2) / (high + 2);
+    const columns = Math.ceil(Math.sqrt(rows)), at = Math.min(number % (frames + 5), frames - 1);
+    canvas.width = columns * (wide + 2) + 2;
+    canvas.height = Math.ceil(rows / columns) * (high + 2) + 2;
+    const brush = canvas.getContext('2d');
+    brush.fillStyle = at < given ? '#ffaa00' : '#ffffff';
+    brush.fillRect(0, 0, canvas.width, canvas.height);
+    for (let row = 0; row < rows; row++)
+      brush.drawImage(image, 2 + at * (wide + 2), 2 + row * (high + 2), wide, high,
+                      2 + row % columns * (wide + 2), 2 + Math.floor(row / columns) * (high + 2), wide, high);
+  }
+};
+if (films.length) {
+  let number = 0;
+  const on = () => film(number++);
+  if (!matchMedia('(prefers-reduced-motion: reduce)').matches) setInterval(on, 125);
+  else films.forEach(f => f.canvas.onclick = on);
+  Promise.allSettled(films.map(f => f.image.decode())).then(on);
 }

@@ -78,6 +78,9 @@ import struct, sys
 width, height = struct.unpack(">2I", open(sys.argv[1], "rb").read()[16:24])
 sys.exit((width, height) != (4 * 10 + 2, 2 * 10 + 2))
 END
+expect 0 '' report run
+[ "$(grep -o 'data-frames=4 data-given=2 data-height=8' run/report.html | wc -l)" -eq 2 ] && grep -q 'how they really go on' run/report.html ||
+    fail "the report does not play clips beside real ones"
 expect 0 '^3 clips in ' sample run --given clips.tar --seeds 0-2 --out next.png --device cpu
 expect 0 '^3 clips in ' sample run --given clips.tar --seeds 0-2 --frames 9 --out long.png --device cpu
 python3 - next.png 4 long.png 9 <<'END' || fail "clips are not as long as was asked for"
