@@ -9,8 +9,8 @@ TENSOR(1, partial)
 void main()
 {
     uint channels = P(0), rows = P(1), parts = P(2), width = P(3); // width: channels of a group
-    uint c = gl_GlobalInvocationID.x * STEP, part = gl_WorkGroupID.y, n = gl_WorkGroupID.z;
-    if (c >= channels) return;
+    uint c = gl_GlobalInvocationID.x * STEP, part = gl_GlobalInvocationID.y, n = gl_WorkGroupID.z;
+    if (c >= channels || part >= parts) return;
     uint base = n * rows * channels;
     float shift = x(base + c / width * width);
     vec4 sum = vec4(0), squares = vec4(0);

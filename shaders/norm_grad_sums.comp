@@ -8,8 +8,8 @@ TENSOR(6, partial)
 void main()
 {
     uint channels = P(0), rows = P(1), parts = P(2), width = P(3);
-    uint c = gl_GlobalInvocationID.x * STEP, part = gl_WorkGroupID.y, n = gl_WorkGroupID.z;
-    if (c >= channels) return;
+    uint c = gl_GlobalInvocationID.x * STEP, part = gl_GlobalInvocationID.y, n = gl_WorkGroupID.z;
+    if (c >= channels || part >= parts) return;
     vec4 sum = vec4(0), along = vec4(0), normal, du, dn;
     for (uint row = part; row < rows; row += parts) {
         uint i = (n * rows + row) * channels + c;

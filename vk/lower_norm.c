@@ -10,16 +10,19 @@ typedef struct extent {
     int64_t samples, rows, channels, parts;
 } extent;
 
-static extent extent_of(const sid2_vk_tensor *x, bool by_sample)
+static extent extent_of(const sid2_vk_lowering *lowering, const sid2_vk_tensor *x, bool by_sample)
 {
     extent e = {1, sid2_vk_rows(x), sid2_vk_last(x), 1};
     if (x->shape.rank > 1 && by_sample) {
         e.samples = x->shape.dim[0];
         e.rows = sid2_vk_rows_per_sample(x);
     }
-    /* Enough parts to keep a device busy, long enough ones to be worth it. */
-    int64_t wanted = 1 + 16384 / (e.samples * e.channels);
-    e.parts = wanted < 1 + e.rows / 8 ? wanted : 1 + e.rows / 8;
+    /* Enough parts to keep a device busy, with 64 Ki invocations of four channels on a GPU; long enough ones for their sums
+     * to weigh little: of 32 rows, an eighth of the bytes in f32. */
+    bool software = sid2_vk_lowering_caps(lowering)->software;
+    int64_t wanted = 1 + (software ? 16384 : 262144) / (e.samples * e.channels);
+    int64_t most = 1 + e.rows / (software ? 8 : 32);
+    e.parts = wanted < most ? wanted : most;
     return e;
 }
 
@@ -30,9 +33,14 @@ static void emit_sums(sid2_vk_lowering *lowering, sid2_vk_dispatch *d, extent e,
     const uint32_t numbers[] = {(uint32_t)e.channels, (uint32_t)e.rows, (uint32_t)e.parts, (uint32_t)width};
     for (int i = 0; i < 4; i++) d->push[i] = numbers[i];
     d->constant[0] = quads;
-    d->local[0] = SID2_VK_EACH_LOCAL;
-    d->groups[0] = sid2_vk_ceil_div(quads ? e.channels / 4 : e.channels, SID2_VK_EACH_LOCAL);
-    d->groups[1] = (uint32_t)e.parts;
+    /* Where few channels would leave a GPU's invocations idle, these take other parts. */
+    int64_t across = quads ? e.channels / 4 : e.channels;
+    uint32_t local = SID2_VK_EACH_LOCAL;
+    while (!sid2_vk_lowering_caps(lowering)->software && local > 1 && local / 2 >= across) local /= 2;
+    d->local[0] = local;
+    d->local[1] = SID2_VK_EACH_LOCAL / local;
+    d->groups[0] = sid2_vk_ceil_div(across, local);
+    d->groups[1] = sid2_vk_ceil_div(e.parts, d->local[1]);
     d->groups[2] = (uint32_t)e.samples;
     d->work = (double)(e.samples * e.rows * e.channels);
     sid2_vk_emit(lowering, d);
@@ -73,7 +81,7 @@ static void apply(sid2_vk_lowering *lowering, const sid2_vk_call *call, int64_t 
 void sid2_vk_lower_group_norm(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
     const sid2_vk_tensor *x = &call->in[0];
-    extent e = extent_of(x, true);
+    extent e = extent_of(lowering, x, true);
     int64_t width = e.channels / call->attr->groups;
     sid2_vk_tensor partial =
         sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(e.samples, e.parts, 2, e.channels));
@@ -86,7 +94,10 @@ void sid2_vk_lower_group_norm(sid2_vk_lowering *lowering, const sid2_vk_call *ca
                                        [3] = (uint32_t)e.parts,
                                        [4] = (uint32_t)width,
                                        [5] = sid2_vk_bits(call->attr->eps)}};
-    sid2_vk_emit_each(lowering, &stats, e.samples * call->attr->groups, false);
+    stats.local[0] = row_local(lowering, e.parts * width);
+    stats.groups[0] = (uint32_t)(e.samples * call->attr->groups);
+    stats.work = (double)(e.samples * e.parts * e.channels);
+    sid2_vk_emit(lowering, &stats);
     apply(lowering, call, width, false);
 }
 
@@ -113,7 +124,7 @@ static sid2_vk_tensor parameter_gradients(sid2_vk_lowering *lowering, const sid2
                                           bool by_row)
 {
     const sid2_vk_tensor *in = call->in, *out = call->out;
-    extent e = extent_of(&in[1], !by_row || sid2_vk_has(&in[5]));
+    extent e = extent_of(lowering, &in[1], !by_row || sid2_vk_has(&in[5]));
     sid2_vk_tensor partial =
         sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(e.samples, e.parts, 2, e.channels));
     sid2_vk_tensor sums = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(e.samples, 2, e.channels));
@@ -136,7 +147,7 @@ static sid2_vk_tensor parameter_gradients(sid2_vk_lowering *lowering, const sid2
 void sid2_vk_lower_group_norm_grad(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
     const sid2_vk_tensor *in = call->in;
-    extent e = extent_of(&in[1], true);
+    extent e = extent_of(lowering, &in[1], true);
     int64_t groups = call->attr->groups, width = e.channels / groups;
     sid2_vk_tensor sums = parameter_gradients(lowering, call, width, false);
     sid2_vk_tensor means = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(e.samples, groups, 2));
@@ -157,7 +168,7 @@ void sid2_vk_lower_group_norm_grad(sid2_vk_lowering *lowering, const sid2_vk_cal
 void sid2_vk_lower_row_norm_grad(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
     const sid2_vk_tensor *in = call->in;
-    extent e = extent_of(&in[1], true);
+    extent e = extent_of(lowering, &in[1], true);
     parameter_gradients(lowering, call, e.channels, true);
     bool quads = all_quads(in, 2) && all_quads(in + 3, 4) && all_quads(call->out, 1) && e.channels % 4 == 0;
     sid2_vk_emit(lowering, &(sid2_vk_dispatch){
