@@ -22,6 +22,7 @@ layout(constant_id = 22) const uint LINES = 2;
 layout(constant_id = 23) const uint M = 16;
 layout(constant_id = 24) const uint N = 16;
 layout(constant_id = 25) const uint K = 16;
+layout(constant_id = 26) const uint STEP = 128; // invocations of the group
 TENSOR(0, x)
 TENSOR(1, w)
 TENSOR(2, bias)
@@ -34,7 +35,7 @@ shared f16vec4 left[TALL * PITCH];
 shared f16vec4 right[WIDE * PITCH];
 shared float sums[LANES * LINES * M * N];
 
-const uint STEP = gl_WorkGroupSize.x, EACH = (TALL * DEPTH + STEP - 1) / STEP; // quads that an invocation stages of the left
+const uint EACH = (TALL * DEPTH + STEP - 1) / STEP; // quads that an invocation stages of the left
 const uint OUTSIDE = 0xffffffff;
 
 f16vec4 quad_of(uvec2 words) { return f16vec4(unpackFloat2x16(words.x), unpackFloat2x16(words.y)); }

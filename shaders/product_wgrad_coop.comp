@@ -20,6 +20,7 @@ layout(constant_id = 24) const uint LINES = 2;
 layout(constant_id = 25) const uint M = 16;
 layout(constant_id = 26) const uint N = 16;
 layout(constant_id = 27) const uint K = 16;
+layout(constant_id = 28) const uint STEP = 128; // invocations of the group
 TENSOR(0, x)
 TENSOR(1, dy)
 TENSOR(2, dw)
@@ -30,7 +31,7 @@ shared f16vec4 left[DEPTH * TALL_PITCH];
 shared f16vec4 right[DEPTH * WIDE_PITCH];
 shared float sums[LANES * LINES * M * N];
 
-const uint STEP = gl_WorkGroupSize.x, EACH = (DEPTH * WIDE + STEP - 1) / STEP; // quads that an invocation stages of x
+const uint EACH = (DEPTH * WIDE + STEP - 1) / STEP; // quads that an invocation stages of x
 
 f16vec4 quad_of(uvec2 words) { return f16vec4(unpackFloat2x16(words.x), unpackFloat2x16(words.y)); }
 

@@ -81,6 +81,8 @@ static void test_operations(void **state)
     assert_int_equal(result_of(128, INT), 10);
     assert_int_equal(result_of(132, INT), 21);
     assert_int_equal(result_of(134, INT), 2);
+    assert_int_equal(result_of(130, INT), 4);
+    assert_int_equal(result_of(137, INT), 1);
     assert_int_equal(result_of(170, BOOL), false);
     assert_int_equal(result_of(171, BOOL), true);
     assert_int_equal(result_of(172, BOOL), true);

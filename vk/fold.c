@@ -21,8 +21,10 @@ enum {
     SPEC_ID = 1, /* the decoration */
     COMPOSITE_EXTRACT = 81,
     I_ADD = 128,
+    I_SUB = 130,
     I_MUL = 132,
     U_DIV = 134,
+    U_MOD = 137,
     SELECT = 169,
     I_EQUAL = 170,
     I_NOT_EQUAL = 171,
@@ -63,8 +65,10 @@ static bool evaluate(const folding *f, const uint32_t *in, uint32_t count, uint3
         return false;
     switch (in[3]) {
     case I_ADD: return *result = a + b, true;
+    case I_SUB: return *result = a - b, true;
     case I_MUL: return *result = a * b, true;
     case U_DIV: return *result = b ? a / b : 0, true;
+    case U_MOD: return *result = b ? a % b : 0, true;
     case SELECT: return *result = a ? b : c, true;
     case I_EQUAL: return *result = a == b, true;
     case I_NOT_EQUAL: return *result = a != b, true;

@@ -31,7 +31,7 @@ typedef struct sid2_vk_call {
     sid2_vk_tensor in[SID2_MAX_INPUTS], out[SID2_MAX_OUTPUTS];
 } sid2_vk_call;
 
-enum { SID2_VK_BINDINGS = 12, SID2_VK_PUSH = 20, SID2_VK_CONSTANTS = 12, SID2_VK_ABSENT = 255 };
+enum { SID2_VK_BINDINGS = 12, SID2_VK_PUSH = 20, SID2_VK_CONSTANTS = 13, SID2_VK_ABSENT = 255 };
 
 /* shaders/tensor.glsl is the other side of this struct. */
 typedef struct sid2_vk_dispatch {

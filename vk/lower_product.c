@@ -100,20 +100,21 @@ static bool product_cooperative(sid2_vk_lowering *lowering, const sid2_vk_tensor
     int64_t rows = sid2_vk_rows(x);
     blocks b;
     if (!cooperate(lowering, x, w, rows, how->columns, &b)) return false;
-    sid2_vk_emit(lowering,
-                 &(sid2_vk_dispatch){
-                     .shader = SID2_VK_product_coop,
-                     .tensor = {*x, pack(lowering, w, how, im.side * im.side),
-                                bias ? *bias : (sid2_vk_tensor){.shape.rank = -1}, *residual, *y},
-                     .local = {invocations(lowering, &b)},
-                     .groups = {sid2_vk_ceil_div(how->columns, b.lanes * PART),
-                                sid2_vk_ceil_div(rows, b.lines * PART)},
-                     .constant = {b.down, b.across, (uint32_t)im.side,
-                                  how->channels % 4 == 0 && sid2_vk_quads(x), CHANNELS / 4, b.lanes, b.lines,
-                                  caps->cooperative.m, caps->cooperative.n, caps->cooperative.k},
-                     .push = {(uint32_t)rows, (uint32_t)how->columns, (uint32_t)how->channels,
-                              (uint32_t)im.height, (uint32_t)im.width},
-                     .work = (double)rows * (double)(how->columns * how->channels * im.side * im.side)});
+    sid2_vk_emit(
+        lowering,
+        &(sid2_vk_dispatch){
+            .shader = SID2_VK_product_coop,
+            .tensor = {*x, pack(lowering, w, how, im.side * im.side),
+                       bias ? *bias : (sid2_vk_tensor){.shape.rank = -1}, *residual, *y},
+            .local = {invocations(lowering, &b)},
+            .groups = {sid2_vk_ceil_div(how->columns, b.lanes * PART),
+                       sid2_vk_ceil_div(rows, b.lines * PART)},
+            .constant = {b.down, b.across, (uint32_t)im.side, how->channels % 4 == 0 && sid2_vk_quads(x),
+                         CHANNELS / 4, b.lanes, b.lines, caps->cooperative.m, caps->cooperative.n,
+                         caps->cooperative.k, invocations(lowering, &b)},
+            .push = {(uint32_t)rows, (uint32_t)how->columns, (uint32_t)how->channels, (uint32_t)im.height,
+                     (uint32_t)im.width},
+            .work = (double)rows * (double)(how->columns * how->channels * im.side * im.side)});
     return true;
 }
 
@@ -259,6 +260,7 @@ static void weight_gradient(sid2_vk_lowering *lowering, const sid2_vk_call *call
         d.constant[9] = caps->cooperative.m;
         d.constant[10] = caps->cooperative.n;
         d.constant[11] = caps->cooperative.k;
+        d.constant[12] = d.local[0];
     }
     sid2_vk_emit(lowering, &d);
     if (parts > 1) add_parts(lowering, &sums, parts, dw);
