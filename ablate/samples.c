@@ -17,7 +17,7 @@ typedef struct drawing {
 static bool on_sample(void *user, const sid2_sample_progress *p)
 {
     drawing *d = user;
-    d->samples->evaluations = (double)p->evaluations / p->total;
+    d->samples->evaluations = (double)(p->evaluations + p->guided) / p->total; /* passes of a network */
     return d->callback(d->user, (p->images + (double)p->step / p->steps) / p->total);
 }
 
