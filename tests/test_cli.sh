@@ -677,8 +677,12 @@ ends_in_order sampling no. "$job"
 mkfifo pipe.png
 exec 7<>pipe.png # full, and nobody reads it: a sampling that cannot end in order
 head -c 65536 /dev/zero >&7
-"$sid2" sample run --out pipe.png >/dev/null 2>err &
+"$sid2" sample run --seeds 0 --steps 1 --out pipe.png >/dev/null 2>err &
 job=$!
+for _ in $(seq 300); do
+    grep -q '100 %' err && break
+    sleep 0.1
+done
 sleep 1
 kill -INT "$job"
 kill -TERM "$job"
