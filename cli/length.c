@@ -4,7 +4,6 @@
 #include "file.h"
 #include "profile.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,15 +60,7 @@ bool length_export(const char *checkpoint, double length, const char *to, sid2_d
 
 bool length_enter(length_scratch *s, const char *checkpoint, double length, char how[160], sid2_error *err)
 {
-    const char *folder = getenv("TMPDIR");
-    if (!folder || !*folder) folder = "/var/tmp";
-    if (!sid2_path(s->root, err, "%s/sid2-average-XXXXXX", folder)) return s->root[0] = 0, false;
-    if (!mkdtemp(s->root)) {
-        s->root[0] = 0;
-        return sid2_fail(err, SID2_ERR_IO, "%s: no place for an average: %s; TMPDIR names another", folder,
-                         strerror(errno));
-    }
-    return sid2_path(s->checkpoint, err, "%s/average", s->root) &&
+    return sid2_scratch_folder(s->root, err) && sid2_path(s->checkpoint, err, "%s/average", s->root) &&
            length_export(checkpoint, length, s->checkpoint, SID2_F32, how, err);
 }
 

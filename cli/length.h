@@ -8,7 +8,7 @@ enum { MAX_LENGTHS = 64 };
 
 /* "0.02,0.05,0.1". */
 bool lengths_parse(const char *text, double lengths[MAX_LENGTHS], int *count, sid2_error *err);
-/* sid2_checkpoint_export of the weights averaged over that length. `how`: "; averaged over ...", for people. */
+/* sid2_checkpoint_export of the weights averaged over that length. `how`: ", averaged over ...", for people. */
 bool length_export(const char *checkpoint, double length, const char *to, sid2_dtype dtype, char how[160],
                    sid2_error *err);
 

@@ -586,8 +586,12 @@ static const char *scratch_place(void)
 
 bool sid2_scratch_folder(char path[4096], sid2_error *err)
 {
-    return sid2_path(path, err, "%s/sid2-XXXXXX", scratch_place()) &&
-           (mkdtemp(path) || cannot(scratch_place(), "no place for a scratch folder", errno, err));
+    if (sid2_path(path, err, "%s/sid2-XXXXXX", scratch_place())) {
+        if (mkdtemp(path)) return true;
+        cannot(scratch_place(), "no place for a scratch folder; TMPDIR names another", errno, err);
+    }
+    path[0] = 0;
+    return false;
 }
 
 int sid2_scratch_open(sid2_error *err)

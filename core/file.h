@@ -92,7 +92,7 @@ int sid2_scratch_open(sid2_error *err);
 /* sid2_file_put, whose message says how to give it more room; `what` it holds. */
 bool sid2_scratch_write(int descriptor, const void *bytes, size_t size, uint64_t offset, const char *what,
                         sid2_error *err);
-/* A new folder there, for this user alone, with a name; the caller removes it. */
+/* A new folder there, for this user alone, with a name; the caller removes it. "" where there can be none. */
 bool sid2_scratch_folder(char path[4096], sid2_error *err);
 
 /* ---- Folders ---- */

@@ -141,15 +141,28 @@ static bool add_folder(sid2_source *source, const sid2_entry **picture, int64_t 
 
 /* ---- Strips ---- */
 
+enum { PNG_HEAD = 24 }; /* bytes up to its width and height */
+
+/* False where there are not so many. Of a compressed member all is read. */
+static bool read_head(sid2_files *files, const sid2_entry *entry, uint8_t head[PNG_HEAD])
+{
+    if (entry->size < PNG_HEAD) return false;
+    if (files->read_at) return files->read_at(files, entry, head, PNG_HEAD, 0, NULL);
+    size_t size;
+    uint8_t *bytes = files->read(files, entry, SID2_IMAGE_MAX_FILE, &size, NULL);
+    bool ok = bytes && size >= PNG_HEAD;
+    if (ok) memcpy(head, bytes, PNG_HEAD);
+    free(bytes);
+    return ok;
+}
+
 /* Frames side by side in a PNG, from its head alone; 0: it has none, or is no PNG. */
 static int64_t strip_frames(sid2_files *files, const sid2_entry *entry)
 {
-    size_t size;
+    uint8_t head[PNG_HEAD];
     int64_t side[2] = {0};
-    uint8_t *bytes = files->read(files, entry, SID2_IMAGE_MAX_FILE, &size, NULL);
-    if (bytes && size >= 24 && !memcmp(bytes, "\x89PNG\r\n\x1a\n", 8))
-        for (int i = 0; i < 8; i++) side[i / 4] = side[i / 4] << 8 | bytes[16 + i];
-    free(bytes);
+    if (read_head(files, entry, head) && !memcmp(head, "\x89PNG\r\n\x1a\n", 8))
+        for (int i = 0; i < 8; i++) side[i / 4] = side[i / 4] << 8 | head[16 + i];
     return side[1] > 0 && side[0] <= SID2_IMAGE_MAX_SIDE && side[0] % side[1] == 0 ? side[0] / side[1] : 0;
 }
 

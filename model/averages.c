@@ -63,6 +63,12 @@ bool sid2_record_step(const char *name, uint64_t *step)
     return *step && strcmp(name, sid2_record_name(*step, canonical)) == 0;
 }
 
+bool sid2_is_record(const char *name)
+{
+    uint64_t step;
+    return sid2_record_step(name, &step);
+}
+
 /* To f16 where it lies, but for a tensor that has values too large for that: it stays f32. */
 static sid2_dtype narrow(float *values, int64_t count)
 {
@@ -171,12 +177,6 @@ static bool add_file(sid2_mixture *m, const char *path, const char *separator, i
     return true;
 }
 
-static bool is_record(const char *name)
-{
-    uint64_t step;
-    return sid2_record_step(name, &step);
-}
-
 /* RUN/averages of RUN/checkpoints/step-N, by whatever name that is reached; "" where it lies in no run. */
 static bool find_records(const char *checkpoint, char folder[4096], sid2_error *err)
 {
@@ -225,7 +225,7 @@ bool sid2_mixture_open(sid2_mixture *m, const char *checkpoint, sid2_error *err)
             err, SID2_ERR_USAGE,
             "%s: trained without train.averages, so it has one average, and no other can be made",
             checkpoint);
-    bool ok = !folder[0] || sid2_list_folder(&names, folder, is_record, err);
+    bool ok = !folder[0] || sid2_list_folder(&names, folder, sid2_is_record, err);
     ok = ok && reserve(m, names.count + TRACKED, err);
     for (int i = 0; ok && i < TRACKED; i++)
         ok = sid2_path(path, err, "%s/%s.safetensors", checkpoint, tracked[i].name) &&

@@ -27,6 +27,7 @@ bool sid2_record_save(const sid2_trainer *trainer, const char *path, sid2_error 
 /* "step-00001000.safetensors", and back. */
 const char *sid2_record_name(uint64_t step, char name[64]);
 bool sid2_record_step(const char *name, uint64_t *step);
+bool sid2_is_record(const char *name);
 
 /* ---- Mixtures ---- */
 

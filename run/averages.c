@@ -10,12 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool is_record(const char *name)
-{
-    uint64_t step;
-    return sid2_record_step(name, &step);
-}
-
 /* Removes records that are later than `step`, or none of those that there should be by then. What stays costs room, no
  * training. */
 static void tidy(sid2_run *r, uint64_t step)
@@ -25,7 +19,7 @@ static void tidy(sid2_run *r, uint64_t step)
     sid2_error cause;
     uint64_t stride = sid2_record_stride(step, r->config->train_averages), own;
     if (!sid2_path(folder, &cause, "%s/averages", r->folder.path) ||
-        !sid2_list_folder(&names, folder, is_record, &cause)) {
+        !sid2_list_folder(&names, folder, sid2_is_record, &cause)) {
         sid2_tell_text(r, SID2_RUN_WARNING, cause.message);
         return;
     }

@@ -116,4 +116,16 @@ static inline float *download(const sid2_buffers *buffers, const char *name)
     return copy;
 }
 
+static inline void same_state(const sid2_trainer *a, const sid2_trainer *b)
+{
+    static const char *const names[] = {"weights", "m", "v", "ema"};
+    for (int i = 0; i < 4; i++) {
+        float *x = download(&a->buffers, names[i]), *y = download(&b->buffers, names[i]);
+        if (memcmp(x, y, sid2_buffers_find(&a->buffers, names[i])->bytes) != 0)
+            fail_msg("%s with %d and %d workers differ", names[i], a->training.workers, b->training.workers);
+        free(x);
+        free(y);
+    }
+}
+
 #endif

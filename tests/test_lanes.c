@@ -8,7 +8,6 @@
 
 enum { BATCH = 16, BYTES = 64, CLASSES = 3 };
 
-static const char *const names[] = {"weights", "m", "v", "ema"};
 static char folder[64];
 
 static sid2_device *open_threads(int threads)
@@ -27,17 +26,6 @@ static sid2_trainer *make_trainer(sid2_device *device, const sid2_config *config
     sid2_trainer *t = sid2_trainer_create(device, config, 0, &err);
     must(t);
     return t;
-}
-
-static void same_state(const sid2_trainer *a, const sid2_trainer *b)
-{
-    for (int i = 0; i < 4; i++) {
-        float *x = download(&a->buffers, names[i]), *y = download(&b->buffers, names[i]);
-        if (memcmp(x, y, sid2_buffers_find(&a->buffers, names[i])->bytes) != 0)
-            fail_msg("%s with %d and %d workers differ", names[i], a->training.workers, b->training.workers);
-        free(x);
-        free(y);
-    }
 }
 
 static pthread_barrier_t all_at_work;

@@ -26,17 +26,6 @@ static sid2_trainer *make_trainer(const sid2_config *config)
     return t;
 }
 
-static void same_state(const sid2_trainer *a, const sid2_trainer *b)
-{
-    static const char *const names[] = {"weights", "m", "v", "ema"};
-    for (int i = 0; i < 4; i++) {
-        float *x = download(&a->buffers, names[i]), *y = download(&b->buffers, names[i]);
-        assert_memory_equal(x, y, sid2_buffers_find(&a->buffers, names[i])->bytes);
-        free(x);
-        free(y);
-    }
-}
-
 static void resume_is_bit_identical(void **state)
 {
     (void)state;

@@ -205,17 +205,6 @@ static void noise_of_given_frames_is_nothing(void **state)
     for (int k = 0; k < 3; k++) free(kept[k]);
 }
 
-static void same_state(const sid2_trainer *a, const sid2_trainer *b)
-{
-    static const char *const names[] = {"weights", "m", "v", "ema"};
-    for (int i = 0; i < 4; i++) {
-        float *x = download(&a->buffers, names[i]), *y = download(&b->buffers, names[i]);
-        assert_memory_equal(x, y, sid2_buffers_find(&a->buffers, names[i])->bytes);
-        free(x);
-        free(y);
-    }
-}
-
 static sid2_trainer *train(sid2_device *device, const sid2_config *config, size_t memory, int steps)
 {
     sid2_trainer *t = sid2_trainer_create(device, config, memory, &err);
