@@ -182,7 +182,7 @@ static bool tell(const compile_job *job, sid2_device *device, sid2_error *err)
     if (!job->json_path) return print_table(device), true;
     sid2_atomic_file file = {0};
     bool prints = strcmp(job->json_path, "-") == 0;
-    if (!prints && !sid2_atomic_open(&file, job->json_path, err)) return false;
+    if (!prints && !sid2_output_open(&file, job->json_path, err)) return false;
     bool ok = write_json(device, prints ? stdout : file.stream) ||
               sid2_fail(err, SID2_ERR_IO, "cannot write the report to %s", job->json_path);
     if (ok && !prints) ok = sid2_atomic_commit(&file, err);

@@ -148,7 +148,6 @@ static bool weigh(sid2_sampler *s, const sid2_solver_stage *stage, sid2_error *e
     static const char *const names[] = {"x_square", "d_square", "apart_square"};
     bool ok = sid2_inference_upload(n, "level_alpha", stage->alpha, err) &&
               sid2_inference_upload(n, "level_sigma", -stage->sigma, err) &&
-              sid2_inference_upload(n, "zero", 0, err) && sid2_inference_upload(n, "one", 1, err) &&
               sid2_inference_run(n, SID2_PASS_GUIDED, err);
     for (int i = 0; ok && i < 3; i++) ok = sid2_inference_gather(n, names[i], s->means[i], err);
     for (int image = 0; ok && image < n->plan.batch; image++) {
@@ -279,7 +278,10 @@ static void take(const sid2_inference *n, const job *j, int window)
 
 static bool start(sid2_inference *n, int window, sid2_error *err)
 {
-    return sid2_inference_upload_key(n, key_of(window, -1), err) &&
+    bool measures = sid2_buffers_find(&n->part[0], "zero");
+    return (!measures ||
+            (sid2_inference_upload(n, "zero", 0, err) && sid2_inference_upload(n, "one", 1, err))) &&
+           sid2_inference_upload_key(n, key_of(window, -1), err) &&
            sid2_inference_run(n, SID2_PASS_START, err);
 }
 
