@@ -60,7 +60,7 @@ with View(sid2, "it's a model", '--set', 'sample.interval=always') as view:
         assert status == 200 and b'http' not in text and b'@import' not in text, part
     assert b'http' not in page
     model = json.loads(ask(view, view.path + 'model')[1])
-    assert model['model'] == "it's a model" and len(model['classes']) == 10 and model['steps'] == '64', model
+    assert model['model'] == "it's a model" and len(model['classes']) == 10 and model['steps'] == '16', model
 
     # A picture: every step once and in order, then the end, which the command makes again to the byte.
     found = sample(view)
