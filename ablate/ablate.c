@@ -72,9 +72,16 @@ static bool on_run_event(void *user, const sid2_run_event *event)
     return tell(w, "training", fraction, event);
 }
 
+/* Where the row at hand is not trained; else NULL. */
+static const char *given_checkpoint(const work *w)
+{
+    return this_row(w)->checkpoint[0] ? this_row(w)->checkpoint : w->a->options.checkpoint;
+}
+
 static bool run_path(const work *w, char path[4096], sid2_error *err)
 {
-    if (w->a->options.checkpoint) return sid2_path(path, err, "%s", w->a->options.checkpoint);
+    const char *given = given_checkpoint(w);
+    if (given) return sid2_path(path, err, "%s", given);
     return sid2_path(path, err, "%s/runs/%s/seed-%" PRIu64, w->a->options.folder,
                      row_of(w, this_row(w)->trained_as)->name, w->now.seed);
 }
@@ -122,7 +129,7 @@ static sid2_config *measuring_config(const work *w, const char *checkpoint, sid2
                  sid2_config_text(this_row(w)->config, key->name, value));
         ok = sid2_config_set(c, text, err);
     }
-    if (ok && !c->model_classes) c->sample_guidance = 1;
+    if (ok && !c->model_classes && !this_row(w)->guide[0]) c->sample_guidance = 1;
     if (ok) sid2_config_settle_sample(c, w->device);
     if (ok) return c;
     sid2_config_destroy(c);
@@ -183,9 +190,34 @@ static bool read_real(work *w, const sid2_config *c, sid2_error *err)
 
 static bool on_bits(void *user, double done) { return tell(user, "measuring", done, NULL); }
 
+/* Whether held-out pictures say the same of the row at hand as of the one that it shares a training with. */
+static const sid2_measured *measured_alike(const work *w, const sid2_config *c)
+{
+    const sid2_config_key *key;
+    char value[256], other[256];
+    int row = this_row(w)->trained_as;
+    const sid2_measured *m = sid2_ablation_at(w->a, row, w->place);
+    if (row == w->row || !m->known) return NULL;
+    for (int i = 0; (key = sid2_config_key_at(i)); i++)
+        if (strncmp(key->name, "eval.", 5) == 0 &&
+            strcmp(sid2_config_text(c, key->name, value),
+                   sid2_config_text(row_of(w, row)->config, key->name, other)) != 0)
+            return NULL;
+    return m;
+}
+
+/* A student of few steps denoises nothing, so it has none. */
 static bool measure_bits(work *w, const char *checkpoint, const sid2_config *c, sid2_measured *m,
                          sid2_error *err)
 {
+    const sid2_measured *alike = measured_alike(w, c);
+    if (alike) {
+        memcpy(m->bits, alike->bits, sizeof m->bits);
+        memcpy(m->loss, alike->loss, sizeof m->loss);
+        m->metric[SID2_METRIC_bits] = alike->metric[SID2_METRIC_bits];
+        m->metric[SID2_METRIC_loss] = alike->metric[SID2_METRIC_loss];
+    }
+    if (alike || c->distill_k) return true;
     sid2_bits bits;
     int levels = (int)(c->eval_levels + SID2_BANDS - 1) / SID2_BANDS;
     sid2_evaluator *e = sid2_evaluator_create(w->device, c, w->a->options.memory, err);
@@ -226,6 +258,8 @@ static bool write_samples(work *w, const sid2_config *c, const sid2_samples *s, 
     return ok;
 }
 
+static const char *guide_of(const work *w) { return this_row(w)->guide[0] ? this_row(w)->guide : NULL; }
+
 /* The same seeds and classes for every row; others for each of the plan's seeds. */
 static bool measure_samples(work *w, const char *checkpoint, const sid2_config *c, sid2_measured *m,
                             sid2_error *err)
@@ -233,8 +267,8 @@ static bool measure_samples(work *w, const char *checkpoint, const sid2_config *
     int count = (int)w->a->plan.samples;
     sid2_samples s = {0};
     if (!count) return true;
-    bool ok = sid2_samples_draw(&s, w->device, c, checkpoint, true, count, w->now.seed * (uint64_t)count,
-                                w->a->options.memory, on_sample, w, err) &&
+    bool ok = sid2_samples_draw(&s, w->device, c, checkpoint, guide_of(w), true, count,
+                                w->now.seed * (uint64_t)count, w->a->options.memory, on_sample, w, err) &&
               write_samples(w, c, &s, err) && read_real(w, c, err);
     m->sampling = s.seconds;
     m->evaluations = s.evaluations;
@@ -297,16 +331,29 @@ static void forget(sid2_measured *m)
     for (int i = 0; i < SID2_BANDS; i++) m->bits[i] = m->loss[i] = NAN;
 }
 
+/* Behind a space. */
+static bool guide_digest(const char *path, char digest[34], sid2_error *err)
+{
+    char checkpoint[4096];
+    int hold = -1;
+    bool ok = sid2_checkpoint_hold(path, checkpoint, sizeof checkpoint, &hold, err) &&
+              sid2_checkpoint_digest(checkpoint, digest + 1, err);
+    digest[0] = ' ';
+    sid2_checkpoint_release(hold);
+    return ok;
+}
+
 /* Everything that a measurement depends on, as one digest. */
 static bool measuring_key(work *w, const char *checkpoint, const sid2_config *c, char key[33],
                           sid2_error *err)
 {
     const sid2_config_key *each;
-    char weights[33], *text = calloc(1, 1 << 15);
+    char weights[33], guide[34] = "", *text = calloc(1, 1 << 15);
     if (!text) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    bool ok = sid2_checkpoint_digest(checkpoint, weights, err);
+    bool ok = sid2_checkpoint_digest(checkpoint, weights, err) &&
+              (!guide_of(w) || guide_digest(guide_of(w), guide, err));
     if (ok)
-        snprintf(text, 1 << 14, "%d %s %s %" PRId64 " %" PRIu64 "\n", METHOD, weights, w->pictures,
+        snprintf(text, 1 << 14, "%d %s%s %s %" PRId64 " %" PRIu64 "\n", METHOD, weights, guide, w->pictures,
                  w->a->plan.samples, w->now.seed);
     for (int i = 0; ok && (each = sid2_config_key_at(i)); i++) add_key(text, 1 << 15, c, each->name);
     for (int i = 0; ok && (each = sid2_config_key_at(i)); i++) /* the loss is in the first row's words */
@@ -432,8 +479,7 @@ static bool do_row(work *w, sid2_error *err)
     forget(m);
     if (!tell(w, "looking", 0, NULL)) return stopped(err);
     bool ok = run_path(w, path, &cause);
-    ok = ok && (w->a->options.checkpoint || train(w, path, &m->seconds, &cause)) &&
-         measure(w, path, m, &cause);
+    ok = ok && (given_checkpoint(w) || train(w, path, &m->seconds, &cause)) && measure(w, path, m, &cause);
     w->now.number++;
     return ok || (cause.code == SID2_ERR_CANCELLED ? stopped(err) : failed_at(w, &cause, err));
 }
@@ -472,20 +518,11 @@ bool sid2_ablate_open(sid2_ablation *a, const sid2_ablate_options *options, sid2
                       sid2_error *err)
 {
     sid2_ablate_plan_options how = options->how;
-    char checkpoint[4096];
-    int hold = -1;
     *a = (sid2_ablation){.options = *options};
-    sid2_config *base = options->checkpoint ? sid2_config_create() : NULL;
-    bool ok = !options->checkpoint || base || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
-    if (ok && base)
-        ok = sid2_checkpoint_hold(options->checkpoint, checkpoint, sizeof checkpoint, &hold, err) &&
-             sid2_checkpoint_config(checkpoint, base, err);
-    sid2_checkpoint_release(hold);
-    how.base = base;
+    how.checkpoint = options->checkpoint;
     how.device = sid2_device_describe(device);
-    ok = ok && sid2_folder_check_data(options->folder, options->data, err) &&
-         sid2_ablate_plan_read(&a->plan, options->plan, &how, err);
-    sid2_config_destroy(base);
+    bool ok = sid2_folder_check_data(options->folder, options->data, err) &&
+              sid2_ablate_plan_read(&a->plan, options->plan, &how, err);
     size_t count = (size_t)a->plan.rows * (size_t)a->plan.seeds;
     if (ok && !(a->measured = malloc(count * sizeof *a->measured)))
         ok = sid2_fail(err, SID2_ERR_MEMORY, "out of memory");

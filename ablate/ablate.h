@@ -52,7 +52,7 @@ typedef struct sid2_ablate_options {
     const char *checkpoint;       /* to measure, in place of training; or NULL */
     const char *inception;        /* the weights of FID's network, as sid2 eval has them; NULL: no FID */
     const char *features;         /* an npz of real pictures' features, for those of samples; or NULL */
-    sid2_ablate_plan_options how; /* base and device are filled in */
+    sid2_ablate_plan_options how; /* checkpoint and device are filled in */
     size_t memory;                /* as of sid2_run_options */
     sid2_ablate_callback callback;
     void *user;

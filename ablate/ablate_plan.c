@@ -4,6 +4,7 @@
 #include "file.h"
 #include "text.h"
 
+#include <sid2/checkpoint.h>
 #include <sid2/model.h>
 
 #include <ini.h>
@@ -149,6 +150,10 @@ static int on_pair(void *user, const char *section, const char *name, const char
     if (!*section) return refuse(r, r->line, "expected [plan], [all], [row NAME] or [each] before", name);
     if (r->fresh && !begin_section(r, section)) return 0;
     if (r->row == OF_PLAN) return set_of_plan(r, name, value);
+    if (r->row >= 0 && strcmp(name, "checkpoint") == 0)
+        return set_word(r, r->plan->row[r->row].checkpoint, sizeof r->plan->row->checkpoint, value);
+    if (r->row >= 0 && strcmp(name, "guide") == 0)
+        return set_word(r, r->plan->row[r->row].guide, sizeof r->plan->row->guide, value);
     if (r->count == MAX_SETTINGS) return refuse(r, r->line, "a plan sets at most 1024 keys", "");
     setting *s = &r->settings[r->count++];
     *s = (setting){.row = r->row, .line = r->line};
@@ -181,20 +186,44 @@ static const char *pick(const char *text, int k, char assignment[256])
     return assignment + key;
 }
 
+static bool same_key(const char *text, const char *other)
+{
+    size_t length = strcspn(text, "=");
+    return strncmp(text, other, length) == 0 && (other[length] == '=' || !other[length]);
+}
+
+/* Of how many values of that setting the row takes each; 0: the setting is not [each]'s, or not for that row. */
+static int values_for(const reader *r, const sid2_ablate_row *row, const setting *s)
+{
+    if (s->row != OF_EACH || row->checkpoint[0]) return 0;
+    for (int i = 0; i < r->count; i++)
+        if (r->settings[i].row == row->section && same_key(s->text, r->settings[i].text)) return 0;
+    return values_in(s->text);
+}
+
+static int combinations_for(const reader *r, const sid2_ablate_row *row)
+{
+    int count = 1;
+    for (int i = 0; i < r->count; i++) {
+        int values = values_for(r, row, &r->settings[i]);
+        if (values && (count *= values) > SID2_ABLATE_ROWS) break;
+    }
+    return count;
+}
+
 /* Calls `use` with what a combination takes of each line of [each], the last line's values changing first. */
 static bool each_of(const reader *r, sid2_ablate_row *row,
                     bool (*use)(const reader *r, sid2_ablate_row *row, const setting *s,
                                 const char *assignment, const char *value, sid2_error *err),
                     sid2_error *err)
 {
-    int left = 1, choice = row->choice;
-    for (int i = 0; i < r->count; i++)
-        if (r->settings[i].row == OF_EACH) left *= values_in(r->settings[i].text);
+    int left = combinations_for(r, row), choice = row->choice;
     for (int i = 0; i < r->count; i++) {
         const setting *s = &r->settings[i];
+        int values = values_for(r, row, s);
         char assignment[256];
-        if (s->row != OF_EACH) continue;
-        left /= values_in(s->text);
+        if (!values) continue;
+        left /= values;
         const char *value = pick(s->text, choice / left, assignment);
         choice %= left;
         if (!use(r, row, s, assignment, value, err)) return false;
@@ -202,10 +231,19 @@ static bool each_of(const reader *r, sid2_ablate_row *row,
     return true;
 }
 
+/* Whether a setting is of the plan's axis, which evaluations are by the number of steps. */
+static bool is_axis(const sid2_ablate_plan *plan, const setting *s)
+{
+    const char *axis = strcmp(plan->axis, SID2_ABLATE_EVALUATIONS) == 0 ? "sample.steps" : plan->axis;
+    return same_key(s->text, axis);
+}
+
 static bool add_name(const reader *r, sid2_ablate_row *row, const setting *s, const char *assignment,
                      const char *value, sid2_error *err)
 {
     (void)assignment;
+    size_t of_curve = strlen(row->curve);
+    if (!is_axis(r->plan, s)) snprintf(row->curve + of_curve, sizeof row->curve - of_curve, "-%s", value);
     size_t used = strlen(row->name), length = strlen(value), room = sizeof row->name - used;
     if (!length || value[strspn(value, ROW_LETTERS)])
         return sid2_fail(err, SID2_ERR_USAGE,
@@ -220,20 +258,27 @@ static bool add_name(const reader *r, sid2_ablate_row *row, const setting *s, co
 static bool multiply(reader *r)
 {
     sid2_ablate_plan *plan = r->plan;
-    int combinations = 1;
+    int sections = plan->rows, rows = 0, each_line = 0;
     for (int i = 0; i < r->count; i++) {
         if (r->settings[i].row != OF_EACH) continue;
-        combinations *= values_in(r->settings[i].text);
-        if (combinations * plan->rows > SID2_ABLATE_ROWS)
-            return refuse(r, r->settings[i].line, "a plan has at most 256 rows", "");
+        each_line = r->settings[i].line;
+        plan->each_of_axis |= is_axis(plan, &r->settings[i]);
     }
-    int rows = plan->rows * combinations;
-    for (int i = rows; i-- > 0;) { /* from the last, so that none lies on one that is still to be read */
-        plan->row[i] = plan->row[i / combinations];
-        plan->row[i].section = i / combinations;
-        plan->row[i].choice = i % combinations;
+    for (int i = 0; i < sections; i++) {
+        plan->row[i].section = i;
+        strcpy(plan->row[i].curve, plan->row[i].name);
+        rows += combinations_for(r, &plan->row[i]);
+        if (rows > SID2_ABLATE_ROWS) return refuse(r, each_line, "a plan has at most 256 rows", "");
     }
     plan->rows = rows;
+    for (int i = sections; i-- > 0;) { /* from the last, so that none lies on one that is still to be read */
+        const sid2_ablate_row row = plan->row[i];
+        for (int choice = combinations_for(r, &row); choice-- > 0;) {
+            plan->row[--rows] = row;
+            plan->row[rows].choice = choice;
+        }
+    }
+    rows = plan->rows;
     for (int i = 0; i < rows; i++)
         if (!each_of(r, &plan->row[i], add_name, r->err)) return false;
     for (int i = 0; i < rows; i++)
@@ -291,40 +336,80 @@ bool sid2_ablate_plan_samples_only(const char *key)
     return strncmp(key, "sample.", 7) == 0 || strncmp(key, "eval.", 5) == 0;
 }
 
-/* Of a checkpoint, [all] cannot say how it was trained. */
-static bool apply(const reader *r, int which, sid2_ablate_row *row, bool trained, sid2_error *err)
+static bool begins_with(const char *text, const char *head) { return strncmp(text, head, strlen(head)) == 0; }
+
+/* Whether what is said of all rows counts for this one. Nothing can say how a checkpoint was trained, and a row's own one
+ * says itself how it is sampled. */
+static bool counts_for(const sid2_ablate_row *row, bool trained, const char *assignment)
+{
+    return row->checkpoint[0] ? begins_with(assignment, "eval.")
+                              : !trained || sid2_ablate_plan_samples_only(assignment);
+}
+
+static bool set_of_row(const reader *r, sid2_ablate_row *row, const setting *s, const char *assignment,
+                       sid2_error *err)
 {
     sid2_error cause = {0};
-    for (int i = 0; i < r->count; i++) {
-        const setting *s = &r->settings[i];
-        if (s->row != which || (trained && which == OF_ALL && !sid2_ablate_plan_samples_only(s->text)))
-            continue;
-        if (!sid2_config_set(row->config, s->text, &cause))
-            return fail_row(r->plan, row, s->line, &cause, err);
-    }
-    return true;
+    if (row->checkpoint[0] && !sid2_ablate_plan_samples_only(assignment))
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "%s:%d: row %s is trained already: only keys of sampling and measuring (sample., "
+                         "eval.) can be set",
+                         r->plan->name, s->line, row->name);
+    return sid2_config_set(row->config, assignment, &cause) || fail_row(r->plan, row, s->line, &cause, err);
 }
 
 static bool set_value(const reader *r, sid2_ablate_row *row, const setting *s, const char *assignment,
                       const char *value, sid2_error *err)
 {
     (void)value;
+    return set_of_row(r, row, s, assignment, err);
+}
+
+/* Into a configuration that is new. */
+static bool take_checkpoint(sid2_config *config, const char *path, sid2_error *err)
+{
+    char checkpoint[4096];
+    int hold = -1;
+    bool ok = sid2_checkpoint_hold(path, checkpoint, sizeof checkpoint, &hold, err) &&
+              sid2_checkpoint_config(checkpoint, config, err);
+    sid2_checkpoint_release(hold);
+    return ok;
+}
+
+static bool begin_config(const reader *r, sid2_ablate_row *row, const sid2_ablate_plan_options *o,
+                         sid2_error *err)
+{
     sid2_error cause = {0};
-    return sid2_config_set(row->config, assignment, &cause) || fail_row(r->plan, row, s->line, &cause, err);
+    if (!(row->config = sid2_config_create()))
+        return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", r->plan->name);
+    if (row->checkpoint[0])
+        return take_checkpoint(row->config, row->checkpoint, &cause) ||
+               fail_row(r->plan, row, row->line, &cause, err);
+    return o->checkpoint ? take_checkpoint(row->config, o->checkpoint, err)
+                         : sid2_config_preset(row->config, r->plan->preset, err);
 }
 
 static bool configure(const reader *r, int index, const sid2_ablate_plan_options *o, sid2_error *err)
 {
     const sid2_ablate_plan *plan = r->plan;
     sid2_ablate_row *row = &r->plan->row[index];
-    row->config = o->base ? sid2_config_clone(o->base) : sid2_config_create();
-    if (!row->config) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", plan->name);
-    if (!o->base && !sid2_config_preset(row->config, plan->preset, err)) return false;
-    if (!apply(r, OF_ALL, row, o->base, err)) return false;
-    for (int i = 0; i < o->set_count; i++)
-        if (!sid2_config_set(row->config, o->set[i], err)) return false;
     sid2_error cause = {0};
-    return apply(r, row->section, row, false, err) && each_of(r, row, set_value, err) &&
+    if (!begin_config(r, row, o, err)) return false;
+    for (int i = 0; i < r->count; i++) {
+        const setting *s = &r->settings[i];
+        if (s->row == OF_ALL && counts_for(row, o->checkpoint, s->text) &&
+            !sid2_config_set(row->config, s->text, &cause))
+            return fail_row(plan, row, s->line, &cause, err);
+    }
+    for (int i = 0; i < o->set_count; i++)
+        if ((!row->checkpoint[0] || counts_for(row, true, o->set[i])) &&
+            !sid2_config_set(row->config, o->set[i], err))
+            return false;
+    for (int i = 0; i < r->count; i++)
+        if (r->settings[i].row == row->section &&
+            !set_of_row(r, row, &r->settings[i], r->settings[i].text, err))
+            return false;
+    return each_of(r, row, set_value, err) &&
            (sid2_config_check(row->config, &cause) || fail_row(plan, row, row->line, &cause, err));
 }
 
@@ -342,7 +427,9 @@ static bool trains_alike(const sid2_config *a, const sid2_config *b)
 /* Steps, so that it has as much as the first row, and what they cost. */
 static bool count(sid2_ablate_plan *plan, int index, const sid2_ablate_plan_options *o, sid2_error *err)
 {
-    sid2_ablate_row *row = &plan->row[index], *first = &plan->row[0];
+    sid2_ablate_row *row = &plan->row[index],
+                    *first = plan->row; /* of those that have no checkpoint of their own */
+    while (first < row && first->checkpoint[0]) first++;
     sid2_error cause = {0};
     sid2_model_info *info = sid2_model_describe(row->config, o->device, 0, &cause);
     if (!info) return fail_row(plan, row, row->line, &cause, err);
@@ -353,11 +440,14 @@ static bool count(sid2_ablate_plan *plan, int index, const sid2_ablate_plan_opti
     sid2_config *c = row->config;
     double images = (double)first->config->train_steps * (double)first->config->train_batch;
     if (plan->equal_operations) images *= first->pass / row->pass;
-    if (index && !o->base) c->train_steps = (int64_t)fmax(1, round(images / (double)c->train_batch));
+    if (row != first && !o->checkpoint && !row->checkpoint[0])
+        c->train_steps = (int64_t)fmax(1, round(images / (double)c->train_batch));
     row->operations = 3 * row->pass * (double)c->train_steps * (double)c->train_batch;
     for (row->trained_as = 0; row->trained_as < index; row->trained_as++)
-        if (trains_alike(plan->row[row->trained_as].config, c)) break;
-    return !o->base || !row->trained_as ||
+        if (strcmp(plan->row[row->trained_as].checkpoint, row->checkpoint) == 0 &&
+            trains_alike(plan->row[row->trained_as].config, c))
+            break;
+    return row->checkpoint[0] || !o->checkpoint || &plan->row[row->trained_as] == first ||
            sid2_fail(
                err, SID2_ERR_USAGE,
                "%s:%d: row %s is trained otherwise than the first; of a checkpoint only keys of sampling "
@@ -369,8 +459,9 @@ static bool build(reader *r, const sid2_ablate_plan_options *o, sid2_error *err)
 {
     sid2_ablate_plan *plan = r->plan;
     if (o->preset) snprintf(plan->preset, sizeof plan->preset, "%s", o->preset);
-    if (!plan->preset[0] && !o->base)
-        return sid2_fail(err, SID2_ERR_USAGE, "%s: [plan] names no preset", plan->name);
+    for (int i = 0; i < plan->rows; i++)
+        if (!plan->preset[0] && !o->checkpoint && !plan->row[i].checkpoint[0])
+            return sid2_fail(err, SID2_ERR_USAGE, "%s: [plan] names no preset", plan->name);
     if (o->samples >= 0) plan->samples = o->samples;
     if (!read_seeds(plan, o->seeds ? o->seeds : r->seeds[0] ? r->seeds : "0", err)) return false;
     for (int i = 0; i < plan->rows; i++)

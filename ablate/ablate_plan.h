@@ -7,14 +7,18 @@
  *     equal = operations           what rows have as much of as the first one, whose train.steps count: images (which it
  *                                  is unless said), or operations, so that a row whose network costs more sees fewer images
  *     samples = 256                drawn of each training, to be judged; 0 unless said
- *     axis = sample.guidance       a key whose values make curves, or evaluations, of the network for an image; none unless said
+ *     axis = sample.guidance       a key whose values make curves, or evaluations: passes through networks for an image; none unless said
  *     [all]
  *     train.steps = 640            keys of all rows
  *     [row sigmoid]                the first is what the others are compared with
  *     loss.weighting = sigmoid     what makes this row
+ *     [row student]
+ *     checkpoint = runs/student    not trained: this one, sampled from as its configuration says; only eval. keys of [all] count
+ *     guide = runs/early           the network that guides the samples of a row, instead of its own without a class
  *     [each]
  *     sample.steps = 8 | 16 | 32   every row once for each of these, under its name and the value's: sigmoid-8; of several keys
- *                                  once for each combination, the last key's values changing first
+ *                                  once for each combination, the last key's values changing first. A row that says such a key
+ *                                  itself, or has a checkpoint of its own, has that one value
  *
  * Rows that differ in how they sample or are measured, and not in how they are trained, share a training. */
 #ifndef SID2_ABLATE_PLAN_H
@@ -27,8 +31,10 @@ enum { SID2_ABLATE_ROWS = 256, SID2_ABLATE_SEEDS = 32 };
 
 typedef struct sid2_ablate_row {
     char name[40];
-    int line;            /* where it begins */
-    int section, choice; /* its [row], and the combination of [each]; both by number */
+    char curve[40];                   /* the name without the value on the plan's axis */
+    char checkpoint[256], guide[256]; /* of its own, or "" */
+    int line;                         /* where it begins */
+    int section, choice;              /* its [row], and the combination of [each]; both by number */
     sid2_config *config;
     int trained_as; /* the row whose training is its own: itself, or one before */
     int64_t parameters;
@@ -46,6 +52,7 @@ typedef struct sid2_ablate_plan {
     int64_t samples;
     uint64_t seed[SID2_ABLATE_SEEDS];
     int seeds;
+    bool each_of_axis; /* the axis is a key of [each]: rows of one `curve` are one */
     sid2_ablate_row row[SID2_ABLATE_ROWS];
     int rows;
 } sid2_ablate_plan;
@@ -55,8 +62,8 @@ typedef struct sid2_ablate_plan_options {
     const char *const
         *set; /* "key=value" for all rows: they count after [all], and before what makes a row */
     int set_count;
-    int64_t samples;         /* in place of the plan's; negative: as it says */
-    const sid2_config *base; /* in place of a preset: a checkpoint's, where nothing is trained; or NULL */
+    int64_t samples;                /* in place of the plan's; negative: as it says */
+    const char *checkpoint;         /* in place of a preset, where nothing is trained; or NULL */
     const sid2_device_info *device; /* that memory is planned for; NULL: one core */
 } sid2_ablate_plan_options;
 

@@ -4,7 +4,6 @@
 #include "file.h"
 #include "page.h"
 #include "paired.h"
-#include "solver.h"
 #include "text.h"
 
 #include <inttypes.h>
@@ -36,12 +35,13 @@ static void add_mean(sid2_table *t, sid2_mean m, int decimals)
 
 /* ---- Results ---- */
 
-static double mean_seconds(const sid2_ablation *a, int row, bool sampling)
+/* Seconds of training; or passes through networks for a sample. */
+static double mean_cost(const sid2_ablation *a, int row, bool passes)
 {
     double values[SID2_ABLATE_SEEDS];
     for (int k = 0; k < a->plan.seeds; k++) {
         const sid2_measured *m = sid2_ablation_at(a, row, k);
-        values[k] = sampling ? m->evaluations : m->seconds;
+        values[k] = passes ? m->evaluations : m->seconds;
     }
     return sid2_mean_of(values, a->plan.seeds).mean;
 }
@@ -56,9 +56,9 @@ static void add_costs(const sid2_ablation *a, sid2_table *t, int row)
         sid2_table_cell(t, "%s", sid2_text_count((double)c->train_steps * (double)c->train_batch, text));
         sid2_table_cell(t, "%.3g T", r->operations / 1e12);
         sid2_table_cell(t, "%s", sid2_text_bytes((double)r->memory, text));
-        sid2_table_cell(t, "%s", sid2_text_time(mean_seconds(a, row, false), text));
+        sid2_table_cell(t, "%s", sid2_text_time(mean_cost(a, row, false), text));
     }
-    if (a->plan.samples) sid2_table_cell(t, "%.4g", mean_seconds(a, row, true));
+    if (a->plan.samples) sid2_table_cell(t, "%.4g", mean_cost(a, row, true));
 }
 
 static void results(const sid2_ablation *a, sid2_table *t)
@@ -241,18 +241,22 @@ static bool differs(const sid2_ablation *a, const char *key)
 static double axis_value(const sid2_ablation *a, int row)
 {
     char value[256], *end;
-    const sid2_config *config = a->plan.row[row].config;
-    if (strcmp(a->plan.axis, SID2_ABLATE_EVALUATIONS) == 0) return (double)sid2_solver_evaluations(config);
-    double x = sid2_text_real(sid2_config_text(config, a->plan.axis, value), &end);
+    if (strcmp(a->plan.axis, SID2_ABLATE_EVALUATIONS) == 0) return mean_cost(a, row, true);
+    double x = sid2_text_real(sid2_config_text(a->plan.row[row].config, a->plan.axis, value), &end);
     return end == value ? NAN : x;
 }
 
-/* What a row has beside its value on the axis: rows that share it are one curve. */
+/* What a row has beside its value on the axis: rows that share it are one curve. Where the plan multiplies rows by the axis
+ * that is what they are multiplied from. */
 static void group_of(const sid2_ablation *a, int row, char text[256])
 {
     const sid2_config_key *key;
     const char *axis = strcmp(a->plan.axis, SID2_ABLATE_EVALUATIONS) ? a->plan.axis : "sample.steps";
     char own[256];
+    if (a->plan.each_of_axis) {
+        snprintf(text, 256, "%s", a->plan.row[row].curve);
+        return;
+    }
     text[0] = 0;
     for (int i = 0; (key = sid2_config_key_at(i)); i++) {
         if (!differs(a, key->name) || strcmp(key->name, axis) == 0) continue;
@@ -297,13 +301,20 @@ static void write_curves(FILE *page, const sid2_ablation *a, int metric, int aga
     for (int k = 0; k < count; k++)
         series[k] = (chart_series){curves[k].name[0] ? curves[k].name : NULL, sid2_chart_style(k),
                                    curves[k].x, curves[k].y, curves[k].count};
-    snprintf(x_label, sizeof x_label, "%s", against < 0 ? a->plan.axis : sid2_metrics[against].name);
+    bool passes = against < 0 && strcmp(a->plan.axis, SID2_ABLATE_EVALUATIONS) == 0;
+    snprintf(x_label, sizeof x_label, "%s",
+             passes        ? "passes a sample"
+             : against < 0 ? a->plan.axis
+                           : sid2_metrics[against].name);
     snprintf(title, sizeof title, "%s by %s", sid2_metrics[metric].name, x_label);
     if (count)
-        sid2_chart_write(
-            page,
-            &(chart){
-                .title = title, .x_label = x_label, .real_x = true, .series = series, .series_count = count});
+        sid2_chart_write(page, &(chart){.title = title,
+                                        .x_label = x_label,
+                                        .log_x = passes,
+                                        .any_y = true,
+                                        .real_x = true,
+                                        .series = series,
+                                        .series_count = count});
     free(curves);
 }
 
@@ -345,15 +356,32 @@ static bool write_samples(FILE *page, const sid2_ablation *a, sid2_error *err)
     return ok;
 }
 
+static void write_paths(FILE *page, const sid2_ablation *a, const char *name, size_t offset)
+{
+    bool any = false;
+    for (int row = 0; row < a->plan.rows; row++) any |= *((const char *)&a->plan.row[row] + offset);
+    if (!any) return;
+    sid2_text_print(page, "<tr><td>%s", name);
+    for (int row = 0; row < a->plan.rows; row++) {
+        fputs("<td>", page);
+        sid2_html_text(page, (const char *)&a->plan.row[row] + offset);
+    }
+}
+
 /* What makes the rows. */
 static void write_settings(FILE *page, const sid2_ablation *a)
 {
     const sid2_config_key *key;
     char own[256];
+    bool trained =
+        false; /* a row with a checkpoint of its own: how that was trained is no setting of the plan's */
+    for (int row = 0; row < a->plan.rows; row++) trained |= a->plan.row[row].checkpoint[0];
     fputs("<h2>What differs</h2><div class=wide><table><tr><th>", page);
     for (int row = 0; row < a->plan.rows; row++) sid2_text_print(page, "<th>%s", a->plan.row[row].name);
+    write_paths(page, a, "checkpoint", offsetof(sid2_ablate_row, checkpoint));
+    write_paths(page, a, "guide", offsetof(sid2_ablate_row, guide));
     for (int i = 0; (key = sid2_config_key_at(i)); i++) {
-        if (!differs(a, key->name)) continue;
+        if (!differs(a, key->name) || (trained && !sid2_ablate_plan_samples_only(key->name))) continue;
         sid2_text_print(page, "<tr><td>%s", key->name);
         for (int row = 0; row < a->plan.rows; row++)
             sid2_text_print(page, "<td>%s", sid2_config_text(a->plan.row[row].config, key->name, own));

@@ -2,6 +2,8 @@
 
 #include "image.h"
 
+#include <sid2/checkpoint.h>
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +23,31 @@ static bool on_sample(void *user, const sid2_sample_progress *p)
     return d->callback(d->user, (p->images + (double)p->step / p->steps) / p->total);
 }
 
+/* With its weights; NULL: no guide. */
+static sid2_sampler *create_sampler(sid2_device *device, const sid2_config *c, const char *checkpoint,
+                                    const char *guide, bool ema, size_t memory, sid2_error *err)
+{
+    char found[4096];
+    int hold = -1;
+    sid2_sampler *sampler = NULL;
+    sid2_config *of_guide = guide ? sid2_config_create() : NULL;
+    bool ok = !guide || ((of_guide || sid2_fail(err, SID2_ERR_MEMORY, "out of memory")) &&
+                         sid2_checkpoint_hold(guide, found, sizeof found, &hold, err) &&
+                         sid2_checkpoint_config(found, of_guide, err));
+    if (ok)
+        sampler = guide ? sid2_sampler_create_guided(device, c, of_guide, memory, err)
+                        : sid2_sampler_create(device, c, memory, err);
+    ok = sampler && sid2_sampler_load(sampler, checkpoint, ema, err) &&
+         (!guide || sid2_sampler_load_guide(sampler, found, ema, err));
+    sid2_checkpoint_release(hold);
+    sid2_config_destroy(of_guide);
+    if (ok) return sampler;
+    sid2_sampler_destroy(sampler);
+    return NULL;
+}
+
 bool sid2_samples_draw(sid2_samples *s, sid2_device *device, const sid2_config *c, const char *checkpoint,
-                       bool ema, int count, uint64_t first_seed, size_t memory,
+                       const char *guide, bool ema, int count, uint64_t first_seed, size_t memory,
                        sid2_heldout_callback callback, void *user, sid2_error *err)
 {
     *s = (sid2_samples){0};
@@ -41,9 +66,8 @@ bool sid2_samples_draw(sid2_samples *s, sid2_device *device, const sid2_config *
     }
     drawing d = {s, callback, user};
     double began = sid2_clock();
-    sid2_sampler *sampler = ok ? sid2_sampler_create(device, c, memory, err) : NULL;
-    ok = sampler && sid2_sampler_load(sampler, checkpoint, ema, err) &&
-         sid2_sampler_run(sampler, seeds, s->labels, count, s->pixels, on_sample, &d, err);
+    sid2_sampler *sampler = ok ? create_sampler(device, c, checkpoint, guide, ema, memory, err) : NULL;
+    ok = sampler && sid2_sampler_run(sampler, seeds, s->labels, count, s->pixels, on_sample, &d, err);
     sid2_sampler_destroy(sampler);
     s->seconds = sid2_clock() - began;
     free(seeds);

@@ -67,8 +67,8 @@ static bool measure_samples(own_findings *j, const own_wish *wish, sid2_device *
                             sid2_error *err)
 {
     sid2_samples s;
-    bool ok = sid2_samples_draw(&s, device, c, checkpoint, !wish->raw, (int)wish->samples, 0, wish->memory,
-                                on_done, &(watch){bar, "drawing samples"}, err) &&
+    bool ok = sid2_samples_draw(&s, device, c, checkpoint, NULL, !wish->raw, (int)wish->samples, 0,
+                                wish->memory, on_done, &(watch){bar, "drawing samples"}, err) &&
               compare(j, &s, wish, c, heldout, err);
     if (ok && !wish->all)
         ok = sid2_neighbours_find(&j->near, &s, wish->data, c, on_done,

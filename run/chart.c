@@ -51,30 +51,38 @@ static double y_pixel(const axis *a, double value)
     return HEIGHT - BOTTOM - place(a, value) * (HEIGHT - TOP - BOTTOM);
 }
 
-static bool drawable(const chart *c, double y) { return isfinite(y) && (!c->log_y || y > 0); }
+static bool drawable(const chart *c, double x, double y)
+{
+    return isfinite(y) && (!c->log_y || y > 0) && (!c->log_x || x > 0);
+}
 
 static void find_ranges(const chart *c, axis *x, axis *y)
 {
-    *x = (axis){INFINITY, -INFINITY, false};
+    *x = (axis){INFINITY, -INFINITY, c->log_x};
     *y = (axis){INFINITY, -INFINITY, c->log_y};
     for (int s = 0; s < c->series_count; s++) {
         for (int i = 0; i < c->series[s].count; i++) {
-            double value = c->series[s].y[i];
-            if (!drawable(c, value)) continue;
-            x->low = fmin(x->low, c->series[s].x[i]);
-            x->high = fmax(x->high, c->series[s].x[i]);
+            double at = c->series[s].x[i], value = c->series[s].y[i];
+            if (!drawable(c, at, value)) continue;
+            x->low = fmin(x->low, at);
+            x->high = fmax(x->high, at);
             y->low = fmin(y->low, value);
             y->high = fmax(y->high, value);
         }
     }
-    if (!(x->high > x->low)) x->low = isfinite(x->low) ? x->low - 1 : 0, x->high = x->low + 2;
+    if (!(x->high > x->low)) {
+        double only = isfinite(x->low) ? x->low : 1;
+        x->low = c->log_x ? only / 2 : only - 1;
+        x->high = c->log_x ? only * 2 : only + 1;
+    }
     if (!isfinite(y->low)) y->low = y->high = 1;
     if (c->log_y) {
         y->low *= 0.93;
         y->high *= 1.07;
     } else {
-        y->low = fmin(y->low, 0);
-        y->high = y->high > y->low ? y->high * 1.05 : y->low + 1;
+        double room = c->any_y ? 0.06 * (y->high - y->low) : 0;
+        y->low = c->any_y ? y->low - room : fmin(y->low, 0);
+        y->high = !(y->high > y->low) ? y->low + 1 : c->any_y ? y->high + room : y->high * 1.05;
     }
 }
 
@@ -108,32 +116,49 @@ static void write_y_tick(FILE *page, const axis *y, double value, double *above)
     fputs("</text>", page);
 }
 
+static void write_x_tick(FILE *page, const axis *x, double value, double *left)
+{
+    double at = x_pixel(x, value);
+    if (value < x->low || value - x->high > 1e-9 * fabs(x->high) || at - *left < 40) return;
+    *left = at;
+    sid2_text_print(page, "<text class=tick x=%.1f y=%d text-anchor=middle>", at, HEIGHT - BOTTOM + 17);
+    write_number(page, value);
+    fputs("</text>", page);
+}
+
+/* Every 1-2-5 where the range is wide, finer steps where it is not. */
+static void write_log_ticks(FILE *page, const axis *a,
+                            void (*write)(FILE *page, const axis *a, double value, double *before),
+                            double before)
+{
+    bool wide = a->high / a->low > 8;
+    for (double power = pow(10, floor(log10(a->low))); power <= a->high; power *= 10)
+        for (double unit = 1; unit < 9.99; unit += wide       ? (unit < 1.5 ? 1
+                                                                 : unit < 3 ? 3
+                                                                            : 5)
+                                                   : unit < 2 ? 0.25
+                                                   : unit < 4 ? 0.5
+                                                              : 1)
+            write(page, a, power * unit, &before);
+}
+
 static void write_axes(FILE *page, const chart *c, const axis *x, const axis *y)
 {
-    double above = INFINITY;
-    if (y->logarithmic) {
-        /* Every 1-2-5 where the range is wide, finer steps where it is not. */
-        bool wide = y->high / y->low > 8;
-        for (double power = pow(10, floor(log10(y->low))); power <= y->high; power *= 10)
-            for (double unit = 1; unit < 9.99; unit += wide       ? (unit < 1.5 ? 1
-                                                                     : unit < 3 ? 3
-                                                                                : 5)
-                                                       : unit < 2 ? 0.25
-                                                       : unit < 4 ? 0.5
-                                                                  : 1)
-                write_y_tick(page, y, power * unit, &above);
-    } else {
+    double above = INFINITY, left = -INFINITY;
+    if (y->logarithmic)
+        write_log_ticks(page, y, write_y_tick, above);
+    else {
         double step = nice_step(y->high - y->low, 5);
         for (double value = ceil(y->low / step) * step; value <= y->high; value += step)
             write_y_tick(page, y, value, &above);
     }
-    double step = nice_step(x->high - x->low, 6);
-    if (!c->real_x) step = fmax(1, step);
-    for (double value = ceil(x->low / step) * step; value <= x->high + step * 1e-9; value += step) {
-        sid2_text_print(page, "<text class=tick x=%.1f y=%d text-anchor=middle>", x_pixel(x, value),
-                        HEIGHT - BOTTOM + 17);
-        write_number(page, fabs(value) < step * 1e-6 ? 0 : value);
-        fputs("</text>", page);
+    if (x->logarithmic)
+        write_log_ticks(page, x, write_x_tick, left);
+    else {
+        double step = nice_step(x->high - x->low, 6);
+        if (!c->real_x) step = fmax(1, step);
+        for (double value = ceil(x->low / step) * step; value <= x->high + step * 1e-9; value += step)
+            write_x_tick(page, x, fabs(value) < step * 1e-6 ? 0 : value, &left);
     }
     sid2_text_print(page, "<text class=tick x=%d y=%d text-anchor=middle>%s</text>",
                     (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, c->x_label);
@@ -144,7 +169,7 @@ static void write_series(FILE *page, const chart *c, const chart_series *s, cons
 {
     int stride = (s->count + MAX_POINTS - 1) / MAX_POINTS;
     int points = 0;
-    for (int i = 0; i < s->count && points < 2; i++) points += drawable(c, s->y[i]);
+    for (int i = 0; i < s->count && points < 2; i++) points += drawable(c, s->x[i], s->y[i]);
     sid2_text_print(page, "<polyline class='%s%s'", s->style, points == 1 ? " dot" : "");
     if (strcmp(s->style, "raw") != 0) {
         fputs(" data-name='", page);
@@ -156,7 +181,7 @@ static void write_series(FILE *page, const chart *c, const chart_series *s, cons
         double sum_x = 0, sum_y = 0;
         int taken = 0;
         for (int i = first; i < first + stride && i < s->count; i++) {
-            if (!drawable(c, s->y[i])) continue;
+            if (!drawable(c, s->x[i], s->y[i])) continue;
             sum_x += s->x[i];
             sum_y += s->y[i];
             taken++;
@@ -176,7 +201,11 @@ static void write_legend(FILE *page, const chart_series *s)
 
 const char *sid2_chart_style(int i)
 {
-    static const char *const styles[SID2_CHART_STYLES] = {"s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"};
+    static const char *const styles[SID2_CHART_STYLES] = {
+        "s0",        "s1",        "s2",        "s3",        "s4",        "s5",
+        "s6",        "s7",        "s0 dashed", "s1 dashed", "s2 dashed", "s3 dashed",
+        "s4 dashed", "s5 dashed", "s6 dashed", "s7 dashed", "s0 dotted", "s1 dotted",
+        "s2 dotted", "s3 dotted", "s4 dotted", "s5 dotted", "s6 dotted", "s7 dotted"};
     return styles[i % SID2_CHART_STYLES];
 }
 
@@ -189,9 +218,9 @@ void sid2_chart_write(FILE *page, const chart *c)
         if (c->series[s].name) write_legend(page, &c->series[s]);
     sid2_text_print(page,
                     "</span></figcaption><svg viewBox='0 0 %d %d' role=img aria-label='%s' data-unit='%s' "
-                    "data-x='%d %d %.9g %.9g' data-y='%d %d %.9g %.9g %d'>",
-                    WIDTH, HEIGHT, c->title, c->x_label, LEFT, WIDTH - RIGHT, x.low, x.high, TOP,
-                    HEIGHT - BOTTOM, y.low, y.high, y.logarithmic);
+                    "data-x='%d %d %.9g %.9g %d' data-y='%d %d %.9g %.9g %d'>",
+                    WIDTH, HEIGHT, c->title, c->x_label, LEFT, WIDTH - RIGHT, x.low, x.high, x.logarithmic,
+                    TOP, HEIGHT - BOTTOM, y.low, y.high, y.logarithmic);
     write_axes(page, c, &x, &y);
     for (int s = 0; s < c->series_count; s++) write_series(page, c, &c->series[s], &x, &y);
     fputs("</svg></figure>\n", page);

@@ -17,6 +17,8 @@ typedef struct chart_series {
 typedef struct chart {
     const char *title, *x_label;
     bool log_y;  /* where all values are positive */
+    bool log_x;  /* the same; then real_x does not count */
+    bool any_y;  /* else from 0, where log_y is not */
     bool real_x; /* else whole numbers, of which there are no halves, as of steps */
     const chart_series *series;
     int series_count;
@@ -26,8 +28,8 @@ typedef struct chart {
 void sid2_html_text(FILE *page, const char *text);
 /* Bytes within a page, as data: addresses have them. */
 void sid2_html_base64(FILE *page, const uint8_t *bytes, size_t size);
-/* The look of series number i. */
-enum { SID2_CHART_STYLES = 8 };
+/* The look of series number i: eight colours, then the same in dashes, then in dots. */
+enum { SID2_CHART_STYLES = 24 };
 const char *sid2_chart_style(int i);
 void sid2_chart_write(FILE *page, const chart *c);
 /* An average over a window that widens with the length of the series, centred. */

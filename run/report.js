@@ -1,9 +1,9 @@
 // What points, touches and arrow keys do: values of a chart, and grids of samples over time; and clips that play.
 for (const svg of document.querySelectorAll('.chart svg')) {
-  const [left, right, low, high] = svg.dataset.x.split(' ').map(Number);
+  const [left, right, low, high, log_x] = svg.dataset.x.split(' ').map(Number);
   const [top, bottom, least, most, log] = svg.dataset.y.split(' ').map(Number);
   const lines = [...svg.querySelectorAll('polyline[data-name]')].map(line => ({
-    name: line.dataset.name, style: line.classList[0],
+    name: line.dataset.name, style: line.getAttribute('class').replace(/ dot$/, ''),
     points: line.getAttribute('points').trim().split(' ').filter(Boolean).map(p => p.split(',').map(Number))}));
   const all = [...new Set(lines.flatMap(l => l.points.map(p => p[0])))].sort((a, b) => a - b);
   if (!all.length) continue;
@@ -24,7 +24,8 @@ for (const svg of document.querySelectorAll('.chart svg')) {
     const x = all[at], share = y => (bottom - y) / (bottom - top);
     const value = y => log ? least * (most / least) ** share(y) : least + (most - least) * share(y);
     mark.setAttribute('x1', x); mark.setAttribute('x2', x);
-    tip.replaceChildren(short(low + (high - low) * (x - left) / (right - left)) + ' ' + svg.dataset.unit);
+    const along = (x - left) / (right - left);
+    tip.replaceChildren(short(log_x ? low * (high / low) ** along : low + (high - low) * along) + ' ' + svg.dataset.unit);
     for (const line of lines) {
       const y = at_x(line.points, x);
       if (y === undefined) continue;

@@ -122,6 +122,11 @@ class Update:
                 torch._foreach_lerp_(self.ema, self.weights, 1 - self.DECAY)
 
 
+def given_frames(ask):
+    """Of a clip, which is model.frames images one after the other; what is n elsewhere counts clips."""
+    return int(flatten(ask["config"]).get("model.given", 0))
+
+
 class Training:
     def __init__(self, ask):
         self.model = uvit.UViT(flatten(ask["config"])).to(memory_format=torch.channels_last).train()
@@ -129,7 +134,8 @@ class Training:
         self.weights = list(self.model.parameters())
         self.update = Update(self.weights)
         self.net = torch.compile(self.model) if ask.get("compile") else self.model
-        shape = self.n, *uvit.extent(self.c), self.c["model.image_channels"]
+        self.frames, self.given = self.c["model.frames"], given_frames(ask)
+        shape = self.n * self.frames, *uvit.extent(self.c), self.c["model.image_channels"]
         self.pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
         self.labels = torch.randint(0, self.c["model.classes"], (self.n,))
 
@@ -138,12 +144,19 @@ class Training:
         x = self.pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
         label = torch.where(torch.rand(n) < 0.1, none, self.labels)
         lam, slope = self.model.schedule((torch.rand(()) + torch.arange(n, dtype=torch.float64) / n) % 1)
-        lam, slope = lam.float(), slope.float()
+        lam, slope, label = (e.repeat_interleave(self.frames) for e in (lam.float(), slope.float(), label))
         alpha, sigma = uvit.alpha_sigma(lam)
+        weight = 1
+        if self.given:  # clean, and without loss; of a tenth of the clips nothing is
+            has = (torch.rand(n) >= 0.1)[:, None].expand(n, self.frames)
+            clean = (has & (torch.arange(self.frames) < self.given)).flatten()
+            lam, alpha = torch.where(clean, self.model.schedule.start, lam), alpha.masked_fill(clean, 1)
+            sigma = sigma.masked_fill(clean, 0)
+            weight = torch.where(has.flatten(), self.frames / (self.frames - self.given), 1) * ~clean
         z = uvit.per_image(alpha) * x + uvit.per_image(sigma) * torch.randn_like(x)
         with autocast(self.dtype):
             v = self.net(z, lam, label)
-        loss = uvit.sigmoid_loss(v.float(), z, x, lam, slope, self.c["loss.bias"]).mean()
+        loss = (weight * uvit.sigmoid_loss(v.float(), z, x, lam, slope, self.c["loss.bias"])).mean()
         loss.backward()
         self.update()
         return loss
@@ -215,17 +228,23 @@ class Sampling:
         self.model.requires_grad_(False)
         self.c, self.n, self.dtype, self.at = self.model.config, ask["batch"], ask["dtype"], self.GRID
         self.net = torch.compile(self.model) if ask.get("compile") else self.model
-        self.labels = torch.randint(0, self.c["model.classes"], (self.n,))
-        shape = self.n, self.c["model.image_channels"], *uvit.extent(self.c)
+        frames, given = self.c["model.frames"], given_frames(ask)
+        self.labels = torch.randint(0, self.c["model.classes"], (self.n,)).repeat_interleave(frames)
+        shape = self.n * frames, self.c["model.image_channels"], *uvit.extent(self.c)
         self.z = torch.randn(shape).contiguous(memory_format=torch.channels_last)
+        self.clean = (torch.arange(frames) < given).repeat(self.n)
+        self.history = self.z[self.clean].clamp(-1, 1)
         self.lam = self.model.schedule(torch.linspace(0, 1, self.GRID + 1, dtype=torch.float64))[0].cpu()
 
     @torch.inference_mode()
     def step(self):
         here, there = self.lam[self.at], self.lam[self.at - 1]
         (alpha, sigma), (alpha_s, _) = ([float(f) for f in uvit.alpha_sigma(lam)] for lam in (here, there))
+        lam = torch.full((len(self.z),), float(here))
+        if len(self.history):
+            self.z[self.clean], lam = self.history, torch.where(self.clean, self.model.schedule.start, lam)
         with autocast(self.dtype):
-            v = self.net(self.z, torch.full((self.n,), float(here)), self.labels)
+            v = self.net(self.z, lam, self.labels)
         x = (alpha * self.z - sigma * v.float()).clamp_(-1, 1)
         c = float(-torch.expm1(here - there))
         self.z = alpha_s * (self.z * ((1 - c) / alpha) + c * x)

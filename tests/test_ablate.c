@@ -67,6 +67,8 @@ static void plans_are_checked(void **state)
         {"[row a]\nloss.bias=1\n", ": [plan] names no preset"},
         {"[row a]\n\x01\n", "not a text file"},
         {"[each]\nsample.steps=8\n", ": a plan without rows"},
+        {"[plan]\npreset=quickstart\n[row a]\ncheckpoint=/nonexistent\n", ":3: row a: "},
+        {"[plan]\npreset=quickstart\n[row a]\nguide=x\nguide=y\n", ":5: given twice, also as 'y'"},
         {"[plan]\npreset=quickstart\n[row a]\nloss.bias=1\n[each]\nsample.steps=8|x\n",
          ":6: row a-x: sample.steps = x"},
         {"[plan]\npreset=quickstart\n[row a]\nloss.bias=1\n[each]\nsample.steps=8||9\n",
@@ -414,11 +416,12 @@ static void shows_what_it_found(void **state)
     judged_by_the_user(&a);
 
     /* Ways to sample from what is trained; of that nothing can be another. */
-    char run[256];
+    char run[256], pictures[256];
     snprintf(run, sizeof run, "%s/straight/runs/one/seed-0", folder);
+    snprintf(pictures, sizeof pictures, "%s/pictures", folder);
     const sid2_ablate_options o = {.plan = write_plan("[plan]\nsamples=4\n[all]\nmodel.patch=8\n[row two]\n"
                                                       "sample.steps=2\n[row three]\nsample.steps=3\n"),
-                                   .data = path_in(folder, "pictures"),
+                                   .data = pictures,
                                    .folder = path_in(folder, "sampled"),
                                    .checkpoint = run,
                                    .how.samples = -1,
@@ -430,6 +433,38 @@ static void shows_what_it_found(void **state)
     assert_true(sid2_ablation_at(&b, 0, 0)->metric[SID2_METRIC_bits] ==
                 sid2_ablation_at(&a, 0, 0)->metric[SID2_METRIC_bits]);
     assert_true(sid2_ablation_at(&b, 1, 0)->evaluations == 3);
+    sid2_ablate_close(&b);
+
+    /* A row with a checkpoint of its own beside them, sampled from as that one's configuration says, and one that a network
+     * guides, at two numbers of steps each. */
+    char plan[1024];
+    snprintf(plan, sizeof plan,
+             "[plan]\nsamples=4\naxis=evaluations\n[all]\nsample.steps=9\nsample.guidance=1\n"
+             "[row own]\ncheckpoint=%s\n[row "
+             "guided]\nguide=%s\nsample.guidance=2\nsample.interval=always\n[row plain]\n"
+             "sample.sampler=ddim\n[row fixed]\nsample.steps=5\n[each]\nsample.steps=2|4\n",
+             run, run);
+    sid2_ablate_options mixed = o;
+    mixed.plan = write_plan(plan);
+    char mixed_folder[256];
+    snprintf(mixed_folder, sizeof mixed_folder, "%s/mixed", folder);
+    mixed.folder = mixed_folder;
+    must(sid2_ablate_open(&b, &mixed, device, &err) && sid2_ablate_run(&b, device, &err));
+    static const char *const names[] = {"own", "guided-2", "guided-4", "plain-2", "plain-4", "fixed"};
+    static const double passes[] = {2, 4, 8, 2, 4, 5}; /* own: see TINY_ALL */
+    assert_int_equal(b.plan.rows, 6);
+    for (int i = 0; i < 6; i++) {
+        assert_string_equal(b.plan.row[i].name, names[i]);
+        if (sid2_ablation_at(&b, i, 0)->evaluations != passes[i])
+            fail_msg("%s: %g passes, not %g", names[i], sid2_ablation_at(&b, i, 0)->evaluations, passes[i]);
+        assert_true(sid2_ablation_at(&b, i, 0)->metric[SID2_METRIC_bits] ==
+                    sid2_ablation_at(&a, 0, 0)->metric[SID2_METRIC_bits]);
+    }
+    page = read_page("mixed", "ablation.html");
+    assert_non_null(strstr(page, "data-name='guided'"));
+    assert_non_null(strstr(page, "passes a sample"));
+    assert_non_null(strstr(page, "<tr><td>guide<td><td>"));
+    free(page);
     sid2_ablate_close(&b);
     sid2_ablate_options worse = o;
     worse.plan = write_plan("[row two]\nsample.steps=2\n[row three]\nmodel.skip=none\n");

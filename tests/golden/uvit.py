@@ -181,25 +181,26 @@ def attend(q, k, v):
     return F.scaled_dot_product_attention(q.to(kind), k.to(kind), v.to(kind)).to(v.dtype)
 
 
-def clip_angles(grid, head_dim, theta):
-    """Of clips: for the frame, the row and the column part each its angles [tokens, width/2], frames slowest."""
+def clip_tables(grid, head_dim, theta, dtype, device):
+    """Of clips: for the frame, the row and the column part each cos and sin of its angles [tokens, width/2], frames slowest."""
     along = 2 * (head_dim // 6)
     side_width = 2 * ((head_dim - along) // 4)
     places = torch.meshgrid(*(torch.arange(extent, dtype=torch.float64) for extent in grid), indexing="ij")
-    angles = []
+    tables = []
     for place, width in zip(places, (along, side_width, side_width)):
         freq = theta ** (-torch.arange(width // 2, dtype=torch.float64) / (width // 2))
-        angles.append(place.reshape(-1, 1) * freq)
-    return angles
+        angle = place.reshape(-1, 1) * freq
+        tables.append((angle.cos().to(device, dtype), angle.sin().to(device, dtype)))
+    return tables
 
 
-def rotate_clip(x, angles):
+def rotate_clip(x, tables):
     """x [..,tokens,head_dim]; elements past the three parts stay."""
     turned, begin = [], 0
-    for angle in angles:
-        a, b = x[..., begin:begin + 2 * angle.shape[1]].chunk(2, dim=-1)
-        begin += 2 * angle.shape[1]
-        turned += [a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()]
+    for cos, sin in tables:
+        a, b = x[..., begin:begin + 2 * cos.shape[1]].chunk(2, dim=-1)
+        begin += 2 * cos.shape[1]
+        turned += [a * cos - b * sin, a * sin + b * cos]
     return torch.cat([*turned, x[..., begin:]], -1)
 
 
@@ -240,14 +241,12 @@ class Attention(nn.Module):
         n, tokens = shape[0] // self.frames, shape[1] * self.frames
         q, k, v = self.qkv(x).view(n, tokens, 3, width // self.head_dim, self.head_dim).permute(2, 0, 3, 1, 4)
         q, k = self.q_norm(q), self.k_norm(k)
-        if self.frames > 1:
-            angles = [a.to(q.device, q.dtype) for a in clip_angles((self.frames, *grid), self.head_dim, self.theta)]
-            q, k = rotate_clip(q, angles), rotate_clip(k, angles)
-        else:
-            key = (grid, q.dtype, q.device)
-            if key not in self.tables:
-                self.tables[key] = rope_table(*grid, self.head_dim, self.theta, q.dtype, q.device)
-            q, k = rotate(q, *self.tables[key]), rotate(k, *self.tables[key])
+        key = (grid, q.dtype, q.device)
+        clips = self.frames > 1
+        if key not in self.tables:
+            places, table = ((self.frames, *grid), clip_tables) if clips else (grid, lambda p, *more: rope_table(*p, *more))
+            self.tables[key] = table(places, self.head_dim, self.theta, q.dtype, q.device)
+        q, k = ((rotate_clip(x, self.tables[key]) if clips else rotate(x, *self.tables[key])) for x in (q, k))
         h = attend(q, k, v)
         return self.out(h.transpose(1, 2).reshape(shape))
 
