@@ -63,6 +63,10 @@ static void ask_properties(sid2_vk_gpu *gpu)
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES};
     VkPhysicalDeviceSubgroupSizeControlProperties control = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
+    bool dots = gpu->api >= VK_API_VERSION_1_3 ||
+                sid2_vk_gpu_has(gpu, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+    VkPhysicalDeviceShaderIntegerDotProductProperties dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES};
     VkPhysicalDeviceDriverProperties names = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES};
     VkPhysicalDeviceMaintenance3Properties memory = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES};
@@ -76,6 +80,7 @@ static void ask_properties(sid2_vk_gpu *gpu)
     if (driver) *tail = &names, tail = &names.pNext;
     if (sizes) *tail = &control, tail = &control.pNext;
     if (maintenance4) *tail = &buffers, tail = &buffers.pNext;
+    if (dots) *tail = &dot, tail = &dot.pNext;
     vkGetPhysicalDeviceProperties2(gpu->handle, &all);
 
     const VkPhysicalDeviceLimits *limits = &all.properties.limits;
@@ -92,6 +97,7 @@ static void ask_properties(sid2_vk_gpu *gpu)
     caps->subgroup_size = sizes && control.minSubgroupSize ? control.minSubgroupSize : subgroup.subgroupSize;
     caps->cooperative.subgroup = subgroup.subgroupSize;
     gpu->subgroups_vary = sizes && control.minSubgroupSize != control.maxSubgroupSize;
+    gpu->mixed_dots = dot.integerDotProduct4x8BitPackedMixedSignednessAccelerated;
     gpu->full_subgroups =
         !gpu->subgroups_vary || (control.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
     caps->subgroup_arithmetic = (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) &&

@@ -25,6 +25,7 @@ typedef struct sid2_vk_gpu {
     bool memory_model;   /* the Vulkan memory model, which cooperative matrices need */
     bool full_subgroups; /* a shader can demand them */
     bool subgroups_vary; /* in size, which a shader can choose */
+    bool mixed_dots;     /* four products of signed and unsigned bytes are one instruction */
     uint32_t quirks;     /* quirks.h */
     enum { SID2_VK_UNCHECKED, SID2_VK_RIGHT, SID2_VK_WRONG } cooperative; /* what the check found */
 } sid2_vk_gpu;

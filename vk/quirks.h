@@ -1,4 +1,4 @@
-/* Known faults of drivers, in one table. A fault is a flag; a row says which driver and versions have it.
+/* Known faults of drivers, in one table. A fault is a flag; a row says which driver and versions have it, and on which chips.
  * What the flag forbids is taken out of the capabilities when the device is probed, so nothing else asks for
  * drivers by name. */
 #ifndef SID2_VK_QUIRKS_H
