@@ -88,7 +88,7 @@ export SID2_FAULT_SIGN=$work/sign
 began() { stat -c %.9Y "$SID2_FAULT_SIGN"; }
 for ((i = 1; i <= times; i++)); do
     export SID2_DEADLINES=step=2,prepare=9,save=4,measure=4
-    ((times > 1)) && at=$((30 + RANDOM % 600)) || at=300
+    ((times > 1)) && at=$((30 + RANDOM % 500)) || at=300
     rank=$((RANDOM % 4))
     fault 4 "$rank $at hangs" "$work/hangs$i" >"$work/log" 2>&1
     ends_75 $? "stuck at exchange $at"

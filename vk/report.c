@@ -154,7 +154,7 @@ static double number_of(const VkPipelineExecutableStatisticKHR *s)
 
 static void add_to(double *sum, double number) { *sum = (*sum < 0 ? 0 : *sum) + number; }
 
-/* RADV's names, and NVK's. */
+/* RADV's names, NVK's, Honeykrisp's (Apple) and Turnip's (Qualcomm). */
 static void take_statistic(sid2_code_report *r, const char *name, double number)
 {
     const struct {
@@ -163,18 +163,25 @@ static void take_statistic(sid2_code_report *r, const char *name, double number)
     } table[] = {
         {"VGPRs", &r->registers},
         {"Number of GPRs", &r->registers},
+        {"GPRs", &r->registers},
+        {"Registers used", &r->registers},
         {"SGPRs", &r->scalar_registers},
         {"Spilled VGPRs", &r->spills},
         {"Spilled SGPRs", &r->spills},
         {"Spills to memory", &r->spills},
         {"Spills to reg", &r->spills},
+        {"Spills", &r->spills},
+        {"STP Count", &r->spills},
         {"Scratch size", &r->scratch_bytes},
         {"SLM size", &r->scratch_bytes},
+        {"Scratch", &r->scratch_bytes},
         {"LDS size", &r->shared_bytes},
         {"Instructions", &r->instructions},
         {"Instruction count", &r->instructions},
+        {"Instruction Count", &r->instructions},
         {"Subgroups per SIMD", &r->subgroups},
         {"Max warps/SM", &r->subgroups},
+        {"Max Waves Per Core", &r->subgroups},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (strcmp(name, table[i].name) == 0) add_to(table[i].to, number);
