@@ -281,6 +281,13 @@ static void add_point(curve *c, double x, double y)
     c->y[place] = y;
 }
 
+/* Of which the smaller ones are told apart by their ratio. */
+static bool is_distance(int metric)
+{
+    return metric == SID2_METRIC_pixels || metric == SID2_METRIC_spectrum || metric == SID2_METRIC_fid ||
+           metric == SID2_METRIC_features;
+}
+
 /* One metric by the plan's axis, or by another metric: what is gained against what is lost. */
 static void write_curves(FILE *page, const sid2_ablation *a, int metric, int against)
 {
@@ -311,6 +318,7 @@ static void write_curves(FILE *page, const sid2_ablation *a, int metric, int aga
         sid2_chart_write(page, &(chart){.title = title,
                                         .x_label = x_label,
                                         .log_x = passes,
+                                        .log_y = is_distance(metric),
                                         .any_y = true,
                                         .real_x = true,
                                         .series = series,
