@@ -239,9 +239,10 @@ bool sid2_folder_save_config(const sid2_folder *f, const sid2_config *config, si
 bool sid2_folder_save_facts(const sid2_folder *f, const sid2_run_facts *facts, sid2_error *err)
 {
     char file[4096], *whole = realpath(facts->data, NULL);
-    json_t *root = json_pack("{s:s, s:I, s:s, s:s, s:s}", "data", whole ? whole : facts->data, "images",
-                             (json_int_t)facts->images, "pictures", facts->pictures, "device", facts->device,
-                             "version", "sid2 " SID2_VERSION);
+    json_t *root = json_pack("{s:s, s:I, s:s, s:s?, s:s, s:s}", "data", whole ? whole : facts->data, "images",
+                             (json_int_t)facts->images, "pictures", facts->pictures, "teacher",
+                             facts->teacher[0] ? facts->teacher : NULL, "device", facts->device, "version",
+                             "sid2 " SID2_VERSION);
     bool ok = sid2_path(file, err, "%s/run.json", f->path);
     if (!root)
         ok = sid2_fail(err, SID2_ERR_IO, "cannot describe the run: no memory, or the path %s is not UTF-8",
@@ -269,12 +270,14 @@ bool sid2_folder_load_facts(const char *path, sid2_run_facts *facts, sid2_error 
     const char *data = json_string_value(json_object_get(read, "data"));
     const char *device = json_string_value(json_object_get(read, "device"));
     const char *pictures = json_string_value(json_object_get(read, "pictures"));
+    const char *teacher = json_string_value(json_object_get(read, "teacher"));
     const json_t *images = json_object_get(read, "images");
     bool ok = whole && data && json_is_integer(images) && strlen(data) < sizeof facts->data;
     if (ok) {
         strcpy(facts->data, data);
         snprintf(facts->device, sizeof facts->device, "%s", device ? device : "");
         snprintf(facts->pictures, sizeof facts->pictures, "%s", pictures ? pictures : "");
+        snprintf(facts->teacher, sizeof facts->teacher, "%s", teacher ? teacher : "");
         facts->images = json_integer_value(images);
     } else if (!read && sid2_json_no_memory()) {
         sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", file);

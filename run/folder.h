@@ -39,6 +39,7 @@ bool sid2_folder_save_config(const sid2_folder *f, const sid2_config *config, si
 typedef struct sid2_run_facts {
     char data[4096], device[160];
     char pictures[33]; /* their digest; "" in older ones */
+    char teacher[33];  /* of a student: the digest of whom it learns from, else "" */
     int64_t images;
 } sid2_run_facts;
 

@@ -139,16 +139,27 @@ static bool check_teacher_classes(const sid2_run *r, const char *teacher, sid2_e
                      r->options.data, difference);
 }
 
-/* A student begins with all that its teacher is. One that goes on has its teacher in its checkpoint. */
-static bool check_teacher(const sid2_run *r, sid2_error *err)
+/* A student begins with all that its teacher is. One that goes on has its teacher in its checkpoint, so that nothing
+ * would be made of another one that is given. */
+static bool check_teacher(sid2_run *r, sid2_error *err)
 {
     char teacher[4096];
-    if (!r->config->distill_k || r->resuming) return true;
+    const char *was = r->before.teacher;
+    strcpy(r->facts.teacher, was);
+    if (!r->config->distill_k || (r->resuming && !r->options.from)) return true;
     if (!r->options.from)
         return sid2_fail(err, SID2_ERR_USAGE, "distill.k = %d: to learn from what? sid2 distill TEACHER",
                          (int)r->config->distill_k);
-    return sid2_checkpoint_find(r->options.from, teacher, sizeof teacher, err) &&
-           check_teacher_config(r, teacher, err) && check_teacher_classes(r, teacher, err);
+    if (!sid2_checkpoint_find(r->options.from, teacher, sizeof teacher, err) ||
+        !sid2_checkpoint_digest(teacher, r->facts.teacher, err))
+        return false;
+    if (!r->resuming) return check_teacher_config(r, teacher, err) && check_teacher_classes(r, teacher, err);
+    if (!was[0] || strcmp(was, r->facts.teacher) == 0) return true;
+    return sid2_fail(
+        err, SID2_ERR_USAGE,
+        "%s learns from other weights than those of %s now: sid2 train --out %s goes on with its own "
+        "teacher",
+        r->options.path, teacher, r->options.path);
 }
 
 static bool prepare_data(sid2_run *r, sid2_error *err)

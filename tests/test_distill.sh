@@ -7,10 +7,11 @@ source=$(cd "$(dirname "$0")/.." && pwd)
 export OMP_NUM_THREADS=2
 
 expect 0 '' data synth --out pictures.zip --count 48 --size 32
-expect 0 'done at step 8' train --device cpu --threads 2 --preset quickstart --data pictures.zip --out teacher \
-    --set model.channels=16,16 --set model.blocks=res,res --set model.depth=1 --set model.mid_depth=1 --set model.emb=32 \
-    --set model.groups=4 --set model.patch=4 --set train.batch=8 --set train.steps=8 --set train.precision=f32 \
-    --set train.sample_every=0 --set train.eval_every=0 --set train.log_every=2 --set sample.guidance=3 --set sample.sampler=ddim
+teaching=(train --device cpu --threads 2 --preset quickstart --data pictures.zip
+    --set model.channels=16,16 --set model.blocks=res,res --set model.depth=1 --set model.mid_depth=1 --set model.emb=32
+    --set model.groups=4 --set model.patch=4 --set train.batch=8 --set train.steps=8 --set train.precision=f32
+    --set train.sample_every=0 --set train.eval_every=0 --set train.log_every=2 --set sample.guidance=3 --set sample.sampler=ddim)
+expect 0 'done at step 8' "${teaching[@]}" --out teacher
 student=(distill teacher --device cpu --threads 2 --steps 4 --guidance 1.5 --interval -3,4 --data pictures.zip
     --set train.steps=6 --set train.warmup=2 --set train.checkpoint_every=3 --set train.sample_every=3 --set train.sample_count=4
     --set train.keep=0 --set train.learning_rate=1e-3)
@@ -76,6 +77,9 @@ expect 1 'distill: pictures.zip: no complete checkpoint' distill pictures.zip --
 mkdir empty
 expect 1 'distill: empty: no complete checkpoint' distill empty --data pictures.zip --out no
 expect 2 'TEACHER is missing' distill --data pictures.zip --out no
+expect 0 '' "${teaching[@]}" --out other --set train.steps=2
+expect 2 'half learns from other weights than those of other/checkpoints/step-00000002 now: sid2 train --out half goes on' \
+    distill other --steps 4 --guidance 1.5 --interval -3,4 --data pictures.zip --out half --set train.steps=7
 expect 2 '--out is missing' distill teacher --data pictures.zip
 expect 2 'the data is missing' distill teacher --out no
 expect 2 '--steps should be 1 to 1000' distill teacher --steps 0 --data pictures.zip --out no
