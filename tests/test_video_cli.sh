@@ -94,8 +94,8 @@ END
 expect 0 '^2 clips in ' sample run --seeds 0-1 --out free --device cpu
 [ "$(find free -name '*.png' | wc -l)" -eq 2 ] || fail "a clip is not a file"
 expect 2 'makes clips: --out' sample run --out x.jpg --device cpu
-expect 2 'frames: the model can make 1 to' sample run --frames 1000 --seeds 0 --set model.given=0 --out x.png --device cpu
-expect 2 'goes on from nothing' sample run --given clips.tar --set model.given=0 --out x.png --device cpu
+expect 2 'frames: the model can make 1 to' sample run --frames 1000 --seeds 0 --set model.given=0 --guidance 1 --out x.png --device cpu
+expect 2 'goes on from nothing' sample run --given clips.tar --set model.given=0 --guidance 1 --out x.png --device cpu
 expect 2 'makes clips; of these sid2 sample makes files' eval fid run --against clips.tar --device cpu
 expect 2 'makes clips; of these sid2 sample makes files' view run --device cpu
 expect 2 'compared as pictures' eval run --data clips.tar --samples 4 --device cpu
