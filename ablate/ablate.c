@@ -37,6 +37,7 @@ typedef struct work {
     sid2_fid *fid;          /* NULL: not asked for */
     char fid_key[640];      /* what its real pictures were read for */
     char pictures[33];      /* the data's digest */
+    const char *guide; /* the checkpoint that guides the row at hand, held while it is measured; NULL: none */
 } work;
 
 static const sid2_ablate_row *row_of(const work *w, int row) { return &w->a->plan.row[row]; }
@@ -199,7 +200,7 @@ static const sid2_measured *measured_alike(const work *w, const sid2_config *c)
     const sid2_measured *m = sid2_ablation_at(w->a, row, w->place);
     if (row == w->row || !m->known) return NULL;
     for (int i = 0; (key = sid2_config_key_at(i)); i++)
-        if (strncmp(key->name, "eval.", 5) == 0 &&
+        if (sid2_ablate_plan_measures(key->name) &&
             strcmp(sid2_config_text(c, key->name, value),
                    sid2_config_text(row_of(w, row)->config, key->name, other)) != 0)
             return NULL;
@@ -258,8 +259,6 @@ static bool write_samples(work *w, const sid2_config *c, const sid2_samples *s, 
     return ok;
 }
 
-static const char *guide_of(const work *w) { return this_row(w)->guide[0] ? this_row(w)->guide : NULL; }
-
 /* The same seeds and classes for every row; others for each of the plan's seeds. */
 static bool measure_samples(work *w, const char *checkpoint, const sid2_config *c, sid2_measured *m,
                             sid2_error *err)
@@ -267,7 +266,7 @@ static bool measure_samples(work *w, const char *checkpoint, const sid2_config *
     int count = (int)w->a->plan.samples;
     sid2_samples s = {0};
     if (!count) return true;
-    bool ok = sid2_samples_draw(&s, w->device, c, checkpoint, guide_of(w), true, count,
+    bool ok = sid2_samples_draw(&s, w->device, c, checkpoint, w->guide, true, count,
                                 w->now.seed * (uint64_t)count, w->a->options.memory, on_sample, w, err) &&
               write_samples(w, c, &s, err) && read_real(w, c, err);
     m->sampling = s.seconds;
@@ -331,30 +330,18 @@ static void forget(sid2_measured *m)
     for (int i = 0; i < SID2_BANDS; i++) m->bits[i] = m->loss[i] = NAN;
 }
 
-/* Behind a space. */
-static bool guide_digest(const char *path, char digest[34], sid2_error *err)
-{
-    char checkpoint[4096];
-    int hold = -1;
-    bool ok = sid2_checkpoint_hold(path, checkpoint, sizeof checkpoint, &hold, err) &&
-              sid2_checkpoint_digest(checkpoint, digest + 1, err);
-    digest[0] = ' ';
-    sid2_checkpoint_release(hold);
-    return ok;
-}
-
 /* Everything that a measurement depends on, as one digest. */
 static bool measuring_key(work *w, const char *checkpoint, const sid2_config *c, char key[33],
                           sid2_error *err)
 {
     const sid2_config_key *each;
-    char weights[33], guide[34] = "", *text = calloc(1, 1 << 15);
+    char weights[33], guide[33] = "", *text = calloc(1, 1 << 15);
     if (!text) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     bool ok = sid2_checkpoint_digest(checkpoint, weights, err) &&
-              (!guide_of(w) || guide_digest(guide_of(w), guide, err));
+              (!w->guide || sid2_checkpoint_digest(w->guide, guide, err));
     if (ok)
-        snprintf(text, 1 << 14, "%d %s%s %s %" PRId64 " %" PRIu64 "\n", METHOD, weights, guide, w->pictures,
-                 w->a->plan.samples, w->now.seed);
+        snprintf(text, 1 << 14, "%d %s%s%s %s %" PRId64 " %" PRIu64 "\n", METHOD, weights,
+                 w->guide ? " " : "", guide, w->pictures, w->a->plan.samples, w->now.seed);
     for (int i = 0; ok && (each = sid2_config_key_at(i)); i++) add_key(text, 1 << 15, c, each->name);
     for (int i = 0; ok && (each = sid2_config_key_at(i)); i++) /* the loss is in the first row's words */
         if (strncmp(each->name, "loss.", 5) == 0) add_key(text, 1 << 15, row_of(w, 0)->config, each->name);
@@ -450,10 +437,13 @@ static bool judge_features(work *w, const sid2_config *c, sid2_measured *m, sid2
 
 static bool measure(work *w, const char *path, sid2_measured *m, sid2_error *err)
 {
-    char checkpoint[4096], key[33];
-    int hold = -1;
+    char checkpoint[4096], guide[4096], key[33];
+    int hold = -1, guide_hold = -1;
     sid2_config *c = NULL;
+    bool guided = this_row(w)->guide[0];
+    w->guide = guided ? guide : NULL;
     bool ok = sid2_checkpoint_hold(path, checkpoint, sizeof checkpoint, &hold, err) &&
+              (!guided || sid2_checkpoint_hold(this_row(w)->guide, guide, sizeof guide, &guide_hold, err)) &&
               (c = measuring_config(w, checkpoint, err)) && measuring_key(w, checkpoint, c, key, err) &&
               recall(w, key, m, err);
     if (ok && !m->known) {
@@ -465,7 +455,9 @@ static bool measure(work *w, const char *path, sid2_measured *m, sid2_error *err
         ok = measure_fid(w, c, m, err) && keep(w, m, key, err);
     ok = ok && judge_features(w, c, m, err);
     sid2_config_destroy(c);
+    sid2_checkpoint_release(guide_hold);
     sid2_checkpoint_release(hold);
+    w->guide = NULL;
     return ok;
 }
 

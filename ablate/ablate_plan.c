@@ -231,11 +231,15 @@ static bool each_of(const reader *r, sid2_ablate_row *row,
     return true;
 }
 
+bool sid2_ablate_plan_by_evaluations(const sid2_ablate_plan *plan)
+{
+    return strcmp(plan->axis, SID2_ABLATE_EVALUATIONS) == 0;
+}
+
 /* Whether a setting is of the plan's axis, which evaluations are by the number of steps. */
 static bool is_axis(const sid2_ablate_plan *plan, const setting *s)
 {
-    const char *axis = strcmp(plan->axis, SID2_ABLATE_EVALUATIONS) == 0 ? "sample.steps" : plan->axis;
-    return same_key(s->text, axis);
+    return same_key(s->text, sid2_ablate_plan_by_evaluations(plan) ? "sample.steps" : plan->axis);
 }
 
 static bool add_name(const reader *r, sid2_ablate_row *row, const setting *s, const char *assignment,
@@ -331,18 +335,18 @@ static bool fail_row(const sid2_ablate_plan *plan, const sid2_ablate_row *row, i
     return sid2_fail(err, cause->code, "%s:%d: row %s: %s", plan->name, line, row->name, cause->message);
 }
 
+bool sid2_ablate_plan_measures(const char *key) { return strncmp(key, "eval.", 5) == 0; }
+
 bool sid2_ablate_plan_samples_only(const char *key)
 {
-    return strncmp(key, "sample.", 7) == 0 || strncmp(key, "eval.", 5) == 0;
+    return strncmp(key, "sample.", 7) == 0 || sid2_ablate_plan_measures(key);
 }
-
-static bool begins_with(const char *text, const char *head) { return strncmp(text, head, strlen(head)) == 0; }
 
 /* Whether what is said of all rows counts for this one. Nothing can say how a checkpoint was trained, and a row's own one
  * says itself how it is sampled. */
 static bool counts_for(const sid2_ablate_row *row, bool trained, const char *assignment)
 {
-    return row->checkpoint[0] ? begins_with(assignment, "eval.")
+    return row->checkpoint[0] ? sid2_ablate_plan_measures(assignment)
                               : !trained || sid2_ablate_plan_samples_only(assignment);
 }
 

@@ -7,7 +7,8 @@
  *     equal = operations           what rows have as much of as the first one, whose train.steps count: images (which it
  *                                  is unless said), or operations, so that a row whose network costs more sees fewer images
  *     samples = 256                drawn of each training, to be judged; 0 unless said
- *     axis = sample.guidance       a key whose values make curves, or evaluations: passes through networks for an image; none unless said
+ *     axis = sample.guidance       a key whose values make curves, or evaluations: passes through networks for an image; none
+ *                                  unless said
  *     [all]
  *     train.steps = 640            keys of all rows
  *     [row sigmoid]                the first is what the others are compared with
@@ -73,6 +74,8 @@ bool sid2_ablate_plan_read(sid2_ablate_plan *plan, const char *name_or_path,
 void sid2_ablate_plan_free(sid2_ablate_plan *plan);
 /* Whether a key says how a training is sampled from or measured, and nothing of the training itself. */
 bool sid2_ablate_plan_samples_only(const char *key);
+bool sid2_ablate_plan_measures(const char *key);                    /* how it is measured alone */
+bool sid2_ablate_plan_by_evaluations(const sid2_ablate_plan *plan); /* that is its axis */
 const char *sid2_ablate_plan_name(int index); /* of those that come with sid2; NULL past the last */
 
 #endif

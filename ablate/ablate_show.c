@@ -241,7 +241,7 @@ static bool differs(const sid2_ablation *a, const char *key)
 static double axis_value(const sid2_ablation *a, int row)
 {
     char value[256], *end;
-    if (strcmp(a->plan.axis, SID2_ABLATE_EVALUATIONS) == 0) return mean_cost(a, row, true);
+    if (sid2_ablate_plan_by_evaluations(&a->plan)) return mean_cost(a, row, true);
     double x = sid2_text_real(sid2_config_text(a->plan.row[row].config, a->plan.axis, value), &end);
     return end == value ? NAN : x;
 }
@@ -251,7 +251,7 @@ static double axis_value(const sid2_ablation *a, int row)
 static void group_of(const sid2_ablation *a, int row, char text[256])
 {
     const sid2_config_key *key;
-    const char *axis = strcmp(a->plan.axis, SID2_ABLATE_EVALUATIONS) ? a->plan.axis : "sample.steps";
+    const char *axis = sid2_ablate_plan_by_evaluations(&a->plan) ? "sample.steps" : a->plan.axis;
     char own[256];
     if (a->plan.each_of_axis) {
         snprintf(text, 256, "%s", a->plan.row[row].curve);
@@ -308,7 +308,7 @@ static void write_curves(FILE *page, const sid2_ablation *a, int metric, int aga
     for (int k = 0; k < count; k++)
         series[k] = (chart_series){curves[k].name[0] ? curves[k].name : NULL, sid2_chart_style(k),
                                    curves[k].x, curves[k].y, curves[k].count};
-    bool passes = against < 0 && strcmp(a->plan.axis, SID2_ABLATE_EVALUATIONS) == 0;
+    bool passes = against < 0 && sid2_ablate_plan_by_evaluations(&a->plan);
     snprintf(x_label, sizeof x_label, "%s",
              passes        ? "passes a sample"
              : against < 0 ? a->plan.axis
@@ -381,8 +381,7 @@ static void write_settings(FILE *page, const sid2_ablation *a)
 {
     const sid2_config_key *key;
     char own[256];
-    bool trained =
-        false; /* a row with a checkpoint of its own: how that was trained is no setting of the plan's */
+    bool trained = false; /* how a row's own checkpoint was trained is no setting of the plan's */
     for (int row = 0; row < a->plan.rows; row++) trained |= a->plan.row[row].checkpoint[0];
     fputs("<h2>What differs</h2><div class=wide><table><tr><th>", page);
     for (int row = 0; row < a->plan.rows; row++) sid2_text_print(page, "<th>%s", a->plan.row[row].name);

@@ -27,19 +27,15 @@ static bool on_sample(void *user, const sid2_sample_progress *p)
 static sid2_sampler *create_sampler(sid2_device *device, const sid2_config *c, const char *checkpoint,
                                     const char *guide, bool ema, size_t memory, sid2_error *err)
 {
-    char found[4096];
-    int hold = -1;
     sid2_sampler *sampler = NULL;
     sid2_config *of_guide = guide ? sid2_config_create() : NULL;
     bool ok = !guide || ((of_guide || sid2_fail(err, SID2_ERR_MEMORY, "out of memory")) &&
-                         sid2_checkpoint_hold(guide, found, sizeof found, &hold, err) &&
-                         sid2_checkpoint_config(found, of_guide, err));
+                         sid2_checkpoint_config(guide, of_guide, err));
     if (ok)
         sampler = guide ? sid2_sampler_create_guided(device, c, of_guide, memory, err)
                         : sid2_sampler_create(device, c, memory, err);
     ok = sampler && sid2_sampler_load(sampler, checkpoint, ema, err) &&
-         (!guide || sid2_sampler_load_guide(sampler, found, ema, err));
-    sid2_checkpoint_release(hold);
+         (!guide || sid2_sampler_load_guide(sampler, guide, ema, err));
     sid2_config_destroy(of_guide);
     if (ok) return sampler;
     sid2_sampler_destroy(sampler);

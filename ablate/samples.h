@@ -17,7 +17,8 @@ typedef struct sid2_samples {
     double seconds;
 } sid2_samples;
 
-/* Seeds first_seed and on, classes in turn. guide: the checkpoint or run of the network that guides, NULL: none. done: 0 to 1; false: stop, which is CANCELLED. Free it in any case. */
+/* Seeds first_seed and on, classes in turn. guide: the checkpoint of the network that guides; NULL: none. callback: 0 to 1;
+ * false: stop, which is CANCELLED. Free it in any case. */
 bool sid2_samples_draw(sid2_samples *samples, sid2_device *device, const sid2_config *config,
                        const char *checkpoint, const char *guide, bool ema, int count, uint64_t first_seed,
                        size_t memory, sid2_heldout_callback callback, void *user, sid2_error *err);

@@ -1,10 +1,8 @@
-# Writes the .ini files of a folder as C strings, a table of sid2_text_row (core/text.h) that ends with an empty row:
-#     cmake -DFOLDER=... -DTABLE=... -DOUTPUT=... -P texts.cmake
-file(GLOB files ${FOLDER}/*.ini)
-list(SORT files)
+# Writes the .ini files as C strings, a table of sid2_text_row (core/text.h) that ends with an empty row:
+#     cmake -DFILES=... -DTABLE=... -DOUTPUT=... -P texts.cmake
 set(code "#include \"text.h\"\n\n")
 set(rows "")
-foreach(file ${files})
+foreach(file ${FILES})
   get_filename_component(name ${file} NAME_WE)
   string(MAKE_C_IDENTIFIER ${name} symbol)
   file(READ ${file} bytes HEX)

@@ -80,9 +80,10 @@ static void find_ranges(const chart *c, axis *x, axis *y)
         y->low *= 0.93;
         y->high *= 1.07;
     } else {
-        double room = c->any_y ? 0.06 * (y->high - y->low) : 0;
-        y->low = c->any_y ? y->low - room : fmin(y->low, 0);
-        y->high = !(y->high > y->low) ? y->low + 1 : c->any_y ? y->high + room : y->high * 1.05;
+        if (!c->any_y) y->low = fmin(y->low, 0);
+        double room = 0.05 * (y->high - y->low);
+        y->high = room > 0 ? y->high + room : y->low + 1;
+        if (c->any_y) y->low -= room;
     }
 }
 

@@ -204,9 +204,9 @@ def rotate_clip(x, tables):
     return torch.cat([*turned, x[..., begin:]], -1)
 
 
-def rope_table(rows, cols, head_dim, theta, dtype, device):
+def rope_table(grid, head_dim, theta, dtype, device):
     """cos and sin, each [rows*cols, head_dim/2]: the angles of the row part, then of the column part."""
-    quarter = head_dim // 4
+    (rows, cols), quarter = grid, head_dim // 4
     freq = theta ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
     row = torch.arange(rows, dtype=torch.float64)[:, None, None] * freq
     col = torch.arange(cols, dtype=torch.float64)[None, :, None] * freq
@@ -244,8 +244,8 @@ class Attention(nn.Module):
         key = (grid, q.dtype, q.device)
         clips = self.frames > 1
         if key not in self.tables:
-            places, table = ((self.frames, *grid), clip_tables) if clips else (grid, lambda p, *more: rope_table(*p, *more))
-            self.tables[key] = table(places, self.head_dim, self.theta, q.dtype, q.device)
+            like = self.head_dim, self.theta, q.dtype, q.device
+            self.tables[key] = clip_tables((self.frames, *grid), *like) if clips else rope_table(grid, *like)
         q, k = ((rotate_clip(x, self.tables[key]) if clips else rotate(x, *self.tables[key])) for x in (q, k))
         h = attend(q, k, v)
         return self.out(h.transpose(1, 2).reshape(shape))
@@ -451,7 +451,7 @@ def check():
     print("at initialisation the output is exactly 0")
 
     # A rotation by position must make scores depend on the difference of positions alone.
-    cos, sin = rope_table(5, 5, 16, 100.0, torch.float64, "cpu")
+    cos, sin = rope_table((5, 5), 16, 100.0, torch.float64, "cpu")
     q, k = torch.randn(2, 16).double()
     q, k = rotate(q.expand(25, 16), cos, sin).view(5, 5, 16), rotate(k.expand(25, 16), cos, sin).view(5, 5, 16)
     assert torch.allclose((q[1, 2] * k[3, 1]).sum(), (q[2, 3] * k[4, 2]).sum())
