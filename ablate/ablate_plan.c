@@ -236,10 +236,14 @@ bool sid2_ablate_plan_by_evaluations(const sid2_ablate_plan *plan)
     return strcmp(plan->axis, SID2_ABLATE_EVALUATIONS) == 0;
 }
 
-/* Whether a setting is of the plan's axis, which evaluations are by the number of steps. */
+const char *sid2_ablate_plan_axis_key(const sid2_ablate_plan *plan)
+{
+    return sid2_ablate_plan_by_evaluations(plan) ? "sample.steps" : plan->axis;
+}
+
 static bool is_axis(const sid2_ablate_plan *plan, const setting *s)
 {
-    return same_key(s->text, sid2_ablate_plan_by_evaluations(plan) ? "sample.steps" : plan->axis);
+    return same_key(s->text, sid2_ablate_plan_axis_key(plan));
 }
 
 static bool add_name(const reader *r, sid2_ablate_row *row, const setting *s, const char *assignment,

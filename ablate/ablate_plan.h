@@ -76,6 +76,8 @@ void sid2_ablate_plan_free(sid2_ablate_plan *plan);
 bool sid2_ablate_plan_samples_only(const char *key);
 bool sid2_ablate_plan_measures(const char *key);                    /* how it is measured alone */
 bool sid2_ablate_plan_by_evaluations(const sid2_ablate_plan *plan); /* that is its axis */
+/* The key whose values make the axis: evaluations are by sample.steps. */
+const char *sid2_ablate_plan_axis_key(const sid2_ablate_plan *plan);
 const char *sid2_ablate_plan_name(int index); /* of those that come with sid2; NULL past the last */
 
 #endif

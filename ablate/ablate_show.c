@@ -251,7 +251,7 @@ static double axis_value(const sid2_ablation *a, int row)
 static void group_of(const sid2_ablation *a, int row, char text[256])
 {
     const sid2_config_key *key;
-    const char *axis = sid2_ablate_plan_by_evaluations(&a->plan) ? "sample.steps" : a->plan.axis;
+    const char *axis = sid2_ablate_plan_axis_key(&a->plan);
     char own[256];
     if (a->plan.each_of_axis) {
         snprintf(text, 256, "%s", a->plan.row[row].curve);
