@@ -1,5 +1,5 @@
 #version 450
-// The product of product_shared.comp for GPUs with matrix units: f16 tensors, summed in f32. A subgroup sums ROWS x
+// The product of product_shared.comp for GPUs with matrix units: f16 or bf16 tensors, summed in f32. A subgroup sums ROWS x
 // COLUMNS matrices of M x N, over K channels at a time; a group has LANES x LINES subgroups.
 //
 // Rows and columns are staged as quads of channels, each row a little longer than it need be, so that a column of
@@ -7,11 +7,8 @@
 // an invocation knows its row and column.
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#extension GL_KHR_memory_scope_semantics : require
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_KHR_cooperative_matrix : require
 #include "tensor.glsl"
+#include "matrices.glsl"
 layout(constant_id = 16) const uint ROWS = 2;
 layout(constant_id = 17) const uint COLUMNS = 2;
 layout(constant_id = 18) const uint SIDE = 1;  // of the kernel
@@ -28,35 +25,25 @@ TENSOR(1, w)
 TENSOR(2, bias)
 TENSOR(3, residual)
 TENSOR(4, y)
+STAGED(0, x)
 
 // Rows of matrices must begin at multiples of 16 bytes.
 const uint TALL = LINES * ROWS * M, WIDE = LANES * COLUMNS * N, PITCH = DEPTH + 2;
-shared f16vec4 left[TALL * PITCH];
-shared f16vec4 right[WIDE * PITCH];
+shared uvec2 left[TALL * PITCH];
+shared uvec2 right[WIDE * PITCH];
 shared float sums[LANES * LINES * M * N];
 
 const uint EACH = (TALL * DEPTH + STEP - 1) / STEP; // quads that an invocation stages of the left
 const uint OUTSIDE = 0xffffffff;
-
-f16vec4 quad_of(uvec2 words) { return f16vec4(unpackFloat2x16(words.x), unpackFloat2x16(words.y)); }
-
-f16vec4 channels(uint at, uint k, uint all)
-{
-    at += k + sid2_at[0];
-    if (QUADS != 0) return quad_of(x_16x4[at / 4]);
-    uvec4 bits = uvec4(x_16[at], k + 1 < all ? x_16[at + 1] : 0, k + 2 < all ? x_16[at + 2] : 0,
-                       k + 3 < all ? x_16[at + 3] : 0);
-    return quad_of(bits.xz | bits.yw << 16);
-}
 
 void main()
 {
     uint rows = P(0), columns = P(1), ins = P(2), height = P(3), width = P(4), quads = (ins + 3) / 4;
     uint me = gl_LocalInvocationIndex, lane = gl_SubgroupID % LANES, line = gl_SubgroupID / LANES;
     uint first = gl_WorkGroupID.y * TALL, column = gl_WorkGroupID.x * WIDE;
-    coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> sum[ROWS * COLUMNS];
+    SUMS(M, N) sum[ROWS * COLUMNS];
     [[unroll]] for (uint i = 0; i < ROWS * COLUMNS; i++)
-        sum[i] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(0);
+        sum[i] = SUMS(M, N)(0);
 
     // What an invocation stages lies in the same rows at every stage: their pixels are found once.
     uint start[EACH];  // of a row in x
@@ -77,22 +64,22 @@ void main()
                 if (SIDE > 1) inside = inside && uint(pixel[e].x + down) < height && uint(pixel[e].y + across) < width;
                 if (TALL * DEPTH % STEP == 0 || i < TALL * DEPTH)
                     left[i / DEPTH * PITCH + i % DEPTH] =
-                        inside ? channels(start[e] + to_tap, 4 * q, ins) : f16vec4(0);
+                        inside ? x_staged(start[e] + to_tap, 4 * q, ins, QUADS) : uvec2(0);
             }
             for (uint i = me; i < WIDE * DEPTH; i += STEP) {
                 uint n = column + i % WIDE, q = quad + i / WIDE;
                 bool inside = n < columns && q < quads;
                 right[i % WIDE * PITCH + i / WIDE] =
-                    inside ? quad_of(w_16x4[(tap * quads + q) * columns + n + sid2_at[1] / 4]) : f16vec4(0);
+                    inside ? w_16x4[(tap * quads + q) * columns + n + sid2_at[1] / 4] : uvec2(0);
             }
             barrier();
             for (uint q = 0; q < DEPTH; q += K / 4) {
-                coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB> r[COLUMNS];
+                MATRIX(K, N, B) r[COLUMNS];
                 [[unroll]] for (uint j = 0; j < COLUMNS; j++)
                     coopMatLoad(r[j], right, (lane * COLUMNS + j) * N * PITCH + q, PITCH,
                                 gl_CooperativeMatrixLayoutColumnMajor);
                 [[unroll]] for (uint i = 0; i < ROWS; i++) {
-                    coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> l;
+                    MATRIX(M, K, A) l;
                     coopMatLoad(l, left, (line * ROWS + i) * M * PITCH + q, PITCH, gl_CooperativeMatrixLayoutRowMajor);
                     [[unroll]] for (uint j = 0; j < COLUMNS; j++)
                         sum[i * COLUMNS + j] = coopMatMulAdd(l, r[j], sum[i * COLUMNS + j]);

@@ -3,11 +3,8 @@
 // matrices of M output channels and N input channels a subgroup, over K rows at a time.
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#extension GL_KHR_memory_scope_semantics : require
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_KHR_cooperative_matrix : require
 #include "tensor.glsl"
+#include "matrices.glsl"
 layout(constant_id = 16) const uint OUTS = 2;
 layout(constant_id = 17) const uint INS = 2;
 layout(constant_id = 18) const uint SIDE = 1; // of the kernel
@@ -24,34 +21,16 @@ layout(constant_id = 28) const uint STEP = 128; // invocations of the group
 TENSOR(0, x)
 TENSOR(1, dy)
 TENSOR(2, dw)
+STAGED(0, x)
+STAGED(1, dy)
 
 // In quads; rows of matrices must begin at multiples of 16 bytes.
 const uint TALL = LINES * OUTS * M / 4, WIDE = LANES * INS * N / 4, TALL_PITCH = TALL + 2, WIDE_PITCH = WIDE + 2;
-shared f16vec4 left[DEPTH * TALL_PITCH];
-shared f16vec4 right[DEPTH * WIDE_PITCH];
+shared uvec2 left[DEPTH * TALL_PITCH];
+shared uvec2 right[DEPTH * WIDE_PITCH];
 shared float sums[LANES * LINES * M * N];
 
 const uint EACH = (DEPTH * WIDE + STEP - 1) / STEP; // quads that an invocation stages of x
-
-f16vec4 quad_of(uvec2 words) { return f16vec4(unpackFloat2x16(words.x), unpackFloat2x16(words.y)); }
-
-f16vec4 outputs(uint at, uint o, uint all)
-{
-    at += o + sid2_at[1];
-    if (QUADS_DY != 0) return o < all ? quad_of(dy_16x4[at / 4]) : f16vec4(0);
-    uvec4 bits = uvec4(o < all ? dy_16[at] : 0, o + 1 < all ? dy_16[at + 1] : 0, o + 2 < all ? dy_16[at + 2] : 0,
-                       o + 3 < all ? dy_16[at + 3] : 0);
-    return quad_of(bits.xz | bits.yw << 16);
-}
-
-f16vec4 inputs(uint at, uint k, uint all)
-{
-    at += k + sid2_at[0];
-    if (QUADS_X != 0) return k < all ? quad_of(x_16x4[at / 4]) : f16vec4(0);
-    uvec4 bits = uvec4(k < all ? x_16[at] : 0, k + 1 < all ? x_16[at + 1] : 0, k + 2 < all ? x_16[at + 2] : 0,
-                       k + 3 < all ? x_16[at + 3] : 0);
-    return quad_of(bits.xz | bits.yw << 16);
-}
 
 void main()
 {
@@ -61,9 +40,9 @@ void main()
     uint me = gl_LocalInvocationIndex, lane = gl_SubgroupID % LANES,
          line = gl_SubgroupID / LANES;
     uint k0 = gl_WorkGroupID.x * WIDE, o0 = gl_WorkGroupID.y * TALL; // quads
-    coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> sum[OUTS * INS];
+    SUMS(M, N) sum[OUTS * INS];
     [[unroll]] for (uint i = 0; i < OUTS * INS; i++)
-        sum[i] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(0);
+        sum[i] = SUMS(M, N)(0);
 
     // The pixels of the rows that an invocation stages move on by DEPTH a stage: divided is once.
     ivec2 pixel[EACH]; // line and place
@@ -78,13 +57,13 @@ void main()
     for (uint begin = part * share; begin < end; begin += DEPTH) {
         barrier();
         for (uint i = me; i < DEPTH * TALL; i += STEP) {
-            uint row = begin + i / TALL;
+            uint row = begin + i / TALL, o = 4 * (o0 + i % TALL);
             left[i / TALL * TALL_PITCH + i % TALL] =
-                row < end ? outputs(row * outs, 4 * (o0 + i % TALL), outs) : f16vec4(0);
+                row < end && o < outs ? dy_staged(row * outs, o, outs, QUADS_DY) : uvec2(0);
         }
         [[unroll]] for (uint e = 0; e < EACH; e++) {
-            uint i = me + e * STEP, row = begin + i / WIDE;
-            bool inside = row < end;
+            uint i = me + e * STEP, row = begin + i / WIDE, k = 4 * (k0 + i % WIDE);
+            bool inside = row < end && k < ins;
             if (SIDE > 1) {
                 inside = inside && uint(pixel[e].x + down) < height && uint(pixel[e].y + across) < width;
                 row += to_tap;
@@ -93,16 +72,16 @@ void main()
                 if (uint(pixel[e].x) >= height) pixel[e].x -= int(height);
             }
             if (DEPTH * WIDE % STEP == 0 || i < DEPTH * WIDE)
-                right[i / WIDE * WIDE_PITCH + i % WIDE] = inside ? inputs(row * ins, 4 * (k0 + i % WIDE), ins) : f16vec4(0);
+                right[i / WIDE * WIDE_PITCH + i % WIDE] = inside ? x_staged(row * ins, k, ins, QUADS_X) : uvec2(0);
         }
         barrier();
         for (uint q = 0; q < DEPTH; q += K) {
-            coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB> r[INS];
+            MATRIX(K, N, B) r[INS];
             [[unroll]] for (uint j = 0; j < INS; j++)
                 coopMatLoad(r[j], right, q * WIDE_PITCH + (lane * INS + j) * N / 4, WIDE_PITCH,
                             gl_CooperativeMatrixLayoutRowMajor);
             [[unroll]] for (uint i = 0; i < OUTS; i++) {
-                coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> l;
+                MATRIX(M, K, A) l;
                 coopMatLoad(l, left, q * TALL_PITCH + (line * OUTS + i) * M / 4, TALL_PITCH,
                             gl_CooperativeMatrixLayoutColumnMajor);
                 [[unroll]] for (uint j = 0; j < INS; j++)

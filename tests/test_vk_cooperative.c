@@ -70,11 +70,15 @@ static sid2_device *open_device(int index)
 
 static void computes_well(sid2_device *device)
 {
+    static const sid2_op ops[] = {SID2_OP_conv2d, SID2_OP_attention, SID2_OP_attention_grad};
     sid2_device *reference = sid2_backends_open(cpu, 1, "reference", NULL, &err);
-    sid2_opcheck_result result;
-    must(reference && sid2_opcheck_run(device, reference, SID2_OP_conv2d, SID2_F16, 1, 5, &result, &err));
-    if (result.failures) printf("%s\n", result.failure);
-    must(!result.failures);
+    must(reference);
+    for (int i = 0; i < 3; i++) {
+        sid2_opcheck_result result;
+        must(sid2_opcheck_run(device, reference, ops[i], SID2_F16, 1, i ? 1 : 5, &result, &err));
+        if (result.failures) printf("%s\n", result.failure);
+        must(!result.failures);
+    }
     sid2_device_close(reference);
 }
 

@@ -46,10 +46,10 @@ else()
 endif()
 
 find_program(PYTHON3 python3)
-# What compilers for real GPUs make of the shaders, one of AMD's and one of NVIDIA's; tests/vk_budgets knows more.
+# What compilers for real GPUs make of the shaders, two of AMD's (bf16 matrices are of the second) and one of NVIDIA's; tests/vk_budgets knows more.
 if(PYTHON3)
   sid2_vulkan_test(test_vk_budgets "" ${PYTHON3} -B ${CMAKE_CURRENT_SOURCE_DIR}/vk_budgets $<TARGET_FILE:sid2>
-                   ${CMAKE_BINARY_DIR}/gpu-drivers navi31 ga102)
+                   ${CMAKE_BINARY_DIR}/gpu-drivers navi31 gfx1201 ga102)
 endif()
 
 # Cooperative matrices, on a CPU driver that has them where the system's is older.

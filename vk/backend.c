@@ -40,7 +40,7 @@ static bool vk_describe(int index, const sid2_device_options *options, sid2_devi
     *info = (sid2_device_info){.memory = sid2_vk_gpu_free_memory(gpu),
                                .bf16 = caps->storage16,
                                .f16 = caps->storage16,
-                               .fast = caps->cooperative.m ? SID2_F16 : SID2_F32,
+                               .fast = caps->cooperative.bf16 ? SID2_BF16 : SID2_F32,
                                .fast_sample = caps->cooperative.m ? SID2_F16 : SID2_F32,
                                .rank = rank(gpu)};
     snprintf(info->name, sizeof info->name, "%.120s", gpu->properties.deviceName);
@@ -51,9 +51,9 @@ static bool vk_describe(int index, const sid2_device_options *options, sid2_devi
                         caps->storage16 ? ", 16-bit storage" : "",
                         caps->subgroup_arithmetic ? ", subgroup arithmetic" : "");
     if (caps->cooperative.m)
-        used +=
-            snprintf(info->detail + used, sizeof info->detail - (size_t)used, ", cooperative matrix %ux%ux%u",
-                     caps->cooperative.m, caps->cooperative.n, caps->cooperative.k);
+        used += snprintf(info->detail + used, sizeof info->detail - (size_t)used,
+                         ", cooperative matrix %ux%ux%u of f16%s", caps->cooperative.m, caps->cooperative.n,
+                         caps->cooperative.k, caps->cooperative.bf16 ? " and bf16" : "");
     else if (gpu->cooperative == SID2_VK_WRONG)
         used += snprintf(info->detail + used, sizeof info->detail - (size_t)used,
                          ", cooperative matrices not used (they failed the check)");

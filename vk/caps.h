@@ -20,6 +20,7 @@ typedef struct sid2_vk_caps {
     bool subgroup_arithmetic; /* subgroupAdd and the like, in compute, full subgroups */
     struct {
         uint32_t m, n, k;  /* 0: none usable. f16 x f16 -> f32 */
+        bool bf16;         /* bf16 x bf16 -> f32, too, in the same shape */
         uint32_t subgroup; /* invocations that hold a matrix together */
     } cooperative;
     /* Character. */

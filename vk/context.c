@@ -52,7 +52,7 @@ static bool create_device(sid2_vk_device *device, sid2_error *err)
 {
     const sid2_vk_gpu *gpu = device->gpu;
     const sid2_vk_caps *caps = device->caps;
-    const char *extension[8];
+    const char *extension[10];
     uint32_t extensions = 0;
     bool modern = gpu->api >= VK_API_VERSION_1_2;
     VkPhysicalDeviceVulkanMemoryModelFeatures model = {
@@ -74,6 +74,8 @@ static bool create_device(sid2_vk_device *device, sid2_error *err)
         .computeFullSubgroups = VK_TRUE};
     sid2_vk_cooperative_features cooperative = {.sType = SID2_VK_COOPERATIVE_FEATURES,
                                                 .cooperativeMatrix = VK_TRUE};
+    sid2_vk_bfloat16_features bfloat16 = {
+        .sType = SID2_VK_BFLOAT16_FEATURES, .type = VK_TRUE, .cooperative_matrix = VK_TRUE};
     VkPhysicalDeviceFeatures2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                                      .pNext = &storage16,
                                      .features.shaderInt16 = caps->storage16};
@@ -94,6 +96,10 @@ static bool create_device(sid2_vk_device *device, sid2_error *err)
         if (!modern) extension[extensions++] = VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME;
         if (gpu->api < VK_API_VERSION_1_3)
             extension[extensions++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    }
+    if (caps->cooperative.bf16) {
+        *tail = &bfloat16, tail = &bfloat16.pNext;
+        extension[extensions++] = SID2_VK_BFLOAT16_EXTENSION;
     }
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,

@@ -260,11 +260,12 @@ const sid2_vk_gpu *sid2_vk_gpus(int *count)
     return found.gpu;
 }
 
-void sid2_vk_gpu_note_cooperative(const sid2_vk_gpu *gpu, bool right)
+void sid2_vk_gpu_note_cooperative(const sid2_vk_gpu *gpu, bool f16, bool bf16)
 {
     sid2_vk_gpu *found_gpu = &found.gpu[gpu - found.gpu];
-    found_gpu->cooperative = right ? SID2_VK_RIGHT : SID2_VK_WRONG;
-    if (!right) found_gpu->caps.cooperative.m = 0;
+    found_gpu->cooperative = f16 ? SID2_VK_RIGHT : SID2_VK_WRONG;
+    if (!f16) found_gpu->caps.cooperative.m = 0;
+    found_gpu->caps.cooperative.bf16 = bf16;
 }
 
 const char *sid2_vk_missing(void)

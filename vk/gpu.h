@@ -34,8 +34,8 @@ typedef struct sid2_vk_gpu {
  * drivers dislike being loaded twice. Thread-safe. Zero where there is no loader, driver or device. */
 const sid2_vk_gpu *sid2_vk_gpus(int *count);
 
-/* What the check of cooperative matrices found. Wrong ones are no capability any more. */
-void sid2_vk_gpu_note_cooperative(const sid2_vk_gpu *gpu, bool right);
+/* Whether the check of cooperative matrices found those of each type right. Wrong ones are no capability any more. */
+void sid2_vk_gpu_note_cooperative(const sid2_vk_gpu *gpu, bool f16, bool bf16);
 
 /* Why there is no device, in one line; NULL where there is one. */
 const char *sid2_vk_missing(void);

@@ -76,6 +76,13 @@ int64_t sid2_vk_count(const sid2_vk_tensor *t);           /* elements */
 int64_t sid2_vk_last(const sid2_vk_tensor *t);            /* channels */
 int64_t sid2_vk_rows(const sid2_vk_tensor *t);            /* count / channels */
 int64_t sid2_vk_rows_per_sample(const sid2_vk_tensor *t); /* rows / first extent */
+/* Whether the device has cooperative matrices for two such operands; all sums are in f32. */
+static inline bool sid2_vk_matrices(const sid2_vk_caps *caps, const sid2_vk_tensor *a,
+                                    const sid2_vk_tensor *b)
+{
+    return caps->cooperative.m && a->dtype == b->dtype &&
+           (a->dtype == SID2_F16 || (a->dtype == SID2_BF16 && caps->cooperative.bf16));
+}
 /* Whether four neighbouring elements can be loaded at once from any multiple of 4: the tensor's place. The
  * caller answers for its own indices (usually: channels % 4 == 0). */
 bool sid2_vk_quads(const sid2_vk_tensor *t);

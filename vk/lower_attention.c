@@ -111,8 +111,11 @@ void sid2_vk_lower_qk_norm_rope_grad(sid2_vk_lowering *lowering, const sid2_vk_c
 
 /* ---- Attention ---- */
 
-/* Sizes of shaders/attention.glsl and attention_tiles.glsl. */
-enum { TILE_ROWS = 32, TILE_LOCAL = 64, MOST_UNROLLED = 32 };
+/* Sizes of shaders/attention.glsl, attention_tiles.glsl and attention_matrices.glsl. */
+enum { TILE_ROWS = 32, TILE_LOCAL = 64, MOST_UNROLLED = 32, SIDE = 32, MOST_LINES = 4 };
+
+/* The three methods: by rows, in tiles, with cooperative matrices. */
+typedef enum method { BY_ROWS, IN_TILES, WITH_MATRICES, METHODS } method;
 
 /* Whether a CPU driver can read all of the shader's tensors as texels. */
 static bool few_texels(const sid2_vk_caps *caps, const sid2_vk_dispatch *d)
@@ -123,23 +126,55 @@ static bool few_texels(const sid2_vk_caps *caps, const sid2_vk_dispatch *d)
     return few;
 }
 
-/* The numbers that all attention shaders take; groups by rows of each head, in tiles on a GPU. */
-static void emit_rows(sid2_vk_lowering *lowering, sid2_vk_dispatch *d, heads h, int products)
+/* Subgroups of a group, each with the rows of a matrix. */
+static uint32_t lines_of(const sid2_vk_caps *caps, heads h)
+{
+    uint32_t lines = sid2_vk_ceil_div(h.tokens, caps->cooperative.m);
+    return lines < MOST_LINES ? lines : MOST_LINES;
+}
+
+/* Longest heads whose rows a subgroup holds in registers, forward and for gradients. */
+enum { FORWARD_WIDTH = 128, GRADIENT_WIDTH = 64 };
+
+static method method_of(const sid2_vk_lowering *lowering, heads h, const sid2_vk_tensor *a,
+                        const sid2_vk_tensor *b, int64_t widest)
+{
+    const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
+    if (caps->software) return BY_ROWS;
+    if (!sid2_vk_matrices(caps, a, b) || h.width > widest) return IN_TILES;
+    uint32_t rows = lines_of(caps, h) * caps->cooperative.m, staged = rows > 2 * SIDE ? rows : 2 * SIDE;
+    uint32_t quads = (uint32_t)(h.width + SIDE - 1) / SIDE * (SIDE / 4) + 2;
+    uint32_t bytes = staged * quads * 8 + rows * (SIDE * 4 + (SIDE / 4 + 2) * 8 + 4);
+    return bytes <= caps->shared_bytes ? WITH_MATRICES : IN_TILES;
+}
+
+/* The numbers that all attention shaders take; groups by rows of each head. */
+static void emit_rows(sid2_vk_lowering *lowering, sid2_vk_dispatch *d, heads h, method how, int products)
 {
     const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
     bool quads = h.width % 4 == 0;
     for (int i = 0; i < SID2_VK_BINDINGS; i++)
         if (d->tensor[i].memory && sid2_vk_has(&d->tensor[i])) quads = quads && sid2_vk_quads(&d->tensor[i]);
     uint32_t pieces = sid2_vk_ceil_div(h.width, 4), room = 8;
-    bool unroll = !caps->software || (quads && pieces <= MOST_UNROLLED && few_texels(caps, d));
+    bool unroll = how != BY_ROWS || (quads && pieces <= MOST_UNROLLED && few_texels(caps, d));
     while (room < pieces) room *= 2; /* few different pipelines, where the pieces are counted at run time */
-    const uint32_t constants[] = {quads, unroll ? pieces : room, unroll};
+    uint32_t lines = how == WITH_MATRICES ? lines_of(caps, h) : 0, all = lines * caps->cooperative.subgroup;
+    const uint32_t constants[] = {quads,
+                                  unroll ? pieces : room,
+                                  unroll,
+                                  lines,
+                                  lines ? caps->cooperative.m : 0,
+                                  lines ? caps->cooperative.n : 0,
+                                  lines ? caps->cooperative.k : 0,
+                                  all};
+    const uint32_t rows[METHODS] = {caps->subgroup_size, TILE_ROWS, lines * caps->cooperative.m};
+    const uint32_t local[METHODS] = {caps->subgroup_size, TILE_LOCAL, all};
     const uint32_t numbers[] = {(uint32_t)h.tokens, (uint32_t)h.count, (uint32_t)h.width,
                                 sid2_vk_bits(1 / sqrtf((float)h.width)), pieces};
     memcpy(d->constant, constants, sizeof constants);
     memcpy(d->push, numbers, sizeof numbers);
-    d->local[0] = caps->software ? caps->subgroup_size : TILE_LOCAL;
-    d->groups[0] = sid2_vk_ceil_div(h.tokens, caps->software ? caps->subgroup_size : TILE_ROWS);
+    d->local[0] = local[how];
+    d->groups[0] = sid2_vk_ceil_div(h.tokens, rows[how]);
     d->groups[1] = (uint32_t)h.count;
     d->groups[2] = (uint32_t)h.samples;
     d->work = (double)products * (double)(h.rows * h.tokens * h.count * h.width);
@@ -148,22 +183,28 @@ static void emit_rows(sid2_vk_lowering *lowering, sid2_vk_dispatch *d, heads h, 
 
 void sid2_vk_lower_attention(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
-    bool software = sid2_vk_lowering_caps(lowering)->software;
-    sid2_vk_dispatch d = {.shader = software ? SID2_VK_attention : SID2_VK_attention_tiled,
+    static const sid2_vk_shader shaders[METHODS] = {SID2_VK_attention, SID2_VK_attention_tiled,
+                                                    SID2_VK_attention_coop};
+    heads h = heads_of(&call->in[1], call->attr->heads);
+    method how = method_of(lowering, h, &call->in[0], &call->in[1], FORWARD_WIDTH);
+    sid2_vk_dispatch d = {.shader = shaders[how],
                           .tensor = {call->in[0], call->in[1], call->out[0], call->out[1]}};
-    emit_rows(lowering, &d, heads_of(&call->in[1], call->attr->heads), 2);
+    emit_rows(lowering, &d, h, how, how == WITH_MATRICES ? 3 : 2);
 }
 
 void sid2_vk_lower_attention_grad(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
-    bool software = sid2_vk_lowering_caps(lowering)->software;
+    static const sid2_vk_shader for_q[METHODS] = {SID2_VK_attention_grad_q, SID2_VK_attention_tiled_grad_q,
+                                                  SID2_VK_attention_coop_grad_q};
+    static const sid2_vk_shader for_kv[METHODS] = {SID2_VK_attention_grad_kv, SID2_VK_attention_tiled_grad_kv,
+                                                   SID2_VK_attention_coop_grad_kv};
     const sid2_vk_tensor *in = call->in, *out = call->out;
     heads h = heads_of(&in[2], call->attr->heads);
+    method how = method_of(lowering, h, &in[1], &in[2], in[0].dtype == in[1].dtype ? GRADIENT_WIDTH : 0);
     sid2_vk_tensor along = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(h.samples, h.count, h.tokens));
-    sid2_vk_dispatch q = {.shader = software ? SID2_VK_attention_grad_q : SID2_VK_attention_tiled_grad_q,
-                          .tensor = {in[0], in[1], in[2], in[3], in[4], out[0], along}};
-    emit_rows(lowering, &q, h, 3);
-    sid2_vk_dispatch kv = {.shader = software ? SID2_VK_attention_grad_kv : SID2_VK_attention_tiled_grad_kv,
+    sid2_vk_dispatch q = {.shader = for_q[how], .tensor = {in[0], in[1], in[2], in[3], in[4], out[0], along}};
+    emit_rows(lowering, &q, h, how, 3);
+    sid2_vk_dispatch kv = {.shader = for_kv[how],
                            .tensor = {in[0], in[1], in[2], in[4], along, out[0], out[1]}};
-    emit_rows(lowering, &kv, h, 4);
+    emit_rows(lowering, &kv, h, how, 4);
 }

@@ -49,12 +49,11 @@ typedef struct blocks {
 
 static uint32_t halves(int64_t extent) { return extent > PART ? 2 : 1; }
 
-/* Whether both operands are such as matrices take; all sums are in f32. */
 static bool cooperate(const sid2_vk_lowering *lowering, const sid2_vk_tensor *a, const sid2_vk_tensor *b,
                       int64_t rows, int64_t columns, blocks *how)
 {
     const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
-    if (!caps->cooperative.m || a->dtype != SID2_F16 || b->dtype != SID2_F16) return false;
+    if (!sid2_vk_matrices(caps, a, b)) return false;
     *how = (blocks){halves(columns), halves(rows), PART / caps->cooperative.m, PART / caps->cooperative.n};
     return true;
 }

@@ -32,7 +32,7 @@ bool sid2_vk_shader_writes(sid2_vk_shader shader, int binding)
 
 /* ---- The table ---- */
 
-enum { PLAIN = 0, BITS_16 = 1, SUBGROUP = 2, TEXELS = 4, VARIANTS = 8 };
+enum { PLAIN = 0, BITS_16 = 1, SUBGROUP = 2, TEXELS = 4, BF16_MATRICES = 8, VARIANTS = 9 };
 enum { FIRST_CONSTANT = 16, LOCAL_CONSTANT = 12, VALUES = SID2_VK_BINDINGS + 3 + SID2_VK_CONSTANTS };
 
 /* All that tells pipelines apart; numbers only, so that it compares and hashes as bytes. */
@@ -195,7 +195,7 @@ static int choose_variant(const sid2_vk_device *device, const sid2_vk_dispatch *
     for (int i = 0; i < sid2_vk_shader_bindings(d->shader); i++)
         bits_16 |= sid2_vk_has(&d->tensor[i]) && sid2_dtype_size(d->tensor[i].dtype) == 2;
     const char *variants = shaders[d->shader].variants;
-    if (strstr(variants, "COOP")) return BITS_16;
+    if (strstr(variants, "COOP")) return d->tensor[0].dtype == SID2_BF16 ? BF16_MATRICES : BITS_16;
     bool subgroup = strstr(variants, "SUB") && device->caps->subgroup_arithmetic;
     return (bits_16 ? BITS_16 : PLAIN) + (subgroup ? SUBGROUP : PLAIN) +
            (has_texels(device, d) ? TEXELS : PLAIN);
@@ -229,8 +229,8 @@ static VkResult create_module(const sid2_vk_device *device, const uint32_t *word
 /* The module's: the shader's and the variant's. */
 static void name_of(const key *k, char name[64])
 {
-    static const char *const suffix[] = {"",     "_16",     "_sub",     "_16_sub",
-                                         "_tex", "_16_tex", "_sub_tex", "_16_sub_tex"};
+    static const char *const suffix[] = {"",        "_16",      "_sub",        "_16_sub", "_tex",
+                                         "_16_tex", "_sub_tex", "_16_sub_tex", "_bf16"};
     snprintf(name, 64, "%s%s", shaders[k->shader].name, suffix[k->variant]);
 }
 
