@@ -136,6 +136,80 @@ static void missing_memory_is_no_verdict(int index)
     must(false);
 }
 
+/* A convolution and its weights' gradient of small integers, exact in any order, with the parts of a subgroup that large
+ * products take: more rows and columns than one group has of them, and edges that fill none. */
+enum { TALL = 11, WIDE = 13, INS = 136, OUTS = 140 };
+
+static float number(size_t i) { return (float)(i * 7 % 5) - 2; }
+
+static sid2_buffer *buffer_of(sid2_device *device, size_t count, bool half)
+{
+    sid2_buffer *b = sid2_buffer_create(device, count * (half ? 2 : 4), &err);
+    uint16_t *bits = calloc(count, 4);
+    must(b && bits);
+    for (size_t i = 0; half && i < count; i++) bits[i] = sid2_f32_to_f16(number(i));
+    must(sid2_buffer_upload(b, 0, bits, count * (half ? 2 : 4), &err));
+    free(bits);
+    return b;
+}
+
+static float x_at(int row, int column, int channel)
+{
+    bool inside = row >= 0 && row < TALL && column >= 0 && column < WIDE;
+    return inside ? number((size_t)((row * WIDE + column) * INS + channel)) : 0;
+}
+
+static void large_parts_are_right(int index)
+{
+    char id[32];
+    snprintf(id, sizeof id, "vulkan:%d", index);
+    sid2_device *device =
+        sid2_backends_open(vulkan, 1, id, &(sid2_device_options){.blocks = "shared-128x128"}, &err);
+    sid2_graph *g = sid2_graph_create(SID2_F16);
+    must(device && g);
+    sid2_tensor t[] = {sid2_graph_external(g, "x", SID2_F16, sid2_shape_of(1, TALL, WIDE, INS)),
+                       sid2_graph_external(g, "w", SID2_F16, sid2_shape_of(OUTS, 3, 3, INS)),
+                       sid2_graph_external(g, "dy", SID2_F16, sid2_shape_of(1, TALL, WIDE, OUTS)),
+                       sid2_graph_external(g, "y", SID2_F16, sid2_shape_of(1, TALL, WIDE, OUTS)),
+                       sid2_graph_external(g, "dw", SID2_F32, sid2_shape_of(OUTS, 3, 3, INS))};
+    sid2_attr attr = {.shape = sid2_shape_of(OUTS, 3, 3, INS)};
+    sid2_graph_emit_into(g, SID2_OP_conv2d, attr, (sid2_tensor[]){t[0], t[1]}, 2, &t[3], 1);
+    sid2_graph_emit_into(g, SID2_OP_conv2d_wgrad, attr, (sid2_tensor[]){t[0], t[2]}, 2, &t[4], 1);
+    must(sid2_graph_finish(g, &err));
+    const size_t ys = TALL * WIDE * OUTS, ws = OUTS * 9 * INS;
+    sid2_buffer *y = buffer_of(device, ys, false), *dw = buffer_of(device, ws, false);
+    sid2_buffer *x = buffer_of(device, TALL * WIDE * INS, true), *w = buffer_of(device, ws, true),
+                *dy = buffer_of(device, ys, true);
+    const sid2_binding bindings[] = {{"x", x}, {"w", w}, {"dy", dy}, {"y", y}, {"dw", dw}};
+    sid2_program *program = sid2_program_create(device, g, NULL, bindings, 5, &err);
+    float *made = calloc(ws > ys ? ws : ys, sizeof *made);
+    must(program && made && sid2_program_run(program, &err));
+    const uint16_t *rounded = (uint16_t *)made;
+    must(sid2_buffer_download(y, 0, made, ys * sizeof *rounded, &err));
+    for (int i = 0; i < (int)ys; i++) {
+        int row = i / OUTS / WIDE, column = i / OUTS % WIDE;
+        float sum = 0;
+        for (int k = 0; k < 9 * INS; k++)
+            sum += x_at(row + k / INS / 3 - 1, column + k / INS % 3 - 1, k % INS) *
+                   number((size_t)(i % OUTS * 9 * INS + k));
+        must(rounded[i] == sid2_f32_to_f16(sum));
+    }
+    must(sid2_buffer_download(dw, 0, made, ws * sizeof *made, &err));
+    for (int i = 0; i < (int)ws; i++) {
+        int tap = i / INS % 9, out = i / INS / 9;
+        float sum = 0;
+        for (int k = 0; k < TALL * WIDE; k++)
+            sum += x_at(k / WIDE + tap / 3 - 1, k % WIDE + tap % 3 - 1, i % INS) *
+                   number((size_t)(k * OUTS + out));
+        must(made[i] == sum);
+    }
+    free(made);
+    sid2_program_destroy(program);
+    sid2_graph_destroy(g);
+    for (int i = 0; i < 5; i++) sid2_buffer_destroy(bindings[i].buffer);
+    sid2_device_close(device);
+}
+
 /* ---- Each by itself ---- */
 
 /* The first device that offers them; -1 where none does. */
@@ -174,6 +248,7 @@ int main(void)
         worst |= status;                                                                                     \
     } while (0)
     ALONE(right_ones_are_used);
+    ALONE(large_parts_are_right);
     ALONE(wrong_sums_are_found);
     ALONE(a_refused_shader_is_not_used);
     ALONE(missing_memory_is_no_verdict);

@@ -40,21 +40,41 @@ static grid grid_of(const sid2_vk_tiles *tiles, int64_t rows, int64_t columns, u
 
 /* ---- With cooperative matrices ---- */
 
-enum { PART = 32, CHANNELS = 32 }; /* rows and columns of a subgroup; channels, or rows, staged at once */
+enum {
+    PART = 32,
+    LARGER = 64,
+    CHANNELS = 32
+}; /* rows and columns of a subgroup; channels, or rows, staged at once */
 
-/* A group's subgroups, and matrices down and across in each. */
+/* A group's subgroups, rows and columns of each, and matrices down and across in it. */
 typedef struct blocks {
-    uint32_t lanes, lines, down, across;
+    uint32_t lanes, lines, part, down, across;
 } blocks;
 
-static uint32_t halves(int64_t extent) { return extent > PART ? 2 : 1; }
+/* Larger parts take more products from each operand that is loaded: where their groups fill the device, `deep` times as many as
+ * there are blocks, or the table of tiles has large ones for it. */
+static uint32_t part_of(const sid2_vk_lowering *lowering, int64_t rows, int64_t columns, int64_t deep)
+{
+    const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
+    const sid2_vk_tiles *tiles = sid2_vk_lowering_tiles(lowering);
+    int64_t groups =
+        (int64_t)sid2_vk_ceil_div(rows, 2 * LARGER) * sid2_vk_ceil_div(columns, 2 * LARGER) * deep;
+    bool large = tiles->lines * tiles->rows >= 2 * LARGER && tiles->lanes * tiles->columns >= 2 * LARGER;
+    uint32_t bytes = 4 * LARGER * (CHANNELS + 8) * 2 + 4 * caps->cooperative.m * caps->cooperative.n * 4;
+    return rows > LARGER && columns > LARGER && (large || groups >= tiles->groups) &&
+                   bytes <= caps->shared_bytes
+               ? LARGER
+               : PART;
+}
 
 static bool cooperate(const sid2_vk_lowering *lowering, const sid2_vk_tensor *a, const sid2_vk_tensor *b,
-                      int64_t rows, int64_t columns, blocks *how)
+                      int64_t rows, int64_t columns, int64_t deep, blocks *how)
 {
     const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
     if (!sid2_vk_matrices(caps, a, b)) return false;
-    *how = (blocks){halves(columns), halves(rows), PART / caps->cooperative.m, PART / caps->cooperative.n};
+    uint32_t part = part_of(lowering, rows, columns, deep);
+    *how = (blocks){columns > part ? 2 : 1, rows > part ? 2 : 1, part, part / caps->cooperative.m,
+                    part / caps->cooperative.n};
     return true;
 }
 
@@ -98,7 +118,7 @@ static bool product_cooperative(sid2_vk_lowering *lowering, const sid2_vk_tensor
     const sid2_vk_caps *caps = sid2_vk_lowering_caps(lowering);
     int64_t rows = sid2_vk_rows(x);
     blocks b;
-    if (!cooperate(lowering, x, w, rows, how->columns, &b)) return false;
+    if (!cooperate(lowering, x, w, rows, how->columns, 1, &b)) return false;
     sid2_vk_emit(
         lowering,
         &(sid2_vk_dispatch){
@@ -106,8 +126,8 @@ static bool product_cooperative(sid2_vk_lowering *lowering, const sid2_vk_tensor
             .tensor = {*x, pack(lowering, w, how, im.side * im.side),
                        bias ? *bias : (sid2_vk_tensor){.shape.rank = -1}, *residual, *y},
             .local = {invocations(lowering, &b)},
-            .groups = {sid2_vk_ceil_div(how->columns, b.lanes * PART),
-                       sid2_vk_ceil_div(rows, b.lines * PART)},
+            .groups = {sid2_vk_ceil_div(how->columns, b.lanes * b.part),
+                       sid2_vk_ceil_div(rows, b.lines * b.part)},
             .constant = {b.down, b.across, (uint32_t)im.side, how->channels % 4 == 0 && sid2_vk_quads(x),
                          CHANNELS / 4, b.lanes, b.lines, caps->cooperative.m, caps->cooperative.n,
                          caps->cooperative.k, invocations(lowering, &b)},
@@ -227,9 +247,9 @@ static void weight_gradient(sid2_vk_lowering *lowering, const sid2_vk_call *call
     int64_t rows = sid2_vk_rows(x), ins = sid2_vk_last(x), outs = sid2_vk_last(dy), taps = im.side * im.side;
     int64_t lines = (rows + im.width - 1) / im.width;
     blocks b;
-    bool matrices = cooperate(lowering, dy, x, outs, ins, &b);
-    grid g = matrices ? (grid){.across = sid2_vk_ceil_div(ins, b.lanes * PART),
-                               .down = sid2_vk_ceil_div(outs, b.lines * PART)}
+    bool matrices = cooperate(lowering, dy, x, outs, ins, taps * lines, &b);
+    grid g = matrices ? (grid){.across = sid2_vk_ceil_div(ins, b.lanes * b.part),
+                               .down = sid2_vk_ceil_div(outs, b.lines * b.part)}
                       : grid_of(tiles, (outs + 3) / 4, (ins + 3) / 4, tiles->outs, tiles->ins);
     int64_t share = share_of(lowering, lines, g.across * g.down * taps, sid2_vk_count(dw));
     int64_t parts = sid2_vk_ceil_div(lines, share);
