@@ -17,6 +17,7 @@ static const char *const recipe[] = {
     /* Nobody's but the command line's. */
     "distill.guidance=1",
     "distill.interval=always",
+    "distill.weighting=flat",
     /* How well it denoises says nothing of its pictures. */
     "train.eval_every=0",
     /* Of this machine and batch, not the teacher's. */
@@ -25,7 +26,7 @@ static const char *const recipe[] = {
     "train.microbatch=auto",
     "train.arena=auto",
     /* As the student learns to be sampled. */
-    "sample.sampler=ddpm",
+    "sample.sampler=ddim",
     "sample.grid=uniform",
     "sample.gamma=0",
     "sample.guidance=1",
@@ -47,6 +48,8 @@ static bool conclude(sid2_config *config, sid2_error *err)
 {
     int64_t k = config_int(config, "distill.k"), steps = config_int(config, "train.steps"),
             warmup = steps / 10 < USUAL_WARMUP ? steps / 10 : USUAL_WARMUP;
+    if (!sid2_config_is_set(config, "distill.first") && !config_set_int(config, "distill.first", k / 4, err))
+        return false;
     static const char *const few[] = {"sample.steps", "train.sample_steps"};
     if (!k) return sid2_fail(err, SID2_ERR_USAGE, "--steps should be 1 to 1000");
     for (int i = 0; i < 2; i++)

@@ -191,12 +191,14 @@ static void *distill_open(const sid2_config *config, int n, sid2_buffers *buffer
     return NULL;
 }
 
-/* t of an image, given its s. */
-static double draw_later(const sid2_config *c, uint64_t sample, double s)
+/* t of an image, given its s; in the first steps s is t, where a student that matches means says the teacher's. */
+static double draw_later(const sid2_config *c, uint64_t sample, double *s)
 {
     uint32_t word = sid2_philox_word((uint64_t)c->train_seed, sample, SID2_PURPOSE_DELTA, 0);
     double share = c->distill_delta == SID2_DELTA_fixed ? 1 : (double)sid2_uniform(word);
-    return fmin(1, s + share / (double)c->distill_k);
+    double k = (double)c->distill_k, t = fmin(1, *s + share / k);
+    if (c->distill_first && t > 1 - ((double)c->distill_first - 0.5) / k) *s = t;
+    return t;
 }
 
 static double weight_of(const host *h, double s)
@@ -250,7 +252,7 @@ static void fill(host *h, const sid2_step_input *step, int first, bool student, 
     for (int i = 0; i < h->n; i++) {
         uint64_t sample = step->first_sample + (uint64_t)(first + i);
         double s = sid2_draw_time((uint64_t)c->train_seed, step->step, first + i, c->train_batch),
-               t = draw_later(c, sample, s), made[NUMBERS], given[NUMBERS];
+               t = draw_later(c, sample, &s), made[NUMBERS], given[NUMBERS];
         int count = sid2_draw_given(c, sample);
         double weight = weight_of(h, s) * frames / (frames - count);
         number_image(h, t, s, student ? weight : 2 * weight,

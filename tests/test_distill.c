@@ -191,8 +191,8 @@ static double teacher_at(double logsnr)
 
 static double logsnr_of(int bin) { return sid2_schedule_logsnr(&schedule, (double)bin / BINS); }
 
-/* The student's slopes, from the teacher's, after so many steps. */
-static void train_linear(const sid2_config *config, int steps, double slopes[BINS + 1])
+/* The student's slopes after so many steps, from the teacher's with so much added. */
+static void train_linear(const sid2_config *config, int steps, double added, double slopes[BINS + 1])
 {
     sid2_objective auxiliary = sid2_distill_auxiliary, student = sid2_distill_student;
     auxiliary.graph = linear_auxiliary, auxiliary.tell = tell_linear_auxiliary;
@@ -204,7 +204,9 @@ static void train_linear(const sid2_config *config, int steps, double slopes[BIN
     size_t elements = (size_t)t->states[0].params->elements;
     float *weights = calloc(elements, sizeof *weights);
     for (int i = 0; i <= BINS; i++) weights[i] = (float)slope_of(teacher_at(logsnr_of(i)), logsnr_of(i));
-    for (int i = 0; i < 3; i++) must(sid2_state_set(&t->states[i], weights, &err));
+    for (int i = 1; i < 3; i++) must(sid2_state_set(&t->states[i], weights, &err));
+    for (int i = 0; i <= BINS; i++) weights[i] += (float)added;
+    must(sid2_state_set(&t->states[0], weights, &err));
     train_steps(t, steps);
     must(sid2_state_download(&t->states[0], "ema", weights, &err));
     for (int i = 0; i <= BINS; i++) slopes[i] = weights[i];
@@ -227,7 +229,7 @@ static void closed_form(void **state)
     fixed_t = 0.75, fixed_s = 0.5;
     double logsnr = sid2_schedule_logsnr(&schedule, fixed_t);
     assert_true(fabs(teacher_at(logsnr) - 0.10857) < 1e-5);
-    train_linear(config, 800, slopes);
+    train_linear(config, 800, 0, slopes);
     double a = a_of(slopes[BINS * 3 / 4], logsnr);
     if (!(fabs(a - 0.394306) < 0.0005)) fail_msg("a = %.6f", a);
     fixed_t = fixed_s = 0;
@@ -247,6 +249,22 @@ static double deviation_of(const sid2_config *config, const double slopes[BINS +
         variance = by * by * variance + stages[i].noise * stages[i].noise;
     }
     return sqrt(variance);
+}
+
+/* In the first steps, where s is t, the student comes to say what the teacher does. */
+static void first_steps_are_the_teachers(void **state)
+{
+    (void)state;
+    sid2_config *config =
+        LINEAR("distill.k=4", "distill.first=2", "train.steps=800", "train.learning_rate=0.01");
+    double slopes[BINS + 1];
+    schedule = sid2_schedule_create(config);
+    train_linear(config, 800, 0.2, slopes);
+    for (int i = BINS * 3 / 4; i <= BINS; i++) {
+        double a = a_of(slopes[i], logsnr_of(i)), k = teacher_at(logsnr_of(i));
+        if (!(fabs(a - k) < 0.02)) fail_msg("t = %.2f: a = %.4f, not %.4f", (double)i / BINS, a, k);
+    }
+    sid2_config_destroy(config);
 }
 
 /* 8 and 16 steps: what a teacher makes of them, and a student by either way to draw t. The truth is 0.5. Fixed, each pair of
@@ -269,7 +287,7 @@ static void deviations_of_samples(void **state)
         double slopes[BINS + 1];
         schedule = sid2_schedule_create(config);
         double teacher = deviation_of(config, NULL);
-        train_linear(config, 700, slopes);
+        train_linear(config, 700, 0, slopes);
         double student = deviation_of(config, slopes);
         if (!(fabs(teacher - rows[i].teacher) < 0.001 && fabs(student - rows[i].student) < 0.025))
             fail_msg("%s %s: teacher %.4f, student %.4f", rows[i].k, rows[i].delta, teacher, student);
@@ -688,10 +706,14 @@ static int close_devices(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(closed_form),         cmocka_unit_test(deviations_of_samples),
-        cmocka_unit_test(gradients_of_a_step), cmocka_unit_test(targets_of_a_step),
-        cmocka_unit_test(masks_are_shared),    cmocka_unit_test(same_bits),
-        cmocka_unit_test(memory_is_planned),   cmocka_unit_test(given_frames_stay)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(closed_form),
+                                       cmocka_unit_test(first_steps_are_the_teachers),
+                                       cmocka_unit_test(deviations_of_samples),
+                                       cmocka_unit_test(gradients_of_a_step),
+                                       cmocka_unit_test(targets_of_a_step),
+                                       cmocka_unit_test(masks_are_shared),
+                                       cmocka_unit_test(same_bits),
+                                       cmocka_unit_test(memory_is_planned),
+                                       cmocka_unit_test(given_frames_stay)};
     return cmocka_run_group_tests(tests, open_devices, close_devices);
 }

@@ -10,7 +10,7 @@ expect 0 '' data synth --out pictures.zip --count 48 --size 32
 teaching=(train --device cpu --threads 2 --preset quickstart --data pictures.zip
     --set model.channels=16,16 --set model.blocks=res,res --set model.depth=1 --set model.mid_depth=1 --set model.emb=32
     --set model.groups=4 --set model.patch=4 --set train.batch=8 --set train.steps=8 --set train.precision=f32
-    --set train.sample_every=0 --set train.eval_every=0 --set train.log_every=2 --set sample.guidance=3 --set sample.sampler=ddim)
+    --set train.sample_every=0 --set train.eval_every=0 --set train.log_every=2 --set sample.guidance=3 --set sample.sampler=dpm2m)
 expect 0 'done at step 8' "${teaching[@]}" --out teacher
 student=(distill teacher --device cpu --threads 2 --steps 4 --guidance 1.5 --interval -3,4 --data pictures.zip
     --set train.steps=6 --set train.warmup=2 --set train.checkpoint_every=3 --set train.sample_every=3 --set train.sample_count=4
@@ -40,11 +40,11 @@ expect 0 '' sample one --device cpu --seeds 0 --out one.png
 expect 0 'done at step 2 of 2' distill small --device cpu --data pictures.zip --out of-export --set train.steps=2
 
 echo "== it is sampled without flags"
-for setting in 'steps = 4' 'sampler = ddpm' 'grid = uniform' 'gamma = 0' 'guidance = 1' 'interval = always'; do
+for setting in 'steps = 4' 'sampler = ddim' 'grid = uniform' 'gamma = 0' 'guidance = 1' 'interval = always'; do
     sed -n '/^\[sample\]/,$p' straight/checkpoints/step-00000006/config.ini | grep -q "^$setting\$" || fail "config.ini does not say $setting"
 done
 expect 0 '' sample straight --device cpu --seeds 0-3 --out plain.png
-expect 0 '' sample straight --device cpu --seeds 0-3 --out told.png --steps 4 --sampler ddpm --grid uniform --set sample.gamma=0 --guidance 1
+expect 0 '' sample straight --device cpu --seeds 0-3 --out told.png --steps 4 --sampler ddim --grid uniform --set sample.gamma=0 --guidance 1
 "$sid2" sample --like plain.png --device cpu --out again.png >out 2>err || fail "the picture cannot be made again: $(cat err)"
 python3 - plain.png told.png <<'END' || fail "without flags the pictures are others"
 import sys, zlib
