@@ -11,10 +11,10 @@ install build/install.log "${build_packages[@]}"
 run "configuring" build/configure.log cmake -S . -B build -G Ninja -DBUILD_TESTING=OFF
 run "building" build/build.log cmake --build build
 
-if [ -d checkpoints/fashion-mnist ]; then
+if [ -d checkpoints/fashion-mnist-8 ]; then
     echo
-    echo "Sampling from the checkpoint that comes with sid2 (trained on Fashion-MNIST): one column a class."
-    $sid2 sample checkpoints/fashion-mnist --seeds 0-79 --class 0-9 --columns 10 --out runs/fashion-mnist.png
+    echo "Sampling in eight steps from a checkpoint that comes with sid2 (trained on Fashion-MNIST): one column a class."
+    $sid2 sample checkpoints/fashion-mnist-8 --seeds 0-79 --class 0-9 --columns 10 --out runs/fashion-mnist.png
 fi
 
 echo
