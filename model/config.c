@@ -766,6 +766,9 @@ bool sid2_config_check(const sid2_config *c, sid2_error *err)
     if (c->train_microbatch && lane % c->train_microbatch)
         return sid2_fail(err, SID2_ERR_USAGE, "train.microbatch = %d: must divide %s of %d images",
                          (int)c->train_microbatch, lanes > 1 ? "a lane" : "train.batch", (int)lane);
+    if (c->distill_first > c->distill_k)
+        return sid2_fail(err, SID2_ERR_USAGE, "distill.first = %d: must be at most distill.k = %d",
+                         (int)c->distill_first, (int)c->distill_k);
     if (c->distill_k && c->distill_guidance != 1 && !c->model_classes)
         return sid2_fail(
             err, SID2_ERR_USAGE,

@@ -74,6 +74,7 @@ cmp <(grep -o '"loss": [^,]*' straight/stats.jsonl) <(grep -o '"loss": [^,]*' ha
 echo "== what is refused"
 expect 1 'distill: nothing: No such file' distill nothing --data pictures.zip --out no
 expect 1 'distill: pictures.zip: no complete checkpoint' distill pictures.zip --data pictures.zip --out no
+expect 2 "distill.first = 5: must be at most distill.k = 4" distill teacher --device cpu --steps 4 --data pictures.zip --out no --set distill.first=5
 mkdir empty
 expect 1 'distill: empty: no complete checkpoint' distill empty --data pictures.zip --out no
 expect 2 'TEACHER is missing' distill --data pictures.zip --out no
