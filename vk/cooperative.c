@@ -178,6 +178,7 @@ static sid2_graph *operators(check *c, sid2_error *err)
     sid2_graph_destroy(g);
     return NULL;
 }
+
 static size_t bytes_of(const check *c, int o)
 {
     return (size_t)sid2_shape_count(operands[o].shape) *
