@@ -1,33 +1,37 @@
 #!/usr/bin/env python3
-"""A Fashion-MNIST classifier that judges samples: does a guided sample show the class asked for?
+"""A classifier of Fashion-MNIST or CIFAR-10 that judges samples: does a guided sample show the class asked for?
 
-    classifier.py train --data DIR --weights W [--epochs N] [--threads N]
-    classifier.py judge --weights W samples.npz [--data DIR]
-    classifier.py features --weights W samples.npz... [--data DIR --real real.npz]
+    classifier.py train --data PATH --weights W [--epochs N] [--threads N]
+    classifier.py judge --weights W samples.npz [--data PATH]
+    classifier.py features --weights W samples.npz... [--data PATH --real real.npz]
 
-`train` fits a small convolutional network on the first 50,000 images of the training file (padded to 32x32 like the
-data that sid2 trains on) and measures it on the last 10,000, which it never sees. `judge` reads an ADM archive
-(arr_0: uint8 [N,32,32,1 or 3], arr_1: labels) and prints the share of images given the label asked for, overall
-and by class, beside the same figure for the held-out real images. `features` leaves x.features.npz beside each x.npz, with the
-last layer but one and the logits, which `sid2 ablate` reads; `--real` does so for the held-out real images.
+PATH is the folder with Fashion-MNIST's two idx.gz files, padded to 32x32 like the data that sid2 trains on, or CIFAR-10
+as a zip with dataset.json (EDM). `train` fits a small convolutional network on all images but the last 10,000, which it
+never sees, and measures it on these. `judge` reads an ADM archive (arr_0: uint8 [N,32,32,1 or 3], arr_1: labels) and
+prints the share of images given the label asked for, overall and by class, beside the same figure for the held-out real
+images. `features` leaves x.features.npz beside each x.npz, with the last layer but one and the logits, which
+`sid2 ablate` reads; `--real` does so for the held-out real images.
 
-Needs PyTorch and numpy. Not part of the product: the figures in the documentation come from here.
+Needs PyTorch and numpy, for CIFAR-10 Pillow too. Not part of the product: the figures in the documentation come from here.
 """
 
 import argparse
 import gzip
+import io
 import json
 import math
 import pathlib
 import sys
 import time
+import zipfile
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-NAMES = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+FASHION = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 HELD_OUT = 10000
 
 
@@ -39,13 +43,26 @@ def read_idx(path, magic, dims):
     return np.frombuffer(raw, np.uint8, offset=4 * (1 + dims)).reshape([int(n) for n in head[1:]])
 
 
-def load_real(folder):
-    """Images uint8 [60000,1,32,32] with 2 px of zeros around each, labels int64 [60000]."""
-    folder = pathlib.Path(folder)
-    images = read_idx(folder / "fashion-mnist-images-idx3-ubyte.gz", 0x803, 3)
-    labels = read_idx(folder / "fashion-mnist-labels-idx1-ubyte.gz", 0x801, 1)
-    images = np.pad(images, ((0, 0), (2, 2), (2, 2)))[:, None]
-    return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
+def read_edm(path):
+    """uint8 [N,3,32,32] and labels, in the order of dataset.json."""
+    from PIL import Image
+
+    with zipfile.ZipFile(path) as archive:
+        pairs = json.loads(archive.read("dataset.json"))["labels"]
+        images = [np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB")) for name, _ in pairs]
+    return np.stack(images).transpose(0, 3, 1, 2), np.array([label for _, label in pairs])
+
+
+def load_real(path):
+    """Images uint8 [N,C,32,32], grey with 2 px of zeros around each; labels int64 [N]."""
+    path = pathlib.Path(path)
+    if path.is_dir():
+        images = read_idx(path / "fashion-mnist-images-idx3-ubyte.gz", 0x803, 3)
+        labels = read_idx(path / "fashion-mnist-labels-idx1-ubyte.gz", 0x801, 1)
+        images = np.pad(images, ((0, 0), (2, 2), (2, 2)))[:, None]
+    else:
+        images, labels = read_edm(path)
+    return torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64))
 
 
 class Unit(nn.Module):
@@ -64,18 +81,45 @@ class Unit(nn.Module):
 
 
 class Classifier(nn.Module):
-    def __init__(self):
+    def __init__(self, channels):
         super().__init__()
-        self.stem = nn.Conv2d(1, 32, 3, 2, 1)
+        self.channels = channels
+        self.names = FASHION if channels == 1 else CIFAR
+        self.mean, self.std = (73.0, 90.0) if channels == 1 else (120.0, 64.0)
+        self.stem = nn.Conv2d(channels, 32, 3, 2, 1)
         self.units = nn.Sequential(Unit(32, 32, 1), Unit(32, 64, 1), Unit(64, 128, 2), Unit(128, 128, 1),
                                    Unit(128, 192, 2))
         self.drop = nn.Dropout(0.2)
-        self.out = nn.Linear(192, len(NAMES))
+        self.out = nn.Linear(192, 10)
 
     def forward(self, x):
-        """x: uint8 or float [N,1,32,32] in 0..255 -> logits [N,10]"""
-        h = F.relu(self.stem((x.float() - 73.0) / 90.0))
-        return self.out(self.drop(self.units(h).mean((2, 3))))
+        """x: uint8 or float [N,C,32,32] in 0..255 -> logits [N,10]"""
+        return self.out(self.drop(self.features(x)))
+
+    def features(self, x):
+        """-> [N,192]"""
+        return self.units(F.relu(self.stem((x.float() - self.mean) / self.std))).mean((2, 3))
+
+
+def load_model(path):
+    state = torch.load(path, weights_only=True)["model"]
+    model = Classifier(state["stem.weight"].shape[1])
+    model.load_state_dict(state)
+    return model
+
+
+def load_samples(path, channels):
+    """The images of an ADM archive, float [N,channels,32,32], and the archive."""
+    archive = np.load(path)
+    images = archive["arr_0"]
+    if images.dtype != np.uint8 or images.shape[1:3] != (32, 32) or images.shape[3] not in (1, 3):
+        sys.exit(f"{path}: arr_0 is {images.dtype} {images.shape}, expected uint8 [N,32,32,1 or 3]")
+    images = images.astype(np.float32)
+    if channels == 1:
+        images = images.mean(3, keepdims=True)
+    elif images.shape[3] == 1:
+        images = images.repeat(3, 3)
+    return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), archive
 
 
 @torch.no_grad()
@@ -105,7 +149,7 @@ def train(args):
     images, labels = load_real(args.data)
     train_x, train_y = images[:-HELD_OUT], labels[:-HELD_OUT]
     test_x, test_y = images[-HELD_OUT:], labels[-HELD_OUT:]
-    model = Classifier().to(memory_format=torch.channels_last)
+    model = Classifier(images.shape[1]).to(memory_format=torch.channels_last)
     batch, lr = 125, 2e-3
     steps = len(train_x) // batch * args.epochs
     opt = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.02)
@@ -130,9 +174,9 @@ def train(args):
         torch.save({"model": model.state_dict(), "held_out": accuracy, "epoch": epoch + 1}, args.weights)
 
 
-def table(title, right, wanted):
+def table(title, names, right, wanted):
     print(f"{title}: {100 * right.float().mean():.2f} % of {len(right)}")
-    for k, name in enumerate(NAMES):
+    for k, name in enumerate(names):
         own = right[wanted == k]
         if len(own):
             print(f"    {k} {name:<12} {100 * own.float().mean():6.2f} % of {len(own)}")
@@ -140,45 +184,37 @@ def table(title, right, wanted):
 
 def judge(args):
     torch.set_num_threads(args.threads)
-    model = Classifier()
-    model.load_state_dict(torch.load(args.weights, weights_only=True)["model"])
-    archive = np.load(args.samples)
-    images = archive["arr_0"]
+    model = load_model(args.weights)
+    images, archive = load_samples(args.samples, model.channels)
     if "arr_1" not in archive:
         sys.exit(f"{args.samples}: no arr_1, so nobody knows which labels were asked for")
     wanted = torch.from_numpy(archive["arr_1"].astype(np.int64))
-    if images.dtype != np.uint8 or images.shape[1:3] != (32, 32) or images.shape[3] not in (1, 3):
-        sys.exit(f"{args.samples}: arr_0 is {images.dtype} {images.shape}, expected uint8 [N,32,32,1 or 3]")
-    grey = torch.from_numpy(images.astype(np.float32).mean(3))[:, None]
-    found = predict(model, grey)
-    table("samples given the label asked for", found == wanted, wanted)
+    found = predict(model, images)
+    table("samples given the label asked for", model.names, found == wanted, wanted)
     result = {"samples": (found == wanted).float().mean().item(), "count": len(wanted)}
     if args.data:
         real, labels = load_real(args.data)
         real, labels = real[-HELD_OUT:], labels[-HELD_OUT:]
         right = predict(model, real) == labels
-        table("held-out real images given their label", right, labels)
+        table("held-out real images given their label", model.names, right, labels)
         result["real"] = right.float().mean().item()
     print(json.dumps(result))
 
 
 @torch.no_grad()
 def describe(model, images, path):
-    """Features and logits of uint8 [N,1,32,32]."""
+    """Features and logits of images [N,C,32,32]."""
     model.eval()
-    found = [model.units(F.relu(model.stem((x.float() - 73.0) / 90.0))).mean((2, 3)) for x in images.split(500)]
-    features = torch.cat(found)
-    np.savez(path, features=features.numpy(), logits=model.out(features).numpy())
+    found = torch.cat([model.features(x) for x in images.split(500)])
+    np.savez(path, features=found.numpy(), logits=model.out(found).numpy())
     print(path)
 
 
 def features(args):
     torch.set_num_threads(args.threads)
-    model = Classifier()
-    model.load_state_dict(torch.load(args.weights, weights_only=True)["model"])
+    model = load_model(args.weights)
     for path in args.samples:
-        grey = np.load(path)["arr_0"].astype(np.float32).mean(3)
-        describe(model, torch.from_numpy(grey)[:, None], path.removesuffix(".npz") + ".features.npz")
+        describe(model, load_samples(path, model.channels)[0], path.removesuffix(".npz") + ".features.npz")
     if args.real:
         describe(model, load_real(args.data)[0][-HELD_OUT:], args.real)
 
@@ -190,7 +226,7 @@ def main():
         sub = verbs.add_parser(verb.__name__)
         sub.set_defaults(run=verb)
         sub.add_argument("--weights", required=True)
-        sub.add_argument("--data", required=verb is train, help="folder with the two Fashion-MNIST idx.gz files")
+        sub.add_argument("--data", required=verb is train, help="folder with Fashion-MNIST's idx.gz files, or CIFAR-10's zip")
         sub.add_argument("--threads", type=int, default=1)
         if verb is train:
             sub.add_argument("--epochs", type=int, default=15)

@@ -112,6 +112,9 @@ for out in made.npz made.tar; do
     mv out motion-$out
 done
 cmp motion-made.npz motion-made.tar || fail "an npz and a tar hold other clips"
+expect 0 '12 clips of 9 frames' data synth --kind moving-shapes --out longer.tar --count 12 --frames 9 --size 8
+expect 0 '^24 clips of 12 real ones, frames 3 to 4' eval motion made.tar --against longer.tar --given 2 --frames 4
+cmp out motion-made.tar || fail "clips are not compared with the beginnings of longer ones"
 grep -q 'mean of seeds' motion-made.npz || fail "two clips of each are not averaged"
 [ "$(tar -xOf made.tar 000003/clip.json)" = '{"rate": [10, 1]}' ] || fail "the frame rate of what was given is lost"
 python3 - made.npz <<'END' || fail "an npz of clips has not their shape"
