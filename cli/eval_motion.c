@@ -17,37 +17,21 @@ typedef struct job {
     sid2_dataset *made, *real;
     sid2_shape shape;
     int64_t count, each;   /* real clips, and made ones of each */
-    int64_t *real_index;   /* of each of these in its set */
     uint8_t **clips;       /* each made one of a real clip, */
     uint8_t *real_pixels;  /* and that */
     double *centre;        /* of a shape at each frame */
     sid2_motion one, mean; /* of each clip, and of the mean of those of one real clip */
 } job;
 
+/* One clip of each video, from its beginning, so that those of both sets are in step. */
 static sid2_dataset *open_one(const char *path, int64_t frames, int32_t height, int32_t width,
                               sid2_error *err)
 {
     return sid2_dataset_open(path,
-                             &sid2_with(sid2_dataset_options, .frames = (int32_t)frames, .height = height,
-                                        .width = width, .cache_bytes = 1, .on_skip = print_skipped),
+                             &sid2_with(sid2_dataset_options, .frames = (int32_t)frames, .windows = 1,
+                                        .height = height, .width = width, .cache_bytes = 1,
+                                        .on_skip = print_skipped),
                              err);
-}
-
-/* Where no two of the made ones are of one video, each goes on from where a real video begins, so that of a longer real one
- * the first clip counts; else they are cut as the real ones are. */
-static bool pair_up(job *j, sid2_error *err)
-{
-    const int64_t made = sid2_dataset_count(j->made), real = sid2_dataset_count(j->real);
-    bool only_first = true;
-    for (int64_t i = 1; i < made; i++)
-        only_first &= sid2_dataset_video(j->made, i) != sid2_dataset_video(j->made, i - 1);
-    j->real_index = malloc((size_t)real * sizeof *j->real_index);
-    if (!j->real_index) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for %" PRId64 " clips", real);
-    for (int64_t i = 0; i < real && j->count < made; i++)
-        if (!only_first || i == 0 || sid2_dataset_video(j->real, i) != sid2_dataset_video(j->real, i - 1))
-            j->real_index[j->count++] = i;
-    j->each = made / j->count;
-    return true;
 }
 
 /* Both as large as they are, with as many frames as the made ones have. */
@@ -74,7 +58,11 @@ static bool open_both(job *j, sid2_error *err)
         return sid2_fail(err, SID2_ERR_USAGE,
                          "--given should be 2 to %" PRId64 ", for clips of %" PRId64 " frames", frames - 1,
                          frames);
-    return pair_up(j, err);
+    int64_t made = sid2_dataset_count(j->made);
+    j->count = sid2_dataset_count(j->real);
+    if (j->count > made) j->count = made;
+    j->each = made / j->count;
+    return true;
 }
 
 static bool read_clip(sid2_dataset *set, int64_t index, uint8_t *pixels, sid2_error *err)
@@ -100,9 +88,8 @@ static bool take_centres(const job *j, const json_t *facts, int64_t first, size_
     return true;
 }
 
-static bool judge_one(job *j, int64_t number, sid2_error *err)
+static bool judge_one(job *j, int64_t index, sid2_error *err)
 {
-    const int64_t index = j->real_index[number];
     size_t size;
     int64_t first;
     char *text = (char *)sid2_dataset_read_beside(j->real, index, "clip.json", &size, &first, err);
@@ -111,7 +98,7 @@ static bool judge_one(job *j, int64_t number, sid2_error *err)
     if (!facts) return false;
     bool ok = read_clip(j->real, index, j->real_pixels, err);
     for (int64_t k = 0; ok && k < j->each; k++)
-        ok = read_clip(j->made, number + k * j->count, j->clips[k], err);
+        ok = read_clip(j->made, index + k * j->count, j->clips[k], err);
     const json_t *channels = json_object_get(facts, "channels");
     for (size_t i = 0; ok && i < json_array_size(channels); i++) {
         const json_int_t channel = json_integer_value(json_array_get(channels, i));
@@ -244,7 +231,6 @@ int eval_motion(int argc, char **argv)
         print_table(&j);
     for (int64_t k = 0; j.clips && k < j.each; k++) free(j.clips[k]);
     free(j.clips);
-    free(j.real_index);
     free(j.centre);
     free(j.real_pixels);
     sid2_dataset_close(j.made);
