@@ -220,7 +220,7 @@ expect 2 'lower --shown or --size' data inspect pictures --out no.png --size 409
 
 # needs ARGUMENTS...: a limit that is refused names one that works.
 needs() {
-    expect 1 'more than the 0.5 MiB allowed' "$@" --memory 512K
+    expect 1 'more than the 0.125 MiB allowed' "$@" --memory 128K
     local least
     least=$(sed -n 's/.* needs \(at least \)\?\([0-9]*\) MiB.*/\2/p' err)
     expect 0 . "$@" --memory "${least}MiB"

@@ -26,7 +26,8 @@ RANDOM=${SEED:-7}
 "$sid2" data synth --count 120 --out "$work/pictures.zip" >/dev/null 2>&1 || { echo "FAILED: no pictures"; exit 1; }
 options=(train --preset quickstart --data "$work/pictures.zip" --device cpu --threads 1 --set train.batch=8 --set train.lanes=4
     --set model.channels=16,16,16 --set model.depth=1 --set model.mid_depth=1 --set model.emb=16 --set model.head_dim=16
-    --set train.sample_every=0 --set train.eval_every=0 --set train.steps=8 --set train.checkpoint_every=2)
+    --set train.sample_every=0 --set train.eval_every=0 --set train.steps=8 --set train.checkpoint_every=2
+    --set train.precision=f32) # what auto is differs from device to device
 train() { # RANKS RUN [OPTION...]
     "$mpiexec" -n "$1" "$sid2" "${options[@]}" --out "$2" "${@:3}"
 }
