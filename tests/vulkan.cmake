@@ -59,6 +59,7 @@ sid2_vulkan_test(test_vk_ops_elsewhere "SID2_VK_AS_GPU=1;SID2_VK_CASES=3;SID2_VK
 
 target_link_libraries(test_vk_cooperative PRIVATE sid2_volk)
 target_link_libraries(test_vk_failures PRIVATE sid2_volk)
+target_link_libraries(test_vk_kept PRIVATE sid2_volk)
 target_link_libraries(test_vk_large PRIVATE sid2_volk)
 target_link_libraries(test_vk_quirks PRIVATE sid2_volk)
 # Guards between the tensors of scratch are put there by the test.

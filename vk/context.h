@@ -23,6 +23,7 @@ typedef struct sid2_vk_device {
     uint64_t submitted, completed;    /* serials; the first is 1 */
     struct sid2_vk_transfer *transfer;
     struct sid2_vk_pipelines *pipelines;
+    struct sid2_vk_kept *kept;       /* by programs: kept.h */
     struct sid2_vk_reports *reports; /* of a device that compiles only; else NULL */
 } sid2_vk_device;
 

@@ -22,7 +22,8 @@ typedef struct sid2_vk_tensor {
     sid2_dtype dtype;
     sid2_shape shape;
     struct sid2_vk_memory *memory;
-    size_t offset; /* bytes, a multiple of the element's size */
+    size_t offset;           /* bytes, a multiple of the element's size */
+    const uint64_t *version; /* of an external that the program does not write to: sid2_operand; else NULL */
 } sid2_vk_tensor;
 
 typedef struct sid2_vk_call {
@@ -57,6 +58,11 @@ const struct sid2_vk_tiles *sid2_vk_lowering_tiles(const sid2_vk_lowering *lower
 void sid2_vk_emit(sid2_vk_lowering *lowering, const sid2_vk_dispatch *dispatch);
 /* Memory for intermediate results of this call; not initialised, gone after it. */
 sid2_vk_tensor sid2_vk_scratch(sid2_vk_lowering *lowering, sid2_dtype dtype, sid2_shape shape);
+/* Memory for what `dispatch` makes, into its second tensor and of its first alone, and the dispatch itself. Where the program
+ * computes no gradients and does not write to the first tensor, the result stays, and is made anew only when that was written
+ * to; else it is scratch, made in each run. */
+sid2_vk_tensor sid2_vk_derive(sid2_vk_lowering *lowering, sid2_vk_dispatch *dispatch, sid2_dtype dtype,
+                              sid2_shape shape);
 /* Names why this call cannot be done here; the program's compilation fails with it. */
 void sid2_vk_refuse(sid2_vk_lowering *lowering, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -98,17 +98,17 @@ static sid2_vk_tensor pack(sid2_vk_lowering *lowering, const sid2_vk_tensor *w, 
                            int64_t taps)
 {
     int64_t quads = taps * ((how->channels + 3) / 4) * how->columns;
-    sid2_vk_tensor packed = sid2_vk_scratch(lowering, w->dtype, sid2_shape_of(quads, 4));
-    sid2_vk_emit(lowering, &(sid2_vk_dispatch){.shader = SID2_VK_product_weights,
-                                               .tensor = {*w, packed},
-                                               .local = {LOCAL},
-                                               .groups = {sid2_vk_ceil_div(quads, LOCAL)},
-                                               .push = {(uint32_t)quads, (uint32_t)how->columns,
-                                                        (uint32_t)how->channels, (uint32_t)taps,
-                                                        (uint32_t)how->step_column, (uint32_t)how->step_tap,
-                                                        (uint32_t)how->step_channel, how->turned},
-                                               .work = 4.0 * (double)quads});
-    return packed;
+    return sid2_vk_derive(
+        lowering,
+        &(sid2_vk_dispatch){.shader = SID2_VK_product_weights,
+                            .tensor = {*w},
+                            .local = {LOCAL},
+                            .groups = {sid2_vk_ceil_div(quads, LOCAL)},
+                            .push = {(uint32_t)quads, (uint32_t)how->columns, (uint32_t)how->channels,
+                                     (uint32_t)taps, (uint32_t)how->step_column, (uint32_t)how->step_tap,
+                                     (uint32_t)how->step_channel, how->turned},
+                            .work = 4.0 * (double)quads},
+        w->dtype, sid2_shape_of(quads, 4));
 }
 
 static bool product_cooperative(sid2_vk_lowering *lowering, const sid2_vk_tensor *x, const sid2_vk_tensor *w,

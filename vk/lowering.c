@@ -43,8 +43,8 @@ void sid2_vk_refuse(sid2_vk_lowering *lowering, const char *format, ...)
 
 sid2_vk_tensor sid2_vk_scratch(sid2_vk_lowering *lowering, sid2_dtype dtype, sid2_shape shape)
 {
-    sid2_vk_tensor t = {dtype, shape, lowering->scratch, lowering->scratch_used};
-    lowering->scratch_used += (sid2_vk_bytes(&t) + 255) & ~(size_t)255;
+    sid2_vk_tensor t = {dtype, shape, lowering->scratch, lowering->scratch_used, NULL};
+    lowering->scratch_used += sid2_vk_whole_lines(sid2_vk_bytes(&t));
     if (lowering->scratch_used > lowering->scratch_bytes) lowering->scratch_bytes = lowering->scratch_used;
     return t;
 }
@@ -91,7 +91,7 @@ static bool check_limits(sid2_vk_lowering *lowering, const sid2_vk_dispatch *d)
     return true;
 }
 
-void sid2_vk_emit(sid2_vk_lowering *lowering, const sid2_vk_dispatch *dispatch)
+void sid2_vk_append(sid2_vk_lowering *lowering, const sid2_vk_dispatch *dispatch, int32_t node)
 {
     if (lowering->error.code || !check_limits(lowering, dispatch)) return;
     if (lowering->count == lowering->capacity) {
@@ -106,10 +106,15 @@ void sid2_vk_emit(sid2_vk_lowering *lowering, const sid2_vk_dispatch *dispatch)
         lowering->capacity = capacity;
     }
     sid2_vk_record *record = &lowering->records[lowering->count++];
-    *record = (sid2_vk_record){*dispatch, lowering->node};
+    *record = (sid2_vk_record){*dispatch, node};
     int bindings = sid2_vk_shader_bindings(dispatch->shader);
     for (int i = 0; i < SID2_VK_BINDINGS; i++) /* a tensor that the caller left out is absent, not a scalar */
         if (i >= bindings || !dispatch->tensor[i].memory) record->dispatch.tensor[i].shape.rank = -1;
+}
+
+void sid2_vk_emit(sid2_vk_lowering *lowering, const sid2_vk_dispatch *dispatch)
+{
+    sid2_vk_append(lowering, dispatch, lowering->node);
 }
 
 /* ---- Cutting along the batch ---- */

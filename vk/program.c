@@ -1,6 +1,7 @@
 #include "program.h"
 
 #include "hazard.h"
+#include "kept.h"
 #include "lowering.h"
 #include "pipeline.h"
 #include "transfer.h"
@@ -13,6 +14,11 @@ enum { COMPUTE = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT };
 struct sid2_vk_program {
     sid2_vk_memory scratch; /* its size is known when all calls, which point here, are lowered */
     bool own_scratch;       /* else the arena's */
+    sid2_vk_kept *kept;
+    sid2_vk_memory kept_memory; /* its */
+    size_t own_kept;            /* bytes of it that no program before had */
+    size_t first_count;         /* records that make it, before all nodes' */
+    uint32_t first_commands;
     sid2_vk_record *records;
     size_t record_count;
     int32_t node_count;
@@ -37,7 +43,24 @@ struct sid2_vk_program {
 static sid2_vk_tensor tensor_of(const sid2_operand *o)
 {
     if (!o->data) return (sid2_vk_tensor){.shape.rank = -1};
-    return (sid2_vk_tensor){o->dtype, o->shape, o->data, o->offset};
+    return (sid2_vk_tensor){o->dtype, o->shape, o->data, o->offset, o->version};
+}
+
+/* Whether results of externals are worth keeping: a program with gradients meets other weights in its next run, or soon. */
+static bool computes_gradients(const sid2_steps *steps)
+{
+    for (int32_t i = 0; i < steps->count; i++)
+        if (steps->item[i].call.op == SID2_OP_linear_wgrad || steps->item[i].call.op == SID2_OP_conv2d_wgrad)
+            return true;
+    return false;
+}
+
+static bool writes_to(const sid2_steps *steps, const uint64_t *version)
+{
+    for (int32_t i = 0; i < steps->count; i++)
+        for (int o = 0; o < SID2_MAX_OUTPUTS; o++)
+            if (steps->item[i].call.out[o].data && steps->item[i].call.out[o].version == version) return true;
+    return false;
 }
 
 static bool find_scratch(sid2_vk_device *device, sid2_vk_program *p, sid2_arena *arena, size_t bytes,
@@ -54,13 +77,17 @@ static bool find_scratch(sid2_vk_device *device, sid2_vk_program *p, sid2_arena 
 }
 
 static bool lower(sid2_vk_device *device, sid2_vk_program *p, const sid2_steps *steps, size_t *scratch,
-                  sid2_error *err)
+                  size_t *kept, sid2_error *err)
 {
-    sid2_vk_lowering l = {.device = device, .scratch = &p->scratch};
+    sid2_vk_lowering l = {
+        .device = device, .scratch = &p->scratch, .kept = computes_gradients(steps) ? NULL : &p->kept_memory};
     for (l.node = 0; l.node < steps->count && !l.error.code; l.node++) {
         const sid2_call *bound = &steps->item[l.node].call;
         sid2_vk_call call = {.op = bound->op, .attr = bound->attr};
-        for (int i = 0; i < SID2_MAX_INPUTS; i++) call.in[i] = tensor_of(&bound->in[i]);
+        for (int i = 0; i < SID2_MAX_INPUTS; i++) {
+            call.in[i] = tensor_of(&bound->in[i]);
+            if (l.kept && writes_to(steps, call.in[i].version)) call.in[i].version = NULL;
+        }
         for (int i = 0; i < SID2_MAX_OUTPUTS; i++) call.out[i] = tensor_of(&bound->out[i]);
         if (!sid2_vk_lower_call(&l, &call))
             sid2_fail(err, l.error.code, "node %d (%s): %s", l.node, sid2_op_name(call.op), l.error.message);
@@ -71,7 +98,32 @@ static bool lower(sid2_vk_device *device, sid2_vk_program *p, const sid2_steps *
     p->section_count = steps->section_count;
     memcpy(p->section_end, steps->section_end, sizeof p->section_end);
     *scratch = l.scratch_bytes;
+    *kept = l.kept_bytes;
     return !l.error.code;
+}
+
+/* Those that run first go to the front. */
+static bool sort_records(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
+{
+    for (size_t i = 0; i < p->record_count; i++) p->first_count += p->records[i].node == SID2_VK_FIRST;
+    if (!p->first_count) return true;
+    sid2_vk_record *sorted = malloc(p->record_count * sizeof *sorted);
+    if (!sorted) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for a program", device->id);
+    size_t first = 0, later = p->first_count;
+    for (size_t i = 0; i < p->record_count; i++)
+        sorted[p->records[i].node == SID2_VK_FIRST ? first++ : later++] = p->records[i];
+    free(p->records);
+    p->records = sorted;
+    return true;
+}
+
+static bool find_kept(sid2_vk_device *device, sid2_vk_program *p, size_t bytes, sid2_error *err)
+{
+    if (!p->first_count) return true;
+    if (!(p->kept = sid2_vk_kept_open(device, p->records, p->first_count, bytes, err))) return false;
+    p->kept_memory = sid2_vk_kept_memory(p->kept);
+    p->own_kept = sid2_vk_kept_is_shared(p->kept) ? 0 : p->kept_memory.bytes;
+    return true;
 }
 
 /* ---- Descriptors ---- */
@@ -283,19 +335,19 @@ static void forget_commands(sid2_vk_device *device, sid2_vk_program *p)
 /* The time when nodes first .. last - 1 are done. */
 static void stamp(const sid2_vk_program *p, VkCommandBuffer commands, int32_t first, int32_t last)
 {
-    for (int32_t i = first; p->clock && i < last; i++)
+    for (int32_t i = first; p->clock && first >= 0 && i < last; i++)
         vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, p->clock, (uint32_t)i + 1);
 }
 
-/* The dispatches of a section, from `*next` on. What ran before it on this queue need not be the section before. */
-static bool record_section(sid2_vk_device *device, sid2_vk_program *p, int section, size_t *next,
-                           sid2_error *err)
+/* The dispatches of nodes node .. end - 1, from `*next` on, beginning with a barrier: what ran before on this queue need not
+ * be what was recorded before. */
+static bool record_nodes(sid2_vk_device *device, sid2_vk_program *p, int32_t node, int32_t end, size_t *next,
+                         sid2_error *err)
 {
-    int32_t node = section ? p->section_end[section - 1] : 0, end = p->section_end[section];
     VkCommandBuffer commands = next_commands(device, p, err);
     if (!commands) return false;
     sid2_vk_barrier(commands, COMPUTE, COMPUTE);
-    if (p->clock && !section) {
+    if (p->clock && !node) {
         vkCmdResetQueryPool(commands, p->clock, 0, (uint32_t)p->node_count + 1);
         vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, p->clock, 0);
     }
@@ -317,7 +369,6 @@ static bool record_section(sid2_vk_device *device, sid2_vk_program *p, int secti
     }
     if (ok) stamp(p, commands, node, end);
     sid2_vk_hazards_free(&hazards);
-    p->section_commands[section] = p->command_count;
     return ok;
 }
 
@@ -331,8 +382,12 @@ static bool record(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
     if (result != VK_SUCCESS) p->pool = VK_NULL_HANDLE;
     if (!sid2_vk_ok(device, result, "recording a program", err)) return false;
     size_t next = 0;
-    for (int section = 0; section < p->section_count; section++)
-        if (!record_section(device, p, section, &next, err)) return false;
+    if (p->first_count && !record_nodes(device, p, SID2_VK_FIRST, 0, &next, err)) return false;
+    p->first_commands = p->command_count;
+    for (int section = 0, node = 0; section < p->section_count; node = p->section_end[section++]) {
+        if (!record_nodes(device, p, node, p->section_end[section], &next, err)) return false;
+        p->section_commands[section] = p->command_count;
+    }
     return sid2_vk_ok(device, vkEndCommandBuffer(p->commands[p->command_count - 1]), "recording a program",
                       err);
 }
@@ -349,9 +404,10 @@ static bool find_pipelines(sid2_vk_device *device, sid2_vk_program *p, sid2_erro
 sid2_vk_program *sid2_vk_program_create(sid2_vk_device *device, sid2_steps *steps, sid2_arena *arena,
                                         sid2_error *err)
 {
-    size_t scratch;
+    size_t scratch, kept;
     sid2_vk_program *p = calloc(1, sizeof *p);
-    bool ok = p ? lower(device, p, steps, &scratch, err) && find_scratch(device, p, arena, scratch, err)
+    bool ok = p ? lower(device, p, steps, &scratch, &kept, err) && sort_records(device, p, err) &&
+                      find_scratch(device, p, arena, scratch, err) && find_kept(device, p, kept, err)
                 : sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory for a program", device->id);
     sid2_steps_free(steps);
     if (ok && p->record_count) {
@@ -368,9 +424,9 @@ sid2_vk_program *sid2_vk_program_create(sid2_vk_device *device, sid2_steps *step
 
 bool sid2_vk_program_compile(sid2_vk_device *device, sid2_steps *steps, sid2_error *err)
 {
-    size_t scratch;
+    size_t scratch, kept;
     sid2_vk_program p = {0};
-    bool ok = lower(device, &p, steps, &scratch, err);
+    bool ok = lower(device, &p, steps, &scratch, &kept, err);
     sid2_steps_free(steps);
     for (size_t i = 0; ok && i < p.record_count; i++) {
         VkPipeline pipeline;
@@ -388,6 +444,7 @@ void sid2_vk_program_destroy(sid2_vk_device *device, sid2_vk_program *p)
     vkDestroyDescriptorPool(device->handle, p->descriptor_pool, NULL);
     for (size_t i = 0; i < p->view_count; i++) vkDestroyBufferView(device->handle, p->views[i], NULL);
     if (p->own_scratch) sid2_vk_memory_destroy(device, &p->scratch);
+    sid2_vk_kept_close(device, p->kept);
     free(p->times);
     free(p->pipelines);
     free(p->sets);
@@ -415,11 +472,23 @@ static bool read_clock(sid2_vk_device *device, sid2_vk_program *p, int section, 
     return sid2_vk_ok(device, result, "reading the clock", err);
 }
 
+/* Makes what is kept, if what it is made of was written to since. */
+static bool renew(sid2_vk_device *device, sid2_vk_program *p, sid2_error *err)
+{
+    uint64_t serial;
+    if (!p->kept || !sid2_vk_kept_is_stale(p->kept)) return true;
+    for (uint32_t i = 0; i < p->first_commands; i++)
+        if (!sid2_vk_submit(device, p->commands[i], "packing weights", &serial, err)) return false;
+    sid2_vk_kept_renewed(p->kept);
+    return true;
+}
+
 bool sid2_vk_program_run(sid2_vk_device *device, sid2_vk_program *p, int section, sid2_error *err)
 {
-    if (!sid2_vk_flush(device, err)) return false;
+    if (!sid2_vk_flush(device, err) || !renew(device, p, err)) return false;
     uint64_t serial = 0;
-    uint32_t first = section ? p->section_commands[section - 1] : 0, end = p->section_commands[section];
+    uint32_t first = section ? p->section_commands[section - 1] : p->first_commands,
+             end = p->section_commands[section];
     for (uint32_t i = first; i < end; i++)
         if (!sid2_vk_submit(device, p->commands[i], "a program", &serial, err)) return false;
     return !p->clock || first == end ||
@@ -443,5 +512,5 @@ const sid2_node_time *sid2_vk_program_profile(sid2_vk_device *device, sid2_vk_pr
 
 size_t sid2_vk_program_workspace(const sid2_vk_program *p)
 {
-    return p->record_count * (sizeof *p->records + sizeof *p->sets);
+    return p->record_count * (sizeof *p->records + sizeof *p->sets) + p->own_kept;
 }

@@ -3,7 +3,8 @@
  * Compiling lowers every node to dispatches, then makes pipelines and descriptor sets, and records command
  * buffers: a dispatch that would take long as several with a base, a program that would take long as several
  * submissions, since desktops reset a device that is silent for seconds; and a barrier before each dispatch
- * that meets memory of an earlier one. Running submits; nothing waits. */
+ * that meets memory of an earlier one. Running submits; nothing waits. What is made of weights alone
+ * stays where the program has no gradients: kept.h. */
 #ifndef SID2_VK_PROGRAM_H
 #define SID2_VK_PROGRAM_H
 
