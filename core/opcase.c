@@ -701,7 +701,7 @@ bool sid2_opcase_draw(sid2_op op, sid2_dtype compute, sid2_draw *draw, sid2_opca
     }
     maker m = {draw, c, compute, 1, 1};
     if (chance(&m, 0.03)) m.wide = 8;
-    if (chance(&m, 0.03)) m.tall = 8;
+    if (chance(&m, 0.03)) m.tall = chance(&m, 0.3) ? 64 : 8;
     rules[op](&m);
     for (int i = 0; i < info.output_count; i++) /* dbias and the like, where nothing above said no */
         if (info.output[i].optional && c->wanted[i]) c->wanted[i] = chance(&m, 0.8);

@@ -27,6 +27,10 @@ set_tests_properties(test_vk_ops PROPERTIES TIMEOUT 7200 ENVIRONMENT "SID2_VK_CA
 set_tests_properties(test_vk_ops test_vk_ops_f16 test_vk_ops_bf16 PROPERTIES COST 1000)
 # The shaders that a real GPU would take, on whatever is here.
 sid2_vulkan_test(test_vk_ops_as_gpu "SID2_VK_AS_GPU=1;SID2_VK_CASES=20" test_vk_ops)
+# Of which few cases have enough rows for sums over parts to be joined on the way.
+foreach(op linear_wgrad qk_norm_rope_grad group_norm_grad row_norm_grad)
+  sid2_vulkan_test(test_vk_sums_${op} "SID2_VK_AS_GPU=1" test_vk_ops 600 ${op} f32)
+endforeach()
 if(SWIFTSHADER_ICD)
   sid2_vulkan_test(test_vk_ops_swiftshader "${swiftshader};SID2_VK_CASES=${fewer_cases}" test_vk_ops)
   sid2_vulkan_test(test_vk_model_swiftshader "${swiftshader}" test_vk_model)

@@ -76,7 +76,6 @@ static void accumulate(sid2_vk_lowering *lowering, const sid2_vk_tensor *x, cons
 
 void sid2_vk_lower_qk_norm_rope_grad(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
-    enum { PARTS = 64 };
     const sid2_vk_tensor *in = call->in, *out = call->out;
     heads h = heads_of(&in[2], call->attr->heads);
     sid2_rotary parts = sid2_rotary_split(h.width, call->attr->grid);
@@ -87,7 +86,8 @@ void sid2_vk_lower_qk_norm_rope_grad(sid2_vk_lowering *lowering, const sid2_vk_c
     emit_heads(lowering, &d, call->attr, h, parts, h.rows * 3 * h.count);
     if (!sid2_vk_has(&out[1]) && !sid2_vk_has(&out[2])) return;
 
-    int64_t pieces = h.rows < PARTS ? h.rows : PARTS;
+    /* A pair of elements for all heads is an invocation's. */
+    int64_t pieces = sid2_vk_parts(lowering, h.rows, 2 * h.width, 2, 4);
     sid2_vk_tensor partial = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(pieces, 2, 2, h.width));
     sid2_vk_tensor sums = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(2, 2, h.width));
     sid2_vk_emit(lowering,
@@ -99,9 +99,10 @@ void sid2_vk_lower_qk_norm_rope_grad(sid2_vk_lowering *lowering, const sid2_vk_c
                                               (uint32_t)(parts.width[0] / 2), (uint32_t)(parts.width[1] / 2),
                                               (uint32_t)h.rows, (uint32_t)pieces},
                                      .work = (double)(h.rows * h.count * h.width)});
+    int64_t left = sid2_vk_join_parts(lowering, &partial, 1, pieces, 4 * h.width);
     sid2_vk_dispatch middle = {.shader = SID2_VK_sum_middle,
                                .tensor = {partial, sums},
-                               .push = {[1] = (uint32_t)pieces, [2] = (uint32_t)(4 * h.width)}};
+                               .push = {[1] = (uint32_t)left, [2] = (uint32_t)(4 * h.width)}};
     sid2_vk_emit_each(lowering, &middle, 4 * h.width, false);
     sums.shape = sid2_shape_of(2, h.width);
     if (sid2_vk_has(&out[1])) accumulate(lowering, &sums, &out[1]);

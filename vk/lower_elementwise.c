@@ -58,6 +58,33 @@ void sid2_vk_lower_diffuse(sid2_vk_lowering *lowering, const sid2_vk_call *call)
     sid2_vk_emit_each(lowering, &d, count, each % 4 == 0);
 }
 
+/* ---- Sums in parts ---- */
+
+enum { JOINED = 32, BUSY = 64 << 10 }; /* parts; invocations that keep a GPU busy */
+
+int64_t sid2_vk_parts(const sid2_vk_lowering *lowering, int64_t rows, int64_t columns, int64_t each,
+                      int64_t shortest)
+{
+    bool software = sid2_vk_lowering_caps(lowering)->software;
+    int64_t wanted = 1 + (software ? 4096 : BUSY) * each / columns;
+    int64_t most = 1 + rows / (software ? 8 : shortest), parts = wanted < most ? wanted : most;
+    return parts > JOINED ? parts / JOINED * JOINED : parts;
+}
+
+int64_t sid2_vk_join_parts(sid2_vk_lowering *lowering, sid2_vk_tensor *x, int64_t outer, int64_t parts,
+                           int64_t inner)
+{
+    if (parts <= JOINED || outer * inner >= BUSY / 4 || sid2_vk_lowering_caps(lowering)->software)
+        return parts;
+    sid2_vk_tensor y = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(outer, JOINED, inner));
+    sid2_vk_dispatch d = {.shader = SID2_VK_sum_middle,
+                          .tensor = {*x, y},
+                          .push = {[1] = (uint32_t)(parts / JOINED), [2] = (uint32_t)inner}};
+    sid2_vk_emit_each(lowering, &d, outer * JOINED * inner, false);
+    *x = y;
+    return JOINED;
+}
+
 /* ---- Activations ---- */
 
 void sid2_vk_lower_activation(sid2_vk_lowering *lowering, const sid2_vk_call *call)

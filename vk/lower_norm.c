@@ -17,12 +17,8 @@ static extent extent_of(const sid2_vk_lowering *lowering, const sid2_vk_tensor *
         e.samples = x->shape.dim[0];
         e.rows = sid2_vk_rows_per_sample(x);
     }
-    /* Enough parts to keep a device busy, with 64 Ki invocations of four channels on a GPU; long enough ones for their sums
-     * to weigh little: of 32 rows, an eighth of the bytes in f32. */
-    bool software = sid2_vk_lowering_caps(lowering)->software;
-    int64_t wanted = 1 + (software ? 16384 : 262144) / (e.samples * e.channels);
-    int64_t most = 1 + e.rows / (software ? 8 : 32);
-    e.parts = wanted < most ? wanted : most;
+    e.parts = sid2_vk_parts(lowering, e.rows, e.samples * e.channels, 4,
+                            32); /* sums: an eighth of the bytes in f32 */
     return e;
 }
 
@@ -132,9 +128,10 @@ static sid2_vk_tensor parameter_gradients(sid2_vk_lowering *lowering, const sid2
                           .tensor = {in[0], in[1], in[2], in[3], in[4], in[5], partial},
                           .constant = {[1] = call->attr->act, [2] = by_row}};
     emit_sums(lowering, &d, e, width, all_quads(in, 2) && all_quads(in + 3, 3));
+    int64_t left = sid2_vk_join_parts(lowering, &partial, e.samples, e.parts, 2 * e.channels);
     sid2_vk_dispatch parts = {.shader = SID2_VK_sum_middle,
                               .tensor = {partial, sums},
-                              .push = {[1] = (uint32_t)e.parts, [2] = (uint32_t)(2 * e.channels)}};
+                              .push = {[1] = (uint32_t)left, [2] = (uint32_t)(2 * e.channels)}};
     sid2_vk_emit_each(lowering, &parts, e.samples * 2 * e.channels, false);
     sid2_vk_dispatch params = {.shader = SID2_VK_norm_grad_params,
                                .tensor = {sums, in[3], in[4], in[5], out[1], out[2], out[3]},

@@ -3,7 +3,7 @@
  * Forward and by input are one product over (tap, channel) with weights w[column, tap, channel]; for
  * gradients by input these are w transposed, with the taps turned around. By weights it is a sum over rows.
  */
-#include "lower.h"
+#include "lower_each.h"
 #include "tiles.h"
 
 enum { LOCAL = 64, LINE = 64 }; /* invocations of simple shaders; rows taken for a line in linear layers */
@@ -218,15 +218,17 @@ static void add_parts(sid2_vk_lowering *lowering, const sid2_vk_tensor *parts, i
 
 static void bias_gradient(sid2_vk_lowering *lowering, const sid2_vk_tensor *dy, const sid2_vk_tensor *dbias)
 {
-    int64_t rows = sid2_vk_rows(dy), columns = sid2_vk_last(dy), share = rows > 64 ? (rows + 63) / 64 : 1;
-    int64_t parts = sid2_vk_ceil_div(rows, share);
+    int64_t rows = sid2_vk_rows(dy), columns = sid2_vk_last(dy);
+    int64_t parts = sid2_vk_parts(lowering, rows, columns, 1, 32);
     sid2_vk_tensor sums = sid2_vk_scratch(lowering, SID2_F32, sid2_shape_of(parts, columns));
-    sid2_vk_emit(lowering, &(sid2_vk_dispatch){.shader = SID2_VK_column_sums,
-                                               .tensor = {*dy, sums},
-                                               .local = {LOCAL},
-                                               .groups = {sid2_vk_ceil_div(columns, LOCAL), (uint32_t)parts},
-                                               .push = {(uint32_t)rows, (uint32_t)columns, (uint32_t)share},
-                                               .work = (double)(rows * columns)});
+    sid2_vk_emit(lowering, &(sid2_vk_dispatch){
+                               .shader = SID2_VK_column_sums,
+                               .tensor = {*dy, sums},
+                               .local = {LOCAL},
+                               .groups = {sid2_vk_ceil_div(columns, LOCAL), (uint32_t)parts},
+                               .push = {(uint32_t)rows, (uint32_t)columns, sid2_vk_ceil_div(rows, parts)},
+                               .work = (double)(rows * columns)});
+    parts = sid2_vk_join_parts(lowering, &sums, 1, parts, columns);
     add_parts(lowering, &sums, parts, dbias);
 }
 
