@@ -26,8 +26,8 @@ static int64_t find_last(const sid2_dataset *data, int64_t *last)
     return videos;
 }
 
-uint8_t *given_read(sid2_group *group, const char *path, const sid2_config *config, size_t count,
-                    int32_t *labels, int32_t rate[2], sid2_error *err)
+uint8_t *given_read(sid2_group *group, const char *path, const sid2_config *config, size_t first,
+                    size_t count, int32_t *labels, int32_t rate[2], sid2_error *err)
 {
     if (!config->model_given)
         return sid2_fail(err, SID2_ERR_USAGE, "--given: the model goes on from nothing (model.given = 0)"),
@@ -45,7 +45,7 @@ uint8_t *given_read(sid2_group *group, const char *path, const sid2_config *conf
               sid2_fail(err, SID2_ERR_MEMORY, "out of memory for what %zu clips begin with", count);
     int64_t videos = ok ? find_last(data, last) : 0;
     for (size_t i = 0; ok && i < count; i++) {
-        int64_t clip = last[i % (size_t)videos];
+        int64_t clip = last[(first + i) % (size_t)videos];
         ok = sid2_dataset_get(data, clip, false, given + i * bytes, NULL, err);
         if (labelled && labels[i] < 0) labels[i] = sid2_dataset_label(data, clip);
     }

@@ -7,10 +7,10 @@
 #include <sid2/config.h>
 
 /* The last model.given frames of each video of a data set of clips (sid2_dataset_open), as the model takes them: [count,
- * model.given, H, W, c], the caller's to free; clip i begins with video i modulo those there are. Where the data have as many
+ * model.given, H, W, c], the caller's to free; clip i begins with video first + i modulo those there are. Where the data have as many
  * classes as the model, labels [count] that are -1 become the videos'. rate: of
  * frames, as the data say, else as it is. By all ranks of a group (NULL: alone). */
-uint8_t *given_read(sid2_group *group, const char *path, const sid2_config *config, size_t count,
-                    int32_t *labels, int32_t rate[2], sid2_error *err);
+uint8_t *given_read(sid2_group *group, const char *path, const sid2_config *config, size_t first,
+                    size_t count, int32_t *labels, int32_t rate[2], sid2_error *err);
 
 #endif

@@ -175,6 +175,11 @@ bool recipe_texts(const recipe *r, const shown *s, sid2_png_text **texts, size_t
     if (s->channels != sid2_config_image_channels(r->config)) add_number(&list, "Channels", s->channels);
     if (s->quality) add_number(&list, "Quality", s->quality);
     if (s->frames) add_number(&list, "Frames", s->frames);
+    if (r->given) {
+        add(&list, "Given", r->given);
+        add(&list, "Given frames", s->given_digest);
+        if (s->given_first) add_number(&list, "Given from", (int64_t)s->given_first);
+    }
     add(&list, "Device", r->device->id);
     add(&list, "Device name", without_threads(r->device->name, value));
     add_parameters(&list, r, s);
@@ -239,6 +244,8 @@ bool recipe_read(recipe_found *found, const char *path, sid2_error *err)
     found->channels = number_of(found, "Channels");
     found->quality = number_of(found, "Quality");
     found->frames = number_of(found, "Frames");
+    found->given = VALUE("Given");
+    found->given_first = number_of(found, "Given from");
     found->classes = VALUE("Classes");
     if (!found->columns && label && !strchr(label, ' ')) { /* one picture's, whatever its name was */
         snprintf(found->number, sizeof found->number, "number:%.20s", label);
@@ -271,7 +278,7 @@ void recipe_differences(const recipe_found *found, const sid2_png_text *texts, s
             const char *was = value_of(found->texts, found->count, key), *is = value_of(texts, count, key);
             bool same = was && is ? strcmp(was, is) == 0 : strcmp(key, "parameters") == 0;
             if (same || (side && was) || strcmp(key, "parameters") == 0 || strcmp(key, "Model") == 0 ||
-                strcmp(key, "Guide") == 0)
+                strcmp(key, "Guide") == 0 || strcmp(key, "Given") == 0)
                 continue;
             used += (size_t)snprintf(text + used, 1024 - used, "%s%.80s was %.80s and is %.80s",
                                      used ? "; " : "", key, was ? was : "not set", is ? is : "not set");

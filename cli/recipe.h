@@ -10,6 +10,7 @@ typedef struct recipe {
     char digest[33];   /* of its weights */
     const char *guide; /* likewise, the checkpoint that guides it; NULL: none */
     char guide_digest[33];
+    const char *given; /* what clips begin with, as the request named it; NULL: nothing */
     const sid2_config *config;
     const sid2_classes *names;
     const sid2_device_info *device;
@@ -28,6 +29,8 @@ typedef struct shown {
     int64_t columns;             /* of several; 0: one */
     int quality;                 /* 0: of the format's own choice */
     int frames;                  /* of an animation, else 0 */
+    size_t given_first;          /* the number of the video that the first begins with */
+    const char *given_digest;    /* of the frames that they begin with */
 } shown;
 
 /* The texts of such a file: our own keys, and `parameters`, the line that other programs read. Free with
@@ -38,10 +41,10 @@ bool recipe_texts(const recipe *r, const shown *s, sid2_png_text **texts, size_t
 typedef struct recipe_found {
     sid2_png_text *texts;
     size_t count;
-    const char *model, *digest, *guide, *guide_digest, *seeds,
+    const char *model, *digest, *guide, *guide_digest, *given, *seeds,
         *classes;    /* classes: as --class takes them; NULL: drawn from the seeds */
     char number[32]; /* where classes may lie */
-    int64_t columns, channels, quality, frames; /* 0: not said */
+    int64_t columns, channels, quality, frames, given_first; /* 0: not said */
     bool raw;
     assignments set;
 } recipe_found;

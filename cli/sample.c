@@ -3,6 +3,7 @@
 
 #include "clip_write.h"
 #include "config.h"
+#include "digest.h"
 #include "file.h"
 #include "given.h"
 #include "image.h"
@@ -132,8 +133,8 @@ static bool read_original(job *j, sid2_error *err)
 /* What the picture says stands where the request says nothing. */
 static bool take_recipe(job *j, sid2_error *err)
 {
-    j->is_other =
-        j->set.count || j->seeds_text || j->class_text || j->columns || j->rgb || j->raw || j->guide;
+    j->is_other = j->set.count || j->seeds_text || j->class_text || j->columns || j->rgb || j->raw ||
+                  j->guide || j->given_path;
     if (!recipe_read(&j->like, j->like_path, err) || !read_original(j, err) || !find_maker(j, err))
         return false;
     assignments all = j->like.set;
@@ -146,6 +147,7 @@ static bool take_recipe(job *j, sid2_error *err)
     if (!j->class_text) j->class_text = j->like.classes;
     if (!j->columns && !j->seeds_text) j->columns = j->like.columns;
     if (!j->guide) j->guide = j->like.guide;
+    if (!j->given_path) j->given_path = j->like.given;
     if (!j->seeds_text) j->seeds_text = j->like.seeds;
     if (!j->format_text && (j->kind == OUTPUT_FOLDER || j->to_stream)) j->format = j->original_format;
     if (!j->quality && j->format != SID2_IMAGE_PNG) j->quality = j->like.quality;
@@ -369,6 +371,17 @@ static bool prepare_guide(job *j, sid2_error *err)
                j->like_path, j->like.guide_digest, j->guide);
 }
 
+/* What clips begin with. Where a picture names it, and it is no more there, the request can say where it is. */
+static bool read_given(job *j, sid2_error *err)
+{
+    j->given = given_read(j->ranks.group, j->given_path, j->config, (size_t)j->like.given_first, j->count,
+                          j->labels, j->rate, err);
+    if (j->given || j->given_path != j->like.given) return j->given != NULL;
+    const sid2_error cause = *err;
+    return sid2_fail(err, cause.code, "%s goes on from '%s' (--given names another place): %.300s",
+                     j->like_path, j->given_path, cause.message);
+}
+
 static bool prepare(job *j, sid2_error *err)
 {
     j->config = sid2_config_create();
@@ -390,9 +403,7 @@ static bool prepare(job *j, sid2_error *err)
     if (!j->seeds) return false;
     if ((j->kind == OUTPUT_FOLDER || j->kind == OUTPUT_TAR) && !check_repeats(j, err)) return false;
     if (!prepare_labels(j, err)) return false;
-    if (j->given_path &&
-        !(j->given = given_read(j->ranks.group, j->given_path, j->config, j->count, j->labels, j->rate, err)))
-        return false;
+    if (j->given_path && !read_given(j, err)) return false;
     if (marks(j)) j->rgb = true;                                    /* in colour */
     if (j->count < (size_t)config_int(j->config, "sample.batch") && /* nobody asked for more */
         !config_set_int(j->config, "sample.batch", (int64_t)j->count, err))
@@ -407,6 +418,7 @@ static bool prepare(job *j, sid2_error *err)
     progress_clear(&j->bar);
     j->recipe.model = j->path;
     j->recipe.guide = j->guide;
+    j->recipe.given = j->given_path;
     j->recipe.config = j->config;
     j->recipe.names = j->names;
     j->recipe.device = sid2_device_describe(j->device);
@@ -534,6 +546,18 @@ static const uint8_t *frame_of(const job *j, size_t number, size_t place, size_t
     return room;
 }
 
+static size_t given_bytes_of(const job *j)
+{
+    return j->image_bytes / (size_t)j->length * (size_t)sid2_config_given(j->config);
+}
+
+/* Of what clips begin with. */
+static void digest_given(const job *j, size_t first, size_t count, char digest[33])
+{
+    digest[0] = 0;
+    if (j->given) sid2_digest_bytes(j->given + first * given_bytes_of(j), count * given_bytes_of(j), digest);
+}
+
 /* Writes images first .. first + count - 1 as one picture, or an animation. */
 static bool write_picture(job *j, sid2_atomic_file *file, const char *seeds, size_t first, size_t count,
                           sid2_error *err)
@@ -546,6 +570,8 @@ static bool write_picture(job *j, sid2_atomic_file *file, const char *seeds, siz
     sid2_image *frames = calloc(frame_count, sizeof *frames);
     sid2_png_text *texts = NULL;
     uint8_t *bytes = NULL;
+    char given[33];
+    digest_given(j, first, count, given);
     const shown what = {.seeds = seeds,
                         .first_seed = j->seeds[first],
                         .labels = j->labels + first,
@@ -556,7 +582,9 @@ static bool write_picture(job *j, sid2_atomic_file *file, const char *seeds, siz
                         .classes = j->class_text,
                         .columns = count > 1 ? j->columns : 0,
                         .quality = (int)j->quality,
-                        .frames = frame_count > 1 ? (int)frame_count : 0};
+                        .frames = frame_count > 1 ? (int)frame_count : 0,
+                        .given_first = (size_t)j->like.given_first + first,
+                        .given_digest = given};
     bool ok =
         (frames && room) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory for %zu frames", frame_count);
     for (size_t i = 0; ok && i < frame_count; i++) {
@@ -650,7 +678,7 @@ static bool work(job *j, sid2_error *err)
     while (j->done < j->count) {
         size_t count = next_batch(j);
         uint8_t *pixels = j->pixels + place_of(j, j->done) * j->image_bytes;
-        size_t given_bytes = j->image_bytes / (size_t)j->length * (size_t)sid2_config_given(j->config);
+        size_t given_bytes = given_bytes_of(j);
         const sid2_sample_kind kind = {.bytes = j->image_bytes,
                                        .frames = j->length,
                                        .given = j->given ? j->given + j->done * given_bytes : NULL,

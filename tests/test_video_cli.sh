@@ -83,6 +83,16 @@ expect 0 '' report run
     fail "the report does not play clips beside real ones"
 expect 0 '^3 clips in ' sample run --given clips.tar --seeds 0-2 --out next.png --device cpu
 expect 0 '^3 clips in ' sample run --given clips.tar --seeds 0-2 --frames 9 --out long.png --device cpu
+# made again from what the files say: also the third of a folder, which began with the third video
+expect 0 'as long.png, to the bit' sample --like long.png --out again.png
+cmp long.png again.png || fail "--like makes another clip"
+expect 0 '^3 clips in ' sample run --given clips.tar --seeds 0-2 --out each --device cpu
+expect 0 'as each/000002.png, to the bit' sample --like each/000002.png --out again.png
+cmp each/000002.png again.png || fail "--like begins with another video"
+mv clips.tar moved.tar
+expect 1 "long.png goes on from 'clips.tar' (--given names another place): clips.tar: No such file" sample --like long.png --out again.png
+expect 0 'as long.png, to the bit' sample --like long.png --given moved.tar --out again.png
+mv moved.tar clips.tar
 python3 - next.png 4 long.png 9 <<'END' || fail "clips are not as long as was asked for"
 import struct, sys
 for name, frames in zip(sys.argv[1::2], sys.argv[2::2]):
