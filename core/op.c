@@ -461,6 +461,7 @@ static bool infer_adam(rule r)
     r.out[1] = r.in[M];
     r.out[2] = r.in[V];
     r.out[3] = r.in[GRADS];
+    r.out[4] = (sid2_type){r.attr->dtype, r.in[WEIGHTS].shape};
     return is_vector(r.in[NORM], 1) && is_vector(r.in[HYPER], 7);
 }
 

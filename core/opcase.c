@@ -646,14 +646,16 @@ static void draw_norm_of(maker *m)
     sums(m, 0, 1, 0);
 }
 
-/* Mostly finite. */
-static void draw_verdict(maker *m, int i)
+/* A norm, mostly finite: whether it is. */
+static bool draw_verdict(maker *m, int i)
 {
     const double bad = chance(m, 0.5) ? NAN : INFINITY;
-    if (chance(m, 0.2))
-        normal(m, i, SID2_F32, sid2_shape_of(1), bad, 0);
-    else
+    const bool finite = !chance(m, 0.2);
+    if (finite)
         fill(m, i, SID2_F32, sid2_shape_of(1), SID2_FILL_UNIFORM, 0.1, 10);
+    else
+        normal(m, i, SID2_F32, sid2_shape_of(1), bad, 0);
+    return finite;
 }
 
 static void draw_adam(maker *m)
@@ -663,10 +665,12 @@ static void draw_adam(maker *m)
     normal(m, 1, SID2_F32, flat, 0, 1);
     normal(m, 2, SID2_F32, flat, 0, 0.1);
     fill(m, 3, SID2_F32, flat, SID2_FILL_UNIFORM, 0.01, 1);
-    draw_verdict(m, 4);
+    m->c->wanted[4] = draw_verdict(m, 4); /* else what was there stays, and nothing was */
+    m->c->attr.dtype = m->low;
     /* Each of {lr, beta1, beta2, eps, c1, c2, clip} is sound anywhere in here. */
     fill(m, 5, SID2_F32, sid2_shape_of(7), SID2_FILL_UNIFORM, 0.05, 0.99);
-    for (int i = 0; i < 3; i++) sums(m, i, 4, 4);
+    for (int i = 0; i < 5; i++)
+        if (i != 3) sums(m, i, 4, 4);
 }
 
 static void draw_ema(maker *m)

@@ -125,6 +125,7 @@ static void adam_chunk(const sid2_call *call, int64_t sample, int64_t at, int64_
     }
     for (int k = 0; k < 3; k++) store(to[k], &call->out[k], at, n);
     if (call->out[3].data) memset((float *)call->out[3].data + at, 0, (size_t)n * sizeof(float));
+    if (call->out[4].data) store(to[0], &call->out[4], at, n);
 }
 
 static void ema_chunk(const sid2_call *call, int64_t sample, int64_t at, int64_t n)

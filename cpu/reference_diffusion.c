@@ -116,6 +116,7 @@ void sid2_reference_adam(const sid2_reference *r)
         r->out[1][i] = m;
         r->out[2][i] = v;
         if (r->out[3]) r->out[3][i] = g;
+        if (r->out[4]) r->out[4][i] = w;
     }
 }
 

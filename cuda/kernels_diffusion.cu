@@ -229,9 +229,9 @@ struct norm_of_kernel {
     }
 };
 
-/* 28 or 32 bytes a parameter: four buffers read, three or four written. */
+/* 28 to 34 bytes a parameter: four buffers read, three to five written. */
 struct adam_body {
-    array weights, grads, m, v, cleared;
+    array weights, grads, m, v, cleared, low;
     span<float> norm, hyper; /* lr, beta1, beta2, eps, c1, c2, clip */
 
     SID2_DEVICE void operator()(int64_t, int64_t, int64_t at, bool wide) const
@@ -254,6 +254,7 @@ struct adam_body {
             g[e] = 0;
         }
         weights.set(at, wide, w);
+        if (low) low.set(at, wide, w);
         m.set(at, wide, first);
         v.set(at, wide, second);
         if (cleared) cleared.set(at, wide, g);
@@ -365,6 +366,7 @@ extern "C" void sid2_own_adam(sid2_own *o)
                       in(o, 2, "m"),
                       in(o, 3, "v"),
                       out(o, 3, "cleared"),
+                      out(o, 4, "low"),
                       words<float>(o->call->in[4], "norm"),
                       words<float>(o->call->in[5], "hyper")};
     if (in_place(o, 0, 0) && in_place(o, 1, 2) && in_place(o, 2, 3) && in_place(o, 3, 1))

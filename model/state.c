@@ -99,10 +99,11 @@ static void add_update(sid2_graph *g, const sid2_state *s, const arrays *a, sid2
 {
     sid2_tensor weights = part(g, a->weights, s->masters ? at : own.first, own.count),
                 grads = part(g, a->grads, own.first, own.count), m = part(g, a->m, at, own.count),
-                v = part(g, a->v, at, own.count);
-    sid2_graph_emit_into(g, SID2_OP_adam, (sid2_attr){0},
-                         (sid2_tensor[]){weights, grads, m, v, a->norm, a->hyper}, 6,
-                         (sid2_tensor[]){weights, m, v, grads}, 4);
+                v = part(g, a->v, at, own.count), updated[5] = {weights, m, v, grads};
+    if (s->masters) updated[4] = part(g, a->low, own.first, own.count);
+    sid2_graph_emit_into(g, SID2_OP_adam, (sid2_attr){.dtype = s->graph->compute},
+                         (sid2_tensor[]){weights, grads, m, v, a->norm, a->hyper}, 6, updated,
+                         4 + s->masters);
     for (int i = 0; i < s->rule.average_count; i++) {
         sid2_tensor average = part(g, a->average[i], at, own.count), share = part(g, a->shares, i, 1);
         sid2_graph_emit_into(g, SID2_OP_ema, (sid2_attr){0},
@@ -110,13 +111,11 @@ static void add_update(sid2_graph *g, const sid2_state *s, const arrays *a, sid2
     }
 }
 
-/* What the network reads of the same, from the masters. Of vectors rows of SID2_PARAM_ALIGN, which no two share. */
-static void add_reading(sid2_graph *g, const sid2_state *s, const arrays *a, sid2_span own, int64_t at)
+/* The vectors among the same, which the network reads in f32, from the masters: rows of SID2_PARAM_ALIGN, which no two
+ * share. */
+static void add_vectors(sid2_graph *g, const sid2_state *s, const arrays *a, sid2_span own, int64_t at)
 {
     enum { ROW = SID2_PARAM_ALIGN };
-    sid2_dtype compute = s->graph->compute;
-    sid2_tensor weights = part(g, a->weights, at, own.count), low = part(g, a->low, own.first, own.count);
-    sid2_graph_emit_into(g, SID2_OP_cast, (sid2_attr){.dtype = compute}, &weights, 1, &low, 1);
     int64_t first = sid2_params_vectors(s->params, own.first),
             count = sid2_params_vectors(s->params, own.first + own.count) - first;
     if (!count) return;
@@ -151,7 +150,7 @@ static sid2_graph *update_graph(const sid2_state *s, sid2_error *err)
     for (int i = 0; i < s->buckets; i++) {
         sid2_span own = s->own[i], bucket = s->bucket[i];
         if (own.count) add_update(g, s, &a, own, at);
-        if (own.count && s->masters) add_reading(g, s, &a, own, at);
+        if (own.count && s->masters) add_vectors(g, s, &a, own, at);
         at += own.count;
         add_clear(g, &a, bucket.first, own.first);
         add_clear(g, &a, own.first + own.count, bucket.first + bucket.count);

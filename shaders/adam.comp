@@ -1,5 +1,5 @@
 #version 450
-// Adam, in place, and clearing of the gradients where CLEAR; hyper as in core/op.def.
+// Adam, in place, and clearing of the gradients where CLEAR; low, if any: the weights in its type; hyper as in core/op.def.
 #extension GL_GOOGLE_include_directive : require
 #include "tensor.glsl"
 #include "quads.glsl"
@@ -11,6 +11,7 @@ TENSOR(2, m)
 TENSOR(3, v)
 TENSOR(4, norm)
 TENSOR(5, hyper)
+TENSOR(6, low)
 
 void main()
 {
@@ -21,6 +22,8 @@ void main()
     vec4 m1 = f32_toward(LOAD(m, i), g, 1 - hyper(1)), v1 = f32_toward(LOAD(v, i), g * g, 1 - hyper(2));
     STORE(m, i, m1)
     STORE(v, i, v1)
-    STORE(weights, i, f32_adam(LOAD(weights, i), m1, v1, rate, spread, hyper(3)))
+    vec4 w = f32_adam(LOAD(weights, i), m1, v1, rate, spread, hyper(3));
+    STORE(weights, i, w)
+    if (HAS(low)) STORE(low, i, w)
     if (CLEAR != 0) STORE(grads, i, vec4(0))
 }

@@ -158,7 +158,7 @@ void sid2_vk_lower_adam(sid2_vk_lowering *lowering, const sid2_vk_call *call)
 {
     const sid2_vk_tensor *in = call->in;
     sid2_vk_dispatch d = {.shader = SID2_VK_adam,
-                          .tensor = {in[0], in[1], in[2], in[3], in[4], in[5]},
+                          .tensor = {in[0], in[1], in[2], in[3], in[4], in[5], call->out[4]},
                           .constant = {[1] = sid2_vk_has(&call->out[3])}};
     if (in_place(lowering, call, 0, 0) && in_place(lowering, call, 1, 2) && in_place(lowering, call, 2, 3) &&
         in_place(lowering, call, 3, 1))
