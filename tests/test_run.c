@@ -247,15 +247,33 @@ static void records_follow_from_the_step(void **state)
 {
     (void)state;
     static const uint64_t five[] = {1, 2, 3, 4, 5}, thirteen[] = {4, 8, 12};
-    told first = {.stop_at = 5}, second = {0}, whole = {0};
+    static const char *const foreign[] = {"mine", "step-00000007.safetensors", "step-00000010.safetensors"};
+    told first = {.stop_at = 5}, second = {0}, part = {.stop_at = 6}, whole = {0};
     train("recorded", small_with_records("train.steps=13"), &first, 5);
     check_records("recorded", five, 5);
-    /* As if it had been killed after the record of step 6, and somebody else's file lay there. */
-    must(sid2_file_write(path_in(folder, "recorded/averages/step-00000006.safetensors"), "late", 4, &err));
-    must(sid2_file_write(path_in(folder, "recorded/averages/mine"), "mine", 4, &err));
+    /* As if it had been killed after the record of step 6, and somebody else's files lay there. */
+    train("recorded-straight", small_with_records("train.steps=13"), &part, 6);
+    size_t size;
+    char place[128];
+    uint8_t *bytes = sid2_file_read(path_in(folder, "recorded-straight/averages/step-00000006.safetensors"),
+                                    0, &size, &err);
+    must(bytes &&
+         sid2_file_write(path_in(folder, "recorded/averages/step-00000006.safetensors"), bytes, size, &err));
+    free(bytes);
+    for (int i = 0; i < 3; i++) {
+        snprintf(place, sizeof place, "%s/recorded/averages/%s", folder, foreign[i]);
+        must(sid2_file_write(place, foreign[i], strlen(foreign[i]), &err));
+    }
     train("recorded", small_with_records("train.steps=13"), &second, 13);
-    assert_int_equal(second.count[SID2_RUN_WARNING], first.count[SID2_RUN_WARNING]);
-    assert_int_equal(unlink(path_in(folder, "recorded/averages/mine")), 0);
+    assert_int_equal(second.count[SID2_RUN_WARNING], first.count[SID2_RUN_WARNING] + 2);
+    for (int i = 0; i < 3; i++) {
+        snprintf(place, sizeof place, "%s/recorded/averages/%s", folder, foreign[i]);
+        char *kept = (char *)sid2_file_read(place, 0, &size, &err);
+        must(kept);
+        assert_string_equal(kept, foreign[i]);
+        free(kept);
+        assert_int_equal(unlink(place), 0);
+    }
     check_records("recorded", thirteen, 3);
     train("recorded-straight", small_with_records("train.steps=13"), &whole, 13);
     check_records("recorded-straight", thirteen, 3);
