@@ -217,18 +217,20 @@ static bool measure_set(job *j, sid2_error *err)
 }
 
 /* The run that the checkpoint is of, or "". */
-static void find_run(const job *j, char run[4096])
+static bool find_run(const job *j, char run[4096], sid2_error *err)
 {
     static const char *const above[] = {"", "/../.."};
     char file[4096];
     sid2_kind kind;
     for (int i = 0; i < 2; i++) {
         const char *base = i ? j->directory : j->path;
-        if (sid2_path(run, NULL, "%s%s", base, above[i]) && sid2_path(file, NULL, "%s/run.json", run) &&
-            sid2_look(file, &kind, NULL) && kind == SID2_REGULAR)
-            return;
+        if (!sid2_path(run, err, "%s%s", base, above[i]) || !sid2_path(file, err, "%s/run.json", run) ||
+            !sid2_look(file, &kind, err))
+            return false;
+        if (kind == SID2_REGULAR) return true;
     }
     run[0] = 0;
+    return true;
 }
 
 /* Over the repeats. */
@@ -243,7 +245,7 @@ static bool keep_judgement(const job *j, const line *l, sid2_error *err)
 {
     char run[4096], sampler[256];
     const char *step = strrchr(j->directory, '/');
-    find_run(j, run);
+    if (!find_run(j, run, err)) return false;
     if (!run[0] || !j->against || l->length)
         return true; /* of statistics alone, or of what the run never was */
     sid2_judgement g = {.pictures = l->pictures,
@@ -283,7 +285,11 @@ static bool measure_line(job *j, const char *weights, line *l, sid2_error *err)
         judged_free(&s);
         if (!ok) return false;
     }
-    return sid2_group_concur(j->jury.group, !jury_speaks(&j->jury) || keep_judgement(j, l, err), err);
+    /* What took hours is not lost with a folder that cannot be written to: the table says it, too. */
+    sid2_error why;
+    if (jury_speaks(&j->jury) && !keep_judgement(j, l, &why))
+        fprintf(stderr, "not kept for reports of the run: %s\n", why.message);
+    return true;
 }
 
 /* All settings, of weights averaged over `length`, which lie in that folder. */

@@ -379,23 +379,6 @@ static bool drop_later(sid2_folder *f, const char *path, int64_t step, sid2_erro
     return ok;
 }
 
-/* Opens a regular file to append; a line that was cut short is ended. */
-static FILE *open_to_append(const char *path, sid2_error *err)
-{
-    struct stat status;
-    char last = '\n';
-    int descriptor = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
-    bool ok = descriptor >= 0 && !fstat(descriptor, &status);
-    if (ok && !S_ISREG(status.st_mode)) ok = (errno = EINVAL, false);
-    if (ok && status.st_size) ok = pread(descriptor, &last, 1, status.st_size - 1) == 1;
-    FILE *stream = ok ? fdopen(descriptor, "a") : NULL;
-    if (stream && last != '\n') fputc('\n', stream);
-    if (stream) return stream;
-    sid2_fail(err, SID2_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    if (descriptor >= 0) close(descriptor);
-    return NULL;
-}
-
 bool sid2_folder_open_stats(sid2_folder *f, uint64_t step, sid2_error *err)
 {
     char path[4096];
@@ -405,7 +388,7 @@ bool sid2_folder_open_stats(sid2_folder *f, uint64_t step, sid2_error *err)
     f->stats = NULL;
     if (!sid2_path(path, err, "%s/stats.jsonl", f->path) || !drop_later(f, path, (int64_t)step, err))
         return false;
-    f->stats = open_to_append(path, err);
+    f->stats = sid2_file_append(path, err);
     return f->stats != NULL;
 }
 

@@ -10,6 +10,7 @@
 #include "digest.h"
 #include "file.h"
 #include "image.h"
+#include "judgements.h"
 #include "model_support.h"
 #include "picture_support.h"
 #include "refuse_support.h"
@@ -131,6 +132,8 @@ static void trains_stops_and_goes_on(void **state)
     assert_int_equal(complete.count[SID2_RUN_STEP], 0);
 
     size_t size;
+    const sid2_judgement without_guidance = {.step = 6, .guidance = NAN, .fid = 3};
+    must(sid2_judgement_add(path_in(folder, "run"), &without_guidance, &err));
     must(sid2_run_report(path_in(folder, "run"), path_in(folder, "page.html"), &err));
     char *page = (char *)sid2_file_read(path_in(folder, "page.html"), 1 << 24, &size, &err);
     must(page);
@@ -300,6 +303,36 @@ static void records_follow_from_the_step(void **state)
     assert_non_null(strstr(err.message, "train.averages=5, not 0"));
     sid2_run_close(run);
     sid2_config_destroy(without);
+}
+
+/* A line that was cut off, as by a full disk, takes no other with it. */
+static void judgements_stay_apart(void **state)
+{
+    (void)state;
+    const char *run = path_in(folder, "judged");
+    const sid2_judgement one = {.step = 7, .against = "real.npz", .fid = 12.5, .sfid = NAN};
+    sid2_judgement *all;
+    int count, damaged;
+    must(sid2_make_directories(run, &err));
+    must(sid2_judgement_add(run, &one, &err));
+    size_t size;
+    char *text = (char *)sid2_file_read(path_in(folder, "judged/judgements.jsonl"), 0, &size, &err);
+    must(text);
+    FILE *file = fopen(path_in(folder, "judged/judgements.jsonl"), "a");
+    assert_non_null(file);
+    assert_int_equal(fwrite(text, 1, size / 2, file), size / 2);
+    assert_int_equal(fclose(file), 0);
+    free(text);
+    must(sid2_judgement_add(run, &one, &err));
+    must(sid2_judgements_read(run, &all, &count, &damaged, &err));
+    assert_int_equal(count, 2);
+    assert_int_equal(damaged, 1);
+    assert_true(all[1].step == 7 && all[1].fid == 12.5 && isnan(all[1].sfid));
+    free(all);
+    assert_int_equal(unlink(path_in(folder, "judged/judgements.jsonl")), 0);
+    assert_int_equal(symlink("/dev/zero", path_in(folder, "judged/judgements.jsonl")), 0);
+    assert_false(sid2_judgement_add(run, &one, &err));
+    assert_non_null(strstr(err.message, "judgements.jsonl"));
 }
 
 /* What somebody else put in the link's place stays. */
@@ -556,6 +589,7 @@ int main(void)
                                        cmocka_unit_test(keeps_the_best),
                                        cmocka_unit_test(writes_beside),
                                        cmocka_unit_test(records_follow_from_the_step),
+                                       cmocka_unit_test(judgements_stay_apart),
                                        cmocka_unit_test(leaves_what_is_not_its_own),
                                        cmocka_unit_test(trouble_is_named),
                                        cmocka_unit_test(other_pictures_are_refused),
