@@ -69,7 +69,10 @@ json_t *bench_request(const bench_job *j, const char *mode, const char *dtype)
 static json_t *request_operator(const bench_job *j, const char *fields, const char *dtype)
 {
     json_t *request = json_loads(fields, 0, NULL);
-    json_object_set_new(request, "mode", json_string("op"));
+    if (json_object_set_new(request, "mode", json_string("op"))) {
+        json_decref(request);
+        request = NULL; /* without memory there is none */
+    }
     return bench_request_on(j, dtype, request);
 }
 

@@ -229,26 +229,34 @@ static json_t *json_finding(sid2_op op, sid2_dtype type, const finding *f)
         json_pack("{s:s, s:s, s:b, s:b, s:i, s:i, s:o}", "operator", sid2_op_name(op), "type",
                   sid2_dtype_name(type), "there", f->state != NOT_THERE, "pass", f->state == PASSED, "cases",
                   f->result.cases, "failures", f->result.failures, "worst", sid2_json_real(f->result.worst));
-    if (row && f->state == FAILED) json_object_set_new(row, "failure", json_string(f->failure));
-    return row;
+    if (!row || f->state != FAILED || !json_object_set_new(row, "failure", json_string(f->failure)))
+        return row;
+    json_decref(row);
+    return NULL;
 }
 
 static json_t *json_report(const job *j)
 {
-    json_t *rows = json_array(), *names = json_array();
-    for (int op = 0; op < SID2_OP_COUNT; op++)
-        for (int t = 0; t < TYPES; t++)
+    json_t *rows = json_array(), *names = json_array(), *all = NULL;
+    bool ok = true;
+    for (int op = 0; ok && op < SID2_OP_COUNT; op++)
+        for (int t = 0; ok && t < TYPES; t++)
             if (j->found[op][t].state != LEFT_OUT)
-                json_array_append_new(rows, json_finding((sid2_op)op, types[t], &j->found[op][t]));
-    for (int t = 0; t < TYPES; t++)
+                ok = !json_array_append_new(rows, json_finding((sid2_op)op, types[t], &j->found[op][t]));
+    for (int t = 0; ok && t < TYPES; t++)
         if (has_type(&j->info, types[t]))
-            json_array_append_new(names, json_string(sid2_dtype_name(types[t])));
-    return json_pack("{s:s, s:s, s:s, s:{s:s, s:s, s:s, s:s, s:I, s:o}, s:I, s:I, s:i, s:i, s:b, s:f, s:o}",
-                     "sid2", SID2_VERSION, "build", SID2_BUILD, "system", j->system, "device", "id",
-                     j->info.id, "name", j->info.name, "driver", j->info.driver, "variants", j->info.detail,
-                     "memory_bytes", (json_int_t)j->info.memory, "types", names, "seed", (json_int_t)j->seed,
-                     "cases", (json_int_t)j->cases, "checks", j->checks, "failures", j->failures, "pass",
-                     j->failures == 0, "seconds", j->seconds, "rows", rows);
+            ok = !json_array_append_new(names, json_string(sid2_dtype_name(types[t])));
+    if (ok)
+        all =
+            json_pack("{s:s, s:s, s:s, s:{s:s, s:s, s:s, s:s, s:I, s:O}, s:I, s:I, s:i, s:i, s:b, s:f, s:O}",
+                      "sid2", SID2_VERSION, "build", SID2_BUILD, "system", j->system, "device", "id",
+                      j->info.id, "name", j->info.name, "driver", j->info.driver, "variants", j->info.detail,
+                      "memory_bytes", (json_int_t)j->info.memory, "types", names, "seed", (json_int_t)j->seed,
+                      "cases", (json_int_t)j->cases, "checks", j->checks, "failures", j->failures, "pass",
+                      j->failures == 0, "seconds", j->seconds, "rows", rows);
+    json_decref(rows);
+    json_decref(names);
+    return all;
 }
 
 static bool write_report(job *j, sid2_error *err)

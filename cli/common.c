@@ -118,6 +118,9 @@ void print_notice(sid2_device *device)
 
 bool json_print(const json_t *result, sid2_error *err)
 {
+    if (!result)
+        return sid2_fail(err, SID2_ERR_MEMORY,
+                         "no JSON of the result: no memory, or a path in it is not UTF-8");
     bool ok = json_dumpf(result, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(8)) == 0;
     if (ok) putchar('\n');
     return ok || sid2_fail(err, SID2_ERR_IO, "cannot write the result as JSON");

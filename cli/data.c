@@ -99,11 +99,10 @@ static sid2_dataset *open_reading(const reading *r, progress *bar, sid2_error *e
 
 static void print_losses(sid2_dataset *data)
 {
-    char *line;
-    for (int i = 0; (line = sid2_dataset_loss(data, i)); i++, free(line)) printf("left out   %s\n", line);
-    line = sid2_dataset_empty_classes(data);
-    if (line) printf("empty      %s\n", line);
-    free(line);
+    char line[SID2_LOSS_LINE], *empty = sid2_dataset_empty_classes(data);
+    for (int i = 0; sid2_dataset_loss_line(data, i, line); i++) printf("left out   %s\n", line);
+    if (empty) printf("empty      %s\n", empty);
+    free(empty);
 }
 
 /* ---- Looking ---- */

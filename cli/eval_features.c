@@ -110,22 +110,30 @@ static int64_t *nearest_rows(const job *j)
     return order;
 }
 
+/* NULL without memory. */
+static json_t *describe(const job *j, const int64_t *order, int64_t shown)
+{
+    json_t *near = json_array();
+    bool ok = true;
+    for (int64_t i = 0; ok && i < shown; i++)
+        ok = !json_array_append_new(near, json_pack("{s:I, s:I, s:f}", "row", (json_int_t)order[i], "real",
+                                                    (json_int_t)j->neighbour[order[i]].index, "distance",
+                                                    j->neighbour[order[i]].distance));
+    if (!ok) json_decref(near);
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "real", j->real_path,
+                     "other", j->other_path, "real_rows", (json_int_t)j->real.count, "other_rows",
+                     (json_int_t)j->other.count, "width", (json_int_t)j->real.width, "frechet_distance",
+                     j->distance, "kernel_distance", j->kernel, "precision", j->manifold.precision, "recall",
+                     j->manifold.recall, "density", j->manifold.density, "coverage", j->manifold.coverage,
+                     "nearest", ok ? near : NULL);
+}
+
 static bool print_all(const job *j, sid2_error *err)
 {
     int64_t *order = nearest_rows(j), shown = j->nearest < j->other.count ? j->nearest : j->other.count;
     if (!order) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
     if (j->json) {
-        json_t *near = json_array();
-        for (int64_t i = 0; i < shown; i++)
-            json_array_append_new(near, json_pack("{s:I, s:I, s:f}", "row", (json_int_t)order[i], "real",
-                                                  (json_int_t)j->neighbour[order[i]].index, "distance",
-                                                  j->neighbour[order[i]].distance));
-        json_t *all = json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "real",
-                                j->real_path, "other", j->other_path, "real_rows", (json_int_t)j->real.count,
-                                "other_rows", (json_int_t)j->other.count, "width", (json_int_t)j->real.width,
-                                "frechet_distance", j->distance, "kernel_distance", j->kernel, "precision",
-                                j->manifold.precision, "recall", j->manifold.recall, "density",
-                                j->manifold.density, "coverage", j->manifold.coverage, "nearest", near);
+        json_t *all = describe(j, order, shown);
         bool ok = json_print(all, err);
         json_decref(all);
         free(order);

@@ -217,18 +217,20 @@ static bool measure_set(job *j, sid2_error *err)
 }
 
 /* The run that the checkpoint is of, or "". */
-static void find_run(const job *j, char run[4096])
+static bool find_run(const job *j, char run[4096], sid2_error *err)
 {
     static const char *const above[] = {"", "/../.."};
     char file[4096];
     sid2_kind kind;
     for (int i = 0; i < 2; i++) {
         const char *base = i ? j->directory : j->path;
-        if (sid2_path(run, NULL, "%s%s", base, above[i]) && sid2_path(file, NULL, "%s/run.json", run) &&
-            sid2_look(file, &kind, NULL) && kind == SID2_REGULAR)
-            return;
+        if (!sid2_path(run, err, "%s%s", base, above[i]) || !sid2_path(file, err, "%s/run.json", run) ||
+            !sid2_look(file, &kind, err))
+            return false;
+        if (kind == SID2_REGULAR) return true;
     }
     run[0] = 0;
+    return true;
 }
 
 /* Over the repeats. */
@@ -243,7 +245,7 @@ static bool keep_judgement(const job *j, const line *l, sid2_error *err)
 {
     char run[4096], sampler[256];
     const char *step = strrchr(j->directory, '/');
-    find_run(j, run);
+    if (!find_run(j, run, err)) return false;
     if (!run[0] || !j->against || l->length)
         return true; /* of statistics alone, or of what the run never was */
     sid2_judgement g = {.pictures = l->pictures,
@@ -283,7 +285,11 @@ static bool measure_line(job *j, const char *weights, line *l, sid2_error *err)
         judged_free(&s);
         if (!ok) return false;
     }
-    return sid2_group_concur(j->jury.group, !jury_speaks(&j->jury) || keep_judgement(j, l, err), err);
+    /* What took hours is not lost with a folder that cannot be written to: the table says it, too. */
+    sid2_error why;
+    if (jury_speaks(&j->jury) && !keep_judgement(j, l, &why))
+        fprintf(stderr, "not kept for reports of the run: %s\n", why.message);
+    return true;
 }
 
 /* All settings, of weights averaged over `length`, which lie in that folder. */
@@ -388,29 +394,38 @@ static void print_table(const job *j)
     }
 }
 
+/* NULL without memory. */
+static json_t *line_json(const line *l)
+{
+    json_t *one = json_pack("{s:I, s:i, s:o, s:s?}", "pictures", (json_int_t)l->pictures, "repeats",
+                            l->repeats, "guidance", sid2_json_real(l->guidance), "interval", l->interval);
+    bool ok = one && (!l->length || (!json_object_set_new(one, "ema", json_real(l->length)) &&
+                                     !json_object_set_new(one, "checkpoint", json_string(l->digest))));
+    for (int c = 0; ok && c < SCORES; c++) {
+        char key[64];
+        ok = !json_object_set_new(one, columns[c].key, sid2_json_real(mean_of(l, c).mean));
+        snprintf(key, sizeof key, "%s_deviation", columns[c].key);
+        if (ok && l->repeats > 1)
+            ok = !json_object_set_new(one, key, sid2_json_real(mean_of(l, c).deviation));
+    }
+    if (ok) return one;
+    json_decref(one);
+    return NULL;
+}
+
 static bool print_json(const job *j, sid2_error *err)
 {
-    json_t *lines = json_array();
-    for (int i = 0; lines && i < j->line_count; i++) {
-        const line *l = &j->lines[i];
-        json_t *one = json_pack("{s:I, s:i, s:o, s:s?}", "pictures", (json_int_t)l->pictures, "repeats",
-                                l->repeats, "guidance", sid2_json_real(l->guidance), "interval", l->interval);
-        if (one && l->length) json_object_set_new(one, "ema", json_real(l->length));
-        if (one && l->length) json_object_set_new(one, "checkpoint", json_string(l->digest));
-        for (int c = 0; one && c < SCORES; c++) {
-            char key[64];
-            json_object_set_new(one, columns[c].key, sid2_json_real(mean_of(l, c).mean));
-            snprintf(key, sizeof key, "%s_deviation", columns[c].key);
-            if (l->repeats > 1) json_object_set_new(one, key, sid2_json_real(mean_of(l, c).deviation));
-        }
-        json_array_append_new(lines, one);
-    }
-    json_t *all =
-        json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "path", j->path, "against", j->against,
-                  "reference_pictures", (json_int_t)j->real.count, "checkpoint",
-                  j->length_count ? "" : j->lines[0].digest, "weights", j->jury.digest, "results", lines);
-    bool ok = json_print(all, err);
+    json_t *lines = json_array(), *all = NULL;
+    bool ok = lines != NULL;
+    for (int i = 0; ok && i < j->line_count; i++) ok = !json_array_append_new(lines, line_json(&j->lines[i]));
+    if (ok)
+        all =
+            json_pack("{s:s, s:s, s:I, s:s, s:s, s:O}", "path", j->path, "against", j->against,
+                      "reference_pictures", (json_int_t)j->real.count, "checkpoint",
+                      j->length_count ? "" : j->lines[0].digest, "weights", j->jury.digest, "results", lines);
+    ok = json_print(all, err);
     json_decref(all);
+    json_decref(lines);
     return ok;
 }
 

@@ -576,6 +576,22 @@ bool sid2_file_write(const char *path, const void *bytes, size_t size, sid2_erro
     return sid2_atomic_commit(&file, err);
 }
 
+FILE *sid2_file_append(const char *path, sid2_error *err)
+{
+    struct stat status;
+    char last = '\n';
+    int descriptor = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
+    bool ok = descriptor >= 0 && !fstat(descriptor, &status);
+    if (ok && !S_ISREG(status.st_mode)) ok = (errno = EINVAL, false);
+    if (ok && status.st_size) ok = pread(descriptor, &last, 1, status.st_size - 1) == 1;
+    FILE *stream = ok ? fdopen(descriptor, "a") : NULL;
+    if (stream && last != '\n') fputc('\n', stream);
+    if (stream) return stream;
+    cannot(path, "cannot be written", errno, err);
+    if (descriptor >= 0) close(descriptor);
+    return NULL;
+}
+
 /* ---- Scratch files ---- */
 
 static const char *scratch_place(void)

@@ -86,6 +86,9 @@ void sid2_atomic_abandon(void);
 /* The same for bytes in memory. */
 bool sid2_file_write(const char *path, const void *bytes, size_t size, sid2_error *err);
 
+/* Opens a regular file to append lines, made where it is absent; a last line that was cut short is ended. */
+FILE *sid2_file_append(const char *path, sid2_error *err);
+
 /* ---- Scratch files ----
  * Without a name, in $TMPDIR or else /var/tmp: gone with its descriptor. -1 where there can be none. */
 int sid2_scratch_open(sid2_error *err);

@@ -7,7 +7,9 @@
 #include "digest.h"
 #include "file.h"
 
-enum { MOST_BYTES = 4096 };
+/* A file's first line is the digest of what follows. */
+static const char seal[] = "xxh3_128 ";
+enum { SEAL = sizeof seal - 1 + 33, MOST_BYTES = 4096 };
 
 bool sid2_keep_path(const char *name, bool make, char path[4096])
 {
@@ -32,12 +34,26 @@ static bool path_of(const char *kind, const char *identity, bool make, char path
 
 bool sid2_keep_text(const char *kind, const char *identity, const char *text, sid2_error *err)
 {
-    char path[4096], bytes[MOST_BYTES];
-    int length = snprintf(bytes, sizeof bytes, "%s\n%s\n", identity, text);
+    char path[4096], bytes[MOST_BYTES], digest[33];
+    int length = snprintf(bytes, sizeof bytes, "%*s%s\n%s\n", SEAL, "", identity, text);
     if (!path_of(kind, identity, true, path))
         return sid2_fail(err, SID2_ERR_IO, "no folder to keep measurements in ($XDG_CACHE_HOME or ~/.cache)");
     if (length >= MOST_BYTES) return sid2_fail(err, SID2_ERR_INTERNAL, "%s: too much to keep", path);
+    sid2_digest_bytes(bytes + SEAL, (size_t)length - SEAL, digest);
+    memcpy(bytes, seal, sizeof seal - 1);
+    memcpy(bytes + sizeof seal - 1, digest, 32);
+    bytes[SEAL - 1] = '\n';
     return sid2_file_write(path, bytes, (size_t)length, err);
+}
+
+/* What stands behind the line of the digest; NULL: it is not of that digest. */
+static const char *behind_seal(const char *bytes, size_t length)
+{
+    char digest[33];
+    if (strncmp(bytes, seal, sizeof seal - 1) != 0) return bytes; /* edited by hand */
+    if (length < SEAL) return NULL;
+    sid2_digest_bytes(bytes + SEAL, length - SEAL, digest);
+    return memcmp(bytes + sizeof seal - 1, digest, 32) == 0 && bytes[SEAL - 1] == '\n' ? bytes + SEAL : NULL;
 }
 
 int sid2_kept_text(const char *kind, const char *identity, char *text, size_t size, char path[4096])
@@ -47,9 +63,11 @@ int sid2_kept_text(const char *kind, const char *identity, char *text, size_t si
     if (!path_of(kind, identity, false, path) || !sid2_look(path, &there, NULL)) return 0;
     if (there == SID2_ABSENT) return 0;
     char *bytes = (char *)sid2_file_read(path, MOST_BYTES, &length, NULL);
-    bool whole = bytes && length > own + 1 && memcmp(bytes, identity, own) == 0 && bytes[own] == '\n' &&
-                 bytes[length - 1] == '\n' && length - own - 2 < size && strlen(bytes) == length;
-    if (whole) snprintf(text, size, "%.*s", (int)(length - own - 2), bytes + own + 1);
+    const char *said = bytes ? behind_seal(bytes, length) : NULL;
+    if (said) length -= (size_t)(said - bytes);
+    bool whole = said && length > own + 1 && memcmp(said, identity, own) == 0 && said[own] == '\n' &&
+                 said[length - 1] == '\n' && length - own - 2 < size && strlen(said) == length;
+    if (whole) snprintf(text, size, "%.*s", (int)(length - own - 2), said + own + 1);
     free(bytes);
     return whole ? 1 : -1;
 }

@@ -408,17 +408,21 @@ char *sid2_dataset_empty_classes(const sid2_dataset *dataset)
     return text ? sid2_plain_line(text) : NULL;
 }
 
-char *sid2_dataset_loss(sid2_dataset *dataset, int number)
+bool sid2_dataset_loss_line(sid2_dataset *dataset, int number, char line[SID2_LOSS_LINE])
 {
     const sid2_losses *known = dataset->source.files ? &dataset->source.files->losses : NULL;
-    char *text = NULL;
     for (int i = 0; known && i < SID2_REASONS; i++)
-        if (known->of[i] && number-- == 0) return sid2_losses_text(known, (sid2_reason)i);
+        if (known->of[i] && number-- == 0) return sid2_losses_line(known, (sid2_reason)i, line);
     pthread_mutex_lock(&dataset->report);
-    if (dataset->losses.of[SID2_LOST_BROKEN] && number-- == 0)
-        text = sid2_losses_text(&dataset->losses, SID2_LOST_BROKEN);
+    bool found = number == 0 && sid2_losses_line(&dataset->losses, SID2_LOST_BROKEN, line);
     pthread_mutex_unlock(&dataset->report);
-    return text;
+    return found;
+}
+
+char *sid2_dataset_loss(sid2_dataset *dataset, int number)
+{
+    char line[SID2_LOSS_LINE];
+    return sid2_dataset_loss_line(dataset, number, line) ? strdup(line) : NULL;
 }
 
 int32_t sid2_dataset_label(const sid2_dataset *dataset, int64_t index)

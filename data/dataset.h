@@ -6,6 +6,7 @@
 
 #include "group.h"
 #include "image.h"
+#include "losses.h"
 
 /* Frames of a clip where nothing says how many, and the most there are. */
 enum { SID2_CLIP_FRAMES = 16, SID2_CLIP_MOST_FRAMES = 4096 };
@@ -38,6 +39,9 @@ char *sid2_dataset_clip_name(const sid2_dataset *dataset, int64_t index);
  * first. NULL, USAGE: there is none. */
 uint8_t *sid2_dataset_read_beside(const sid2_dataset *dataset, int64_t index, const char *name, size_t *size,
                                   int64_t *first, sid2_error *err);
+
+/* sid2_dataset_loss into a line of the caller's, so that no want of memory hides one; false past the last. */
+bool sid2_dataset_loss_line(sid2_dataset *dataset, int number, char line[SID2_LOSS_LINE]);
 
 /* Over a source that is open already, called `name` in messages. Takes the source, on failure too. */
 struct sid2_source;

@@ -54,7 +54,8 @@ const sid2_entry *sid2_files_beside(const sid2_files *files, const sid2_entry *e
 /* .png, .jpg, .webp, ... */
 bool sid2_is_picture_name(const char *name);
 
-/* A file of a zip, read from anywhere in it. One that is compressed is unpacked into a scratch file first. */
+/* A file of a zip, read from anywhere in it. One that is compressed is unpacked into a scratch file first, any other read
+ * once: either way its checksum is compared. */
 typedef struct sid2_member sid2_member;
 sid2_member *sid2_member_open(sid2_files *files, const sid2_entry *entry, sid2_error *err);
 bool sid2_member_read(sid2_member *member, void *bytes, size_t size, uint64_t offset,

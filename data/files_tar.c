@@ -30,12 +30,12 @@ typedef struct tars {
 static bool fail(const char *path, const char *name, struct archive *a, sid2_error *err)
 {
     int cause = archive_errno(a);
-    const char *text = archive_error_string(a);
-    sid2_code code = cause == ENOMEM                   ? SID2_ERR_MEMORY
-                     : cause == EIO || cause == ESTALE ? SID2_ERR_IO
-                                                       : SID2_ERR_FORMAT;
-    return sid2_fail(err, code, "%s%s%s: cut short or damaged: %s", path, *name ? ": " : "", name,
-                     text ? text : "not of the size announced");
+    const char *text = archive_error_string(a), *colon = *name ? ": " : "";
+    if (cause == ENOMEM ||
+        !cause) /* it fails without a word where it has no memory for what it begins with */
+        return sid2_fail(err, SID2_ERR_MEMORY, "%s%s%s: no memory", path, colon, name);
+    return sid2_fail(err, cause == EIO || cause == ESTALE ? SID2_ERR_IO : SID2_ERR_FORMAT,
+                     "%s%s%s: cut short or damaged: %s", path, colon, name, text ? text : strerror(cause));
 }
 
 /* ---- A file, read from anywhere ---- */
@@ -45,6 +45,7 @@ typedef struct cursor {
     bool is_own;
     uint64_t at, end;
     size_t step; /* bytes at a time: little where most is skipped */
+    struct archive_entry *head;
     uint8_t block[BLOCK];
 } cursor;
 
@@ -73,7 +74,9 @@ static la_int64_t on_skip(struct archive *a, void *user, la_int64_t bytes)
 
 static void cursor_close(cursor *c)
 {
-    if (c && c->is_own) close(c->descriptor);
+    if (!c) return;
+    if (c->is_own) close(c->descriptor);
+    archive_entry_free(c->head);
     free(c);
 }
 
@@ -84,6 +87,7 @@ static cursor *cursor_open(const tars *t, int archive, uint64_t place, size_t st
     const char *path = t->item[archive].path;
     cursor *c = malloc(sizeof *c);
     if (!c) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path), NULL;
+    c->head = NULL;
     c->step = step;
     c->is_own = !t->item[archive].is_unpacked;
     if (!c->is_own) {
@@ -104,7 +108,12 @@ static cursor *cursor_open(const tars *t, int archive, uint64_t place, size_t st
 static struct archive *begin(cursor *c, bool is_tar, const char *path, sid2_error *err)
 {
     struct archive *a = archive_read_new();
-    if (!a) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path), NULL;
+    /* An entry of ours: its own it uses without a look whether there was memory for it. */
+    c->head = a ? archive_entry_new2(a) : NULL;
+    if (!c->head) {
+        archive_read_free(a);
+        return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path), NULL;
+    }
     bool ok;
     if (is_tar)
         ok = archive_read_support_format_tar(a) == ARCHIVE_OK;
@@ -123,11 +132,10 @@ static struct archive *begin(cursor *c, bool is_tar, const char *path, sid2_erro
 
 /* ---- Reading one file ---- */
 
-static uint8_t *read_current(struct archive *a, const char *path, const sid2_entry *entry, size_t limit,
-                             size_t *size, sid2_error *err)
+static uint8_t *read_current(struct archive *a, struct archive_entry *header, const char *path,
+                             const sid2_entry *entry, size_t limit, size_t *size, sid2_error *err)
 {
-    struct archive_entry *header;
-    if (archive_read_next_header(a, &header) < ARCHIVE_WARN) return fail(path, entry->name, a, err), NULL;
+    if (archive_read_next_header2(a, header) < ARCHIVE_WARN) return fail(path, entry->name, a, err), NULL;
     int64_t announced = archive_entry_size(header);
     if (announced < 0 || (uint64_t)announced > limit)
         return sid2_fail(err, SID2_ERR_FORMAT, "%s: too large (%lld bytes)", entry->name,
@@ -143,7 +151,10 @@ static uint8_t *read_current(struct archive *a, const char *path, const sid2_ent
     bytes[*size] = 0;
     if (done == *size) return bytes;
     free(bytes);
-    return fail(path, entry->name, a, err), NULL;
+    if (got < 0) return fail(path, entry->name, a, err), NULL;
+    return sid2_fail(err, SID2_ERR_FORMAT, "%s: %s: cut short or damaged: not of the size announced", path,
+                     entry->name),
+           NULL;
 }
 
 static uint8_t *read_member(sid2_files *files, const sid2_entry *entry, size_t limit, size_t *size,
@@ -153,7 +164,7 @@ static uint8_t *read_member(sid2_files *files, const sid2_entry *entry, size_t l
     const char *path = t->item[entry->archive].path;
     cursor *c = cursor_open(t, entry->archive, entry->place, BLOCK, err);
     struct archive *a = c ? begin(c, true, path, err) : NULL;
-    uint8_t *bytes = a ? read_current(a, path, entry, limit, size, err) : NULL;
+    uint8_t *bytes = a ? read_current(a, c->head, path, entry, limit, size, err) : NULL;
     archive_read_free(a);
     cursor_close(c);
     return bytes;
@@ -233,10 +244,10 @@ static bool is_compressed(const uint8_t start[6])
            !memcmp(start, "\x28\xb5\x2f\xfd", 4);
 }
 
-static bool unpack_from(struct archive *a, tars *t, uint64_t limit, const char *path, sid2_error *err)
+static bool unpack_from(struct archive *a, struct archive_entry *header, tars *t, uint64_t limit,
+                        const char *path, sid2_error *err)
 {
-    struct archive_entry *header;
-    if (archive_read_next_header(a, &header) < ARCHIVE_WARN) return fail(path, "", a, err);
+    if (archive_read_next_header2(a, header) < ARCHIVE_WARN) return fail(path, "", a, err);
     uint8_t *chunk = malloc(BLOCK);
     if (!chunk) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", path);
     uint64_t base = t->scratch_size;
@@ -262,7 +273,7 @@ static bool unpack(tars *t, int archive, sid2_error *err)
     if (!c) return false;
     uint64_t base = t->scratch_size, limit = UNPACKED_ALWAYS + UNPACKED_TIMES * c->end;
     struct archive *a = begin(c, false, path, err);
-    bool ok = a && unpack_from(a, t, limit, path, err);
+    bool ok = a && unpack_from(a, c->head, t, limit, path, err);
     archive_read_free(a);
     cursor_close(c);
     t->item[archive].is_unpacked = true;
@@ -310,9 +321,8 @@ static bool list_members(sid2_files *files, int archive, sid2_error *err)
     struct archive *a = c ? begin(c, true, path, err) : NULL;
     bool ok = a;
     int code = ARCHIVE_OK;
-    struct archive_entry *header;
-    while (ok && (code = archive_read_next_header(a, &header)) >= ARCHIVE_WARN && code != ARCHIVE_EOF)
-        ok = add_member(files, archive, a, header, err);
+    while (ok && (code = archive_read_next_header2(a, c->head)) >= ARCHIVE_WARN && code != ARCHIVE_EOF)
+        ok = add_member(files, archive, a, c->head, err);
     if (ok && code != ARCHIVE_EOF) ok = fail(path, "", a, err);
     archive_read_free(a);
     cursor_close(c);

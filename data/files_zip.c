@@ -38,10 +38,9 @@ static bool zip_fail(const char *name, const zip_error_t *cause, sid2_error *err
     return false;
 }
 
-static bool look(archive *a, const sid2_entry *entry, size_t limit, sid2_error *err)
+static bool look(archive *a, const sid2_entry *entry, const char *name, size_t limit, sid2_error *err)
 {
     zip_stat_t status;
-    const char *name = entry->name;
     if (zip_stat_index(a->zip, entry->place, 0, &status)) return zip_fail(name, zip_get_error(a->zip), err);
     if (!(status.valid & ZIP_STAT_SIZE)) return sid2_fail(err, SID2_ERR_FORMAT, "%s: of unknown size", name);
     if (status.valid & ZIP_STAT_ENCRYPTION_METHOD && status.encryption_method != ZIP_EM_NONE)
@@ -53,7 +52,7 @@ static bool look(archive *a, const sid2_entry *entry, size_t limit, sid2_error *
 static uint8_t *read_locked(archive *a, const sid2_entry *entry, size_t limit, size_t *size, sid2_error *err)
 {
     const char *name = entry->name;
-    if (!look(a, entry, limit, err)) return NULL;
+    if (!look(a, entry, name, limit, err)) return NULL;
     *size = (size_t)entry->size;
     uint8_t *bytes = malloc(*size + 1);
     if (!bytes) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory for %zu bytes", name, *size), NULL;
@@ -173,7 +172,7 @@ bool sid2_files_list_zip(sid2_files *files, sid2_error *err)
 
 struct sid2_member {
     archive *archive;
-    const char *name;
+    char *name;       /* the archive's, and its own in there */
     zip_file_t *file; /* stored as it is: can be wound to any place (is_stored) */
     int scratch;      /* else; or -1 */
 };
@@ -206,26 +205,55 @@ static bool is_stored(archive *a, const sid2_entry *entry)
            s.comp_method == ZIP_CM_STORE && s.size > 0 && s.comp_size == s.size;
 }
 
+/* Reads to the end, where libzip compares the checksum: what is read from anywhere later is compared with nothing. */
+static bool verify(sid2_member *m, sid2_error *err)
+{
+    enum { CHUNK = 1 << 16 };
+    uint8_t *chunk = malloc(CHUNK);
+    if (!chunk) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", m->name);
+    zip_int64_t got;
+    do got = zip_fread(m->file, chunk, CHUNK);
+    while (got > 0);
+    free(chunk);
+    return !got || zip_fail(m->name, zip_file_get_error(m->file), err);
+}
+
+static bool reopen(sid2_member *m, const sid2_entry *entry, sid2_error *err)
+{
+    if (m->file) zip_fclose(m->file);
+    m->file = zip_fopen_index(m->archive->zip, entry->place, 0);
+    return m->file || zip_fail(m->name, zip_get_error(m->archive->zip), err);
+}
+
+static bool open_member(sid2_member *m, const sid2_entry *entry, sid2_error *err)
+{
+    if (!look(m->archive, entry, m->name, SIZE_MAX, err) || !reopen(m, entry, err)) return false;
+    if (is_stored(m->archive, entry)) {
+        if (!verify(m, err) || !reopen(m, entry, err)) return false;
+        if (!zip_fseek(m->file, 0, SEEK_SET)) return true;
+        if (!reopen(m, entry, err)) return false; /* it remembers the failure */
+    }
+    bool ok = unpack(m, entry, err);
+    zip_fclose(m->file);
+    m->file = NULL;
+    return ok;
+}
+
 sid2_member *sid2_member_open(sid2_files *files, const sid2_entry *entry, sid2_error *err)
 {
     archive *a = files->state;
     sid2_member *m = calloc(1, sizeof *m);
     if (!m) return sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", entry->name), NULL;
     m->archive = a;
-    m->name = entry->name;
+    m->name = sid2_path_join(files->path, entry->name);
     m->scratch = -1;
-    pthread_mutex_lock(&a->lock);
-    bool ok = look(a, entry, SIZE_MAX, err);
-    m->file = ok ? zip_fopen_index(a->zip, entry->place, 0) : NULL;
-    if (ok && !m->file) ok = zip_fail(m->name, zip_get_error(a->zip), err);
-    if (ok && (!is_stored(a, entry) ||
-               zip_fseek(m->file, 0, SEEK_SET))) { /* it remembers the failure, so it is opened once more */
-        zip_fclose(m->file);
-        m->file = zip_fopen_index(a->zip, entry->place, 0);
-        ok = m->file ? unpack(m, entry, err) : zip_fail(m->name, zip_get_error(a->zip), err);
-        if (m->file) zip_fclose(m->file);
-        m->file = NULL;
+    if (!m->name) {
+        sid2_fail(err, SID2_ERR_MEMORY, "%s: no memory", entry->name);
+        sid2_member_close(m);
+        return NULL;
     }
+    pthread_mutex_lock(&a->lock);
+    bool ok = open_member(m, entry, err);
     pthread_mutex_unlock(&a->lock);
     if (ok) return m;
     sid2_member_close(m);
@@ -255,5 +283,6 @@ void sid2_member_close(sid2_member *m)
     if (!m) return;
     if (m->file) zip_fclose(m->file);
     if (m->scratch >= 0) close(m->scratch);
+    free(m->name);
     free(m);
 }

@@ -76,30 +76,30 @@ static bool comes_before(const sid2_loss *loss, int a, int b)
     return more > 0 || (more == 0 && strcmp(loss->kind[a].ending, loss->kind[b].ending) < 0);
 }
 
-char *sid2_losses_text(const sid2_losses *losses, sid2_reason reason)
+bool sid2_losses_line(const sid2_losses *losses, sid2_reason reason, char line[SID2_LOSS_LINE])
 {
     const sid2_loss *loss = losses->of[reason];
-    char *text = NULL;
-    size_t size;
-    FILE *stream = loss ? open_memstream(&text, &size) : NULL;
-    if (!stream) return NULL;
-    fprintf(stream, "%lld %s", (long long)loss->count,
-            loss->count == 1 ? words[reason].one : words[reason].many);
+    if (!loss) return false;
+    int used = snprintf(line, SID2_LOSS_LINE, "%lld %s", (long long)loss->count,
+                        loss->count == 1 ? words[reason].one : words[reason].many);
     bool told[SID2_LOST_KINDS] = {false}; /* the most frequent first */
     for (int i = 0; i < loss->kinds; i++) {
         int most = -1;
         for (int k = 0; k < loss->kinds; k++)
             if (!told[k] && (most < 0 || comes_before(loss, k, most))) most = k;
         told[most] = true;
-        fprintf(stream, "%s %s %lld", i ? "," : ":", loss->kind[most].ending,
-                (long long)loss->kind[most].count);
+        used += snprintf(line + used, (size_t)(SID2_LOSS_LINE - used), "%s %s %lld", i ? "," : ":",
+                         loss->kind[most].ending, (long long)loss->kind[most].count);
     }
     if (loss->first && reason != SID2_LOST_KIND)
-        fprintf(stream, " (%s%.200s)", loss->count == 1 ? "" : "such as ", loss->first);
-    bool ok = !ferror(stream);
-    if (fclose(stream) || !ok) {
-        free(text);
-        return NULL;
-    }
-    return sid2_plain_line(text), text;
+        snprintf(line + used, (size_t)(SID2_LOSS_LINE - used), " (%s%.200s)",
+                 loss->count == 1 ? "" : "such as ", loss->first);
+    sid2_plain_line(line);
+    return true;
+}
+
+char *sid2_losses_text(const sid2_losses *losses, sid2_reason reason)
+{
+    char line[SID2_LOSS_LINE];
+    return sid2_losses_line(losses, reason, line) ? strdup(line) : NULL;
 }

@@ -42,8 +42,10 @@ typedef struct sid2_losses {
 bool sid2_losses_add(sid2_losses *losses, sid2_reason reason, const char *name, sid2_error *err);
 void sid2_losses_free(sid2_losses *losses);
 
-/* "6 files of other kinds: .webp 4, .heic 2", safe to print; NULL where nothing was lost for this reason, or without
- * memory. The caller frees. */
+/* "6 files of other kinds: .webp 4, .heic 2", safe to print; false where nothing was lost for this reason. */
+enum { SID2_LOSS_LINE = 2048 };
+bool sid2_losses_line(const sid2_losses *losses, sid2_reason reason, char line[SID2_LOSS_LINE]);
+/* The same; NULL also without memory. The caller frees. */
 char *sid2_losses_text(const sid2_losses *losses, sid2_reason reason);
 
 #endif

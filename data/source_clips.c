@@ -547,20 +547,24 @@ uint8_t *sid2_source_read_beside(const sid2_source *source, int64_t index, const
     return sid2_fail(err, SID2_ERR_USAGE, "%s: has no %s beside its frames", source->files->path, name), NULL;
 }
 
-/* Frames a second, of the first video: as its y4m says, or its clip.json. */
-static void find_rate(sid2_source *source)
+/* Frames a second, of the first video: as its y4m says, or its clip.json; unknown where that is not there, or of another kind.
+ * No memory and a failing disk are errors. */
+static bool find_rate(sid2_source *source, sid2_error *err)
 {
     const state *s = source->state;
-    if (s->kind == Y4M) memcpy(source->rate, s->y4m[0].rate, sizeof source->rate);
+    sid2_error cause = {0};
     size_t size;
     int64_t first;
-    char *bytes = (char *)sid2_source_read_beside(source, 0, "clip.json", &size, &first, NULL);
-    json_t *json = bytes ? sid2_json_parse(bytes, size, 0, "clip.json", NULL) : NULL;
     int rate[2];
+    if (s->kind == Y4M) memcpy(source->rate, s->y4m[0].rate, sizeof source->rate);
+    char *bytes = (char *)sid2_source_read_beside(source, 0, "clip.json", &size, &first, &cause);
+    json_t *json = bytes ? sid2_json_parse(bytes, size, 0, "clip.json", &cause) : NULL;
     if (json && !json_unpack(json, "{s:[i,i]}", "rate", &rate[0], &rate[1]) && rate[0] > 0 && rate[1] > 0)
         memcpy(source->rate, rate, sizeof source->rate);
     json_decref(json);
     free(bytes);
+    return (cause.code != SID2_ERR_MEMORY && cause.code != SID2_ERR_IO) ||
+           sid2_fail(err, cause.code, "%s", cause.message);
 }
 
 /* ---- Opening ---- */
@@ -643,12 +647,11 @@ bool sid2_source_open_clips(sid2_source *source, const char *path, int32_t *fram
             &cause, SID2_ERR_FORMAT,
             "holds no clips: neither folders of frames (.png, .jpg, .webp), nor strips, y4m or an npz of "
             "clips");
-    ok = ok && classify(source, &cause);
+    ok = ok && classify(source, &cause) && find_rate(source, &cause);
     if (ok) {
         static const char *const kinds[] = {
             [FRAMES] = "frames", [Y4M] = "y4m", [STRIPS] = "strips", [NPZ] = "npz"};
         source->kind = kinds[s->kind];
-        find_rate(source);
         return true;
     }
     if (strstr(cause.message, path))

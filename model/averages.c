@@ -69,6 +69,16 @@ bool sid2_is_record(const char *name)
     return sid2_record_step(name, &step);
 }
 
+bool sid2_record_holds(const char *path, uint64_t step)
+{
+    sid2_safetensors *file = sid2_safetensors_open(path, NULL);
+    const char *own = file ? sid2_safetensors_metadata(file, "step") : NULL;
+    bool ok = own && strtoull(own, NULL, 10) == step && sid2_safetensors_count(file) &&
+              strncmp(sid2_safetensors_at(file, 0)->name, "power_", 6) == 0;
+    sid2_safetensors_close(file);
+    return ok;
+}
+
 /* To f16 where it lies, but for a tensor that has values too large for that: it stays f32. */
 static sid2_dtype narrow(float *values, int64_t count)
 {
@@ -106,6 +116,9 @@ static bool write_record(const sid2_trainer *t, const char *path, float *flat, s
 {
     const sid2_params *params = t->states[0].params;
     char steps[24], images[24];
+    sid2_kind there;
+    if (!sid2_look(path, &there, err)) return false;
+    if (there != SID2_ABSENT && !sid2_record_holds(path, t->steps)) return true; /* somebody else's */
     snprintf(steps, sizeof steps, "%" PRIu64, t->steps);
     snprintf(images, sizeof images, "%" PRIu64, t->images);
     const char *const facts[] = {"step", steps, "images", images, NULL};
@@ -195,19 +208,22 @@ static bool find_records(const char *checkpoint, char folder[4096], sid2_error *
     return ok;
 }
 
+static bool is_gone(const char *path)
+{
+    sid2_kind kind;
+    return sid2_look(path, &kind, NULL) && kind == SID2_ABSENT;
+}
+
 /* One that is gone by now was of those that a longer training does without. */
 static bool add_records(sid2_mixture *m, const char *folder, const sid2_list *names, sid2_error *err)
 {
     char path[4096];
+    uint64_t step;
     bool ok = true;
-    for (size_t i = 0; ok && i < names->count; i++) {
-        uint64_t step = 0;
-        sid2_kind kind;
-        ok = sid2_path(path, err, "%s/%s", folder, names->name[i]) && sid2_look(path, &kind, err);
-        if (!ok || kind == SID2_ABSENT || !sid2_record_step(names->name[i], &step) || (double)step >= m->time)
-            continue;
-        ok = add_file(m, path, ".", 0, TRACKED, err);
-    }
+    for (size_t i = 0; ok && i < names->count; i++)
+        if (sid2_record_step(names->name[i], &step) && (double)step < m->time)
+            ok = sid2_path(path, err, "%s/%s", folder, names->name[i]) &&
+                 (add_file(m, path, ".", 0, TRACKED, err) || is_gone(path));
     return ok;
 }
 

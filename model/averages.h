@@ -28,6 +28,8 @@ bool sid2_record_save(const sid2_trainer *trainer, const char *path, sid2_error 
 const char *sid2_record_name(uint64_t step, char name[64]);
 bool sid2_record_step(const char *name, uint64_t *step);
 bool sid2_is_record(const char *name);
+/* Whether the file says itself that it is a record of that step. */
+bool sid2_record_holds(const char *path, uint64_t step);
 
 /* ---- Mixtures ---- */
 

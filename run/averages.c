@@ -10,11 +10,18 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Removes records that are later than `step`, or none of those that there should be by then. What stays costs room, no
- * training. */
-static void tidy(sid2_run *r, uint64_t step)
+static void warn(sid2_run *r, const char *path, const char *what)
 {
-    char folder[4096], path[4096], text[4200];
+    char text[4300];
+    snprintf(text, sizeof text, "%s %s", path, what);
+    sid2_tell_text(r, SID2_RUN_WARNING, text);
+}
+
+/* Removes records that are later than `step`, or none of those that there should be by then. What stays costs room, no
+ * training; what is only called like one is told of where a training begins. */
+static void tidy(sid2_run *r, uint64_t step, bool begins)
+{
+    char folder[4096], path[4096];
     sid2_list names;
     sid2_error cause;
     uint64_t stride = sid2_record_stride(step, r->config->train_averages), own;
@@ -25,10 +32,11 @@ static void tidy(sid2_run *r, uint64_t step)
     }
     for (size_t i = 0; i < names.count; i++) {
         if (sid2_record_step(names.name[i], &own) && own <= step && own % stride == 0) continue;
-        if (!sid2_path(path, &cause, "%s/%s", folder, names.name[i]) || !unlink(path) || errno == ENOENT)
-            continue;
-        snprintf(text, sizeof text, "%s cannot be removed: %s", path, strerror(errno));
-        sid2_tell_text(r, SID2_RUN_WARNING, text);
+        if (!sid2_path(path, &cause, "%s/%s", folder, names.name[i])) continue;
+        if (!sid2_record_holds(path, own)) {
+            if (begins) warn(r, path, "is no record of averages that can be read, and is left as it is");
+        } else if (unlink(path) && errno != ENOENT)
+            warn(r, path, "cannot be removed");
     }
     sid2_list_free(&names);
 }
@@ -38,7 +46,7 @@ void sid2_averages_begin(sid2_run *r)
     char folder[4096];
     if (!r->config->train_averages) return;
     if (sid2_path(folder, NULL, "%s/averages", r->folder.path)) sid2_clear_leftovers(folder);
-    tidy(r, r->progress.step);
+    tidy(r, r->progress.step, true);
 }
 
 bool sid2_averages_keep(sid2_run *r, sid2_error *err)
@@ -51,7 +59,7 @@ bool sid2_averages_keep(sid2_run *r, sid2_error *err)
     sid2_group_enter(r->group, SID2_PHASE_SAVE, step);
     bool ok = sid2_path(path, err, "%s/averages/%s", r->folder.path, sid2_record_name(step, name)) &&
               sid2_record_save(r->trainer, path, err);
-    if (ok && sid2_leads(r)) tidy(r, step);
+    if (ok && sid2_leads(r)) tidy(r, step, false);
     r->aside += sid2_clock() - since;
     return ok;
 }

@@ -137,36 +137,44 @@ bool sid2_folder_in_use(const char *path, sid2_run_life *life, sid2_error *err)
 /* ---- Pausing: a file says so ---- */
 
 /* Whether RUN/pause is what sid2_run_pause makes: an empty file. */
-static bool find_pause(const char *run, char file[4096])
+static bool find_pause(const char *run, char file[4096], bool *is, sid2_error *err)
 {
     struct stat status;
-    return sid2_path(file, NULL, "%s/pause", run) && !lstat(file, &status) && S_ISREG(status.st_mode) &&
-           !status.st_size;
+    *is = false;
+    if (!sid2_path(file, err, "%s/pause", run)) return false;
+    if (lstat(file, &status))
+        return errno == ENOENT || sid2_fail(err, SID2_ERR_IO, "%s: %s", file, strerror(errno));
+    *is = S_ISREG(status.st_mode) && !status.st_size;
+    return true;
 }
 
 /* Who starts a training wants it to run, whatever the one before was told. */
 static void clear_pause(const char *run)
 {
     char file[4096];
-    if (find_pause(run, file)) unlink(file);
+    bool is;
+    if (find_pause(run, file, &is, NULL) && is) unlink(file);
 }
 
-bool sid2_folder_is_paused(const sid2_folder *f)
+bool sid2_folder_is_paused(sid2_folder *f)
 {
     char file[4096];
-    return find_pause(f->path, file);
+    bool is;
+    if (find_pause(f->path, file, &is, NULL)) f->paused = is; /* else it is as it was */
+    return f->paused;
 }
 
 bool sid2_run_pause(const char *path, bool pause, sid2_error *err)
 {
     char file[4096];
+    bool is;
     sid2_run_life life;
     sid2_kind kind;
     if (!sid2_look(path, &kind, err)) return false;
     if (kind == SID2_ABSENT) return sid2_fail(err, SID2_ERR_IO, "%s: there is no such run", path);
-    if (!sid2_folder_in_use(path, &life, err) || !sid2_path(file, err, "%s/pause", path)) return false;
+    if (!sid2_folder_in_use(path, &life, err)) return false;
     if (life == SID2_DEAD) return sid2_fail(err, SID2_ERR_USAGE, "no training is at work in %s", path);
-    bool is = find_pause(path, file);
+    if (!find_pause(path, file, &is, err)) return false;
     if (!pause && !is) return sid2_fail(err, SID2_ERR_USAGE, "%s is not paused", path);
     if (pause == is) return true;
     int descriptor = pause ? open(file, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666) : -1;
@@ -379,23 +387,6 @@ static bool drop_later(sid2_folder *f, const char *path, int64_t step, sid2_erro
     return ok;
 }
 
-/* Opens a regular file to append; a line that was cut short is ended. */
-static FILE *open_to_append(const char *path, sid2_error *err)
-{
-    struct stat status;
-    char last = '\n';
-    int descriptor = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
-    bool ok = descriptor >= 0 && !fstat(descriptor, &status);
-    if (ok && !S_ISREG(status.st_mode)) ok = (errno = EINVAL, false);
-    if (ok && status.st_size) ok = pread(descriptor, &last, 1, status.st_size - 1) == 1;
-    FILE *stream = ok ? fdopen(descriptor, "a") : NULL;
-    if (stream && last != '\n') fputc('\n', stream);
-    if (stream) return stream;
-    sid2_fail(err, SID2_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    if (descriptor >= 0) close(descriptor);
-    return NULL;
-}
-
 bool sid2_folder_open_stats(sid2_folder *f, uint64_t step, sid2_error *err)
 {
     char path[4096];
@@ -405,7 +396,7 @@ bool sid2_folder_open_stats(sid2_folder *f, uint64_t step, sid2_error *err)
     f->stats = NULL;
     if (!sid2_path(path, err, "%s/stats.jsonl", f->path) || !drop_later(f, path, (int64_t)step, err))
         return false;
-    f->stats = open_to_append(path, err);
+    f->stats = sid2_file_append(path, err);
     return f->stats != NULL;
 }
 

@@ -11,7 +11,8 @@
 
 typedef struct sid2_folder {
     char path[4096];
-    int lock; /* file descriptor, or -1 */
+    int lock;    /* file descriptor, or -1 */
+    bool paused; /* as it was seen last */
     FILE *stats;
     double seconds; /* spent in training before this start */
     double best;    /* lowest held-out loss so far, or infinity */
@@ -71,7 +72,7 @@ uint64_t sid2_folder_step(const char *path);
 /* Makes RUN/best, a symbolic link, lead to that step's checkpoint. What is there otherwise is left, and an error. */
 bool sid2_folder_point_best(const sid2_folder *f, uint64_t step, sid2_error *err);
 /* Whether somebody asked the trainer to pause (sid2_run_pause). */
-bool sid2_folder_is_paused(const sid2_folder *f);
+bool sid2_folder_is_paused(sid2_folder *f);
 /* Renames a checkpoint that cannot be read to "….damaged", so that nothing goes on from it. */
 bool sid2_folder_set_aside(const char *checkpoint, char aside[4096], sid2_error *err);
 

@@ -5,13 +5,13 @@
 #include "json.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_BYTES = 1 << 26, MOST_LINE = 2048 };
+enum { MOST_BYTES = 1 << 26 };
 
 static const struct {
     const char *name;
@@ -45,22 +45,21 @@ static char *line_of(const sid2_judgement *j)
 
 bool sid2_judgement_add(const char *run, const sid2_judgement *j, sid2_error *err)
 {
-    char path[4096], line[MOST_LINE], digest[33];
+    char path[4096], digest[33];
     char *text = line_of(j);
-    if (!text || strlen(text) > MOST_LINE - 64) {
-        free(text);
-        return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    if (!text) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    FILE *file = sid2_path(path, err, "%s/judgements.jsonl", run) ? sid2_file_append(path, err) : NULL;
+    bool ok = file != NULL;
+    if (ok) {
+        size_t fields = strlen(text) - 1; /* without the brace */
+        sid2_digest_bytes(text, fields, digest);
+        fprintf(file, "%.*s, \"xxh3_128\": \"%s\"}\n", (int)fields, text, digest);
+        ok = !fflush(file) && !ferror(file) && !fsync(fileno(file));
+        int cause = errno;
+        if (fclose(file) && ok) cause = errno, ok = false;
+        if (!ok) sid2_fail(err, SID2_ERR_IO, "cannot write %s: %s", path, strerror(cause));
     }
-    size_t fields = strlen(text) - 1; /* without the brace */
-    sid2_digest_bytes(text, fields, digest);
-    int length = snprintf(line, sizeof line, "%.*s, \"xxh3_128\": \"%s\"}\n", (int)fields, text, digest);
     free(text);
-    if (!sid2_path(path, err, "%s/judgements.jsonl", run)) return false;
-    int descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666);
-    bool ok = descriptor >= 0 && write(descriptor, line, (size_t)length) == length;
-    if (!ok) sid2_fail(err, SID2_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    if (descriptor >= 0 && close(descriptor) && ok)
-        ok = sid2_fail(err, SID2_ERR_IO, "cannot write %s: %s", path, strerror(errno));
     return ok;
 }
 
@@ -72,8 +71,8 @@ static void take_text(const json_t *object, const char *key, char *to, size_t si
 
 static bool take_line(const char *text, size_t size, sid2_judgement *j)
 {
-    json_t *all = sid2_digest_holds(text, size) ? sid2_json_read(text, size, 0, NULL) : NULL;
-    bool ok = json_is_object(all);
+    json_t *all = sid2_json_read(text, size, 0, NULL);
+    bool ok = json_is_object(all) && sid2_digest_holds(text, size);
     *j = (sid2_judgement){0};
     if (ok) {
         j->step = (uint64_t)json_integer_value(json_object_get(all, "step"));
@@ -108,6 +107,8 @@ bool sid2_judgements_read(const char *run, sid2_judgement **all, int *count, int
         if (ok) *all = larger;
         if (ok && take_line(at, length, &larger[*count]))
             ++*count;
+        else if (ok && sid2_json_no_memory())
+            ok = false;
         else if (length)
             ++*damaged;
         at += length + 1;

@@ -339,8 +339,8 @@ static void write_fid_chart(const report *r, const sid2_judgement *all, int coun
     int shown = 0, used = 0;
     for (int i = 0; i < count && shown < SID2_CHART_STYLES; i++) {
         int first = 0, begin = used;
-        while (!is_alike(&all[first], &all[i])) first++;
-        if (first < i) continue; /* it was there before */
+        while (first < i && !is_alike(&all[first], &all[i])) first++; /* one of NaN is not like itself */
+        if (first < i) continue;                                      /* it was there before */
         for (int k = i; k < count && used < MOST; k++)
             if (is_alike(&all[k], &all[i]) && isfinite(all[k].fid))
                 x[used] = (double)all[k].step, y[used++] = all[k].fid;

@@ -1,6 +1,7 @@
 /* What a training says: to its caller, always in the caller's thread, and to those who look in from elsewhere. */
 #include "at_work.h"
 
+#include "dataset.h"
 #include "status.h"
 
 #include <stdlib.h>
@@ -72,15 +73,12 @@ void sid2_tell_skip(void *user, const char *name, const char *reason)
 
 void sid2_tell_losses(sid2_run *r)
 {
-    char text[640];
+    char line[SID2_LOSS_LINE], text[640];
     int64_t broken = r->data ? sid2_dataset_broken(r->data) : 0;
     if (!r->data || (r->losses_told && broken == r->broken_told)) return;
-    for (int i = 0;; i++) {
-        char *line = sid2_dataset_loss(r->data, i);
-        if (!line) break;
-        snprintf(text, sizeof text, "left out: %s", line);
+    for (int i = 0; sid2_dataset_loss_line(r->data, i, line); i++) {
+        snprintf(text, sizeof text, "left out: %.620s", line);
         sid2_tell_text(r, SID2_RUN_WARNING, text);
-        free(line);
     }
     char *empty = r->losses_told ? NULL : sid2_dataset_empty_classes(r->data);
     if (empty) sid2_tell_text(r, SID2_RUN_WARNING, empty);

@@ -281,7 +281,16 @@ static void npz(void **state)
         }
         sid2_dataset_close(d);
     }
-    zip_t *zip = zip_open(at("bad.npz"), ZIP_CREATE | ZIP_TRUNCATE, NULL);
+    zip_t *zip = zip_open(at("flipped.npz"), ZIP_CREATE | ZIP_TRUNCATE, NULL);
+    add_array(zip, "arr_0.npy", "|u1", "3, 8, 8, 3", pixels, sizeof pixels, false);
+    assert_int_equal(zip_close(zip), 0);
+    size_t size;
+    uint8_t *bytes = sid2_file_read(at("flipped.npz"), 0, &size, &err);
+    bytes[size / 2] ^= 1;
+    put(at("flipped.npz"), bytes, size);
+    free(bytes);
+    expect_refusal(at("flipped.npz"), "flipped.npz/arr_0.npy: CRC error");
+    zip = zip_open(at("bad.npz"), ZIP_CREATE | ZIP_TRUNCATE, NULL);
     add_array(zip, "arr_0.npy", "|u1", "3, 8, 8, 3", pixels, sizeof pixels, false);
     add_array(zip, "arr_1.npy", "<i8", "3,", wrong, sizeof wrong, false);
     assert_int_equal(zip_close(zip), 0);

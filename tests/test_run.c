@@ -10,6 +10,7 @@
 #include "digest.h"
 #include "file.h"
 #include "image.h"
+#include "judgements.h"
 #include "model_support.h"
 #include "picture_support.h"
 #include "refuse_support.h"
@@ -131,6 +132,8 @@ static void trains_stops_and_goes_on(void **state)
     assert_int_equal(complete.count[SID2_RUN_STEP], 0);
 
     size_t size;
+    const sid2_judgement without_guidance = {.step = 6, .guidance = NAN, .fid = 3};
+    must(sid2_judgement_add(path_in(folder, "run"), &without_guidance, &err));
     must(sid2_run_report(path_in(folder, "run"), path_in(folder, "page.html"), &err));
     char *page = (char *)sid2_file_read(path_in(folder, "page.html"), 1 << 24, &size, &err);
     must(page);
@@ -247,15 +250,33 @@ static void records_follow_from_the_step(void **state)
 {
     (void)state;
     static const uint64_t five[] = {1, 2, 3, 4, 5}, thirteen[] = {4, 8, 12};
-    told first = {.stop_at = 5}, second = {0}, whole = {0};
+    static const char *const foreign[] = {"mine", "step-00000007.safetensors", "step-00000010.safetensors"};
+    told first = {.stop_at = 5}, second = {0}, part = {.stop_at = 6}, whole = {0};
     train("recorded", small_with_records("train.steps=13"), &first, 5);
     check_records("recorded", five, 5);
-    /* As if it had been killed after the record of step 6, and somebody else's file lay there. */
-    must(sid2_file_write(path_in(folder, "recorded/averages/step-00000006.safetensors"), "late", 4, &err));
-    must(sid2_file_write(path_in(folder, "recorded/averages/mine"), "mine", 4, &err));
+    /* As if it had been killed after the record of step 6, and somebody else's files lay there. */
+    train("recorded-straight", small_with_records("train.steps=13"), &part, 6);
+    size_t size;
+    char place[128];
+    uint8_t *bytes = sid2_file_read(path_in(folder, "recorded-straight/averages/step-00000006.safetensors"),
+                                    0, &size, &err);
+    must(bytes &&
+         sid2_file_write(path_in(folder, "recorded/averages/step-00000006.safetensors"), bytes, size, &err));
+    free(bytes);
+    for (int i = 0; i < 3; i++) {
+        snprintf(place, sizeof place, "%s/recorded/averages/%s", folder, foreign[i]);
+        must(sid2_file_write(place, foreign[i], strlen(foreign[i]), &err));
+    }
     train("recorded", small_with_records("train.steps=13"), &second, 13);
-    assert_int_equal(second.count[SID2_RUN_WARNING], first.count[SID2_RUN_WARNING]);
-    assert_int_equal(unlink(path_in(folder, "recorded/averages/mine")), 0);
+    assert_int_equal(second.count[SID2_RUN_WARNING], first.count[SID2_RUN_WARNING] + 2);
+    for (int i = 0; i < 3; i++) {
+        snprintf(place, sizeof place, "%s/recorded/averages/%s", folder, foreign[i]);
+        char *kept = (char *)sid2_file_read(place, 0, &size, &err);
+        must(kept);
+        assert_string_equal(kept, foreign[i]);
+        free(kept);
+        assert_int_equal(unlink(place), 0);
+    }
     check_records("recorded", thirteen, 3);
     train("recorded-straight", small_with_records("train.steps=13"), &whole, 13);
     check_records("recorded-straight", thirteen, 3);
@@ -282,6 +303,36 @@ static void records_follow_from_the_step(void **state)
     assert_non_null(strstr(err.message, "train.averages=5, not 0"));
     sid2_run_close(run);
     sid2_config_destroy(without);
+}
+
+/* A line that was cut off, as by a full disk, takes no other with it. */
+static void judgements_stay_apart(void **state)
+{
+    (void)state;
+    const char *run = path_in(folder, "judged");
+    const sid2_judgement one = {.step = 7, .against = "real.npz", .fid = 12.5, .sfid = NAN};
+    sid2_judgement *all;
+    int count, damaged;
+    must(sid2_make_directories(run, &err));
+    must(sid2_judgement_add(run, &one, &err));
+    size_t size;
+    char *text = (char *)sid2_file_read(path_in(folder, "judged/judgements.jsonl"), 0, &size, &err);
+    must(text);
+    FILE *file = fopen(path_in(folder, "judged/judgements.jsonl"), "a");
+    assert_non_null(file);
+    assert_int_equal(fwrite(text, 1, size / 2, file), size / 2);
+    assert_int_equal(fclose(file), 0);
+    free(text);
+    must(sid2_judgement_add(run, &one, &err));
+    must(sid2_judgements_read(run, &all, &count, &damaged, &err));
+    assert_int_equal(count, 2);
+    assert_int_equal(damaged, 1);
+    assert_true(all[1].step == 7 && all[1].fid == 12.5 && isnan(all[1].sfid));
+    free(all);
+    assert_int_equal(unlink(path_in(folder, "judged/judgements.jsonl")), 0);
+    assert_int_equal(symlink("/dev/zero", path_in(folder, "judged/judgements.jsonl")), 0);
+    assert_false(sid2_judgement_add(run, &one, &err));
+    assert_non_null(strstr(err.message, "judgements.jsonl"));
 }
 
 /* What somebody else put in the link's place stays. */
@@ -538,6 +589,7 @@ int main(void)
                                        cmocka_unit_test(keeps_the_best),
                                        cmocka_unit_test(writes_beside),
                                        cmocka_unit_test(records_follow_from_the_step),
+                                       cmocka_unit_test(judgements_stay_apart),
                                        cmocka_unit_test(leaves_what_is_not_its_own),
                                        cmocka_unit_test(trouble_is_named),
                                        cmocka_unit_test(other_pictures_are_refused),

@@ -99,7 +99,7 @@ static void starve_training(trials *t, source_kind from, int cases)
 static void starve_job(trials *t, int which, int cases)
 {
     static outcome o;
-    job jobs[16];
+    job jobs[MOST_JOBS];
     begin_trial(t, FROM_ZIP, true);
     list_jobs(t, jobs);
     const job *j = &jobs[which];
@@ -123,7 +123,7 @@ static void starve_job(trials *t, int which, int cases)
 static void confine_job(trials *t, int which, int cases)
 {
     static outcome o;
-    job jobs[16];
+    job jobs[MOST_JOBS];
     begin_trial(t, FROM_ZIP, true);
     list_jobs(t, jobs);
     const job *j = &jobs[which];
@@ -145,7 +145,7 @@ static void confine_job(trials *t, int which, int cases)
 
 void try_allocations(trials *t)
 {
-    job jobs[16];
+    job jobs[MOST_JOBS];
     if (!t->starve) {
         snprintf(t->note, sizeof t->note, "not in a sanitized build");
         return;

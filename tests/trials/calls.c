@@ -134,7 +134,7 @@ static void try_training(trials *t, source_kind from, bool resumes, int cases)
 static void try_jobs(trials *t, int cases)
 {
     static outcome o;
-    job jobs[16];
+    job jobs[MOST_JOBS];
     begin_trial(t, FROM_FOLDER, true);
     begin_trial(t, FROM_ZIP, true);
     int count = list_jobs(t, jobs);

@@ -194,7 +194,7 @@ void try_fifos(trials *t)
             !strstr(n.name[i], "step-00000001"))
             kept[count++] = strdup(n.name[i]);
     for (int i = 0; i < 2 * count; i++) {
-        job jobs[16];
+        job jobs[MOST_JOBS];
         const char *name = kept[i / 2];
         int kind = i % 2 ? 1 + (int)draw(t, KINDS - 1) : 0;
         begin_trial(t, FROM_ZIP, true);

@@ -17,7 +17,7 @@ void try_readers(trials *t)
     command train = train_command(t, run_folder(t), FROM_ZIP, FOREVER, 1);
     pid_t trainer = start_command(t, &train, NULL, 1, false);
     while (now() - began < 5 || rounds < 2) {
-        job jobs[16];
+        job jobs[MOST_JOBS];
         list_jobs(t, jobs);
         for (int i = 0; i < JOBS; i++) {
             if (jobs[i].makes) remove_all(jobs[i].makes);

@@ -56,6 +56,28 @@ static uint64_t good[2][LAST + 1];
 
 static const char *model_run(const trials *t, source_kind from) { return text("%s/model-%d", t->work, from); }
 
+/* What other commands are given beside a run and its data. */
+static const char *picture_of(const trials *t) { return text("%s/like.png", t->work); }
+static const char *clips_of(const trials *t) { return text("%s/clips.tar", t->work); }
+static const char *plan_of(const trials *t) { return text("%s/plan.ini", t->work); }
+
+static void learn_others(const trials *t, const char *run)
+{
+    static const char plan[] =
+        "[plan]\nseeds = 0\nsamples = 2\n[all]\neval.images = 2\neval.levels = 10\n"
+        "sample.steps = 2\n[row few]\nsample.steps = 1\n";
+    static outcome o;
+    write_whole(plan_of(t), plan, strlen(plan));
+    command each[] = {make_command(t->sid2, "sample", run, "--device", "cpu", "--threads", "1", "--seeds",
+                                   "3", "--steps", "2", "--out", picture_of(t), NULL),
+                      make_command(t->sid2, "data", "synth", "--kind", "moving-shapes", "--count", "3",
+                                   "--frames", "4", "--size", "16", "--out", clips_of(t), NULL)};
+    for (int i = 0; i < 2; i++) {
+        run_command(t, &each[i], NULL, DEADLINE, &o);
+        if (o.code) give_up("undisturbed: %s", o.err);
+    }
+}
+
 static void learn_good(const trials *t, source_kind from)
 {
     static outcome o;
@@ -71,6 +93,7 @@ static void learn_good(const trials *t, source_kind from)
     c = train_command(t, text("%s/first-%d", t->work, from), from, FIRST, 2);
     run_command(t, &c, NULL, DEADLINE, &o);
     if (o.code) give_up("an undisturbed training fails: %s", o.err);
+    if (from == FROM_ZIP) learn_others(t, text("%s/first-%d", t->work, from));
 }
 
 /* ---- Other people's things ---- */
@@ -206,11 +229,11 @@ const char *judge_retry(const trials *t, source_kind from, int least)
 
 /* ---- Other commands ---- */
 
-int list_jobs(const trials *t, job jobs[16])
+int list_jobs(const trials *t, job jobs[MOST_JOBS])
 {
     const char *run = run_folder(t), *out = text("%s/made", trial_folder(t));
     const char *png = text("%s.png", out), *npz = text("%s.npz", out), *html = text("%s.html", out),
-               *zip = text("%s.zip", out);
+               *zip = text("%s.zip", out), *tar = text("%s.tar", out);
     command sample = make_command(t->sid2, "sample", run, "--device", "cpu", "--threads", "1", "--seeds",
                                   "0-3", "--steps", "2", "--out", NULL);
     const job all[] = {
@@ -233,6 +256,30 @@ int list_jobs(const trials *t, job jobs[16])
                       "--out", text("%s-packed.zip", out), NULL),
          text("%s-packed.zip", out)},
         {"data synth", make_command(t->sid2, "data", "synth", "--count", "12", "--out", zip, NULL), zip},
+        {"info --verify", make_command(t->sid2, "info", run, "--verify", NULL), NULL},
+        {"sample --like",
+         make_command(t->sid2, "sample", run, "--device", "cpu", "--threads", "1", "--like", picture_of(t),
+                      "--out", png, NULL),
+         png},
+        {"distill",
+         make_command(t->sid2, "distill", run, "--device", "cpu", "--threads", "1", "--data",
+                      data_of(t, FROM_ZIP), "--steps", "2", "--set", "train.steps=2", "--set",
+                      "train.batch=4", "--set", "train.lanes=4", "--set", "train.sample_every=0", "--set",
+                      "train.checkpoint_every=1", "--out", out, NULL),
+         text("%s/checkpoints/step-00000002/ema.safetensors", out)},
+        {"ablate",
+         make_command(t->sid2, "ablate", plan_of(t), "--device", "cpu", "--threads", "1", "--data",
+                      data_of(t, FROM_ZIP), "--checkpoint", run, "--out", out, NULL),
+         text("%s/measured/few.seed-0.npz", out)},
+        {"data synth, clips",
+         make_command(t->sid2, "data", "synth", "--kind", "moving-shapes", "--count", "3", "--frames", "4",
+                      "--size", "16", "--out", tar, NULL),
+         tar},
+        {"data pack, clips",
+         make_command(t->sid2, "data", "pack", clips_of(t), "--clips", "2", "--size", "8", "--threads", "1",
+                      "--out", tar, NULL),
+         tar},
+        {"data inspect, clips", make_command(t->sid2, "data", "inspect", clips_of(t), NULL), NULL},
     };
     int count = (int)(sizeof all / sizeof *all);
     memcpy(jobs, all, sizeof all);

@@ -175,7 +175,8 @@ typedef struct job {
     command command;
     const char *makes; /* a path, or NULL: only what it prints counts */
 } job;
-int list_jobs(const trials *t, job jobs[16]);
+enum { MOST_JOBS = 24 };
+int list_jobs(const trials *t, job jobs[MOST_JOBS]);
 /* The hash of what it printed and made. */
 uint64_t hash_job(const job *j, const outcome *o);
 /* What is wrong with how it ended: the same result as `want`, or one line and an exit code of 1. */
