@@ -11,6 +11,7 @@
 
 #include "host.h"
 #include "op.h"
+#include "unet.h"
 
 enum { ANSWER_SIZE = 16384 };
 
@@ -74,6 +75,14 @@ static json_t *request_operator(const bench_job *j, const char *fields, const ch
         request = NULL; /* without memory there is none */
     }
     return bench_request_on(j, dtype, request);
+}
+
+static int64_t unet_batch(const bench_job *j) { return j->own_batch ? j->own_batch : UNET_BATCH; }
+
+static json_t *request_unet(const bench_job *j, const char *dtype)
+{
+    return bench_request_on(j, dtype,
+                            json_pack("{s:s, s:I}", "mode", "unet", "batch", (json_int_t)unet_batch(j)));
 }
 
 bool bench_start_sid2(const bench_job *j, worker *w, const json_t *request, sid2_error *err)
@@ -231,6 +240,14 @@ static bool compare_all(const bench_job *j, sid2_error *err)
             if (bench_wants(j->dtypes, dtypes[d]))
                 ok = bench_compare(j, operators[i].name, dtypes[d], NULL,
                                    request_operator(j, operators[i].fields, dtypes[d]), err);
+    bench_job own = *j;
+    own.batch = unet_batch(j);
+    for (int d = 0; d < 2 && ok && bench_wants(j->rows, "unet"); d++) {
+        char name[64];
+        snprintf(name, sizeof name, "small U-Net, batch %lld", (long long)own.batch);
+        if (bench_wants(j->dtypes, dtypes[d]))
+            ok = bench_compare(&own, name, dtypes[d], "images/s", request_unet(j, dtypes[d]), err);
+    }
     return ok && bench_judges(j, err);
 }
 
@@ -347,7 +364,7 @@ static bool profile_dtype(const bench_job *j, const char *dtype, sid2_error *err
 {
     static const char *const modes[] = {"train", "sample"}, *const names[] = {"training", "sampling"},
                              *const units[] = {"images", "evaluations"};
-    double peak, mib[2];
+    double peak = 0, mib[2];
     int side;
     json_t *profile;
     if (!measure_peak(j, dtype, &side, &peak, err)) return false;
@@ -365,6 +382,13 @@ static bool profile_dtype(const bench_job *j, const char *dtype, sid2_error *err
         if (!(profile = ask_profile(j, request_operator(j, operators[i].fields, dtype), mib, err)))
             return false;
         printf("%s\n", operators[i].name);
+        print_profile(profile, peak);
+        json_decref(profile);
+    }
+    if (bench_wants(j->rows, "unet")) {
+        if (!(profile = ask_profile(j, request_unet(j, dtype), mib, err))) return false;
+        printf("small U-Net, training a batch of %lld: %.4g images/s, memory %.0f MiB\n",
+               (long long)unet_batch(j), (double)unet_batch(j) / whole_seconds(profile), mib[0]);
         print_profile(profile, peak);
         json_decref(profile);
     }
@@ -446,7 +470,7 @@ static bool prepare(bench_job *j, sid2_error *err)
 int command_bench(int argc, char **argv)
 {
     static const char usual_rows[] = "train,sample,ops",
-                      known_rows[] = "train,sample,distill,ops,inception,i3d",
+                      known_rows[] = "train,sample,distill,ops,unet,inception,i3d",
                       latent_rows[] = "count,train,sample,encode,decode";
     bench_job j = {.on.id = "auto",
                    .python = "python3",
@@ -466,8 +490,9 @@ int command_bench(int argc, char **argv)
          NULL},
         {OPTION_TEXT, "dtype", "LIST", &j.dtypes, "f32, bf16 or both (f32,bf16)", NULL},
         {OPTION_TEXT, "rows", "LIST", &j.rows,
-         "what to measure: train, sample, ops (train,sample,ops), with --against also distill, and inception "
-         "and i3d, the networks of FID and FVD; with --latent of count, train, sample, encode, decode (all)",
+         "what to measure: train, sample, ops (train,sample,ops), or unet, a small convolutional U-Net's "
+         "training step; with --against also distill, and inception and i3d, the networks of FID and FVD; "
+         "with --latent of count, train, sample, encode, decode (all)",
          NULL},
         {OPTION_INT, "rounds", "N", &j.rounds, "measurements of each (5)", NULL},
         {OPTION_REAL, "seconds", "S", &j.seconds, "length of a measurement (1)", NULL},
@@ -543,7 +568,7 @@ int command_bench(int argc, char **argv)
         return report_usage("bench", "--exchange goes without --scaling and --against");
     if (j.latent && (j.against || j.scaling || j.load || j.exchange))
         return report_usage("bench", "--latent goes without --against, --scaling, --load and --exchange");
-    j.judge_batch = j.batch;
+    j.own_batch = j.batch;
     if (j.exchange && !j.threads) j.threads = "1"; /* each rank */
     if (j.latent && !j.batch) j.batch = 1;
     if (!j.latent && !j.preset) j.preset = "fashion-mnist";

@@ -9,7 +9,7 @@ enum { BENCH_MAX_ROUNDS = 99, BENCH_MAX_COUNTS = 16 };
 typedef struct bench_job {
     const char *preset, *against, *python, *dtypes, *rows, *threads, *predict;
     int64_t batch, rounds, load; /* load: busy processes beside */
-    int64_t judge_batch;         /* the batch asked for; 0: each network's own */
+    int64_t own_batch;           /* the batch asked for; 0: each network's own */
     device_choice on;
     double seconds; /* that one measurement should last */
     bool compile, scaling, exchange, latent, serve;

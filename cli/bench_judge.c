@@ -37,7 +37,7 @@ static bool compare_judge(const bench_job *j, const char *folder, const char *ne
     const bool is_i3d = strcmp(network, "i3d") == 0;
     bench_job own = *j;
     char path[4096], name[64];
-    own.batch = j->judge_batch ? j->judge_batch : is_i3d ? 1 : PICTURES;
+    own.batch = j->own_batch ? j->own_batch : is_i3d ? 1 : PICTURES;
     snprintf(name, sizeof name, "%s, batch %lld", is_i3d ? "I3D, 16 frames" : "Inception",
              (long long)own.batch);
     if (!sid2_path(path, err, "%s/%s.safetensors", folder, network) || !write_weights(path, is_i3d, err))

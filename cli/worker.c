@@ -16,6 +16,7 @@
 #include "philox.h"
 #include "sampler.h"
 #include "trainer.h"
+#include "unet.h"
 
 /* ---- The side that asks ---- */
 
@@ -116,6 +117,7 @@ typedef struct bench {
     sid2_sampler *sampler;
     sid2_judge *judge;
     int side; /* of its pictures */
+    unet *unet;
     float *rows;
     sid2_graph *graph; /* of one operator and its gradient */
     sid2_program *program;
@@ -135,6 +137,9 @@ static bool bench_run(bench *b, int64_t steps, sid2_error *err)
                 return false;
         return true;
     }
+    for (int64_t i = 0; b->unet && i < steps; i++)
+        if (!unet_step(b->unet, err)) return false;
+    if (b->unet) return true;
     for (int64_t i = 0; b->judge && i < steps; i++)
         if (!sid2_judge_rows(b->judge, b->pixels, b->batch, b->side, b->side, 3, b->rows, err)) return false;
     for (int64_t i = 0; !b->judge && i < steps; i++) {
@@ -357,13 +362,22 @@ static bool start_judge(bench *b, const json_t *request, sid2_error *err)
     return file != NULL;
 }
 
+static bool start_unet(bench *b, const char *dtype, sid2_error *err)
+{
+    sid2_dtype type = strcmp(dtype, "bf16") == 0 ? SID2_BF16 : SID2_F32;
+    if (!(b->unet = unet_open(b->device, type, b->batch, err))) return false;
+    b->parameters = unet_parameters(b->unet);
+    return true;
+}
+
 static bool start(bench *b, const json_t *request, sid2_error *err)
 {
     const char *mode = json_string_value(json_object_get(request, "mode"));
     const char *dtype = json_string_value(json_object_get(request, "dtype"));
     b->batch = (int)integer(request, "batch");
     if (!mode || !dtype) return sid2_fail(err, SID2_ERR_FORMAT, "the request is incomplete");
-    bool ok = strcmp(mode, "judge") == 0 ? start_device(b, request, err) && start_judge(b, request, err)
+    bool ok = strcmp(mode, "judge") == 0  ? start_device(b, request, err) && start_judge(b, request, err)
+              : strcmp(mode, "unet") == 0 ? start_device(b, request, err) && start_unet(b, dtype, err)
               : strcmp(mode, "op") == 0
                   ? start_device(b, request, err) && start_operator(b, request, dtype, err)
                   : start_model(b, request, mode, dtype, err);
@@ -373,6 +387,7 @@ static bool start(bench *b, const json_t *request, sid2_error *err)
 static void stop(bench *b)
 {
     sid2_judge_close(b->judge);
+    unet_close(b->unet);
     sid2_trainer_destroy(b->trainer);
     sid2_sampler_destroy(b->sampler);
     if (b->program) sid2_program_destroy(b->program);
@@ -407,6 +422,7 @@ static const sid2_graph *program_of(bench *b, int number, sid2_program **program
     *program = b->trainer   ? sid2_trainer_program(b->trainer, number, &g)
                : b->sampler ? sid2_sampler_program(b->sampler, number, &g)
                : number > 0 ? NULL
+               : b->unet    ? unet_program(b->unet, &g)
                             : b->program;
     return g;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The other side of `sid2 bench --against pytorch`: the same work in PyTorch, driven line by line over stdin.
 
-    first line   {"config": {"model.image_size": 32, ...}, "mode": "train" | "sample" | "distill" | "op" | "judge",
+    first line   {"config": {"model.image_size": 32, ...}, "mode": "train" | "sample" | "distill" | "op" | "unet" | "judge",
                   "dtype": "f32" | "bf16", "batch": 64, "threads": 2,
                   "compile": false, "malloc": "stock" | "keep",
                   "device": "cuda:0", else the CPU; "tf32": false}
@@ -12,6 +12,7 @@
                     "op": "group_norm", "shape": [N,H,W,C], "groups": g        with SiLU
                     "op": "row_norm",   "shape": [rows,C]                      RMSNorm
                  answered, after a step or two to warm up, by    ready VERSION PARAMETERS
+                 mode "unet" has batch: the small network of cli/unet.h
                  mode "judge" has the networks of FID and FVD, of a file of weights; f32
                     "network": "inception" | "i3d", "weights": PATH, "frames": 16
     run K        K steps; answered by the seconds they took
@@ -304,6 +305,76 @@ class Operator:
         return self.weights
 
 
+class Block(torch.nn.Module):
+    """x and, where there is one, what lies beside it; both normed apart."""
+
+    def __init__(self, widths, out):
+        super().__init__()
+        self.norms = torch.nn.ModuleList([torch.nn.GroupNorm(16, width) for width in widths])
+        self.first = UNet.conv(sum(widths), out)
+        self.norm = torch.nn.GroupNorm(16, out)
+        self.second = UNet.conv(out, out)
+        self.project = UNet.conv(sum(widths), out, 1) if widths != [out] else torch.nn.Identity()
+
+    def forward(self, *parts):
+        h = self.first(torch.cat([F.silu(norm(part)) for norm, part in zip(self.norms, parts)], 1))
+        return self.second(F.silu(self.norm(h))) + self.project(torch.cat(parts, 1))
+
+
+class UNet(torch.nn.Module):
+    WIDTHS = 64, 128, 256
+
+    @staticmethod
+    def conv(channels, out, kernel=3):
+        return torch.nn.Conv2d(channels, out, kernel, padding=kernel // 2, bias=False)
+
+    def __init__(self):
+        super().__init__()
+        first, last = self.WIDTHS[0], self.WIDTHS[-1]
+        above = [first, *self.WIDTHS[:-1]]
+        self.first = self.conv(4, first)
+        self.down = torch.nn.ModuleList([Block([i], o) for i, o in zip(above, self.WIDTHS)])
+        self.halve = torch.nn.ModuleList([self.conv(width, width) for width in self.WIDTHS[:-1]])
+        self.middle = Block([last], last)
+        below = [last, *self.WIDTHS[:0:-1]]
+        self.up = torch.nn.ModuleList([Block([i, o], o) for i, o in zip(below, self.WIDTHS[::-1])])
+        self.norm = torch.nn.GroupNorm(16, first)
+        self.last = self.conv(first, 4)
+
+    def forward(self, x):
+        x, kept = self.first(x), []
+        for level, block in enumerate(self.down):
+            if level:
+                x = self.halve[level - 1](F.avg_pool2d(x, 2))
+            x = block(x)
+            kept.append(x)
+        x = self.middle(x)
+        for level, block in enumerate(self.up):
+            if level:
+                x = F.interpolate(x, scale_factor=2)
+            x = block(x, kept.pop())
+        return self.last(F.silu(self.norm(x)))
+
+
+class TrainingUNet:
+    def __init__(self, ask):
+        self.model = UNet().to(memory_format=torch.channels_last).train()
+        self.net = torch.compile(self.model) if ask.get("compile") else self.model
+        self.weights, self.dtype = list(self.model.parameters()), ask["dtype"]
+        self.update = Update(self.weights, average=False)
+        shape = ask["batch"], 4, 32, 32
+        self.z, self.target = (torch.randn(shape).to(memory_format=torch.channels_last) for _ in range(2))
+
+    def step(self):
+        with autocast(self.dtype):
+            v = self.net(self.z)
+        F.mse_loss(v.float(), self.target).backward()
+        self.update()
+
+    def parameters(self):
+        return sum(w.numel() for w in self.weights)
+
+
 class Judging:
     """Pictures that have their size already, to features. Batch norms are in the weights, as on the other side."""
 
@@ -353,7 +424,7 @@ def serve(works):
         keep_freed_memory()
     work = works[ask["mode"]](ask)
     # A second, shape-independent compilation may follow the first; what a training keeps is there after its first step.
-    for _ in range(2 if ask.get("compile") or ask["mode"] in ("train", "distill") else 1):
+    for _ in range(2 if ask.get("compile") or ask["mode"] in ("train", "distill", "unet") else 1):
         work.step()
     wait()
     print("ready", torch.__version__, work.parameters(), flush=True)
@@ -387,4 +458,5 @@ def main(works, usage):
 
 
 if __name__ == "__main__":
-    main({"train": Training, "sample": Sampling, "distill": Distilling, "op": Operator, "judge": Judging}, __doc__)
+    main({"train": Training, "sample": Sampling, "distill": Distilling, "op": Operator, "unet": TrainingUNet,
+          "judge": Judging}, __doc__)

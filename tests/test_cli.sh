@@ -815,6 +815,8 @@ for work in '"mode": "sample", "config": {}' '"mode": "op", "op": "attention", "
     printf '{%s, %s}\nrun 4\nquit\n' "$request" "$work" | "$sid2" bench --serve >out
     [ "$(grep -c '^ready\|^[0-9]' out)" -eq 2 ] || fail "sid2 bench --serve, $work: $(cat out)"
 done
+printf '{%s, "mode": "unet"}\nprofile 1\nquit\n' "$request" | "$sid2" bench --serve >out
+grep -q '^ready .* 5294080$' out && grep -q '"conv2d_wgrad", 29,' out || fail "sid2 bench --serve, unet: $(cat out)"
 expect 0 '8 threads, too many' bench --scaling --threads 1,8 --preset quickstart --batch 4 --rounds 1 --seconds 0.01 \
     --dtype bf16 --load 2
 grep -q 'beside 2 busy processes' out && grep -q '^sample, bf16' out || fail "bench --scaling: $(cat out)"
