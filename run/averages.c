@@ -10,10 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static void warn(sid2_run *r, const char *path, const char *what)
+static void warn(sid2_run *r, const char *path, const char *what, const char *why)
 {
-    char text[4300];
-    snprintf(text, sizeof text, "%s %s", path, what);
+    char text[4400];
+    snprintf(text, sizeof text, "%s %s%s", path, what, why);
     sid2_tell_text(r, SID2_RUN_WARNING, text);
 }
 
@@ -34,9 +34,9 @@ static void tidy(sid2_run *r, uint64_t step, bool begins)
         if (sid2_record_step(names.name[i], &own) && own <= step && own % stride == 0) continue;
         if (!sid2_path(path, &cause, "%s/%s", folder, names.name[i])) continue;
         if (!sid2_record_holds(path, own)) {
-            if (begins) warn(r, path, "is no record of averages that can be read, and is left as it is");
+            if (begins) warn(r, path, "is no record of averages that can be read, and is left as it is", "");
         } else if (unlink(path) && errno != ENOENT)
-            warn(r, path, "cannot be removed");
+            warn(r, path, "cannot be removed: ", strerror(errno));
     }
     sid2_list_free(&names);
 }
