@@ -166,10 +166,11 @@ static int on_pair(void *user, const char *section, const char *name, const char
 
 /* ---- [each] ---- */
 
+/* Of "key=a | b"; a key may hold bars, too, until it is found to be none. */
 static int values_in(const char *text)
 {
     int count = 1;
-    for (; *text; text++) count += *text == '|';
+    for (text = strchr(text, '='); *text; text++) count += *text == '|';
     return count;
 }
 
