@@ -62,16 +62,16 @@ swiftshader() {
     rm "$folder"/chromium-common_*.deb
 }
 
-# gpu_drivers FOLDER: Mesa's compilers for AMD and NVIDIA GPUs of Debian sid, with shims that stand in for the hardware, from where this
-# machine has its own packages from. Only unpacked, with the C library that they want; nothing is installed. Elsewhere the test of
-# budgets is left out.
+# gpu_drivers FOLDER: Mesa's compilers for AMD and NVIDIA GPUs of Debian sid, with shims that stand in for the hardware, and its
+# validation layers, from where this machine has its own packages from. Only unpacked, with the C library that they want; nothing is
+# installed. Elsewhere the tests of budgets and under these layers are left out.
 gpu_drivers() {
     local folder=$1 keys=/usr/share/keyrings/debian-archive-keyring.gpg package source
     [ ! -e "$folder/usr/lib/x86_64-linux-gnu/libamdgpu_noop_drm_shim.so" ] || return 0
     source=$(apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(RELEASE) $(REPO_URI)' |
         sed -n 's/^Debian main [a-z]* \([^ ]*\)$/\1/p' | head -n 1)
     if [ "$(dpkg --print-architecture)" != amd64 ] || [ ! -e $keys ] || [ -z "$source" ]; then
-        echo "no compilers for GPUs here (Debian's amd64 has them): the test of budgets is left out"
+        echo "no compilers for GPUs here (Debian's amd64 has them): the tests with them are left out"
         return 0
     fi
     mkdir -p "$folder"/apt/{lists,archives}/partial
@@ -89,8 +89,8 @@ Acquire::Retries "1";
 Acquire::http::Timeout "20";
 END
     if ! APT_CONFIG=$folder/apt/conf apt-get update >"$folder/fetch.log" 2>&1 || ! APT_CONFIG=$folder/apt/conf apt-get -y \
-        --download-only install mesa-vulkan-drivers mesa-drm-shim libvulkan1 >>"$folder/fetch.log" 2>&1; then
-        echo "compilers for GPUs cannot be fetched ($folder/fetch.log): the test of budgets is left out"
+        --download-only install mesa-vulkan-drivers mesa-drm-shim libvulkan1 vulkan-validationlayers >>"$folder/fetch.log" 2>&1; then
+        echo "compilers for GPUs cannot be fetched ($folder/fetch.log): the tests with them are left out"
         return 0
     fi
     for package in "$folder"/apt/archives/*.deb; do dpkg-deb -x "$package" "$folder"; done

@@ -63,6 +63,12 @@ sid2_vulkan_test(test_vk_ops_elsewhere "SID2_VK_AS_GPU=1;SID2_VK_CASES=3;SID2_VK
 
 target_link_libraries(test_vk_cooperative PRIVATE sid2_volk)
 target_link_libraries(test_vk_failures PRIVATE sid2_volk)
+# Under the layers of that folder, for the system's are too old to see memory that a shader strays into.
+add_executable(short_bindings short_bindings.c)
+target_link_libraries(short_bindings PRIVATE sid2_cpu sid2_vk sid2_volk)
+sid2_vulkan_test(test_vk_assisted "" bash ${CMAKE_CURRENT_SOURCE_DIR}/test_vk_assisted.sh ${CMAKE_BINARY_DIR}/gpu-drivers
+                 ${CMAKE_CURRENT_BINARY_DIR})
+
 target_link_libraries(test_vk_kept PRIVATE sid2_volk)
 target_link_libraries(test_vk_large PRIVATE sid2_volk)
 target_link_libraries(test_vk_quirks PRIVATE sid2_volk)
