@@ -48,11 +48,9 @@ static bool conclude(sid2_config *config, sid2_error *err)
 {
     int64_t k = config_int(config, "distill.k"), steps = config_int(config, "train.steps"),
             warmup = steps / 10 < USUAL_WARMUP ? steps / 10 : USUAL_WARMUP;
-    static const char *const few[] = {"sample.steps", "train.sample_steps"};
+    static const char *const few[] = {"distill.first", "sample.steps", "train.sample_steps"};
     if (!k) return sid2_fail(err, SID2_ERR_USAGE, "--steps should be 1 to 1000");
-    if (!sid2_config_is_set(config, "distill.first") && !config_set_int(config, "distill.first", k / 4, err))
-        return false;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         if (!sid2_config_is_set(config, few[i]) && !config_set_int(config, few[i], k, err)) return false;
     return sid2_config_is_set(config, "train.warmup") || config_set_int(config, "train.warmup", warmup, err);
 }

@@ -191,14 +191,19 @@ static void *distill_open(const sid2_config *config, int n, sid2_buffers *buffer
     return NULL;
 }
 
-/* t of an image, given its s; in the first steps s is t, where a student that matches means says the teacher's. */
-static double draw_later(const sid2_config *c, uint64_t sample, double *s)
+/* t of an image, given its s. */
+static double draw_later(const sid2_config *c, uint64_t sample, double s)
 {
     uint32_t word = sid2_philox_word((uint64_t)c->train_seed, sample, SID2_PURPOSE_DELTA, 0);
     double share = c->distill_delta == SID2_DELTA_fixed ? 1 : (double)sid2_uniform(word);
-    double k = (double)c->distill_k, t = fmin(1, *s + share / k);
-    if (c->distill_first && t > 1 - ((double)c->distill_first - 0.5) / k) *s = t;
-    return t;
+    return fmin(1, s + share / (double)c->distill_k);
+}
+
+/* Whether a step from t is one of the first, in which the student comes to say the teacher's mean at an s of its own, where DDIM's step by
+ * what the student says leads. */
+static bool is_first(const sid2_config *c, double t)
+{
+    return c->distill_first && t > 1 - ((double)c->distill_first - 0.5) / (double)c->distill_k;
 }
 
 static double weight_of(const host *h, double s)
@@ -207,14 +212,17 @@ static double weight_of(const host *h, double s)
 }
 
 /* Of an image between two times. */
-static void number_image(const host *h, double t, double s, double weight, double values[NUMBERS])
+static void number_image(const host *h, double t, double s, bool first, double weight, double values[NUMBERS])
 {
     const sid2_config *c = &h->config;
     double from = sid2_schedule_logsnr(&h->schedule, t), to = sid2_schedule_logsnr(&h->schedule, s);
     bool guided = to >= c->distill_interval.low && to <= c->distill_interval.high;
     double guidance = guided ? c->distill_guidance : 1;
-    sid2_solver_stage stage;
-    sid2_ancestral_step(from, to, 0, &stage);
+    sid2_solver_stage stage = {0};
+    if (first)
+        sid2_ddim_step(from, to, &stage);
+    else
+        sid2_ancestral_step(from, to, 0, &stage);
     const double all[NUMBERS] = {[TIME] = sid2_schedule_position(&h->schedule, from),
                                  [ALPHA] = sid2_alpha(from),
                                  [SIGMA] = sid2_sigma(from),
@@ -252,10 +260,12 @@ static void fill(host *h, const sid2_step_input *step, int first, bool student, 
     for (int i = 0; i < h->n; i++) {
         uint64_t sample = step->first_sample + (uint64_t)(first + i);
         double s = sid2_draw_time((uint64_t)c->train_seed, step->step, first + i, c->train_batch),
-               t = draw_later(c, sample, &s), made[NUMBERS], given[NUMBERS];
+               t = draw_later(c, sample, s), made[NUMBERS], given[NUMBERS];
+        bool early = is_first(c, t);
+        if (early) s = fmax(0, t - c->distill_ahead / (double)c->distill_k);
         int count = sid2_draw_given(c, sample);
         double weight = weight_of(h, s) * frames / (frames - count);
-        number_image(h, t, s, student ? weight : 2 * weight,
+        number_image(h, t, s, early, student ? weight : 2 * weight,
                      made); /* the mean of two targets counts as both */
         number_given(h, given);
         for (int f = 0; f < frames; f++)

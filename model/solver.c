@@ -27,12 +27,13 @@ static void ddpm(const interval *i, sid2_solver_stage *stage)
     sid2_ancestral_step(i->from, i->to, i->gamma, stage);
 }
 
-/* Keeps the noise that z holds, at its new level. */
-static void ddim(const interval *i, sid2_solver_stage *stage)
+void sid2_ddim_step(double from, double to, sid2_solver_stage *stage)
 {
-    stage->z = sid2_sigma(i->to) / sid2_sigma(i->from);
-    stage->x = sid2_alpha(i->to) - sid2_alpha(i->from) * stage->z;
+    stage->z = sid2_sigma(to) / sid2_sigma(from);
+    stage->x = sid2_alpha(to) - sid2_alpha(from) * stage->z;
 }
+
+static void ddim(const interval *i, sid2_solver_stage *stage) { sid2_ddim_step(i->from, i->to, stage); }
 
 /* DDIM on xhat extrapolated by its last change: second order in log(alpha/sigma) = logsnr / 2. */
 static void dpm2m(const interval *i, sid2_solver_stage *stage)

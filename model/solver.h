@@ -38,6 +38,8 @@ void sid2_solver_plan(const sid2_schedule *schedule, const sid2_config *config, 
 /* Fills z, x and noise of an ancestral step between two logSNR, to a cleaner one: the posterior's mean, and a variance
  * between its lower (gamma = 0, the posterior's own) and upper bound. */
 void sid2_ancestral_step(double from, double to, double gamma, sid2_solver_stage *stage);
+/* Fills z and x of a DDIM step between two logSNR, to a cleaner one: the noise that z holds is kept, at its new level. */
+void sid2_ddim_step(double from, double to, sid2_solver_stage *stage);
 /* The logSNR at place u of the grid, from 1 (noise) to 0 (clean). */
 double sid2_grid_logsnr(const sid2_schedule *schedule, const sid2_config *config, double u);
 

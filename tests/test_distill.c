@@ -251,20 +251,28 @@ static double deviation_of(const sid2_config *config, const double slopes[BINS +
     return sqrt(variance);
 }
 
-/* In the first steps, where s is t, the student comes to say what the teacher does. */
-static void first_steps_are_the_teachers(void **state)
+/* In the first steps the student comes to say what the teacher does further on in DDIM's step by what the student says:
+ * a = K (keep + take a). */
+static void first_steps_look_ahead(void **state)
 {
     (void)state;
-    sid2_config *config =
-        LINEAR("distill.k=4", "distill.first=2", "train.steps=800", "train.learning_rate=0.01");
-    double slopes[BINS + 1];
-    schedule = sid2_schedule_create(config);
-    train_linear(config, 800, 0.2, slopes);
-    for (int i = BINS * 3 / 4; i <= BINS; i++) {
-        double a = a_of(slopes[i], logsnr_of(i)), k = teacher_at(logsnr_of(i));
-        if (!(fabs(a - k) < 0.02)) fail_msg("t = %.2f: a = %.4f, not %.4f", (double)i / BINS, a, k);
+    enum { K = 4 };
+    for (int ahead = 0; ahead < 2; ahead++) { /* not at all, or half a step */
+        sid2_config *config =
+            LINEAR("distill.k=4", "distill.first=2", ahead ? "distill.ahead=0.5" : "distill.ahead=0",
+                   "train.steps=800", "train.learning_rate=0.01");
+        double slopes[BINS + 1];
+        schedule = sid2_schedule_create(config);
+        train_linear(config, 800, 0.2, slopes);
+        for (int i = BINS * 3 / 4; i <= BINS; i++) {
+            double from = logsnr_of(i), to = logsnr_of(i - ahead * BINS / (2 * K)), k = teacher_at(to);
+            double keep = sid2_sigma(to) / sid2_sigma(from), take = sid2_alpha(to) - sid2_alpha(from) * keep;
+            double a = a_of(slopes[i], from), expected = k * keep / (1 - k * take);
+            if (!(fabs(a - expected) < 0.002))
+                fail_msg("t = %.3f: a = %.4f, not %.4f", (double)i / BINS, a, expected);
+        }
+        sid2_config_destroy(config);
     }
-    sid2_config_destroy(config);
 }
 
 /* 8 and 16 steps: what a teacher makes of them, and a student by either way to draw t. The truth is 0.5. Fixed, each pair of
@@ -707,7 +715,7 @@ static int close_devices(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(closed_form),
-                                       cmocka_unit_test(first_steps_are_the_teachers),
+                                       cmocka_unit_test(first_steps_look_ahead),
                                        cmocka_unit_test(deviations_of_samples),
                                        cmocka_unit_test(gradients_of_a_step),
                                        cmocka_unit_test(targets_of_a_step),
