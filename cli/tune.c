@@ -1,5 +1,6 @@
-/* sid2 tune: what is the fastest on a device. On a GPU that is left the choice, the block sizes of products: measured are
- * the products that a model's time goes to. On the CPU own loops or the library for linear layers and for convolutions, by
+/* sid2 tune: what is the fastest on a device. On a Vulkan device that is left the choice, the block sizes of products: measured
+ * are the products that a model's time goes to. On CUDA, by which of the ways that cublasLt and cuDNN propose they compute the
+ * calls of a model, in a step of its training and one of its samplers. On the CPU own loops or the library for linear layers and for convolutions, by
  * products; the type, f32 or bf16, and the size of micro-batches, by steps of a training and of a sampler; what it costs to
  * wake all threads. What won is kept for the device and its driver (core/keep.h). */
 #include "cli.h"
@@ -42,6 +43,12 @@ static const product cpu_products[] = {
     {"  by input", SID2_OP_conv2d_dgrad, SID2_BF16, {4, {16, 16, 16, 64}}, {4, {64, 3, 3, 64}}},
     {"  by weights", SID2_OP_conv2d_wgrad, SID2_BF16, {4, {16, 16, 16, 64}}, {4, {64, 3, 3, 64}}},
 };
+
+/* Whose calls are measured where a library has several ways of them. */
+typedef struct model_choice {
+    const char *preset;
+    assignments set;
+} model_choice;
 
 typedef struct product_list {
     const product *item;
@@ -132,7 +139,7 @@ static double multiply_adds(const product *p)
     return (double)sid2_shape_count(p->x) * (double)sid2_shape_count(p->w) / (double)p->x.dim[p->x.rank - 1];
 }
 
-/* ---- The command ---- */
+/* ---- Products ---- */
 
 /* Where the device is among the backends. */
 static bool locate(const char *id, const sid2_backend **backend, int *index)
@@ -365,7 +372,61 @@ static bool tune_whole(const device_choice *on, sid2_fastest *best, sid2_error *
     return ok;
 }
 
-static bool tune(const device_choice *on, bool dry, sid2_error *err)
+/* ---- Ways of libraries ---- */
+
+/* A model's first step and first pictures, which measure. */
+static bool run_once(sid2_device *device, const sid2_config *config, sid2_error *err)
+{
+    int64_t batch = config_int(config, "train.batch"), images = config_int(config, "sample.batch"),
+            most = batch > images ? batch : images;
+    uint8_t *pixels = calloc((size_t)most, sid2_config_image_bytes(config));
+    int32_t *labels = calloc((size_t)most, sizeof *labels);
+    uint64_t *seeds = calloc((size_t)most, sizeof *seeds);
+    sid2_sampler *sampler = NULL;
+    sid2_trainer *trainer = NULL;
+    bool ok = (pixels && labels && seeds) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
+    ok = ok && (trainer = sid2_trainer_create(device, config, 0, err)) &&
+         sid2_trainer_step(trainer, pixels, labels, err) &&
+         (sampler = sid2_sampler_create(device, config, 0, err)) &&
+         sid2_sampler_load_trainer(sampler, trainer, err) &&
+         sid2_sampler_run(sampler, seeds, labels, (int)images, pixels, NULL, NULL, err);
+    sid2_sampler_destroy(sampler);
+    sid2_trainer_destroy(trainer);
+    free(pixels), free(labels), free(seeds);
+    return ok;
+}
+
+static void print_ways(const sid2_backend *backend, void *self)
+{
+    int calls = 0, others = 0;
+    printf("%-76s%12s%12s%6s\n", "microseconds a call", "first way", "fastest", "way");
+    for (const sid2_way_report *r; (r = backend->measured(self, calls)); calls++) {
+        printf("%-76s%12.1f%12.1f%4d/%d\n", r->call, 1e6 * r->first, 1e6 * r->best, r->fastest + 1, r->ways);
+        others += r->fastest > 0;
+    }
+    printf("\n%d of %d calls are faster another way than the library's first\n", others, calls);
+}
+
+static bool tune_libraries(sid2_device *device, const sid2_backend *backend, const model_choice *model,
+                           bool dry, sid2_error *err)
+{
+    sid2_error why = {0};
+    sid2_config *config = sid2_config_create();
+    void *self = sid2_device_self(device, backend);
+    backend->measure(self);
+    bool ok = (config || sid2_fail(err, SID2_ERR_MEMORY, "out of memory")) &&
+              sid2_config_preset(config, model->preset ? model->preset : "fashion-mnist", err) &&
+              options_apply(config, &model->set, err) && config_set_int(config, "sample.steps", 1, err) &&
+              run_once(device, config, err);
+    if (ok) print_ways(backend, self);
+    if (ok && !dry) tell_kept(backend->keep_measured(self, &why), &why);
+    sid2_config_destroy(config);
+    return ok;
+}
+
+/* ---- The command ---- */
+
+static bool tune(const device_choice *on, const model_choice *model, bool dry, sid2_error *err)
 {
     sid2_device *device = open_device(on, err);
     if (!device) return false;
@@ -375,8 +436,11 @@ static bool tune(const device_choice *on, bool dry, sid2_error *err)
     bool found = locate(info->id, &backend, &index) && strcmp(info->id, "reference") != 0, ok;
     sid2_fastest best = {0};
     sid2_error why = {0};
-    if (found && backend->blocks) {
+    if (found && (backend->blocks || backend->measure))
         printf("device  %s: %s\n        %s\n\n", info->id, info->name, info->driver);
+    if (found && backend->measure) {
+        ok = tune_libraries(device, backend, model, dry, err);
+    } else if (found && backend->blocks) {
         ok = (backend->keep_fast ? tune_ways : tune_blocks)(info, backend, index, &best.blocks, err) &&
              (!backend->keep_fast || tune_whole(on, &best, err));
         if (ok && !dry)
@@ -394,18 +458,24 @@ static bool tune(const device_choice *on, bool dry, sid2_error *err)
 int command_tune(int argc, char **argv)
 {
     device_choice on = {0};
+    model_choice model = {0};
     bool dry = false;
     const option_row rows[] = {
         OPTION_DEVICE(&on.id),
+        {OPTION_TEXT, "preset", "NAME", &model.preset,
+         "on CUDA: the model whose calls are measured (fashion-mnist), or its file", NULL},
+        OPTION_SET_KEY(&model.set),
+        OPTION_DETERMINISTIC(&on.deterministic),
+        OPTION_TF32(&on.tf32),
         {OPTION_FLAG, "dry-run", NULL, &dry, "measure, and keep nothing", NULL},
     };
-    int code = options_parse(
-        &(option_table){
-            "tune",
-            "Find and keep what is fastest on a device: types and products on the CPU, block sizes on a GPU",
-            NULL, rows, sizeof rows / sizeof rows[0]},
-        argc, argv);
+    int code = options_parse(&(option_table){"tune",
+                                             "Find and keep what is fastest on a device: types and products "
+                                             "on the CPU, block sizes on Vulkan, ways of "
+                                             "libraries on CUDA",
+                                             NULL, rows, sizeof rows / sizeof rows[0]},
+                             argc, argv);
     if (code != OPTIONS_RUN) return code;
     sid2_error err = {0};
-    return tune(&on, dry, &err) ? 0 : report_error("tune", &err);
+    return tune(&on, &model, dry, &err) ? 0 : report_error("tune", &err);
 }

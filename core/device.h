@@ -58,6 +58,13 @@ typedef struct sid2_code_report {
     int loop[SID2_CODE_KINDS];  /* instructions of the hottest loop, once around; all 0: there is none */
 } sid2_code_report;
 
+/* A call for which a library proposes several ways, and what it took by them. */
+typedef struct sid2_way_report {
+    char call[240];     /* operator, type, shapes */
+    int ways, fastest;  /* how many, and which in the library's order; 0: its own choice stands */
+    double first, best; /* seconds by the library's own choice, and by the fastest */
+} sid2_way_report;
+
 /* What a backend provides. `self` is what open returned. Functions that fail fill `err`. */
 typedef struct sid2_backend {
     const char *name;
@@ -75,6 +82,12 @@ typedef struct sid2_backend {
     /* What was measured to be the fastest, for sid2_device_info and programs from now on. NULL: it is known, and
      * keep_blocks keeps the choice. */
     bool (*keep_fast)(int index, const sid2_fastest *fastest, sid2_error *err);
+    /* From now on, where a library proposes several ways of a call, its first run measures them and goes on with the
+     * fastest: to be called before there are programs. What was measured, number `i`, NULL past the last. And to keep it, for
+     * whoever opens such a device later. All three NULL: there is nothing to choose. */
+    void (*measure)(void *self);
+    const sid2_way_report *(*measured)(void *self, int i);
+    bool (*keep_measured)(void *self, sid2_error *err);
     /* Nanoseconds that it takes to have all threads begin a loop and end it. NULL where it has none. */
     double (*region)(void *self);
     void *(*open)(int index, const sid2_device_options *options, sid2_error *err);

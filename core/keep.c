@@ -9,7 +9,7 @@
 
 /* A file's first line is the digest of what follows. */
 static const char seal[] = "xxh3_128 ";
-enum { SEAL = sizeof seal - 1 + 33, MOST_BYTES = 4096 };
+enum { SEAL = sizeof seal - 1 + 33, MOST_BYTES = 1 << 18 };
 
 bool sid2_keep_path(const char *name, bool make, char path[4096])
 {
@@ -34,16 +34,21 @@ static bool path_of(const char *kind, const char *identity, bool make, char path
 
 bool sid2_keep_text(const char *kind, const char *identity, const char *text, sid2_error *err)
 {
-    char path[4096], bytes[MOST_BYTES], digest[33];
-    int length = snprintf(bytes, sizeof bytes, "%*s%s\n%s\n", SEAL, "", identity, text);
+    char path[4096], digest[33];
+    size_t length = SEAL + strlen(identity) + 1 + strlen(text) + 1;
     if (!path_of(kind, identity, true, path))
         return sid2_fail(err, SID2_ERR_IO, "no folder to keep measurements in ($XDG_CACHE_HOME or ~/.cache)");
     if (length >= MOST_BYTES) return sid2_fail(err, SID2_ERR_INTERNAL, "%s: too much to keep", path);
-    sid2_digest_bytes(bytes + SEAL, (size_t)length - SEAL, digest);
+    char *bytes = malloc(length + 1);
+    if (!bytes) return sid2_fail(err, SID2_ERR_MEMORY, "%s: out of memory", path);
+    snprintf(bytes, length + 1, "%*s%s\n%s\n", SEAL, "", identity, text);
+    sid2_digest_bytes(bytes + SEAL, length - SEAL, digest);
     memcpy(bytes, seal, sizeof seal - 1);
     memcpy(bytes + sizeof seal - 1, digest, 32);
     bytes[SEAL - 1] = '\n';
-    return sid2_file_write(path, bytes, (size_t)length, err);
+    bool written = sid2_file_write(path, bytes, length, err);
+    free(bytes);
+    return written;
 }
 
 /* What stands behind the line of the digest; NULL: it is not of that digest. */

@@ -181,6 +181,36 @@ static bool explain_driver(cudaError_t status, char text[200])
     return true;
 }
 
+/* "CUDA driver 13.0, runtime 13.0, cublasLt 13.1.0, cuDNN 9.19.0". Whether there is a cuDNN. */
+static bool describe_driver(char *text, size_t size)
+{
+    char part[64], why[100];
+    int driver = 0;
+    cudaDriverGetVersion(&driver);
+    print_version(text, size, "CUDA driver", driver);
+    print_version(part, sizeof part, ", runtime", CUDART_VERSION);
+    strncat(text, part, size - strlen(text) - 1);
+    sid2_cublaslt cublaslt;
+    sid2_cudnn cudnn;
+    bool loaded = sid2_cublaslt_load(&cublaslt, why, sizeof why);
+    strncat(text, ", ", size - strlen(text) - 1);
+    strncat(text, loaded ? sid2_cublaslt_version(&cublaslt, part) : "no cublasLt", size - strlen(text) - 1);
+    loaded = sid2_cudnn_load(&cudnn, why, sizeof why);
+    strncat(text, ", ", size - strlen(text) - 1);
+    strncat(text, loaded ? sid2_cudnn_version(&cudnn, part) : "no cuDNN", size - strlen(text) - 1);
+    return loaded;
+}
+
+/* What `sid2 tune` measured holds for this GPU, this driver, these libraries and this sid2. As sid2_cuda_kept_load. */
+static int load_kept(sid2_cuda_kept *kept, const struct cudaDeviceProp *properties, char path[4096])
+{
+    char driver[128], identity[400];
+    describe_driver(driver, sizeof driver);
+    snprintf(identity, sizeof identity, "sid2 " SID2_VERSION "; %.200s, %d multiprocessors; %s",
+             properties->name, properties->multiProcessorCount, driver);
+    return sid2_cuda_kept_load(kept, identity, path);
+}
+
 static bool cuda_missing(int line, char text[200])
 {
     cudaError_t status;
@@ -193,7 +223,17 @@ static bool cuda_missing(int line, char text[200])
     for (int i = 0; i < count; i++) {
         int capability = capability_of(i);
         struct cudaDeviceProp properties;
-        if (usable(capability) || line-- || cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
+        if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
+        if (usable(capability)) {
+            sid2_cuda_kept kept;
+            char path[4096];
+            int there = load_kept(&kept, &properties, path);
+            sid2_cuda_kept_clear(&kept);
+            if (there >= 0 || line--) continue;
+            snprintf(text, 200, "CUDA: what sid2 tune kept cannot be read, and is not used: %.120s", path);
+            return true;
+        }
+        if (line--) continue;
         int used = snprintf(text, 200, "CUDA: %.80s has compute capability %d.%d, ", properties.name,
                             properties.major, properties.minor);
         if (capability < OLDEST)
@@ -217,26 +257,6 @@ static bool cuda_missing(int line, char text[200])
     return false;
 }
 
-/* "driver 13.0, runtime 13.0, cublasLt 13.1.0, cuDNN 9.19.0". Whether there is a cuDNN. */
-static bool describe_driver(char *text, size_t size)
-{
-    char part[64], why[100];
-    int driver = 0;
-    cudaDriverGetVersion(&driver);
-    print_version(text, size, "CUDA driver", driver);
-    print_version(part, sizeof part, ", runtime", CUDART_VERSION);
-    strncat(text, part, size - strlen(text) - 1);
-    sid2_cublaslt cublaslt;
-    sid2_cudnn cudnn;
-    bool loaded = sid2_cublaslt_load(&cublaslt, why, sizeof why);
-    strncat(text, ", ", size - strlen(text) - 1);
-    strncat(text, loaded ? sid2_cublaslt_version(&cublaslt, part) : "no cublasLt", size - strlen(text) - 1);
-    loaded = sid2_cudnn_load(&cudnn, why, sizeof why);
-    strncat(text, ", ", size - strlen(text) - 1);
-    strncat(text, loaded ? sid2_cudnn_version(&cudnn, part) : "no cuDNN", size - strlen(text) - 1);
-    return loaded;
-}
-
 static bool cuda_describe(int index, const sid2_device_options *options, sid2_device_info *info)
 {
     struct cudaDeviceProp properties;
@@ -258,6 +278,14 @@ static bool cuda_describe(int index, const sid2_device_options *options, sid2_de
              properties.major, properties.minor, properties.multiProcessorCount,
              options && options->deterministic ? ", deterministic" : "",
              options && options->tf32 ? ", TF32 in f32 products" : "");
+    sid2_cuda_kept kept;
+    char path[4096];
+    if (load_kept(&kept, &properties, path) > 0) {
+        size_t used = strlen(info->detail);
+        snprintf(info->detail + used, sizeof info->detail - used, ", libraries as measured (%.8s)",
+                 kept.digest);
+    }
+    sid2_cuda_kept_clear(&kept);
     return true;
 }
 
@@ -317,6 +345,7 @@ static void cuda_close(void *self)
 #endif
     if (d->target.cublaslt) d->cublaslt.cublasLtDestroy(d->cublaslt.handle);
     free(d->cublaslt.choices);
+    sid2_cuda_kept_clear(&d->kept);
     sid2_cuda_transfers_destroy(d->transfers);
     if (d->compute) cudaStreamDestroy(d->compute);
     free(d);
@@ -352,8 +381,26 @@ static void *cuda_open(int index, const sid2_device_options *options, sid2_error
     d->target.capability = capability_of(index);
     d->target.stream = d->compute;
     if (!ok || !open_libraries(d, err)) return cuda_close(d), NULL;
+    struct cudaDeviceProp properties;
+    char path[4096];
+    if (cudaGetDeviceProperties(&properties, index) == cudaSuccess) {
+        load_kept(&d->kept, &properties, path);
+        d->target.kept = &d->kept;
+    }
     list_kernels(d);
     return d;
+}
+
+static void cuda_measure(void *self) { ((sid2_cuda_device *)self)->kept.measures = true; }
+
+static const sid2_way_report *cuda_measured(void *self, int i)
+{
+    return sid2_cuda_kept_measured(&((const sid2_cuda_device *)self)->kept, i);
+}
+
+static bool cuda_keep_measured(void *self, sid2_error *err)
+{
+    return sid2_cuda_kept_write(&((const sid2_cuda_device *)self)->kept, err);
 }
 
 static size_t cuda_alignment(void *self)
@@ -381,6 +428,9 @@ const sid2_backend sid2_backend_cuda = {
     .describe = cuda_describe,
     .missing = cuda_missing,
     .notice = cuda_notice,
+    .measure = cuda_measure,
+    .measured = cuda_measured,
+    .keep_measured = cuda_keep_measured,
     .open = cuda_open,
     .close = cuda_close,
     .addresses = true,

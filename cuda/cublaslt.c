@@ -13,9 +13,11 @@
  * bias gradient replaces what it is written over, so it goes to scratch and is added; where cublasLt has no
  * such kernel, or one that is the same in every run is wanted, the own kernel sums it.
  *
- * The heuristic is asked once for each shape, and only for algorithms that keep partial sums in f32. */
+ * The heuristic is asked once for each shape, and only for algorithms that keep partial sums in f32; of these ways.h says
+ * which is taken. */
 #include "helper.h"
 #include "libraries.h"
+#include "ways.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,9 +36,9 @@ typedef struct request {
 
 typedef struct sid2_cublaslt_choice {
     request asked;
-    bool found;
-    cublasLtMatmulAlgo_t algorithm;
-    size_t workspace;
+    sid2_cuda_ways ways;
+    cublasLtMatmulAlgo_t algorithm[SID2_CUDA_WAYS];
+    size_t workspace; /* of the one that wants most */
 } choice;
 
 typedef struct state {
@@ -44,8 +46,7 @@ typedef struct state {
     const void *a, *b, *c; /* D is the call's output 0 */
     cublasLtMatmulDesc_t matmul;
     cublasLtMatrixLayout_t layout_a, layout_b, layout_d;
-    cublasLtMatmulAlgo_t algorithm;
-    size_t workspace;
+    int choice; /* of the library's; they may move */
     void *bias; /* of the epilogue; NULL: at vector_at in scratch */
     size_t vector_at;
     sid2_cuda_helper before, after; /* the bias in D's type; the bias gradient */
@@ -177,8 +178,9 @@ static bool make_descriptors(const sid2_cublaslt *lt, const request *q, state *s
            make_layout(lt, &s->layout_d, q->out, q->m, q->n);
 }
 
-static void search(const sid2_cublaslt *lt, const request *q, const state *s, choice *found)
+static void search(const sid2_cuda_target *target, const request *q, const state *s, choice *found)
 {
+    const sid2_cublaslt *lt = target->cublaslt;
     cublasLtMatmulPreference_t preference = NULL;
     cublasLtMatmulHeuristicResult_t results[CANDIDATES];
     const size_t workspace = WORKSPACE;
@@ -194,34 +196,34 @@ static void search(const sid2_cublaslt *lt, const request *q, const state *s, ch
                  lt->cublasLtMatmulAlgoGetHeuristic(lt->handle, s->matmul, s->layout_a, s->layout_b,
                                                     s->layout_d, s->layout_d, preference, CANDIDATES, results,
                                                     &count) == CUBLAS_STATUS_SUCCESS;
-    for (int i = 0; asked && i < count && !found->found; i++) {
-        if (results[i].state != CUBLAS_STATUS_SUCCESS) continue;
-        found->found = true;
-        found->algorithm = results[i].algo;
-        found->workspace = results[i].workspaceSize;
+    int first = asked ? sid2_cuda_way_first(target, q, sizeof *q, count) : 0;
+    sid2_cuda_ways *ways = &found->ways;
+    for (int i = 0; asked && i < count && ways->count < sid2_cuda_ways_wanted(target); i++) {
+        int number = sid2_cuda_way_at(first, i);
+        if (results[number].state != CUBLAS_STATUS_SUCCESS) continue;
+        ways->number[ways->count] = number;
+        found->algorithm[ways->count++] = results[number].algo;
+        found->workspace = larger(found->workspace, results[number].workspaceSize);
     }
     if (preference) lt->cublasLtMatmulPreferenceDestroy(preference);
 }
 
-/* The answer to a request, from before or from the library. False when memory runs out. */
-static bool choose(sid2_cublaslt *lt, const request *q, const state *s, choice *answer)
+/* The number of the answer to a request, from before or from the library; -1 when memory runs out. */
+static int choose(const sid2_cuda_target *target, const request *q, const state *s)
 {
-    for (int i = 0; i < lt->choice_count; i++) {
-        if (memcmp(&lt->choices[i].asked, q, sizeof *q) != 0) continue;
-        *answer = lt->choices[i];
-        return true;
-    }
+    sid2_cublaslt *lt = target->cublaslt;
+    for (int i = 0; i < lt->choice_count; i++)
+        if (memcmp(&lt->choices[i].asked, q, sizeof *q) == 0) return i;
     if (lt->choice_count == lt->choice_capacity) {
         int capacity = lt->choice_capacity ? 2 * lt->choice_capacity : 64;
         choice *grown = realloc(lt->choices, (size_t)capacity * sizeof *grown);
-        if (!grown) return false;
+        if (!grown) return -1;
         lt->choices = grown;
         lt->choice_capacity = capacity;
     }
-    *answer = (choice){.asked = *q};
-    search(lt, q, s, answer);
-    lt->choices[lt->choice_count++] = *answer;
-    return true;
+    lt->choices[lt->choice_count] = (choice){.asked = *q};
+    search(target, q, s, &lt->choices[lt->choice_count]);
+    return lt->choice_count++;
 }
 
 /* ---- The kernel ---- */
@@ -240,13 +242,11 @@ static void release(sid2_call *call)
 static bool plan(sid2_call *call, state *s, sid2_error *err)
 {
     sid2_cublaslt *lt = sid2_cuda_target_of(call)->cublaslt;
-    choice answer;
     if (make_descriptors(lt, &s->asked, s)) {
-        if (!choose(lt, &s->asked, s, &answer))
+        s->choice = choose(sid2_cuda_target_of(call), &s->asked, s);
+        if (s->choice < 0)
             return sid2_fail(err, SID2_ERR_MEMORY, "no memory to prepare %s", sid2_op_name(call->op));
-        s->algorithm = answer.algorithm;
-        s->workspace = answer.workspace;
-        if (answer.found) return true;
+        if (lt->choices[s->choice].ways.count) return true;
     }
     free_descriptors(lt, s);
     return sid2_fail(err, SID2_ERR_UNSUPPORTED, "cublasLt has no kernel for it");
@@ -285,7 +285,9 @@ static bool prepare(sid2_call *call, sid2_error *err)
     bool ok = r.dbias ? plan_bias_gradient(call, s, &r, err) : plan(call, s, err);
     if (ok && r.bias) ok = plan_bias(call, s, &r, err);
     if (!ok) return release(call), false;
-    size_t shared = larger(s->workspace, larger(s->before.call.scratch_bytes, s->after.call.scratch_bytes));
+    const sid2_cublaslt *lt = sid2_cuda_target_of(call)->cublaslt;
+    size_t workspace = lt->choices[s->choice].workspace;
+    size_t shared = larger(workspace, larger(s->before.call.scratch_bytes, s->after.call.scratch_bytes));
     int64_t elements = asked.m > asked.n ? asked.m : asked.n;
     bool in_scratch = s->asked.epilogue != CUBLASLT_EPILOGUE_DEFAULT && !s->bias;
     s->vector_at = aligned(shared);
@@ -293,12 +295,38 @@ static bool prepare(sid2_call *call, sid2_error *err)
     return true;
 }
 
+static cublasStatus_t multiply(const sid2_call *call, int way)
+{
+    const state *s = call->state;
+    const sid2_cublaslt *lt = sid2_cuda_target_of(call)->cublaslt;
+    const choice *c = &lt->choices[s->choice];
+    const float one = 1, beta = s->asked.add ? 1 : 0;
+    return lt->cublasLtMatmul(lt->handle, s->matmul, &one, s->a, s->layout_a, s->b, s->layout_b, &beta, s->c,
+                              s->layout_d, call->out[0].data, s->layout_d, &c->algorithm[way], call->scratch,
+                              c->workspace, sid2_cuda_target_of(call)->stream);
+}
+
+static bool try_way(void *call, int way) { return multiply(call, way) == CUBLAS_STATUS_SUCCESS; }
+
+/* Which of several ways is the fastest, the first time. */
+static void measure(sid2_call *call, choice *c)
+{
+    const sid2_operand *d = &call->out[0];
+    const sid2_cuda_trial trial = {.asked = &c->asked,
+                                   .bytes = sizeof c->asked,
+                                   .result = d->data,
+                                   .result_bytes =
+                                       (size_t)sid2_shape_count(d->shape) * sid2_dtype_size(d->dtype),
+                                   .run = try_way,
+                                   .context = call};
+    sid2_cuda_ways_measure(&c->ways, call, &trial);
+}
+
 static void run(sid2_call *call)
 {
     state *s = call->state;
-    void *stream = sid2_cuda_target_of(call)->stream;
     const sid2_cublaslt *lt = sid2_cuda_target_of(call)->cublaslt;
-    const float one = 1, beta = s->asked.add ? 1 : 0;
+    choice *c = &lt->choices[s->choice];
     if (s->asked.epilogue != CUBLASLT_EPILOGUE_DEFAULT) {
         void *vector_place = s->bias ? s->bias : (char *)call->scratch + s->vector_at;
         if (s->asked.epilogue == CUBLASLT_EPILOGUE_BGRADB)
@@ -311,9 +339,8 @@ static void run(sid2_call *call)
         }
     }
     if (!sid2_cuda_helper_run(&s->before, call)) return;
-    cublasStatus_t status = lt->cublasLtMatmul(
-        lt->handle, s->matmul, &one, s->a, s->layout_a, s->b, s->layout_b, &beta, s->c, s->layout_d,
-        call->out[0].data, s->layout_d, &s->algorithm, call->scratch, s->workspace, stream);
+    measure(call, c);
+    cublasStatus_t status = multiply(call, c->ways.taken);
     if (status == CUBLAS_STATUS_SUCCESS)
         sid2_cuda_helper_run(&s->after, call);
     else

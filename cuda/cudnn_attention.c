@@ -105,9 +105,9 @@ static bool supported(const sid2_call *call, sizes s, bool gradient, sid2_error 
 
 static bool prepare(sid2_call *call, const sid2_cudnn_graph *g, size_t more, sid2_error *err)
 {
-    const sid2_cudnn_plan *plan = sid2_cudnn_find_plan(call->target, g, err);
+    sid2_cudnn_plan *plan = sid2_cudnn_find_plan(call->target, g, err);
     if (!plan) return false;
-    call->state = (void *)plan; /* the cache's: nothing to release */
+    call->state = plan; /* the cache's: nothing to release */
     call->scratch_bytes = plan->workspace + more;
     return true;
 }

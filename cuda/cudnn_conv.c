@@ -18,7 +18,7 @@
 /* What a prepared call of this file keeps. Scratch: the plan's workspace or a helper's, then, at tensor_at,
  * what a helper casts or adds: the bias or the weight gradient in 16 bits. */
 typedef struct conv_state {
-    const sid2_cudnn_plan *plan;
+    sid2_cudnn_plan *plan; /* the cache's */
     sid2_cuda_helper cast, add, bias_gradient;
     void *bias; /* in x's type; NULL: cast, in scratch */
     size_t tensor_at;
@@ -46,7 +46,7 @@ static sid2_cudnn_tensor add_image(sid2_cudnn_graph *g, sid2_cudnn_storage stora
 
 static bool prepare(sid2_call *call, const sid2_cudnn_graph *g, sid2_error *err)
 {
-    const sid2_cudnn_plan *plan = sid2_cudnn_find_plan(call->target, g, err);
+    sid2_cudnn_plan *plan = sid2_cudnn_find_plan(call->target, g, err);
     if (!plan) return false;
     conv_state *state = calloc(1, sizeof *state);
     if (!state) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for a prepared call");

@@ -47,6 +47,7 @@ void sid2_cudnn_add_step(sid2_cudnn_graph *g, sid2_cudnn_verb verb, int mode, si
 /* ---- Descriptors: everything made is kept in the plan, which needs it as long as it lives. Errors stick. ---- */
 
 typedef struct maker {
+    const sid2_cuda_target *target;
     const sid2_cudnn *api;
     sid2_cudnn_plan *plan;
     cudnnStatus_t status;
@@ -258,16 +259,16 @@ static cudnnBackendDescriptor_t make_graph(maker *m)
     return finish(m, d);
 }
 
-/* ---- Choosing an engine ---- */
+/* ---- Engines that can ---- */
 
 /* What an engine's notes say that the target does not allow. Winograd and FFT lose digits; f32 on tensor
  * cores is TF32. */
 static bool allowed(const sid2_cudnn_plan *plan, cudnnBackendNumericalNote_t note)
 {
     switch (note) {
-    case CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC: return !plan->deterministic;
+    case CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC: return !plan->graph.deterministic;
     case CUDNN_NUMERICAL_NOTE_TENSOR_CORE:
-    case CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS: return !plan->graph.f32 || plan->tf32;
+    case CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS: return !plan->graph.f32 || plan->graph.tf32;
     case CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION:
     case CUDNN_NUMERICAL_NOTE_FFT:
     case CUDNN_NUMERICAL_NOTE_WINOGRAD:
@@ -320,12 +321,12 @@ static bool try_config(maker *m, cudnnBackendDescriptor_t config)
                                          &count, &workspace) != CUDNN_STATUS_SUCCESS ||
         workspace > workspace_limit)
         return false;
-    m->plan->made = d;
-    m->plan->workspace = (size_t)workspace;
+    m->plan->made[m->plan->ways.count] = d;
+    if ((size_t)workspace > m->plan->workspace) m->plan->workspace = (size_t)workspace;
     return true;
 }
 
-/* Tries what the heuristics propose, best first. */
+/* Takes what the heuristics propose, best first. */
 static bool try_mode(maker *m, cudnnBackendDescriptor_t graph, cudnnBackendHeurMode_t mode)
 {
     cudnnBackendDescriptor_t configs[64] = {0};
@@ -343,19 +344,26 @@ static bool try_mode(maker *m, cudnnBackendDescriptor_t graph, cudnnBackendHeurM
                                          CUDNN_TYPE_BACKEND_DESCRIPTOR, COUNT_OF(configs), &count,
                                          configs) != CUDNN_STATUS_SUCCESS)
         return false;
-    for (int64_t i = 0; i < count && i < COUNT_OF(configs); i++) {
-        int before = m->plan->descriptor_count;
-        if (try_config(m, configs[i])) return true;
-        destroy_from(m->api, m->plan, before);
+    if (count > COUNT_OF(configs)) count = COUNT_OF(configs);
+    sid2_cudnn_plan *plan = m->plan;
+    int first = sid2_cuda_way_first(m->target, &plan->graph, sizeof plan->graph, (int)count);
+    for (int i = 0; i < count && plan->ways.count < sid2_cuda_ways_wanted(m->target); i++) {
+        int before = plan->descriptor_count, number = sid2_cuda_way_at(first, i);
+        if (try_config(m, configs[number])) {
+            plan->ways.number[plan->ways.count++] = number;
+            continue;
+        }
+        destroy_from(m->api, plan, before);
         m->status = CUDNN_STATUS_SUCCESS;
     }
-    return false;
+    return plan->ways.count > 0;
 }
 
-static void make_plan(const sid2_cudnn *api, sid2_cudnn_plan *plan)
+static void make_plan(const sid2_cuda_target *target, sid2_cudnn_plan *plan)
 {
     static const cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
-    maker m = {.api = api, .plan = plan, .status = CUDNN_STATUS_SUCCESS};
+    const sid2_cudnn *api = target->cudnn;
+    maker m = {.target = target, .api = api, .plan = plan, .status = CUDNN_STATUS_SUCCESS};
     cudnnBackendDescriptor_t graph = make_graph(&m);
     if (m.status != CUDNN_STATUS_SUCCESS) return destroy_from(api, plan, 0);
     int before = plan->descriptor_count;
@@ -369,25 +377,24 @@ static void make_plan(const sid2_cudnn *api, sid2_cudnn_plan *plan)
 
 /* ---- Plans by graph ---- */
 
-const sid2_cudnn_plan *sid2_cudnn_find_plan(const sid2_cuda_target *target, const sid2_cudnn_graph *graph,
-                                            sid2_error *err)
+sid2_cudnn_plan *sid2_cudnn_find_plan(const sid2_cuda_target *target, const sid2_cudnn_graph *graph,
+                                      sid2_error *err)
 {
     sid2_cudnn *cudnn = target->cudnn;
     sid2_cudnn_plan *plan = cudnn->plans;
-    while (plan && (plan->deterministic != target->deterministic || plan->tf32 != target->tf32 ||
-                    memcmp(&plan->graph, graph, sizeof *graph)))
-        plan = plan->next;
+    sid2_cudnn_graph asked = *graph;
+    asked.deterministic = target->deterministic;
+    asked.tf32 = target->tf32;
+    while (plan && memcmp(&plan->graph, &asked, sizeof asked)) plan = plan->next;
     if (!plan) {
         plan = calloc(1, sizeof *plan);
         if (!plan) return sid2_fail(err, SID2_ERR_MEMORY, "no memory for a cuDNN plan"), NULL;
-        plan->graph = *graph;
-        plan->deterministic = target->deterministic;
-        plan->tf32 = target->tf32;
-        make_plan(cudnn, plan);
+        plan->graph = asked;
+        make_plan(target, plan);
         plan->next = cudnn->plans;
         cudnn->plans = plan;
     }
-    if (!plan->made) return sid2_fail(err, SID2_ERR_UNSUPPORTED, "cuDNN has no engine for it"), NULL;
+    if (!plan->ways.count) return sid2_fail(err, SID2_ERR_UNSUPPORTED, "cuDNN has no engine for it"), NULL;
     return plan;
 }
 
@@ -422,8 +429,37 @@ static cudnnBackendDescriptor_t make_pack(maker *m, const sid2_cudnn_graph *g, v
     return finish(m, d);
 }
 
-bool sid2_cudnn_execute(const sid2_call *call, const sid2_cudnn_plan *plan, void *const *pointers,
-                        void *workspace)
+/* A run, which may be measured. */
+typedef struct execution {
+    const sid2_cudnn *api;
+    const sid2_cudnn_plan *plan;
+    cudnnBackendDescriptor_t pack;
+} execution;
+
+static bool try_way(void *context, int way)
+{
+    const execution *e = context;
+    return e->api->cudnnBackendExecute(e->api->handle, e->plan->made[way], e->pack) == CUDNN_STATUS_SUCCESS;
+}
+
+/* Which of several engines is the fastest, the first time. Nothing but what the last step writes is ever added to, and that
+ * lies in one piece; of the rest it does not matter what was there. */
+static void measure(const sid2_call *call, sid2_cudnn_plan *plan, void *const *pointers, execution *e)
+{
+    const sid2_cudnn_graph *g = &plan->graph;
+    int64_t y = g->steps[g->step_count - 1].y;
+    size_t bytes = g->tensors[y].type == CUDNN_DATA_FLOAT ? sizeof(float) : sizeof(uint16_t);
+    for (int i = 0; i < 4; i++) bytes *= (size_t)g->tensors[y].dim[i];
+    const sid2_cuda_trial trial = {.asked = g,
+                                   .bytes = sizeof *g,
+                                   .result = pointers[y],
+                                   .result_bytes = bytes,
+                                   .run = try_way,
+                                   .context = e};
+    sid2_cuda_ways_measure(&plan->ways, call, &trial);
+}
+
+bool sid2_cudnn_execute(const sid2_call *call, sid2_cudnn_plan *plan, void *const *pointers, void *workspace)
 {
     const sid2_cuda_target *target = sid2_cuda_target_of(call);
     const sid2_cudnn *api = target->cudnn;
@@ -432,7 +468,10 @@ bool sid2_cudnn_execute(const sid2_call *call, const sid2_cudnn_plan *plan, void
     float values[SID2_CUDNN_TENSORS];
     cudnnBackendDescriptor_t d = make_pack(&m, &plan->graph, pointers, values, workspace);
     if (m.status == CUDNN_STATUS_SUCCESS) m.status = api->cudnnSetStream(api->handle, target->stream);
-    if (m.status == CUDNN_STATUS_SUCCESS) m.status = api->cudnnBackendExecute(api->handle, plan->made, d);
+    if (m.status == CUDNN_STATUS_SUCCESS) {
+        measure(call, plan, pointers, &(execution){api, plan, d});
+        m.status = api->cudnnBackendExecute(api->handle, plan->made[plan->ways.taken], d);
+    }
     destroy_from(api, &pack, 0);
     free(pack.descriptors);
     return m.status == CUDNN_STATUS_SUCCESS ||

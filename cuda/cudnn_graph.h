@@ -11,6 +11,7 @@
 
 #include "kernel.h"
 #include "libraries.h"
+#include "ways.h"
 
 enum { SID2_CUDNN_TENSORS = 28, SID2_CUDNN_STEPS = 20 };
 
@@ -38,8 +39,9 @@ enum { SID2_CUDNN_WRITTEN, SID2_CUDNN_ADDED };
 /* All fields are 64 bits wide, for graphs are compared as bytes. */
 typedef struct sid2_cudnn_graph {
     int64_t tensor_count, step_count;
-    int64_t kernel; /* side of the filter, of convolutions */
-    int64_t f32;    /* products of f32: no tensor cores, unless TF32 is asked for */
+    int64_t kernel;              /* side of the filter, of convolutions */
+    int64_t f32;                 /* products of f32: no tensor cores, unless TF32 is asked for */
+    int64_t deterministic, tf32; /* of the target; set by sid2_cudnn_find_plan */
     struct {
         int64_t storage, type, dim[4], stride[4];
         double value;
@@ -60,21 +62,20 @@ void sid2_cudnn_add_step(sid2_cudnn_graph *g, sid2_cudnn_verb verb, int mode, si
 typedef struct sid2_cudnn_plan {
     struct sid2_cudnn_plan *next;
     sid2_cudnn_graph graph;
-    bool deterministic, tf32;
-    cudnnBackendDescriptor_t *descriptors; /* all that the plan is made of; the plan itself is `made` */
+    cudnnBackendDescriptor_t *descriptors; /* all that the plan is made of */
     int descriptor_count, descriptor_capacity;
-    cudnnBackendDescriptor_t made; /* NULL: no engine can do it */
-    size_t workspace;
-    int64_t engine;
-    bool compiled; /* for this graph, by cuDNN; else ready-made */
+    sid2_cuda_ways ways; /* count 0: no engine can do it */
+    cudnnBackendDescriptor_t made[SID2_CUDA_WAYS];
+    size_t workspace; /* of the one that wants most */
+    int64_t engine;   /* of the last one, as is: */
+    bool compiled;    /* for this graph, by cuDNN; else ready-made */
 } sid2_cudnn_plan;
 
 /* The plan for this graph; cuDNN's to free. False with SID2_ERR_UNSUPPORTED where no engine can do it. */
-const sid2_cudnn_plan *sid2_cudnn_find_plan(const sid2_cuda_target *target, const sid2_cudnn_graph *graph,
-                                            sid2_error *err);
+sid2_cudnn_plan *sid2_cudnn_find_plan(const sid2_cuda_target *target, const sid2_cudnn_graph *graph,
+                                      sid2_error *err);
 /* Enqueues. pointers[i] is the memory of tensor i, ignored where that is no memory. False with the call's error. */
-bool sid2_cudnn_execute(const sid2_call *call, const sid2_cudnn_plan *plan, void *const *pointers,
-                        void *workspace);
+bool sid2_cudnn_execute(const sid2_call *call, sid2_cudnn_plan *plan, void *const *pointers, void *workspace);
 
 /* ---- The kernels of cudnn.c's table: cudnn_conv.c, cudnn_attention.c ---- */
 bool sid2_cudnn_prepare_conv(sid2_call *call, sid2_error *err);

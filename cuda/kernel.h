@@ -18,6 +18,7 @@ typedef struct sid2_cuda_target {
     bool tf32;          /* asked for: f32 products may round their inputs to TF32 */
     void *cublaslt, *cudnn; /* sid2_cublaslt *, sid2_cudnn * of libraries.h; NULL where absent */
     void *stream;           /* a cudaStream_t */
+    void *kept;             /* sid2_cuda_kept * of ways.h; NULL: libraries' own choices */
 } sid2_cuda_target;
 
 static inline const sid2_cuda_target *sid2_cuda_target_of(const sid2_call *call)

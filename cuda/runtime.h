@@ -11,6 +11,7 @@
 #include "device.h"
 #include "kernel.h"
 #include "libraries.h"
+#include "ways.h"
 
 enum { SID2_CUDA_ALIGNMENT = 256 };
 
@@ -32,6 +33,7 @@ typedef struct sid2_cuda_device {
     sid2_cudnn cudnn;
     cudaStream_t compute;
     sid2_cuda_transfers *transfers;
+    sid2_cuda_kept kept; /* what `sid2 tune` measured */
     sid2_cuda_launch launch;
     char notice[300]; /* about the first capture that was refused */
     enum { SID2_CUDA_QUIET, SID2_CUDA_NOTICED, SID2_CUDA_TOLD } noticed;

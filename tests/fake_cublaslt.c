@@ -30,7 +30,7 @@ typedef struct preference {
 /* What an algorithm remembers: it must be used for what it was found for. */
 typedef struct algorithm {
     uint32_t magic, epilogue, align_a, align_b, align_c, align_d;
-    uint64_t workspace;
+    uint64_t workspace, number;
 } algorithm;
 _Static_assert(sizeof(algorithm) <= sizeof(cublasLtMatmulAlgo_t), "an algorithm must fit");
 enum { MAGIC = 0x51d2 };
@@ -141,19 +141,17 @@ static cublasStatus_t heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t de
     if (!handle || !sound(d, la, lb, OF(layout, c), lo)) return CUBLAS_STATUS_INVALID_VALUE;
     if (d->epilogue == CUBLASLT_EPILOGUE_BGRADB && lo->columns % 2) return CUBLAS_STATUS_NOT_SUPPORTED;
     if (lo->rows == 7 || most < 2) return CUBLAS_STATUS_NOT_SUPPORTED;
-    algorithm found = {MAGIC,
-                       (uint32_t)d->epilogue,
-                       p->align_a,
-                       p->align_b,
-                       p->align_c,
-                       p->align_d,
-                       p->workspace < 4096 ? 0 : 256 + lo->rows * 16};
-    memset(results, 0, 2 * sizeof *results);
+    algorithm found = {MAGIC, (uint32_t)d->epilogue, p->align_a, p->align_b, p->align_c, p->align_d, 0, 0};
+    *count = most < 4 ? most : 4;
+    memset(results, 0, (size_t)*count * sizeof *results);
     results[0].state = CUBLAS_STATUS_NOT_SUPPORTED;
-    results[1].state = CUBLAS_STATUS_SUCCESS;
-    results[1].workspaceSize = found.workspace;
-    memcpy(&results[1].algo, &found, sizeof found);
-    *count = 2;
+    for (int i = 1; i < *count; i++) {
+        found.number = (uint64_t)i;
+        found.workspace = p->workspace < 4096 ? 0 : 256 * (uint64_t)i + lo->rows * 16;
+        results[i].state = CUBLAS_STATUS_SUCCESS;
+        results[i].workspaceSize = found.workspace;
+        memcpy(&results[i].algo, &found, sizeof found);
+    }
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -162,7 +160,7 @@ typedef struct product {
     layout a, b, d;
     const void *in_a, *in_b, *in_c;
     void *out, *workspace;
-    size_t workspace_bytes;
+    size_t workspace_bytes, number;
     float alpha, beta;
 } product;
 
@@ -184,6 +182,8 @@ static void multiply(void *argument)
     uint64_t m = p->d.rows, n = p->d.columns, k = p->desc.transpose_a ? p->a.rows : p->a.columns;
     memset(p->workspace, 0xff, p->workspace_bytes);
     fake.products++;
+    fake.algorithms[p->number]++;
+    fake.clock += fake.algorithm_time[p->number];
     fake.bias_gradients += p->desc.epilogue == CUBLASLT_EPILOGUE_BGRADB;
     for (uint64_t j = 0; j < n; j++) {
         for (uint64_t i = 0; i < m; i++) {
@@ -228,10 +228,12 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
                  d,
                  workspace,
                  workspace_bytes,
+                 0,
                  *(const float *)alpha,
                  *(const float *)beta};
     algorithm chosen;
     memcpy(&chosen, algo, sizeof chosen);
+    p.number = chosen.number;
     bool with_bias = p.desc.epilogue != CUBLASLT_EPILOGUE_DEFAULT;
     uint64_t bias_count = p.desc.epilogue == CUBLASLT_EPILOGUE_BIAS ? p.d.rows : p.d.columns;
     if (!handle || chosen.magic != MAGIC || chosen.epilogue != (uint32_t)p.desc.epilogue ||
@@ -245,6 +247,8 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
         (with_bias && !(fake_is_device(p.desc.bias, bias_count * sid2_dtype_size(dtype_of(p.d.type))) &&
                         aligned(p.desc.bias, 16))))
         return CUBLAS_STATUS_MAPPING_ERROR;
+    if (fake.broken_algorithm && p.number == (size_t)fake.broken_algorithm)
+        return CUBLAS_STATUS_EXECUTION_FAILED;
     return fake_launch(stream, multiply, &p, sizeof p) ? CUBLAS_STATUS_SUCCESS
                                                        : CUBLAS_STATUS_EXECUTION_FAILED;
 }

@@ -27,6 +27,7 @@ struct CUevent_st {
     int recorded, done; /* tickets */
     struct CUstream_st *stream;
     bool timing;
+    float at; /* of the clock */
 };
 
 struct CUstream_st {
@@ -76,7 +77,7 @@ static bool step(struct CUstream_st *s)
     if (!t || (t->kind == WAIT && t->event->done < t->ticket)) return false;
     if (t->kind == TRY && sticky == cudaSuccess && !t->try(t->argument)) return sched_yield(), false;
     if (t->kind == WORK) run_work(t);
-    if (t->kind == RECORD) t->event->done = t->ticket;
+    if (t->kind == RECORD) t->event->done = t->ticket, t->event->at = fake.clock;
     s->first = t->next;
     if (!s->first) s->last = &s->first;
     drop_task(t);
@@ -425,7 +426,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
 
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to)
 {
-    *milliseconds = 0.5f;
+    *milliseconds = 0.5f + to->at - from->at;
     bool ready = from->recorded && to->recorded && from->done == from->recorded && to->done == to->recorded;
     return give(!from->timing || !to->timing ? cudaErrorInvalidResourceHandle
                 : ready                      ? cudaSuccess

@@ -24,6 +24,11 @@ typedef struct fake_cuda {
     /* Counted. */
     int kernels, casts, products, bias_gradients, captures, graph_launches, allocations;
     int engines[5], descriptors; /* of cuDNN: runs of each of fake_cudnn.c's engines */
+    int algorithms[4];           /* of cublasLt: runs of each, in the heuristic's order; 0 cannot be had */
+    /* Told: milliseconds of a run, and an algorithm that refuses to. */
+    float engine_time[5], algorithm_time[4];
+    int broken_algorithm;
+    float clock; /* milliseconds so far */
     size_t allocated;
 } fake_cuda;
 extern fake_cuda fake;

@@ -468,6 +468,7 @@ static void compute(void *argument)
     run r = {.e = e};
     memset(e->workspace, 0xff, e->workspace_bytes);
     fake.engines[e->engine]++;
+    fake.clock += fake.engine_time[e->engine];
     const attribute *steps = find(e->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
     for (int64_t i = 0; i < steps->count; i++) {
         const descriptor *step = held(steps, i);

@@ -6,6 +6,8 @@
 #include "../cuda/cuda_backend.h"
 #include "../cuda/runtime.h"
 #include "fake_cuda.h"
+#include "file.h"
+#include "keep.h"
 #include "opcheck.h"
 #include "program_support.h"
 #include "sampling.h"
@@ -280,6 +282,179 @@ static void convolutions_and_attention_agree_with_the_reference(void **state)
     for (int e = 0; e < 5; e++) assert_int_equal(fake.engines[e], 0);
     sid2_device_close(device);
     sid2_device_close(reference);
+}
+
+/* ---- Ways that are measured ---- */
+
+static char cache[64], *cache_before;
+
+static int setup_cache(void **state)
+{
+    const char *now = getenv("XDG_CACHE_HOME");
+    cache_before = now ? strdup(now) : NULL;
+    strcpy(cache, "/tmp/sid2-ways-XXXXXX");
+    return mkdtemp(cache) && !setenv("XDG_CACHE_HOME", cache, 1) ? setup(state) : -1;
+}
+
+static int teardown_cache(void **state)
+{
+    if (cache_before) setenv("XDG_CACHE_HOME", cache_before, 1);
+    if (!cache_before) unsetenv("XDG_CACHE_HOME");
+    free(cache_before);
+    return sid2_remove_tree(cache, NULL) ? teardown(state) : -1;
+}
+
+static void the_fastest_is_the_first_but_for_more_than_noise(void **state)
+{
+    (void)state;
+    assert_int_equal(sid2_cuda_fastest((const float[]){1}, 1), 0);
+    assert_int_equal(sid2_cuda_fastest((const float[]){1, 0.98f, 1.2f}, 3), 0);
+    assert_int_equal(sid2_cuda_fastest((const float[]){1, 0.9f, 0.89f, 2}, 4), 2);
+    assert_int_equal(sid2_cuda_fastest((const float[]){INFINITY, INFINITY, 5}, 3), 2);
+    assert_int_equal(sid2_cuda_fastest((const float[]){1, INFINITY}, 2), 0);
+    assert_int_equal(sid2_cuda_fastest((const float[]){INFINITY, INFINITY}, 2), 0);
+    for (int first = 0; first < 4; first++) { /* each once, that one before the others */
+        int seen = 0;
+        for (int i = 0; i < 4; i++) seen |= 1 << sid2_cuda_way_at(first, i);
+        assert_int_equal(seen, 15);
+        assert_int_equal(sid2_cuda_way_at(first, 0), first);
+    }
+}
+
+#if SID2_HAVE_CUDNN
+enum { CUDNN = 91900 };
+#else
+enum { CUDNN = 0 };
+#endif
+enum { WAY_CASES = 30 };
+
+/* Products and convolutions, as the reference has them. Only the runs made now are counted. */
+static void check_libraries(sid2_device *device)
+{
+    static const sid2_op ops[] = {SID2_OP_linear, SID2_OP_linear_dgrad, SID2_OP_linear_wgrad,
+                                  SID2_OP_conv2d, SID2_OP_conv2d_wgrad, SID2_OP_attention_grad};
+    sid2_device *reference = open_on("reference", (sid2_device_options){0});
+    memset(fake.algorithms, 0, sizeof fake.algorithms);
+    memset(fake.engines, 0, sizeof fake.engines);
+    for (int o = 0; o < 6; o++) check_op(device, reference, ops[o], SID2_BF16, WAY_CASES);
+    sid2_device_close(reference);
+}
+
+static void only_algorithm(int number)
+{
+    for (int i = 0; i < 4; i++) assert_int_equal(fake.algorithms[i] > 0, i == number);
+}
+
+/* Asked for, all ways are run, each result stays what it was, and the fastest is kept; later the fastest alone is run, on
+ * that device with those libraries. */
+static void ways_are_measured_once_and_kept(void **state)
+{
+    (void)state;
+    fake.cudnn = CUDNN;
+    memcpy(fake.algorithm_time, (float[]){0, 3, 2, 1}, sizeof fake.algorithm_time);
+    memcpy(fake.engine_time, (float[]){0, 3, 0, 2, 1}, sizeof fake.engine_time);
+    sid2_device *device = open_cuda();
+    check_libraries(device); /* nothing is measured unasked */
+    only_algorithm(1);
+    sid2_device_close(device);
+
+    device = open_cuda();
+    void *self = sid2_device_self(device, &sid2_backend_cuda);
+    sid2_backend_cuda.measure(self);
+    check_libraries(device);
+    int ways = 0, products = 0;
+    for (const sid2_way_report *r; (r = sid2_backend_cuda.measured(self, ways)); ways++) {
+        assert_true(r->ways > 1 && r->best < r->first);
+        bool product = !strncmp(r->call, "linear", 6);
+        if (product) assert_int_equal(r->fastest, 3);
+        if (product) assert_true(fabs(r->first - r->best - 2e-3) < 1e-4);
+        products += product;
+    }
+    assert_true(products > WAY_CASES && (!CUDNN || ways > products + WAY_CASES));
+    must(sid2_backend_cuda.keep_measured(self, &err));
+    sid2_device_close(device);
+
+    device = open_cuda();
+    assert_non_null(strstr(sid2_device_describe(device)->detail, "as measured"));
+    check_libraries(device);
+    only_algorithm(3);
+    assert_int_equal(fake.engines[1], 0);
+    assert_int_equal(fake.engines[4] > 0, CUDNN > 0);
+    sid2_device_close(device);
+}
+
+static void a_way_that_fails_is_not_taken(void **state)
+{
+    (void)state;
+    memcpy(fake.algorithm_time, (float[]){0, 3, 2, 1}, sizeof fake.algorithm_time);
+    fake.broken_algorithm = 3;
+    sid2_device *device = open_cuda();
+    void *self = sid2_device_self(device, &sid2_backend_cuda);
+    sid2_backend_cuda.measure(self);
+    check_libraries(device);
+    for (int i = 0; sid2_backend_cuda.measured(self, i); i++)
+        assert_int_equal(sid2_backend_cuda.measured(self, i)->fastest, 2);
+    sid2_device_close(device);
+}
+
+/* Another's, damaged ones and none: the library's first way. */
+static void what_is_kept_is_ours_or_not_used(void **state)
+{
+    (void)state;
+    static const char digits[] = "0123456789abcdef0123456789abcdef";
+    static const char *const wrong[] = {"0123 1\n", "%s\n",    "%s 0\n",   "%s -1\n",
+                                        "%s 2",     "%s  2\n", "%s 2\n\n", "%s 2\n%s 1\n"};
+    sid2_cuda_kept kept;
+    char path[4096], text[200];
+    assert_int_equal(sid2_cuda_kept_load(&kept, "a GPU", path), 0);
+    must(sid2_cuda_kept_write(&kept, &err));
+    sid2_cuda_kept_clear(&kept);
+    assert_int_equal(sid2_cuda_kept_load(&kept, "a GPU", path), 1);
+    assert_int_equal(kept.count, 0);
+    assert_int_equal(sid2_cuda_kept_load(&kept, "another GPU", path), 0);
+    snprintf(text, sizeof text, "%s 2\n", digits);
+    must(sid2_keep_text("cuda-ways", "a GPU", text, &err));
+    assert_int_equal(sid2_cuda_kept_load(&kept, "a GPU", path), 1);
+    assert_int_equal(kept.count, 1);
+    sid2_cuda_kept_clear(&kept);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        snprintf(text, sizeof text, "%s", wrong[i]);
+        char *mark;
+        while ((mark = strstr(text, "%s"))) {
+            char rest[200];
+            strcpy(rest, mark + 2);
+            snprintf(mark, sizeof text - (size_t)(mark - text), "%s%s", digits, rest);
+        }
+        must(sid2_keep_text("cuda-ways", "a GPU", text, &err));
+        if (sid2_cuda_kept_load(&kept, "a GPU", path) != -1 || kept.count)
+            fail_msg("'%s' is taken for ours", text);
+        sid2_cuda_kept_clear(&kept);
+    }
+
+    /* a flipped digit of a device's own file is said, and its first ways are taken */
+    memcpy(fake.algorithm_time, (float[]){0, 3, 2, 1}, sizeof fake.algorithm_time);
+    sid2_device *device = open_cuda();
+    sid2_cuda_device *self = sid2_device_self(device, &sid2_backend_cuda);
+    sid2_backend_cuda.measure(self);
+    check_libraries(device);
+    must(sid2_backend_cuda.keep_measured(self, &err));
+    assert_int_equal(sid2_cuda_kept_load(&kept, self->kept.identity, path), 1);
+    sid2_cuda_kept_clear(&kept);
+    sid2_device_close(device);
+    size_t length;
+    unsigned char *bytes = sid2_file_read(path, 1 << 20, &length, &err);
+    assert_non_null(bytes);
+    bytes[length - 4] ^= 1;
+    must(sid2_file_write(path, bytes, length, &err));
+    free(bytes);
+    char line[200] = "";
+    bool told = false;
+    for (int i = 0; sid2_backend_cuda.missing(i, line); i++) told |= strstr(line, "cannot be read") != NULL;
+    assert_true(told);
+    device = open_cuda();
+    check_libraries(device);
+    only_algorithm(1);
+    sid2_device_close(device);
 }
 
 static void every_operator_runs(void **state)
@@ -557,7 +732,8 @@ static void a_nan_is_caught(void **state)
 int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name)       cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST_CACHE(name) cmocka_unit_test_setup_teardown(name, setup_cache, teardown_cache)
     const struct CMUnitTest tests[] = {
         TEST(devices_describe_themselves),
         TEST(what_is_missing_is_named),
@@ -566,6 +742,10 @@ int main(int argc, char **argv)
         TEST(transfers_keep_their_order),
         TEST(products_agree_with_the_reference),
         TEST(convolutions_and_attention_agree_with_the_reference),
+        cmocka_unit_test(the_fastest_is_the_first_but_for_more_than_noise),
+        TEST_CACHE(ways_are_measured_once_and_kept),
+        TEST_CACHE(a_way_that_fails_is_not_taken),
+        TEST_CACHE(what_is_kept_is_ours_or_not_used),
         TEST(every_operator_runs),
         TEST(launches_agree),
         TEST(what_cannot_be_captured_still_runs),
