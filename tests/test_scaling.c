@@ -97,7 +97,7 @@ static void order_of_the_buffers(void **state)
     (void)state;
     const sid2_cluster h100 = cluster_of("h100");
     for (int i = 0; sid2_preset_name(i); i++) {
-        sid2_rank_work work = work_of(sid2_preset_name(i), 8, &h100);
+        sid2_rank_work work = work_of(sid2_preset_name(i), 4, &h100);
         for (int b = 1; b < SID2_BUCKETS; b++) assert_true(work.whole[b] <= work.whole[b - 1]);
         for (int p = 1; p < SID2_PIECES; p++) assert_true(work.wanted[p] >= work.wanted[p - 1]);
         assert_true(work.whole[SID2_BUCKETS - 1] > 0 && work.whole[0] <= 1 + 1e-9);
