@@ -1,10 +1,11 @@
-/* Multistep moment matching (T. Salimans et al., 2024, arXiv 2406.04103): a student learns to make in k steps what its
- * teacher makes in many.
+/* A student learns to make in k steps what its teacher makes in many.
  *
  * Three networks of one shape, called by their parameters: the student "", the frozen "teacher", and an "auxiliary" one.
- * With z_t of a real image, x~ the student's x of it, and z_s drawn from q(z_s | z_t, x~), the auxiliary network learns the
- * mean of x~ given z_s; the student learns until that is the teacher's mean of x given z_s. No gradient passes through z_s,
- * nor through any network but the one that learns. Formulas: docs/model.md. */
+ * With z_t of a real image, x~ the student's x of it, and z_s made of both, the auxiliary network learns the mean of x~ given z_s;
+ * the student learns until that is the teacher's mean of x given z_s. No gradient passes through z_s, nor through any network
+ * but the one that learns. With z_s drawn from q(z_s | z_t, x~) that is multistep moment matching (T. Salimans et al., 2024,
+ * arXiv 2406.04103); in the first distill.first steps z_s is DDIM's, without new noise, so that x~ comes to solve an implicit
+ * step of the teacher's equation. Formulas: docs/distill.md. */
 #ifndef SID2_DISTILL_H
 #define SID2_DISTILL_H
 
