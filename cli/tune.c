@@ -448,7 +448,7 @@ static bool tune(const device_choice *on, const model_choice *model, bool dry, s
                                          : backend->keep_blocks(index, best.blocks, &why),
                       &why);
     } else {
-        ok = sid2_fail(err, SID2_ERR_USAGE, "%s has nothing to tune; --device cpu or vulkan:0 would",
+        ok = sid2_fail(err, SID2_ERR_USAGE, "%s has nothing to tune; --device cpu, vulkan:0 or cuda:0 would",
                        info->id);
     }
     sid2_device_close(device);
