@@ -55,19 +55,15 @@ static void occupy_standard_streams(void)
         if (fcntl(descriptor, F_GETFD) < 0 && open("/dev/null", O_RDWR) != descriptor) _exit(1);
 }
 
-/* The exit code, given a command's: output that was lost is a failure, except where the reader has gone away.
- * stdio keeps no cause; another line break meets it again. */
+/* The exit code, given a command's: output that was lost is a failure, except where the reader has gone away. */
 static int check_output(int code)
 {
     bool whole = !fflush(stdout) && !ferror(stdout);
     if (whole || code) return code;
-    clearerr(stdout);
-    errno = 0;
-    putchar('\n');
-    fflush(stdout);
-    if (errno == EPIPE) return code;
+    int cause = sid2_write_failure(stdout);
+    if (cause == EPIPE) return code;
     fprintf(stderr, "sid2: standard output: %s\n",
-            errno ? strerror(errno) : "an earlier write failed (disk full?)");
+            cause ? strerror(cause) : "an earlier write failed (disk full?)");
     return 1;
 }
 

@@ -531,19 +531,19 @@ static bool flush_folder_of(const char *path)
     return ok;
 }
 
-/* Of a write that failed in the midst; 0: not known. stdio keeps no cause, but another byte meets it again. */
-static int cause_of_failure(FILE *stream)
+int sid2_write_failure(FILE *stream)
 {
     clearerr(stream);
     errno = 0;
     putc('\n', stream);
-    return fflush(stream) ? errno : 0;
+    fflush(stream);
+    return ferror(stream) ? errno : 0;
 }
 
 bool sid2_atomic_commit(sid2_atomic_file *file, sid2_error *err)
 {
     bool ok = !ferror(file->stream);
-    errno = ok ? 0 : cause_of_failure(file->stream);
+    errno = ok ? 0 : sid2_write_failure(file->stream);
     ok = ok && !fflush(file->stream);
     ok = ok && (!file->temporary || file->passing || !fsync(fileno(file->stream)));
     int cause = errno;

@@ -77,6 +77,9 @@ bool sid2_output_open(sid2_atomic_file *file, const char *path, sid2_error *err)
 /* The same for a stream that is open already, such as standard output; it is written directly, and closed at the end.
  * `name` is for messages. */
 bool sid2_atomic_stream(sid2_atomic_file *file, FILE *stream, const char *name, sid2_error *err);
+/* Why an earlier write to a stream failed, as errno; 0: it would not fail again. stdio keeps no cause, but another byte, a line
+ * break, meets it again: for output that is lost anyway. */
+int sid2_write_failure(FILE *stream);
 /* Reports every write error since the opening (full disk). Frees in either case. */
 bool sid2_atomic_commit(sid2_atomic_file *file, sid2_error *err);
 void sid2_atomic_discard(sid2_atomic_file *file); /* also after a commit, where it does nothing */
