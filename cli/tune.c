@@ -436,6 +436,12 @@ static bool tune(const device_choice *on, const model_choice *model, bool dry, s
     bool found = locate(info->id, &backend, &index) && strcmp(info->id, "reference") != 0, ok;
     sid2_fastest best = {0};
     sid2_error why = {0};
+    if (found && !backend->measure && (model->preset || model->set.count)) {
+        sid2_device_close(device);
+        return sid2_fail(err, SID2_ERR_USAGE,
+                         "--preset and --set are for CUDA; on %s nothing depends on a model",
+                         on->id ? on->id : "this device");
+    }
     if (found && (backend->blocks || backend->measure))
         printf("device  %s: %s\n        %s\n\n", info->id, info->name, info->driver);
     if (found && backend->measure) {

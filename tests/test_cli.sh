@@ -888,6 +888,7 @@ grep -q '^precision = f32' settled/config.ini && grep -q '^arena = 7' settled/co
     fail "a run that goes on takes what was measured since: $(grep -E '^(precision|arena)' settled/config.ini)"
 cp whole "$kept"
 expect 2 'nothing to tune' tune --device reference
+expect 2 'are for CUDA' tune --device cpu --preset quickstart
 XDG_CACHE_HOME=/proc/none expect 0 'not kept' tune --device cpu
 unset XDG_CACHE_HOME
 
