@@ -97,7 +97,13 @@ static void order_of_the_buffers(void **state)
     (void)state;
     const sid2_cluster h100 = cluster_of("h100");
     for (int i = 0; sid2_preset_name(i); i++) {
-        sid2_rank_work work = work_of(sid2_preset_name(i), 4, &h100);
+        sid2_config *config =
+            sid2_config_create(); /* a rank wants a lane, so an image of the batch at least */
+        must(config != NULL);
+        must(sid2_config_preset(config, sid2_preset_name(i), &err));
+        int ranks = config->train_batch < 8 ? (int)config->train_batch : 8;
+        sid2_config_destroy(config);
+        sid2_rank_work work = work_of(sid2_preset_name(i), ranks, &h100);
         for (int b = 1; b < SID2_BUCKETS; b++) assert_true(work.whole[b] <= work.whole[b - 1]);
         for (int p = 1; p < SID2_PIECES; p++) assert_true(work.wanted[p] >= work.wanted[p - 1]);
         assert_true(work.whole[SID2_BUCKETS - 1] > 0 && work.whole[0] <= 1 + 1e-9);
