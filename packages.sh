@@ -67,7 +67,7 @@ swiftshader() {
 # installed. Elsewhere the tests of budgets and under these layers are left out.
 gpu_drivers() {
     local folder=$1 keys=/usr/share/keyrings/debian-archive-keyring.gpg package source
-    [ ! -e "$folder/usr/lib/x86_64-linux-gnu/libamdgpu_noop_drm_shim.so" ] || return 0
+    [ ! -e "$folder/usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json" ] || return 0
     source=$(apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(RELEASE) $(REPO_URI)' |
         sed -n 's/^Debian main [a-z]* \([^ ]*\)$/\1/p' | head -n 1)
     if [ "$(dpkg --print-architecture)" != amd64 ] || [ ! -e $keys ] || [ -z "$source" ]; then
