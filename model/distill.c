@@ -199,8 +199,8 @@ static double draw_later(const sid2_config *c, uint64_t sample, double s)
     return fmin(1, s + share / (double)c->distill_k);
 }
 
-/* Whether a step from t is one of the first, in which the student comes to say the teacher's mean at an s of its own, where DDIM's step by
- * what the student says leads. */
+/* Whether a step from t is one of the first, in which the student comes to say the teacher's mean further on, where DDIM's
+ * step by what the student says leads. */
 static bool is_first(const sid2_config *c, double t)
 {
     return c->distill_first && t > 1 - ((double)c->distill_first - 0.5) / (double)c->distill_k;
@@ -211,15 +211,15 @@ static double weight_of(const host *h, double s)
     return h->config.distill_weighting == SID2_DISTILL_WEIGHTING_flat ? 1 : sid2_loss_weight(&h->schedule, s);
 }
 
-/* Of an image between two times. */
-static void number_image(const host *h, double t, double s, bool first, double weight, double values[NUMBERS])
+/* Of an image between two times; early: in one of the first steps. */
+static void number_image(const host *h, double t, double s, bool early, double weight, double values[NUMBERS])
 {
     const sid2_config *c = &h->config;
     double from = sid2_schedule_logsnr(&h->schedule, t), to = sid2_schedule_logsnr(&h->schedule, s);
     bool guided = to >= c->distill_interval.low && to <= c->distill_interval.high;
     double guidance = guided ? c->distill_guidance : 1;
     sid2_solver_stage stage = {0};
-    if (first)
+    if (early)
         sid2_ddim_step(from, to, &stage);
     else
         sid2_ancestral_step(from, to, 0, &stage);
