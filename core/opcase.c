@@ -150,6 +150,8 @@ static conv draw_conv(maker *m)
     int64_t side = (int64_t[]){1, 3, 3, 3, 5}[between(m, 0, 4)], most = side == 5 ? 12 : 40;
     int64_t ins = channels(m, most), outs = channels(m, most);
     if (chance(m, 0.25)) ins = 16 * between(m, 1, 3), outs = 16 * between(m, 1, 3); /* special kernels' */
+    if (side == 3 && chance(m, 0.06))
+        ins = 16 * between(m, 6, 8), outs = 16 * between(m, 6, 8); /* wide ones' */
     int64_t h = extent(m, 13 * m->tall), w = extent(m, 13), n = extent(m, 2);
     bool video = chance(m, 0.2);
     sid2_shape x = video ? sid2_shape_of(n, extent(m, 2), h, w, ins) : sid2_shape_of(n, h, w, ins);

@@ -25,7 +25,9 @@
 #include <stdlib.h>
 
 enum { STEP = 4, SIDE = 6, POINTS = SIDE * SIDE };
-enum { BLOCK = 24, SUM_BLOCK = 48 };                                  /* tiles at a time */
+enum { BLOCK = 24, SUM_BLOCK = 48 };                                  /* tiles at a time; so many are few */
+enum { FEW_OUTS = 2 * TILE_ROWS };                                    /* whose sums are taken at a time */
+enum { NEAR_BYTES = 1 << 20 };                                        /* of the second-level cache */
 enum { LEAST_CHANNELS = 16, LEAST_TILES = 8, MOST_BYTES = 16 << 20 }; /* where it pays */
 
 #define P    0.625f /* the points; their squares are exact, too */
@@ -244,13 +246,34 @@ typedef struct filters {
     bool known;
 } filters;
 
-INLINE float weight(const sid2_operand *w, int64_t at)
+/* The taps of VL ins by VL outs: to[tap][in][out], read in lines as w[o, tap, c] lies; turned round, for the gradient
+ * by the input, where o is what goes in. */
+static void read_taps(const sid2_operand *w, bool turned, int64_t in, int64_t out, float *to)
 {
-    if (w->dtype == SID2_F32) return ((const float *)w->data)[at];
-    uint32_t bits = (uint32_t)((const uint16_t *)w->data)[at] << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+    int64_t channels = last(w), filter = 9 * channels;
+    for (int tap = 0; tap < 9; tap++, to += VL * VL) {
+        float square[VL * VL], *lines = turned ? to : square;
+        int64_t at = turned ? in * filter + (8 - tap) * channels + out : out * filter + tap * channels + in;
+        for (int i = 0; i < VL; i++) vstore(lines + i * VL, load_pixel(w->dtype, w->data, at + i * filter));
+        if (!turned) transpose_square(square, VL, to, VL);
+    }
+}
+
+/* VL outs of all filters: to[point * pitch + in * row]. */
+static void transform_outs(const sid2_call *call, int64_t out, float *to, int64_t pitch, int64_t row)
+{
+    bool turned = call->op == SID2_OP_conv2d_dgrad;
+    int64_t ins = last(&call->in[0]);
+    for (int64_t in = 0; in < ins; in += VL) {
+        float taps[9 * VL * VL];
+        read_taps(&call->in[1], turned, in, out, taps);
+        for (int64_t k = 0; k < VL; k++, to += row) {
+            vf tap[9], value[POINTS];
+            for (int i = 0; i < 9; i++) tap[i] = vload(taps + (i * VL + k) * VL);
+            transform(FILTER, 3, SIDE, tap, value);
+            for (int i = 0; i < POINTS; i++) vstore(to + i * pitch, value[i]);
+        }
+    }
 }
 
 static void transform_filters(sid2_call *call)
@@ -258,20 +281,9 @@ static void transform_filters(sid2_call *call)
     filters *f = call->state;
     const sid2_operand *w = &call->in[1];
     if (w->version && f->known && f->version == *w->version) return;
-    bool turned = call->op == SID2_OP_conv2d_dgrad;
-    int64_t ins = last(&call->in[0]), outs = last(&call->out[0]), channels = last(w), filter = 9 * channels;
-    int64_t in_step = turned ? filter : 1, out_step = turned ? 1 : filter;
-#pragma omp parallel for num_threads(call->threads) schedule(static) collapse(2)
-    for (int64_t in = 0; in < ins; in++)
-        for (int64_t out = 0; out < outs; out += VL) {
-            vf tap[9], value[POINTS];
-            for (int i = 0; i < 9; i++)
-                for (int k = 0; k < VL; k++)
-                    tap[i][k] =
-                        weight(w, in * in_step + (out + k) * out_step + (turned ? 8 - i : i) * channels);
-            transform(FILTER, 3, SIDE, tap, value);
-            for (int i = 0; i < POINTS; i++) vstore(f->value + (i * ins + in) * outs + out, value[i]);
-        }
+    int64_t ins = last(&call->in[0]), outs = last(&call->out[0]);
+#pragma omp parallel for num_threads(call->threads) schedule(static)
+    for (int64_t out = 0; out < outs; out += VL) transform_outs(call, out, f->value + out, ins * outs, outs);
     f->known = true;
     if (w->version) f->version = *w->version;
 }
@@ -292,6 +304,8 @@ static int64_t work_floats(int64_t ins, int64_t outs)
 {
     return round_up(POINTS * (pitch_of(BLOCK, ins) + pitch_of(BLOCK, outs)) + ins, 16);
 }
+
+static int64_t slice_floats(int64_t ins) { return POINTS * ins * VL; }
 
 static void run_product(sid2_call *call)
 {
@@ -324,13 +338,46 @@ static void run_product(sid2_call *call)
     }
 }
 
+/* The same of few tiles and many channels: filters are evaluated for VL outs at a time and used at once, from the
+ * second-level cache. To keep their values, four times the weights, and to fetch them again would take longer. */
+static void run_few(sid2_call *call)
+{
+    const sid2_operand *residual = residual_of(call);
+    const float *bias = call->op == SID2_OP_conv2d_dgrad ? NULL : call->in[2].data;
+    const bool rectify = call->op == SID2_OP_conv3d && call->attr->rectify;
+    image_tiles y = tiles_of(&call->out[0]), x = input_of(call, &y);
+    int64_t ins = x.channels, outs = y.channels, tiles = x.count;
+    int64_t x_pitch = pitch_of(tiles, ins), y_pitch = pitch_of(tiles, outs);
+    float *zeros = call->scratch, *from = zeros + ins, *to = from + POINTS * x_pitch;
+    memset(zeros, 0, (size_t)ins * sizeof *zeros);
+#pragma omp parallel num_threads(call->threads)
+    {
+        float *slice = (float *)call->scratch + work_floats(ins, outs) + thread_index() * slice_floats(ins);
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < tiles; i++) read_tile(IMAGE, &x, i, zeros, from + i * ins, x_pitch);
+#pragma omp for schedule(dynamic)
+        for (int64_t out = 0; out < outs; out += VL) {
+            transform_outs(call, out, slice, ins * VL, VL);
+            for (int64_t i = 0; i < POINTS; i++) {
+                tile t = {.a = from + i * x_pitch, .b = slice + i * ins * VL, .c = to + i * y_pitch + out};
+                t.lda = t.depth = ins, t.ldb = VL, t.ldc = outs;
+                tile_multiply(&t, tiles, VL);
+            }
+        }
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < tiles; i++)
+            write_tile(&y, i, to + i * outs, y_pitch, bias, residual, rectify);
+    }
+}
+
 /* ---- The gradient by the weights ---- */
-static void add_filters(const float *sum, int64_t o, int64_t outs, int64_t ins, float *dw)
+/* From the values of an out's filters at the points, which are `pitch` apart. */
+static void add_filters(const float *sum, int64_t pitch, int64_t o, int64_t ins, float *dw)
 {
     for (int64_t c = 0; c < ins; c += VL) {
         vf value[POINTS], tap[9];
 #pragma GCC unroll 36
-        for (int i = 0; i < POINTS; i++) value[i] = vload(sum + (i * outs + o) * ins + c);
+        for (int i = 0; i < POINTS; i++) value[i] = vload(sum + i * pitch + c);
         transform(FILTER_GRADIENT, SIDE, 3, value, tap);
         for (int i = 0; i < 9; i++) {
             float *at = dw + (o * 9 + i) * ins + c;
@@ -380,11 +427,61 @@ static void run_wgrad(sid2_call *call)
                 }
         }
 #pragma omp for schedule(static)
-        for (int64_t o = 0; o < outs; o++) add_filters(sum, o, outs, ins, call->out[0].data);
+        for (int64_t o = 0; o < outs; o++) add_filters(sum + o * ins, outs * ins, o, ins, call->out[0].data);
+    }
+}
+
+/* The same of few tiles: as many outs at a time as leave the sums in the second-level cache. */
+static void run_wgrad_few(sid2_call *call)
+{
+    image_tiles x = tiles_of(&call->in[0]), dy = tiles_of(&call->in[1]);
+    int64_t ins = x.channels, outs = dy.channels, tiles = x.count;
+    int64_t x_pitch = pitch_of(tiles, ins), dy_pitch = pitch_of(tiles, outs);
+    float *zeros = call->scratch, *image = zeros + round_up(max64(ins, outs), 16);
+    float *gradient = image + POINTS * x_pitch, *sums = gradient + (POINTS + 1) * dy_pitch;
+    memset(zeros, 0, (size_t)max64(ins, outs) * sizeof *zeros);
+#pragma omp parallel num_threads(call->threads)
+    {
+        float *sum = sums + thread_index() * POINTS * FEW_OUTS * ins;
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < tiles; i++) {
+            read_tile(IMAGE, &x, i, zeros, image + i * ins, x_pitch);
+            read_tile(OUTPUT_GRADIENT, &dy, i, zeros, gradient + i * outs, dy_pitch);
+        }
+#pragma omp single nowait
+        if (call->out[1].data) add_bias(gradient + POINTS * dy_pitch, tiles, outs, call->out[1].data);
+#pragma omp for schedule(dynamic)
+        for (int64_t out = 0; out < outs; out += FEW_OUTS) {
+            int64_t rows = min64(FEW_OUTS, outs - out);
+            for (int64_t i = 0; i < POINTS; i++) {
+                tile t = {.a = gradient + i * dy_pitch + out, .b = image + i * x_pitch};
+                t.c = sum + i * FEW_OUTS * ins;
+                t.lda = outs, t.ldb = t.ldc = ins, t.depth = tiles;
+                tile_multiply_transposed(&t, rows, ins);
+            }
+            for (int64_t o = 0; o < rows; o++)
+                add_filters(sum + o * ins, FEW_OUTS * ins, out + o, ins, call->out[0].data);
+        }
     }
 }
 
 /* ---- Choice ---- */
+static size_t filter_bytes(int64_t ins, int64_t outs)
+{
+    return sizeof(float) * (size_t)(POINTS * ins * outs);
+}
+
+/* Whether all tiles are one block, and filters' values more than the second-level cache has. */
+static bool are_few(const sid2_call *call)
+{
+    if (call->op == SID2_OP_conv2d_wgrad) return tiles_of(&call->in[0]).count <= SUM_BLOCK;
+    return tiles_of(&call->out[0]).count <= BLOCK &&
+           filter_bytes(last(&call->in[0]), last(&call->out[0])) > NEAR_BYTES;
+}
+
+static void run_convolution(sid2_call *call) { are_few(call) ? run_few(call) : run_product(call); }
+static void run_gradient(sid2_call *call) { are_few(call) ? run_wgrad_few(call) : run_wgrad(call); }
+
 /* Of 3 x 3 taps, in steps of one pixel. */
 static bool is_square(const sid2_call *call, const sid2_operand *w)
 {
@@ -408,7 +505,7 @@ static bool pays(const sid2_call *call)
     image_tiles g = tiles_of(call->op == SID2_OP_conv3d ? y : x);
     if (call->op == SID2_OP_conv3d) g.count = g.down * g.across; /* the same way for any batch */
     return ins % VL == 0 && outs % VL == 0 && ins >= least && outs >= least &&
-           POINTS * ins * outs * 4 <= MOST_BYTES &&
+           filter_bytes(ins, outs) <= MOST_BYTES &&
            2 * g.height * g.width >= g.down * g.across * STEP * STEP && g.count >= LEAST_TILES;
 }
 
@@ -418,15 +515,21 @@ static bool prepare(sid2_call *call, sid2_error *err)
     int64_t ins = last(&call->in[0]);
     if (call->op == SID2_OP_conv2d_wgrad) {
         int64_t outs = last(&call->in[1]), block = min64(SUM_BLOCK, tiles_of(&call->in[0]).count);
-        int64_t floats = round_up(max64(ins, outs), 16) + POINTS * (ins * outs + pitch_of(block, ins)) +
-                         (POINTS + 1) * pitch_of(block, outs);
+        int64_t sums = POINTS * ins * (are_few(call) ? call->threads * FEW_OUTS : outs);
+        int64_t floats = round_up(max64(ins, outs), 16) + POINTS * pitch_of(block, ins) +
+                         (POINTS + 1) * pitch_of(block, outs) + sums;
         call->scratch_bytes = (size_t)floats * sizeof(float);
         return true;
     }
     int64_t outs = last(&call->out[0]);
+    if (are_few(call)) {
+        int64_t floats = work_floats(ins, outs) + call->threads * slice_floats(ins);
+        call->scratch_bytes = (size_t)floats * sizeof(float);
+        return true;
+    }
     filters *f = calloc(1, sizeof *f);
     if (f) {
-        f->bytes = (size_t)(POINTS * ins * outs) * sizeof(float);
+        f->bytes = filter_bytes(ins, outs);
         f->value = aligned_alloc(64, f->bytes);
     }
     if (!f || !f->value) {
@@ -453,8 +556,8 @@ static size_t owned(const sid2_call *call) { return call->state ? ((const filter
         .run = run_, .prepare = prepare, .release = release, .owned = owned                                  \
     }
 const sid2_kernel FAST(ahead)[SID2_OP_COUNT] = {
-    [SID2_OP_conv2d] = KERNEL(run_product),
-    [SID2_OP_conv3d] = KERNEL(run_product),
-    [SID2_OP_conv2d_dgrad] = KERNEL(run_product),
-    [SID2_OP_conv2d_wgrad] = KERNEL(run_wgrad),
+    [SID2_OP_conv2d] = KERNEL(run_convolution),
+    [SID2_OP_conv3d] = KERNEL(run_convolution),
+    [SID2_OP_conv2d_dgrad] = KERNEL(run_convolution),
+    [SID2_OP_conv2d_wgrad] = KERNEL(run_gradient),
 };
