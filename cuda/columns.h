@@ -16,6 +16,7 @@ struct columns {
     int vectors;       /* of a row */
     int lanes, depth;  /* of a block: vectors side by side, rows at a time */
     bool wide;
+    bool back; /* the last block first: what was read last is still in the second-level cache */
 
     SID2_HOST_DEVICE int width() const { return wide ? 8 : 1; }
 };
@@ -31,12 +32,13 @@ struct column {
     SID2_DEVICE explicit column(const columns &c)
     {
         int t = exec::thread(), vector;
+        int64_t block = c.back ? c.samples * c.chunks - 1 - exec::block_x() : exec::block_x();
         lane = t % c.lanes;
         level = t / c.lanes;
         vector = static_cast<int>(exec::block_y()) * c.lanes + lane;
         channel = vector * c.width();
-        sample = exec::block_x() / c.chunks;
-        chunk = static_cast<int>(exec::block_x() % c.chunks);
+        sample = block / c.chunks;
+        chunk = static_cast<int>(block % c.chunks);
         row = chunk * c.chunk + level;
         rows = chunk * c.chunk + c.chunk < c.rows ? chunk * c.chunk + c.chunk : c.rows;
         active = level < c.depth && vector < c.vectors;
@@ -61,6 +63,13 @@ inline columns columns_of(const sid2_own *o, const sid2_shape &shape)
     int64_t chunks = exec::most(1, exec::least(wanted, c.rows / (8 * c.depth)));
     c.chunk = static_cast<int>(exec::divide_up(c.rows, chunks));
     c.chunks = static_cast<int>(exec::divide_up(c.rows, c.chunk));
+    return c;
+}
+
+/* The same, from behind: for a second walk over what the first has read. */
+inline columns backwards(columns c)
+{
+    c.back = true;
     return c;
 }
 

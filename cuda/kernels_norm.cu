@@ -2,8 +2,8 @@
  *
  *     y = act(a (x - mean) + b)
  *
- * group_norm, 2 launches more than bytes ask for: x is read twice (the second time from L2 where a sample's
- * part fits), y written once. Means and variances are made without cancellation: each thread sums around the
+ * group_norm, 2 launches more than bytes ask for: x is read twice (the second time from behind, so that what the
+ * first left in L2 is found there), y written once. Means and variances are made without cancellation: each thread sums around the
  * first number it sees, and partial results (count, mean, squares around it) merge as in Chan, Golub and
  * LeVeque (1979), always in the same order.
  *
@@ -232,8 +232,8 @@ extern "C" void sid2_own_group_norm(sid2_own *o)
     launch_columns(o, group_partials_kernel{c, x, partials}, c);
     launch(o, group_moments_kernel{c, attr->groups, attr->eps, partials, stats}, c.samples * attr->groups);
     launch_columns(o,
-                   group_apply_kernel{c, attr->groups, attr->act, x, in(o, 1, "gamma"), in(o, 2, "beta"),
-                                      in(o, 3, "film"), out(o, 0, "y"), stats},
+                   group_apply_kernel{backwards(c), attr->groups, attr->act, x, in(o, 1, "gamma"),
+                                      in(o, 2, "beta"), in(o, 3, "film"), out(o, 0, "y"), stats},
                    c);
 }
 

@@ -8,8 +8,8 @@
  *
  *     dx = rstd (dn - mean of dn - n mean of dn n) + residual,    dn = gamma (1 + scale) du
  *
- * are sums of gamma (1 + scale) P and Q over its channels. So dy and x are read twice, dx written once;
- * row_norm makes its means itself, a warp to a row. dx may lie over dy: P and Q are made before. */
+ * are sums of gamma (1 + scale) P and Q over its channels. So dy and x are read twice (the second time from behind:
+ * columns.h), dx written once; row_norm makes its means itself, a warp to a row. dx may lie over dy: P and Q are made before. */
 #include "columns.h"
 
 using namespace exec;
@@ -276,7 +276,8 @@ extern "C" void sid2_own_group_norm_grad(sid2_own *o)
 {
     int groups = o->call->attr->groups;
     request r = sums(o, groups);
-    launch_columns(o, group_dx_kernel{r.c, groups, r.a, r.dy, r.x, r.residual, r.dx, r.stats, r.means}, r.c);
+    launch_columns(
+        o, group_dx_kernel{backwards(r.c), groups, r.a, r.dy, r.x, r.residual, r.dx, r.stats, r.means}, r.c);
 }
 
 extern "C" void sid2_own_row_norm_grad(sid2_own *o)
