@@ -27,11 +27,12 @@ const sid2_assumption *sid2_scaling_assumption(int index)
 }
 
 static const sid2_cluster clusters[] = {
-#define GPU(word, title, tera, gib, memory_rate, link_rate, network_rate)                                    \
+#define GPU(word, title, tera, gib, memory_rate, cache_mb, link_rate, network_rate)                          \
     {.gpu = #word,                                                                                           \
      .name = title,                                                                                          \
      .operations = (tera)*1e12,                                                                              \
      .memory = (size_t)(gib) << 30,                                                                          \
+     .cache = (size_t)(cache_mb)*1000000,                                                                    \
      .bandwidth = (memory_rate)*1e9,                                                                         \
      .link = (link_rate)*1e9,                                                                                \
      .network = (network_rate)*1e9},
@@ -139,6 +140,34 @@ static void count_operations(const sid2_training *plan, sid2_rank_work *work)
     work->again = 3 * again / passes;
 }
 
+/* Bytes that a norm over groups reads a second time from memory. Its second walk begins where the first ended, and finds
+ * what was read last in the cache until what it reads and writes has pushed the rest out. */
+static double read_again(const sid2_graph *g, const sid2_node *node, const sid2_cluster *c)
+{
+    bool backward = node->op == SID2_OP_group_norm_grad;
+    if (!backward && node->op != SID2_OP_group_norm) return 0;
+    const sid2_tensor_info *x = &g->tensors[node->in[backward]];
+    double tensor = (double)sid2_shape_count(x->shape) * (double)sid2_dtype_size(x->dtype);
+    double read = backward ? 2 * tensor : tensor;
+    return fmax(0, read - (double)c->cache * read / (read + tensor));
+}
+
+/* The share of the GPU's operations a second that a micro-batch's passes reach by count. */
+static void count_share(const sid2_training *plan, const sid2_cluster *c, sid2_rank_work *work)
+{
+    double seconds = 0, operations = work->operations * plan->microbatch * plan->graph_count;
+    for (int i = 0; i < plan->graph_count; i++)
+        for (int32_t n = 0; n < plan->graph[i]->node_count; n++) {
+            const sid2_node *node = &plan->graph[i]->nodes[n];
+            sid2_cost cost = sid2_graph_node_cost(plan->graph[i], node);
+            double bytes = cost.bytes + read_again(plan->graph[i], node, c);
+            seconds += fmax(2 * cost.multiply_adds / (assumed(ASSUMED_product_share) * c->operations),
+                            bytes / (assumed(ASSUMED_memory_share) * c->bandwidth)) +
+                       assumed(ASSUMED_kernel);
+        }
+    work->counted = operations * (1 + work->again / 3) / seconds / c->operations;
+}
+
 bool sid2_rank_work_of(const sid2_config *whole, const sid2_cluster *cluster, int ranks, sid2_rank_work *work,
                        sid2_error *err)
 {
@@ -162,6 +191,7 @@ bool sid2_rank_work_of(const sid2_config *whole, const sid2_cluster *cluster, in
                              .state = sid2_training_state(&plan),
                              .arena = sid2_training_arena(&plan)};
     count_operations(&plan, work);
+    count_share(&plan, cluster, work);
     note_times(plan.graph[0], work);
     const sid2_memory_report need = {
         .state = work->state, .arena = work->arena, .microbatch = plan.microbatch, .lanes = plan.lanes};

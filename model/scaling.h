@@ -13,9 +13,9 @@
 typedef struct sid2_cluster {
     const char *gpu, *name;
     double operations, bandwidth, link, network;
-    size_t memory;
-    int node;     /* GPUs in one; a power of two */
-    double share; /* of the operations that are reached */
+    size_t memory, cache; /* bytes, of the second level */
+    int node;             /* GPUs in one; a power of two */
+    double share;         /* of the operations that are reached */
 } sid2_cluster;
 
 /* Eight a node, and the share that gpus.def has. USAGE: no such GPU; the message lists them. */
@@ -44,6 +44,7 @@ typedef struct sid2_rank_work {
     int ranks, lanes, images, microbatch; /* lanes and images of this rank */
     double operations; /* of a trained image: three passes of the network, as published counts have it */
     double again;      /* computed once more for want of memory, in such passes */
+    double counted;    /* the share of the GPU's operations a second, by counting: below */
     int64_t elements;  /* parameters, as they lie in memory */
     int averages;
     size_t state, arena; /* bytes of memory: weights, gradients, this rank's part of the rest; activations */
@@ -51,7 +52,8 @@ typedef struct sid2_rank_work {
         wanted[SID2_PIECES]; /* when, in shares of the backward and of the forward pass */
 } sid2_rank_work;
 
-/* Plans a rank's part of the configuration's batch, in bf16. USAGE: the batch has no such number of lanes; MEMORY: it does not
+/* Plans a rank's part of the configuration's batch, in bf16. `counted` takes each operator for as long as the slower of its
+ * multiply-adds and its bytes lasts, at the shares of those rates that are assumed. USAGE: the batch has no such number of lanes; MEMORY: it does not
  * fit. */
 bool sid2_rank_work_of(const sid2_config *config, const sid2_cluster *cluster, int ranks,
                        sid2_rank_work *work, sid2_error *err);

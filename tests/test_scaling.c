@@ -136,6 +136,25 @@ static void what_holds_for_any(void **state)
     assert_true(sid2_sum_suits(SID2_SUM_LIBRARY, 6) && !sid2_sum_suits(SID2_SUM_F32, 6));
 }
 
+/* With memory that takes no time a pass is its products, which graphs have a little more or less of than three passes. */
+static void shares_are_counted(void **state)
+{
+    (void)state;
+    sid2_cluster h100 = cluster_of("h100"), h200 = cluster_of("h200"), unbound = h100, bound = h100;
+    unbound.bandwidth = 1e30;
+    bound.bandwidth = 1e11;
+    sid2_rank_work slow = work_of("imagenet256-2", 64, &h100), fast = work_of("imagenet256-2", 64, &h200),
+                   products = work_of("imagenet256-2", 64, &unbound),
+                   bytes = work_of("imagenet256-2", 64, &bound);
+    assert_true(slow.counted < fast.counted && fast.counted < products.counted);
+    assert_true(products.counted > 0.7 && products.counted < 0.82);
+    bound.bandwidth *= 2; /* bound by bytes: twice as fast where they come twice as fast */
+    double ratio = work_of("imagenet256-2", 64, &bound).counted / bytes.counted;
+    assert_true(ratio > 1.95 && ratio <= 2);
+    h100.cache = 0;
+    assert_true(work_of("imagenet256-2", 64, &h100).counted < slow.counted);
+}
+
 static void devices_are_known(void **state)
 {
     (void)state;
@@ -168,9 +187,13 @@ static void refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(as_designed),          cmocka_unit_test(memory_is_parted),
-        cmocka_unit_test(order_of_the_buffers), cmocka_unit_test(what_holds_for_any),
-        cmocka_unit_test(devices_are_known),    cmocka_unit_test(refusals),
+        cmocka_unit_test(as_designed),
+        cmocka_unit_test(memory_is_parted),
+        cmocka_unit_test(order_of_the_buffers),
+        cmocka_unit_test(what_holds_for_any),
+        cmocka_unit_test(shares_are_counted),
+        cmocka_unit_test(devices_are_known),
+        cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
