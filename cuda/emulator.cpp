@@ -84,7 +84,7 @@ struct machine {
     int threads = 0, alive = 0, at_barrier = 0;
     uint32_t ready[MOST_THREADS / WARP]; /* lanes that can go on, by warp */
     uint32_t arrived[MOST_THREADS / WARP];
-    uint32_t parity[MOST_THREADS / WARP];
+    uint32_t parity[MOST_THREADS / WARP] = {};
     float slots[MOST_THREADS / WARP][2][WARP];
 
     uint64_t epoch = 1, block_epoch = 1, random = 0;
