@@ -43,7 +43,8 @@ json_t *bench_request_on(const bench_job *j, const char *dtype, json_t *request)
         !json_object_set_new(request, "device", json_string(j->on.id)) &&
         !json_object_set_new(request, "threads", json_integer(j->on.threads)) &&
         !json_object_set_new(request, "deterministic", json_boolean(j->on.deterministic)) &&
-        !json_object_set_new(request, "tf32", json_boolean(j->on.tf32)))
+        !json_object_set_new(request, "tf32", json_boolean(j->on.tf32)) &&
+        (!j->on.fp8 || !json_object_set_new(request, "fp8", json_string(j->on.fp8))))
         return request;
     json_decref(request);
     return NULL;
@@ -524,6 +525,7 @@ int command_bench(int argc, char **argv)
         OPTION_DEVICE(&j.on.id),
         OPTION_DETERMINISTIC(&j.on.deterministic),
         OPTION_TF32(&j.on.tf32),
+        OPTION_FP8(&j.on.fp8),
         OPTION_SET_KEY(&j.set),
         {OPTION_FLAG, "serve", NULL, &j.serve, "be one side of a comparison, on standard input and output",
          NULL},

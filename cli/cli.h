@@ -50,6 +50,7 @@ typedef struct device_choice {
     const char *id; /* NULL: auto */
     int64_t threads;
     bool deterministic, tf32;
+    const char *fp8; /* large, all; NULL: none */
 } device_choice;
 
 sid2_device *open_device(const device_choice *choice, sid2_error *err);
@@ -68,6 +69,14 @@ sid2_device *open_device(const device_choice *choice, sid2_error *err);
 #define OPTION_TF32(target)                                                                                  \
     {                                                                                                        \
         OPTION_FLAG, "tf32", NULL, target, "f32 products may round their inputs to TF32 (NVIDIA GPUs)", NULL \
+    }
+/* Of commands that train. */
+#define OPTION_FP8(target)                                                                                   \
+    {                                                                                                        \
+        OPTION_TEXT, "fp8", "WHICH", target,                                                                 \
+            "16-bit matrix products in FP8: large (those that gain, by count) or all (NVIDIA GPUs from Ada " \
+            "and Hopper on)",                                                                                \
+            NULL                                                                                             \
     }
 #define OPTION_THREADS(target)                                                                               \
     {                                                                                                        \

@@ -8,9 +8,16 @@
 sid2_device *open_device(const device_choice *choice, sid2_error *err)
 {
     if (choice->threads > 1024) return sid2_fail(err, SID2_ERR_USAGE, "--threads is at most 1024"), NULL;
+    sid2_fp8_products fp8 = SID2_FP8_NONE;
+    if (choice->fp8) {
+        fp8 = !strcmp(choice->fp8, "large") ? SID2_FP8_LARGE : SID2_FP8_ALL;
+        if (fp8 == SID2_FP8_ALL && strcmp(choice->fp8, "all"))
+            return sid2_fail(err, SID2_ERR_USAGE, "--fp8 is '%.40s'; it may be large or all", choice->fp8),
+                   NULL;
+    }
     const sid2_device_options options =
         sid2_with(sid2_device_options, .threads = (int)choice->threads, .share_cores = true,
-                  .deterministic = choice->deterministic, .tf32 = choice->tf32);
+                  .deterministic = choice->deterministic, .tf32 = choice->tf32, .fp8 = fp8);
     return sid2_device_open(choice->id ? choice->id : "auto", &options, err);
 }
 

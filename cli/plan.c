@@ -79,14 +79,15 @@ static bool add_json(plan_job *j, const plan_place *at, sid2_sum sum, bool overl
     const sid2_rank_work *w = &at->work;
     plan_figures f = figures_of(j, at, sum, overlap);
     json_t *row = json_pack(
-        "{s:s, s:s, s:i, s:i, s:i, s:I, s:I, s:f, s:s, s:b, s:f, s:f, s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f}, "
+        "{s:s, s:s, s:i, s:i, s:i, s:I, s:I, s:f, s:f, s:s, s:b, s:f, s:f, s:f, s:f, s:{s:f, s:f, s:f, s:f, "
+        "s:f}, "
         "s:o}",
         "preset", at->preset, "gpu", j->gpu, "ranks", w->ranks, "images", w->images, "microbatch",
         w->microbatch, "state_bytes", (json_int_t)w->state, "arena_bytes", (json_int_t)w->arena,
-        "counted_share", w->counted, "sum", sum_words[sum], "overlap", overlap, "sent_bytes", f.sent,
-        "images_per_second", f.rate, "efficiency", f.efficiency, "days", f.days, "seconds", "compute",
-        f.step.compute, "update", f.step.update, "exchange", f.step.exchange, "gather", f.step.gather,
-        "latency", f.step.latency, "measured", sid2_json_real(f.measured));
+        "counted_share", w->counted, "counted_share_fp8", w->counted_fp8, "sum", sum_words[sum], "overlap",
+        overlap, "sent_bytes", f.sent, "images_per_second", f.rate, "efficiency", f.efficiency, "days",
+        f.days, "seconds", "compute", f.step.compute, "update", f.step.update, "exchange", f.step.exchange,
+        "gather", f.step.gather, "latency", f.step.latency, "measured", sid2_json_real(f.measured));
     return !json_array_append_new(j->rows, row) || sid2_fail(err, SID2_ERR_MEMORY, "out of memory");
 }
 
@@ -146,8 +147,10 @@ static void print_ways(const plan_job *j, const plan_place *at)
            w->ranks, w->ranks > 1 ? "s" : "", w->images, w->images > 1 ? "s" : "", w->microbatch,
            sid2_text_bytes((double)(w->state + w->arena), all), sid2_text_bytes((double)w->state, state),
            sid2_text_bytes((double)w->arena, arena), recomputed);
-    printf("by count, forward and backward passes reach %.0f %% of the operations a second (--share %.2f)\n",
+    printf("by count, forward and backward passes reach %.0f %% of the operations a second (--share %.2f)",
            100 * w->counted, w->counted);
+    if (j->cluster.fp8 > 0) printf("; with sid2 train --fp8 large %.0f %%", 100 * w->counted_fp8);
+    putchar('\n');
     printf("  %-26s %9s %8s %7s %8s %8s %8s %7s %8s %7s %8s\n", "sums", "images/s", "of ideal", "in all",
            "sent", "ms", "compute", "update", "exchange", "gather", "latency");
     for (int overlap = 0; overlap < 2; overlap++)

@@ -49,8 +49,8 @@ struct training {
          &(t).minutes,                                                                                       \
          "be done and saved after this long, everything counted; the same command goes on (no limit)",       \
          NULL},                                                                                              \
-        OPTIONS_DEVICE_CHOICE((t).on), OPTIONS_LAUNCH((t).started), OPTION_MEMORY(&(t).options.memory),      \
-        OPTION_SET_KEY(&(t).set)
+        OPTIONS_DEVICE_CHOICE((t).on), OPTION_FP8(&(t).on.fp8), OPTIONS_LAUNCH((t).started),                 \
+        OPTION_MEMORY(&(t).options.memory), OPTION_SET_KEY(&(t).set)
 
 #define TRAINING_CODES                                                                                       \
     "Exit code 0: complete, or --minutes reached; "                                                          \

@@ -163,6 +163,7 @@ static sid2_device *open_asked(const json_t *request, sid2_error *err)
         .threads = integer(request, "threads"),
         .deterministic = json_is_true(json_object_get(request, "deterministic")),
         .tf32 = json_is_true(json_object_get(request, "tf32")),
+        .fp8 = json_string_value(json_object_get(request, "fp8")),
     };
     if (!choice.id) return sid2_fail(err, SID2_ERR_FORMAT, "the request names no device"), NULL;
     return open_device(&choice, err);

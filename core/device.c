@@ -127,6 +127,13 @@ sid2_device *sid2_backends_open(const sid2_backend *const *backends, int backend
     if (!options) options = &defaults;
     choice chosen;
     if (!choose(backends, backend_count, id, options, &chosen, err)) return NULL;
+    if (chosen.info.fp8 != options->fp8)
+        return sid2_fail(err, SID2_ERR_UNSUPPORTED,
+                         "%s (%s) has no FP8 products: they need an NVIDIA GPU of compute capability 8.9 "
+                         "(Ada, Hopper) "
+                         "or later, and cublasLt",
+                         chosen.info.id, chosen.info.name),
+               NULL;
     sid2_device *device = calloc(1, sizeof *device);
     if (!device)
         return sid2_fail(err, SID2_ERR_MEMORY, "out of memory opening device %s", chosen.info.id), NULL;

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OLDEST = 80 }; /* compute capability 8.0, times ten: the first with bf16 */
+/* Compute capabilities, times ten: the first with bf16, and with FP8. */
+enum { OLDEST = 80, FIRST_FP8 = 89 };
 
 /* ---- Errors and memory ---- */
 
@@ -181,8 +182,11 @@ static bool explain_driver(cudaError_t status, char text[200])
     return true;
 }
 
-/* "CUDA driver 13.0, runtime 13.0, cublasLt 13.1.0, cuDNN 9.19.0". Whether there is a cuDNN. */
-static bool describe_driver(char *text, size_t size)
+/* "CUDA driver 13.0, runtime 13.0, cublasLt 13.1.0, cuDNN 9.19.0"; and which of these libraries there are. */
+typedef struct libraries {
+    bool cublaslt, cudnn;
+} libraries;
+static libraries describe_driver(char *text, size_t size)
 {
     char part[64], why[100];
     int driver = 0;
@@ -192,13 +196,14 @@ static bool describe_driver(char *text, size_t size)
     strncat(text, part, size - strlen(text) - 1);
     sid2_cublaslt cublaslt;
     sid2_cudnn cudnn;
-    bool loaded = sid2_cublaslt_load(&cublaslt, why, sizeof why);
+    const bool has_cublaslt = sid2_cublaslt_load(&cublaslt, why, sizeof why);
     strncat(text, ", ", size - strlen(text) - 1);
-    strncat(text, loaded ? sid2_cublaslt_version(&cublaslt, part) : "no cublasLt", size - strlen(text) - 1);
-    loaded = sid2_cudnn_load(&cudnn, why, sizeof why);
+    strncat(text, has_cublaslt ? sid2_cublaslt_version(&cublaslt, part) : "no cublasLt",
+            size - strlen(text) - 1);
+    const bool has_cudnn = sid2_cudnn_load(&cudnn, why, sizeof why);
     strncat(text, ", ", size - strlen(text) - 1);
-    strncat(text, loaded ? sid2_cudnn_version(&cudnn, part) : "no cuDNN", size - strlen(text) - 1);
-    return loaded;
+    strncat(text, has_cudnn ? sid2_cudnn_version(&cudnn, part) : "no cuDNN", size - strlen(text) - 1);
+    return (libraries){has_cublaslt, has_cudnn};
 }
 
 /* What `sid2 tune` measured holds for this GPU, this driver, these libraries and this sid2. As sid2_cuda_kept_load. */
@@ -272,12 +277,16 @@ static bool cuda_describe(int index, const sid2_device_options *options, sid2_de
                                .rank = 1000 - index};
     snprintf(info->name, sizeof info->name, "%.100s", properties.name);
     snprintf(info->id, sizeof info->id, "cuda:%d", index);
-    bool cudnn = describe_driver(info->driver, sizeof info->driver);
-    info->rounds_conv_wgrad = cudnn && sid2_cudnn_rounds_wgrad(capability);
-    snprintf(info->detail, sizeof info->detail, "compute capability %d.%d, %d multiprocessors%s%s",
+    libraries has = describe_driver(info->driver, sizeof info->driver);
+    if (options && has.cublaslt && capability >= FIRST_FP8) info->fp8 = options->fp8;
+    info->rounds_conv_wgrad = has.cudnn && sid2_cudnn_rounds_wgrad(capability);
+    snprintf(info->detail, sizeof info->detail, "compute capability %d.%d, %d multiprocessors%s%s%s",
              properties.major, properties.minor, properties.multiProcessorCount,
              options && options->deterministic ? ", deterministic" : "",
-             options && options->tf32 ? ", TF32 in f32 products" : "");
+             options && options->tf32 ? ", TF32 in f32 products" : "",
+             info->fp8 == SID2_FP8_LARGE ? ", large products in FP8"
+             : info->fp8                 ? ", products in FP8"
+                                         : "");
     sid2_cuda_kept kept;
     char path[4096];
     if (load_kept(&kept, &properties, path) > 0) {
@@ -370,6 +379,7 @@ static void *cuda_open(int index, const sid2_device_options *options, sid2_error
     d->index = index;
     d->target.deterministic = options && options->deterministic;
     d->target.tf32 = options && options->tf32;
+    d->target.fp8 = options ? options->fp8 : SID2_FP8_NONE;
     bool ok = read_launch(&d->launch, err) && sid2_cuda_check(cudaSetDevice(index), "opening the GPU", err);
     ok = ok &&
          sid2_cuda_check(

@@ -13,8 +13,13 @@
  * bias gradient replaces what it is written over, so it goes to scratch and is added; where cublasLt has no
  * such kernel, or one that is the same in every run is wanted, the own kernel sums it.
  *
+ * Where it is asked for, 16-bit products are of operands in eight bits (fp8.h), made in scratch. The matrix units of Ada
+ * and Hopper want those along the sum, A read transposed and B not; what lies otherwise is transposed on the way.
+ *
  * The heuristic is asked once for each shape, and only for algorithms that keep partial sums in f32; of these ways.h says
  * which is taken. */
+#include "device.h"
+#include "fp8.h"
 #include "helper.h"
 #include "libraries.h"
 #include "ways.h"
@@ -27,10 +32,11 @@ enum { WORKSPACE = 32 << 20, ALIGNMENT = 256, CANDIDATES = 4 };
 /* What is asked, as cublasLt sees it; compared as bytes, so all of it is set. */
 typedef struct request {
     int64_t m, n, k;
-    cudaDataType_t in, out;
+    cudaDataType_t in_a, in_b, out;
     cublasComputeType_t compute;
     cublasLtEpilogue_t epilogue;
     int32_t transpose_a, transpose_b, add; /* beta = 1 */
+    int32_t eight, hasty;                  /* bits; adds less exactly, as FP8 units are faster */
     uint32_t align_a, align_b, align_c, align_d;
 } request;
 
@@ -43,7 +49,9 @@ typedef struct sid2_cublaslt_choice {
 
 typedef struct state {
     request asked;
-    const void *a, *b, *c; /* D is the call's output 0 */
+    const void *a, *b, *c;      /* D is the call's output 0 */
+    sid2_fp8 low[2];            /* a and b in eight bits */
+    size_t low_at[2], parts_at; /* in scratch */
     cublasLtMatmulDesc_t matmul;
     cublasLtMatrixLayout_t layout_a, layout_b, layout_d;
     int choice; /* of the library's; they may move */
@@ -113,7 +121,7 @@ static bool ask(const sid2_call *call, const roles *r, request *asked)
         !data_type(r->d->dtype, &out))
         return false;
     if (in != other || (out != in && out != CUDA_R_32F) || (r->c && r->c->dtype != r->d->dtype)) return false;
-    asked->in = in;
+    asked->in_a = asked->in_b = in;
     asked->out = out;
     asked->compute = in == CUDA_R_32F && sid2_cuda_target_of(call)->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32
                                                                          : CUBLAS_COMPUTE_32F;
@@ -133,6 +141,35 @@ static bool ask(const sid2_call *call, const roles *r, request *asked)
     asked->align_b = alignment_of(r->b->data);
     asked->align_d = alignment_of(r->d->data);
     asked->align_c = r->c ? alignment_of(r->c->data) : asked->align_d;
+    return true;
+}
+
+/* The same product of operands in eight bits, in `asked` and `low`; false where there is none, or it is not wanted. A bias
+ * has 16 bits then. */
+static bool ask_for_eight(const sid2_call *call, const roles *r, request *asked, sid2_fp8 low[2])
+{
+    const sid2_cuda_target *target = sid2_cuda_target_of(call);
+    const bool gradient = call->op != SID2_OP_linear && call->op != SID2_OP_conv2d;
+    request *q = asked;
+    if (!target->fp8 || q->in_a == CUDA_R_32F ||
+        (target->fp8 == SID2_FP8_LARGE && !sid2_fp8_gains((double)q->m, (double)q->n, (double)q->k)) ||
+        (r->bias && q->out == CUDA_R_32F) || q->m % 16 || q->n % 16 || q->k % 16 || q->align_a < 16 ||
+        q->align_b < 16 || q->align_c < 16 || q->align_d < 16)
+        return false;
+    const sid2_operand *from[2] = {r->a, r->b};
+    for (int i = 0; i < 2; i++)
+        low[i] = (sid2_fp8){.from = *from[i],
+                            .rows = rows(from[i]),
+                            .columns = last(from[i]),
+                            .transposed = i ? q->transpose_b : !q->transpose_a,
+                            .format = i && gradient ? SID2_E5M2 : SID2_E4M3};
+    q->in_a = CUDA_R_8F_E4M3;
+    q->in_b = gradient ? CUDA_R_8F_E5M2 : CUDA_R_8F_E4M3;
+    q->transpose_a = 1;
+    q->transpose_b = 0;
+    q->align_a = q->align_b = ALIGNMENT;
+    q->eight = 1;
+    q->hasty = !gradient;
     return true;
 }
 
@@ -162,6 +199,17 @@ static void free_descriptors(const sid2_cublaslt *lt, state *s)
     s->layout_a = s->layout_b = s->layout_d = NULL;
 }
 
+static bool describe_eight(const sid2_cublaslt *lt, const request *q, state *s)
+{
+    const int8_t hasty = (int8_t)q->hasty;
+    const int32_t bias = (int32_t)q->out;
+    const float *scales[2] = {s->low[0].scaling + SID2_FP8_INVERSE, s->low[1].scaling + SID2_FP8_INVERSE};
+    return SET_MATMUL(lt, s->matmul, A_SCALE_POINTER, scales[0]) &&
+           SET_MATMUL(lt, s->matmul, B_SCALE_POINTER, scales[1]) &&
+           SET_MATMUL(lt, s->matmul, FAST_ACCUM, hasty) &&
+           (q->epilogue != CUBLASLT_EPILOGUE_BIAS || SET_MATMUL(lt, s->matmul, BIAS_DATA_TYPE, bias));
+}
+
 static bool make_descriptors(const sid2_cublaslt *lt, const request *q, state *s)
 {
     const cublasOperation_t as_it_is = CUBLAS_OP_N, transposed = CUBLAS_OP_T;
@@ -172,9 +220,12 @@ static bool make_descriptors(const sid2_cublaslt *lt, const request *q, state *s
                 SET_MATMUL(lt, s->matmul, EPILOGUE, q->epilogue);
     if (made && q->epilogue != CUBLASLT_EPILOGUE_DEFAULT)
         made = SET_MATMUL(lt, s->matmul, BIAS_POINTER, bias);
+    if (made && q->eight) made = describe_eight(lt, q, s);
     return made &&
-           make_layout(lt, &s->layout_a, q->in, q->transpose_a ? q->k : q->m, q->transpose_a ? q->m : q->k) &&
-           make_layout(lt, &s->layout_b, q->in, q->transpose_b ? q->n : q->k, q->transpose_b ? q->k : q->n) &&
+           make_layout(lt, &s->layout_a, q->in_a, q->transpose_a ? q->k : q->m,
+                       q->transpose_a ? q->m : q->k) &&
+           make_layout(lt, &s->layout_b, q->in_b, q->transpose_b ? q->n : q->k,
+                       q->transpose_b ? q->k : q->n) &&
            make_layout(lt, &s->layout_d, q->out, q->m, q->n);
 }
 
@@ -235,6 +286,7 @@ static void release(sid2_call *call)
     free_descriptors(sid2_cuda_target_of(call)->cublaslt, s);
     sid2_cuda_helper_release(&s->before);
     sid2_cuda_helper_release(&s->after);
+    for (int i = 0; i < 2; i++) sid2_fp8_release(&s->low[i]);
     free(s);
     call->state = NULL;
 }
@@ -262,16 +314,53 @@ static bool plan_bias(sid2_call *call, state *s, const roles *r, sid2_error *err
 /* dbias by the product's epilogue and an addition, or by the own kernel alone. */
 static bool plan_bias_gradient(sid2_call *call, state *s, const roles *r, sid2_error *err)
 {
-    s->asked.epilogue = CUBLASLT_EPILOGUE_BGRADB;
-    if (!sid2_cuda_target_of(call)->deterministic && r->dbias->dtype == r->d->dtype && plan(call, s, NULL))
+    s->asked.epilogue = CUBLASLT_EPILOGUE_BGRADB; /* of what b was before it had eight bits */
+    if (!s->asked.eight && !sid2_cuda_target_of(call)->deterministic && r->dbias->dtype == r->d->dtype &&
+        plan(call, s, NULL))
         return sid2_cuda_helper_add(&s->after, call, r->dbias, r->dbias->dtype, err);
     s->asked.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
     return plan(call, s, err) && sid2_cuda_helper_bias_gradient(&s->after, call, err);
 }
 
+static bool plan_all(sid2_call *call, state *s, const roles *r, sid2_error *err)
+{
+    return (r->dbias ? plan_bias_gradient(call, s, r, err) : plan(call, s, err)) &&
+           (!r->bias || plan_bias(call, s, r, err));
+}
+
+/* In eight bits, if that is wanted and there is a kernel for it; SID2_ERR_UNSUPPORTED: not. */
+static bool plan_eight(sid2_call *call, state *s, const roles *r, sid2_error *err)
+{
+    if (!ask_for_eight(call, r, &s->asked, s->low))
+        return sid2_fail(err, SID2_ERR_UNSUPPORTED, "no product in eight bits");
+    for (int i = 0; i < 2; i++)
+        if (!sid2_fp8_prepare(&s->low[i], call, err)) return false;
+    return plan_all(call, s, r, err);
+}
+
+/* Scratch: what the library and the helpers share; a bias; the operands in eight bits. */
+static void lay_out(sid2_call *call, state *s)
+{
+    const sid2_cublaslt *lt = sid2_cuda_target_of(call)->cublaslt;
+    size_t workspace = lt->choices[s->choice].workspace;
+    size_t shared = larger(workspace, larger(s->before.call.scratch_bytes, s->after.call.scratch_bytes));
+    int64_t elements = s->asked.m > s->asked.n ? s->asked.m : s->asked.n;
+    bool in_scratch = s->asked.epilogue != CUBLASLT_EPILOGUE_DEFAULT && !s->bias;
+    s->vector_at = aligned(shared);
+    size_t end = s->vector_at + (in_scratch ? aligned((size_t)elements * sizeof(float)) : 0);
+    for (int i = 0; s->asked.eight && i < 2; i++) {
+        s->low_at[i] = end;
+        end += aligned((size_t)(s->low[i].rows * s->low[i].columns));
+    }
+    s->parts_at = end;
+    if (s->asked.eight) end += (size_t)sid2_fp8_parts(sid2_cuda_target_of(call)) * sizeof(float);
+    call->scratch_bytes = aligned(end);
+}
+
 static bool prepare(sid2_call *call, sid2_error *err)
 {
     roles r = roles_of(call);
+    sid2_error why = {0};
     request asked;
     if (!sid2_cuda_target_of(call)->cublaslt || !r.d->data || !ask(call, &r, &asked))
         return sid2_fail(err, SID2_ERR_UNSUPPORTED, "cublasLt has no such product");
@@ -282,16 +371,15 @@ static bool prepare(sid2_call *call, sid2_error *err)
     s->a = r.a->data;
     s->b = r.b->data;
     s->c = r.c ? r.c->data : r.d->data;
-    bool ok = r.dbias ? plan_bias_gradient(call, s, &r, err) : plan(call, s, err);
-    if (ok && r.bias) ok = plan_bias(call, s, &r, err);
+    bool ok = plan_eight(call, s, &r, &why);
+    if (!ok && why.code != SID2_ERR_UNSUPPORTED) *err = why;
+    if (!ok && why.code == SID2_ERR_UNSUPPORTED) {
+        for (int i = 0; i < 2; i++) sid2_fp8_release(&s->low[i]);
+        s->asked = asked;
+        ok = plan_all(call, s, &r, err);
+    }
     if (!ok) return release(call), false;
-    const sid2_cublaslt *lt = sid2_cuda_target_of(call)->cublaslt;
-    size_t workspace = lt->choices[s->choice].workspace;
-    size_t shared = larger(workspace, larger(s->before.call.scratch_bytes, s->after.call.scratch_bytes));
-    int64_t elements = asked.m > asked.n ? asked.m : asked.n;
-    bool in_scratch = s->asked.epilogue != CUBLASLT_EPILOGUE_DEFAULT && !s->bias;
-    s->vector_at = aligned(shared);
-    call->scratch_bytes = s->vector_at + (in_scratch ? aligned((size_t)elements * sizeof(float)) : 0);
+    lay_out(call, s);
     return true;
 }
 
@@ -322,6 +410,20 @@ static void measure(sid2_call *call, choice *c)
     sid2_cuda_ways_measure(&c->ways, call, &trial);
 }
 
+/* The operands in eight bits. */
+static bool round_operands(const sid2_call *call, state *s)
+{
+    char *scratch = call->scratch;
+    for (int i = 0; i < 2; i++) {
+        s->low[i].to = scratch + s->low_at[i];
+        s->low[i].parts = (float *)(void *)(scratch + s->parts_at);
+        if (!sid2_fp8_run(&s->low[i], call)) return false;
+    }
+    s->a = s->low[0].to;
+    s->b = s->low[1].to;
+    return true;
+}
+
 static void run(sid2_call *call)
 {
     state *s = call->state;
@@ -339,6 +441,7 @@ static void run(sid2_call *call)
         }
     }
     if (!sid2_cuda_helper_run(&s->before, call)) return;
+    if (s->asked.eight && !round_operands(call, s)) return;
     measure(call, c);
     cublasStatus_t status = multiply(call, c->ways.taken);
     if (status == CUBLAS_STATUS_SUCCESS)

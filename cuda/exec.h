@@ -80,6 +80,25 @@ template <int THREADS> SID2_DEVICE float block_sum(float v)
     return sum;
 }
 
+/* The largest over a block of what is not below 0, in all its threads. All must come. */
+template <int THREADS> SID2_DEVICE float block_max(float v)
+{
+    SID2_SHARED(float, parts, THREADS / WARP);
+    for (int mask = WARP / 2; mask > 0; mask /= 2) {
+        float other = shuffle_xor(v, mask);
+        v = other > v ? other : v;
+    }
+    if (thread() % WARP == 0) parts[thread() / WARP] = v;
+    barrier();
+    float largest = 0;
+    for (int i = 0; i < THREADS / WARP; i++) {
+        float part = parts[i];
+        largest = part > largest ? part : largest;
+    }
+    barrier(); /* `parts` may be wanted again */
+    return largest;
+}
+
 /* ---- Memory ---- */
 
 /* Words of one fixed type. */
@@ -194,6 +213,17 @@ SID2_DEVICE void store_four(char *to, const uint32_t word[4])
     *reinterpret_cast<uint4 *>(to) = make_uint4(word[0], word[1], word[2], word[3]);
 }
 #endif
+
+/* Four words from i on, which is a multiple of four. */
+SID2_DEVICE void set_four(const span<uint32_t> &to, int64_t i, const uint32_t word[4])
+{
+#ifdef __CUDACC__
+    store_four(reinterpret_cast<char *>(to.data + i), word);
+#else
+    if (i % 4) emulator::fault("%s[%lld .. + 3] is not aligned", to.name, static_cast<long long>(i));
+    for (int w = 0; w < 4; w++) to.set(i + w, word[w]);
+#endif
+}
 
 /* A tensor of f32, bf16 or f16. Indices count elements. */
 struct array {

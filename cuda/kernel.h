@@ -4,6 +4,8 @@
 #ifndef SID2_CUDA_KERNEL_H
 #define SID2_CUDA_KERNEL_H
 
+#include <sid2/device.h>
+
 #include "call.h"
 
 #ifdef __cplusplus
@@ -16,6 +18,7 @@ typedef struct sid2_cuda_target {
     int capability;     /* 80, 90, 100, 120 */
     bool deterministic; /* the same bits in every run: no atomic sums of floats, deterministic engines only */
     bool tf32;          /* asked for: f32 products may round their inputs to TF32 */
+    sid2_fp8_products fp8;  /* asked for */
     void *cublaslt, *cudnn; /* sid2_cublaslt *, sid2_cudnn * of libraries.h; NULL where absent */
     void *stream;           /* a cudaStream_t */
     void *kept;             /* sid2_cuda_kept * of ways.h; NULL: libraries' own choices */

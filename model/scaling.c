@@ -27,10 +27,11 @@ const sid2_assumption *sid2_scaling_assumption(int index)
 }
 
 static const sid2_cluster clusters[] = {
-#define GPU(word, title, tera, gib, memory_rate, cache_mb, link_rate, network_rate)                          \
+#define GPU(word, title, tera, tera_fp8, gib, memory_rate, cache_mb, link_rate, network_rate)                \
     {.gpu = #word,                                                                                           \
      .name = title,                                                                                          \
      .operations = (tera)*1e12,                                                                              \
+     .fp8 = (tera_fp8)*1e12,                                                                                 \
      .memory = (size_t)(gib) << 30,                                                                          \
      .cache = (size_t)(cache_mb)*1000000,                                                                    \
      .bandwidth = (memory_rate)*1e9,                                                                         \
@@ -152,20 +153,48 @@ static double read_again(const sid2_graph *g, const sid2_node *node, const sid2_
     return fmax(0, read - (double)c->cache * read / (read + tensor));
 }
 
+/* Whether `sid2 train --fp8 large` rounds the operands of a node to eight bits; so many `numbers`. */
+static bool has_eight(const sid2_graph *g, const sid2_node *node, sid2_cost cost, double *numbers)
+{
+    const bool product =
+        node->op == SID2_OP_linear || node->op == SID2_OP_linear_dgrad || node->op == SID2_OP_linear_wgrad;
+    if (!product) return false;
+    const double a = (double)sid2_shape_count(g->tensors[node->in[0]].shape),
+                 b = (double)sid2_shape_count(g->tensors[node->in[1]].shape), mnk = cost.multiply_adds,
+                 mn = (double)sid2_shape_count(g->tensors[node->out[0]].shape), k = mnk / mn;
+    *numbers = a + b;
+    return sid2_fp8_gains(a / k, b / k, k);
+}
+
+/* Seconds of such a node: two bytes of each number are read and one written, and that is read again. */
+static double seconds_in_eight(sid2_cost cost, double numbers, const sid2_cluster *c)
+{
+    const double bandwidth = assumed(ASSUMED_memory_share) * c->bandwidth;
+    return fmax(2 * cost.multiply_adds / (assumed(ASSUMED_fp8_share) * c->fp8),
+                (cost.bytes - numbers) / bandwidth) +
+           3 * numbers / bandwidth + 5 * assumed(ASSUMED_kernel);
+}
+
 /* The share of the GPU's operations a second that a micro-batch's passes reach by count. */
 static void count_share(const sid2_training *plan, const sid2_cluster *c, sid2_rank_work *work)
 {
-    double seconds = 0, operations = work->operations * plan->microbatch * plan->graph_count;
+    double seconds = 0, gained = 0, operations = work->operations * plan->microbatch * plan->graph_count;
     for (int i = 0; i < plan->graph_count; i++)
         for (int32_t n = 0; n < plan->graph[i]->node_count; n++) {
             const sid2_node *node = &plan->graph[i]->nodes[n];
             sid2_cost cost = sid2_graph_node_cost(plan->graph[i], node);
             double bytes = cost.bytes + read_again(plan->graph[i], node, c);
-            seconds += fmax(2 * cost.multiply_adds / (assumed(ASSUMED_product_share) * c->operations),
-                            bytes / (assumed(ASSUMED_memory_share) * c->bandwidth)) +
-                       assumed(ASSUMED_kernel);
+            double own = fmax(2 * cost.multiply_adds / (assumed(ASSUMED_product_share) * c->operations),
+                              bytes / (assumed(ASSUMED_memory_share) * c->bandwidth)) +
+                         assumed(ASSUMED_kernel);
+            seconds += own;
+            double numbers;
+            if (c->fp8 > 0 && has_eight(plan->graph[i], node, cost, &numbers))
+                gained += own - seconds_in_eight(cost, numbers, c);
         }
-    work->counted = operations * (1 + work->again / 3) / seconds / c->operations;
+    double done = operations * (1 + work->again / 3) / c->operations;
+    work->counted = done / seconds;
+    work->counted_fp8 = done / (seconds - gained);
 }
 
 bool sid2_rank_work_of(const sid2_config *whole, const sid2_cluster *cluster, int ranks, sid2_rank_work *work,

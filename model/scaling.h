@@ -12,10 +12,10 @@
 /* A kind of GPU, in nodes of so many. Bytes and operations a second. */
 typedef struct sid2_cluster {
     const char *gpu, *name;
-    double operations, bandwidth, link, network;
-    size_t memory, cache; /* bytes, of the second level */
-    int node;             /* GPUs in one; a power of two */
-    double share;         /* of the operations that are reached */
+    double operations, fp8, bandwidth, link, network; /* fp8: operations on eight bits; 0: none */
+    size_t memory, cache;                             /* bytes, of the second level */
+    int node;                                         /* GPUs in one; a power of two */
+    double share;                                     /* of the operations that are reached */
 } sid2_cluster;
 
 /* Eight a node, and the share that gpus.def has. USAGE: no such GPU; the message lists them. */
@@ -45,7 +45,9 @@ typedef struct sid2_rank_work {
     double operations; /* of a trained image: three passes of the network, as published counts have it */
     double again;      /* computed once more for want of memory, in such passes */
     double counted;    /* the share of the GPU's operations a second, by counting: below */
-    int64_t elements;  /* parameters, as they lie in memory */
+    double
+        counted_fp8; /* with the matrix products that gain by it in eight bits, still of the operations on 16 bits */
+    int64_t elements; /* parameters, as they lie in memory */
     int averages;
     size_t state, arena; /* bytes of memory: weights, gradients, this rank's part of the rest; activations */
     double whole[SID2_BUCKETS],

@@ -143,11 +143,24 @@ static bool check_recipe(const sid2_config *config, const sid2_recipe *recipe, s
     return true;
 }
 
+/* Eight bits are for 16-bit products; and their scales go by what ran before, so a step run twice may differ. */
+static bool check_eight(const sid2_device *device, const sid2_config *config, sid2_error *err)
+{
+    if (!sid2_device_describe(device)->fp8) return true;
+    if (config->train_precision == SID2_PRECISION_f32)
+        return sid2_fail(err, SID2_ERR_USAGE, "FP8 is for products of 16 bits, but train.precision is f32");
+    return !config->train_verify_every ||
+           sid2_fail(err, SID2_ERR_USAGE,
+                     "train.verify_every: with FP8 products a step that is computed twice need not agree");
+}
+
 sid2_trainer *sid2_trainer_create_recipe(sid2_device *device, const sid2_config *config,
                                          const sid2_recipe *recipe, size_t memory, sid2_group *group,
                                          sid2_error *err)
 {
-    if (!sid2_config_check(config, err) || !check_recipe(config, recipe, err)) return NULL;
+    if (!sid2_config_check(config, err) || !check_recipe(config, recipe, err) ||
+        !check_eight(device, config, err))
+        return NULL;
     sid2_trainer *t = calloc(1, sizeof *t);
     if (!t) return sid2_fail(err, SID2_ERR_MEMORY, "out of memory"), NULL;
     t->group = group;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../cuda/fp8.h"
 #include "../cuda/libraries.h"
 #include "element.h"
 
@@ -14,6 +15,9 @@ typedef struct matmul_desc {
     int32_t transpose_a, transpose_b;
     cublasLtEpilogue_t epilogue;
     void *bias;
+    const float *scale[2]; /* of A and B in eight bits */
+    int8_t hasty;
+    int32_t bias_type; /* -1: D's */
 } matmul_desc;
 
 typedef struct layout {
@@ -51,7 +55,7 @@ static cublasStatus_t matmul_create(cublasLtMatmulDesc_t *desc, cublasComputeTyp
 {
     if (scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
     matmul_desc *d = calloc(1, sizeof *d);
-    *d = (matmul_desc){.compute = compute, .epilogue = CUBLASLT_EPILOGUE_DEFAULT};
+    *d = (matmul_desc){.compute = compute, .epilogue = CUBLASLT_EPILOGUE_DEFAULT, .bias_type = -1};
     *desc = (cublasLtMatmulDesc_t)(void *)d;
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -74,6 +78,10 @@ static cublasStatus_t matmul_set(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAt
     case CUBLASLT_MATMUL_DESC_TRANSB: return set(&d->transpose_b, 4, value, size);
     case CUBLASLT_MATMUL_DESC_EPILOGUE: return set(&d->epilogue, 4, value, size);
     case CUBLASLT_MATMUL_DESC_BIAS_POINTER: return set(&d->bias, sizeof d->bias, value, size);
+    case CUBLASLT_MATMUL_DESC_A_SCALE_POINTER: return set(&d->scale[0], sizeof d->scale[0], value, size);
+    case CUBLASLT_MATMUL_DESC_B_SCALE_POINTER: return set(&d->scale[1], sizeof d->scale[1], value, size);
+    case CUBLASLT_MATMUL_DESC_FAST_ACCUM: return set(&d->hasty, 1, value, size);
+    case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE: return set(&d->bias_type, 4, value, size);
     default: return CUBLAS_STATUS_INVALID_VALUE;
     }
 }
@@ -118,13 +126,32 @@ static cublasStatus_t preference_set(cublasLtMatmulPreference_t made,
     }
 }
 
+static bool is_eight(cudaDataType_t type) { return type == CUDA_R_8F_E4M3 || type == CUDA_R_8F_E5M2; }
+
+/* Both in eight bits, not both E5M2; A read transposed, B as it is; multiples of 16; 16-bit biases of 16-bit results alone, and
+ * no gradient of one. */
+static bool sound_eight(const matmul_desc *d, const layout *a, const layout *b, const layout *out)
+{
+    bool wide = out->type == CUDA_R_32F;
+    return is_eight(a->type) && is_eight(b->type) &&
+           (a->type == CUDA_R_8F_E4M3 || b->type == CUDA_R_8F_E4M3) &&
+           (wide || out->type == CUDA_R_16BF || out->type == CUDA_R_16F) && d->transpose_a &&
+           !d->transpose_b && d->compute == CUBLAS_COMPUTE_32F && out->rows % 16 == 0 && a->rows % 16 == 0 &&
+           d->scale[0] && d->scale[1] && d->hasty == (b->type == CUDA_R_8F_E4M3) &&
+           d->epilogue != CUBLASLT_EPILOGUE_BGRADB &&
+           (d->epilogue != CUBLASLT_EPILOGUE_BIAS || (!wide && d->bias_type == (int32_t)out->type));
+}
+
 /* Shapes that fit each other, and the types of the manual's table. */
 static bool sound(const matmul_desc *d, const layout *a, const layout *b, const layout *c, const layout *out)
 {
     uint64_t m = d->transpose_a ? a->columns : a->rows, k = d->transpose_a ? a->rows : a->columns;
     uint64_t n = d->transpose_b ? b->rows : b->columns, k2 = d->transpose_b ? b->columns : b->rows;
-    bool types =
-        a->type == b->type && c->type == out->type && (out->type == a->type || out->type == CUDA_R_32F);
+    bool types = c->type == out->type;
+    if (is_eight(a->type) || is_eight(b->type))
+        types = types && sound_eight(d, a, b, out);
+    else
+        types = types && a->type == b->type && (out->type == a->type || out->type == CUDA_R_32F);
     if (d->compute == CUBLAS_COMPUTE_32F_FAST_TF32) types = types && a->type == CUDA_R_32F;
     return types && k == k2 && m == out->rows && n == out->columns && c->rows == m && c->columns == n;
 }
@@ -172,6 +199,9 @@ static sid2_dtype dtype_of(cudaDataType_t type)
 static double element(const layout *l, const void *data, int32_t transposed, uint64_t i, uint64_t j)
 {
     int64_t at = transposed ? (int64_t)j + (int64_t)i * l->leading : (int64_t)i + (int64_t)j * l->leading;
+    if (is_eight(l->type))
+        return (double)sid2_fp8_to_f32(((const uint8_t *)data)[at],
+                                       l->type == CUDA_R_8F_E4M3 ? SID2_E4M3 : SID2_E5M2);
     return sid2_element_get(dtype_of(l->type), data, at);
 }
 
@@ -180,8 +210,13 @@ static void multiply(void *argument)
     const product *p = argument;
     sid2_dtype type = dtype_of(p->d.type);
     uint64_t m = p->d.rows, n = p->d.columns, k = p->desc.transpose_a ? p->a.rows : p->a.columns;
+    double alpha = (double)p->alpha;
     memset(p->workspace, 0xff, p->workspace_bytes);
     fake.products++;
+    if (is_eight(p->a.type)) {
+        fake.eights++;
+        alpha *= (double)*p->desc.scale[0] * (double)*p->desc.scale[1];
+    }
     fake.algorithms[p->number]++;
     fake.clock += fake.algorithm_time[p->number];
     fake.bias_gradients += p->desc.epilogue == CUBLASLT_EPILOGUE_BGRADB;
@@ -191,7 +226,7 @@ static void multiply(void *argument)
             for (uint64_t t = 0; t < k; t++)
                 sum += element(&p->a, p->in_a, p->desc.transpose_a, i, t) *
                        element(&p->b, p->in_b, p->desc.transpose_b, t, j);
-            sum *= (double)p->alpha;
+            sum *= alpha;
             if (p->beta != 0) sum += (double)p->beta * element(&p->d, p->in_c, 0, i, j);
             if (p->desc.epilogue == CUBLASLT_EPILOGUE_BIAS)
                 sum += sid2_element_get(type, p->desc.bias, (int64_t)i);
@@ -208,7 +243,7 @@ static bool aligned(const void *address, uint64_t to) { return (uintptr_t)addres
 
 static size_t bytes_of(const layout *l)
 {
-    return l->columns * (uint64_t)l->leading * sid2_dtype_size(dtype_of(l->type));
+    return l->columns * (uint64_t)l->leading * (is_eight(l->type) ? 1 : sid2_dtype_size(dtype_of(l->type)));
 }
 
 static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void *alpha,
@@ -242,6 +277,7 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
         !aligned(c, chosen.align_c) || !aligned(d, chosen.align_d))
         return CUBLAS_STATUS_INVALID_VALUE;
     if (!fake_is_device(a, bytes_of(&p.a)) || !fake_is_device(b, bytes_of(&p.b)) ||
+        (is_eight(p.a.type) && !(fake_is_device(p.desc.scale[0], 4) && fake_is_device(p.desc.scale[1], 4))) ||
         !fake_is_device(c, bytes_of(&p.d)) || !fake_is_device(d, bytes_of(&p.d)) ||
         (workspace_bytes && !fake_is_device(workspace, workspace_bytes)) ||
         (with_bias && !(fake_is_device(p.desc.bias, bias_count * sid2_dtype_size(dtype_of(p.d.type))) &&

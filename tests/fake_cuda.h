@@ -23,6 +23,7 @@ typedef struct fake_cuda {
     size_t cudnn;         /* its version; 0: not found */
     /* Counted. */
     int kernels, casts, products, bias_gradients, captures, graph_launches, allocations;
+    int eights, rounded;         /* products of operands in eight bits, and such operands */
     int engines[5], descriptors; /* of cuDNN: runs of each of fake_cudnn.c's engines */
     int algorithms[4];           /* of cublasLt: runs of each, in the heuristic's order; 0 cannot be had */
     /* Told: milliseconds of a run, and an algorithm that refuses to. */

@@ -1,11 +1,13 @@
-/* "Own" kernels for the CUDA backend's tests: the reference's. */
+/* "Own" kernels for the CUDA backend's tests: the reference's; but operands in eight bits are made by the backend's, which
+ * the emulator runs. */
 #include "fake_cuda.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../cpu/kernel.h"
-#include "../cuda/kernel.h"
+#include "../cuda/fp8.h"
 
 static void compute(void *argument)
 {
@@ -44,6 +46,34 @@ static void run(sid2_call *call)
         sid2_fail(call->error, SID2_ERR_INTERNAL, "the scratch is no device memory");
     if (!call->error->code && !fake_launch(sid2_cuda_target_of(call)->stream, compute, call, sizeof *call))
         sid2_fail(call->error, SID2_ERR_DEVICE, "an illegal memory access was encountered");
+}
+
+typedef struct rounding {
+    sid2_fp8 operand;
+    const sid2_call *call;
+} rounding;
+
+static void round_to_eight(void *argument)
+{
+    const rounding *r = argument;
+    sid2_error why = {0};
+    sid2_own o = {.call = r->call, .ok = true, .err = &why};
+    sid2_own_fp8(&o, &r->operand);
+    if (!o.ok) fprintf(stderr, "%s\n", why.message), abort();
+    fake.rounded++;
+}
+
+bool sid2_fp8_run(sid2_fp8 *f, const sid2_call *call)
+{
+    const rounding r = {*f, call};
+    const size_t bytes = (size_t)(f->rows * f->columns),
+                 parts = (size_t)sid2_fp8_parts(sid2_cuda_target_of(call));
+    if (!fake_is_device(f->from.data, 2 * bytes) || !fake_is_device(f->to, bytes) ||
+        !fake_is_device(f->parts, parts * sizeof(float)) || (uintptr_t)f->to % 16)
+        return sid2_fail(call->error, SID2_ERR_INTERNAL, "an operand in eight bits is no device memory");
+    f->known = true;
+    return fake_launch(sid2_cuda_target_of(call)->stream, round_to_eight, &r, sizeof r) ||
+           sid2_fail(call->error, SID2_ERR_DEVICE, "an illegal memory access was encountered");
 }
 
 const sid2_kernel sid2_cuda_own[SID2_OP_COUNT] = {

@@ -4,6 +4,7 @@
 #include "nan_support.h"
 
 #include "../cuda/cuda_backend.h"
+#include "../cuda/fp8.h"
 #include "../cuda/runtime.h"
 #include "fake_cuda.h"
 #include "file.h"
@@ -282,6 +283,278 @@ static void convolutions_and_attention_agree_with_the_reference(void **state)
     for (int e = 0; e < 5; e++) assert_int_equal(fake.engines[e], 0);
     sid2_device_close(device);
     sid2_device_close(reference);
+}
+
+/* ---- Products in eight bits ---- */
+
+/* Every code comes back; between two neighbours the nearer one, in the middle the even one; too large: the largest. */
+static void eight_bits_round_to_the_nearest(void **state)
+{
+    (void)state;
+    static const struct {
+        float largest, smallest;
+    } formats[] = {[SID2_E4M3] = {448, 0x1p-9f}, [SID2_E5M2] = {57344, 0x1p-16f}};
+    for (int f = 0; f < 2; f++) {
+        sid2_fp8_format format = (sid2_fp8_format)f;
+        int codes = format == SID2_E4M3 ? 0x7f : 0x7c;
+        assert_true(sid2_fp8_to_f32((uint8_t)(codes - 1), format) == formats[f].largest);
+        assert_true(sid2_fp8_to_f32(1, format) == formats[f].smallest);
+        for (int code = 0; code + 1 < codes; code++) {
+            float low = sid2_fp8_to_f32((uint8_t)code, format),
+                  high = sid2_fp8_to_f32((uint8_t)(code + 1), format);
+            float middle = low + (high - low) / 2;
+            assert_true(low < high);
+            assert_int_equal(sid2_f32_to_fp8(low, format), code);
+            assert_int_equal(sid2_f32_to_fp8(-low, format), code | 0x80);
+            assert_int_equal(sid2_f32_to_fp8(middle, format), code + code % 2);
+            assert_int_equal(sid2_f32_to_fp8(nextafterf(middle, 0), format), code);
+            assert_int_equal(sid2_f32_to_fp8(nextafterf(middle, high), format), code + 1);
+        }
+        assert_int_equal(sid2_f32_to_fp8(1e30f, format), codes - 1);
+        assert_int_equal(sid2_f32_to_fp8(-INFINITY, format), 0xff);
+        assert_int_equal(sid2_f32_to_fp8(NAN, format) & 0x7f, 0x7f);
+        assert_true(isnan(sid2_fp8_to_f32(0x7f, format)));
+    }
+}
+
+/* What is expected of an operand: its own history, in doubles. */
+typedef struct expected_scale {
+    double history[SID2_FP8_RUNS], scale;
+    int runs;
+} expected_scale;
+
+static double largest_of(const float *x, int count)
+{
+    double largest = 0;
+    for (int i = 0; i < count; i++)
+        if (isfinite(x[i]) && fabs((double)x[i]) > largest) largest = fabs((double)x[i]);
+    return largest;
+}
+
+static void choose_scale(expected_scale *s, double limit)
+{
+    double most = 0;
+    for (int i = 0; i < SID2_FP8_RUNS && i < s->runs; i++) most = fmax(most, s->history[i]);
+    if (most > 0) s->scale = exp2(floor(log2(limit / most)));
+    if (s->scale == 0) s->scale = 1;
+}
+
+/* Rounds x in place as the next run should. */
+static void expect_rounded(expected_scale *s, float *x, int count, sid2_fp8_format format)
+{
+    double limit = format == SID2_E4M3 ? 448 : 57344, largest = largest_of(x, count);
+    if (!s->runs) s->history[s->runs++] = largest, choose_scale(s, limit), s->runs--;
+    double scale = s->scale;
+    for (int i = 0; i < count; i++) {
+        double scaled = (double)x[i] * scale;
+        if (isfinite(x[i])) scaled = fmin(fmax(scaled, -limit), limit);
+        x[i] = (float)((double)sid2_fp8_to_f32(sid2_f32_to_fp8((float)scaled, format), format) / scale);
+    }
+    memmove(s->history + 1, s->history, sizeof s->history - sizeof *s->history);
+    s->history[0] = largest;
+    if (s->runs < SID2_FP8_RUNS) s->runs++;
+    choose_scale(s, limit);
+}
+
+typedef struct eight_case {
+    int rows, ins, outs;
+    bool bias, residual, convolution;
+} eight_case;
+
+static float random_real(uint64_t *seed, float size)
+{
+    return sid2_bf16_to_f32(sid2_f32_to_bf16(size * ((float)next(seed) / (float)(1u << 30) - 1)));
+}
+
+static void fill(float *x, int count, float size, uint64_t *seed)
+{
+    for (int i = 0; i < count; i++) x[i] = random_real(seed, size);
+}
+
+static sid2_buffer *bf16_buffer(sid2_device *device, int count)
+{
+    sid2_buffer *b = sid2_buffer_create(device, (size_t)count * 2, &err);
+    must(b);
+    return b;
+}
+
+static void upload_bf16(sid2_buffer *b, const float *x, int count)
+{
+    uint16_t *low = malloc((size_t)count * 2);
+    for (int i = 0; i < count; i++) low[i] = sid2_f32_to_bf16(x[i]);
+    must(sid2_buffer_upload(b, 0, low, (size_t)count * 2, &err));
+    free(low);
+}
+
+/* y = x w^T (+ bias + residual), dx = dy w, dw += dy^T x, dbias += sum dy, of operands rounded as expected. Returns the
+ * largest difference from that, by the size of each result. */
+static void check_eight_case(sid2_device *device, const eight_case *c, uint64_t seed)
+{
+    enum { RUNS_OF_EACH = 20 };
+    const int m = c->rows, k = c->ins, n = c->outs;
+    sid2_graph *g = sid2_graph_create(SID2_BF16);
+    sid2_shape sx = c->convolution ? sid2_shape_of(m / 16, 4, 4, k) : sid2_shape_of(m, k),
+               sy = c->convolution ? sid2_shape_of(m / 16, 4, 4, n) : sid2_shape_of(m, n),
+               sw = c->convolution ? sid2_shape_of(n, 1, 1, k) : sid2_shape_of(n, k);
+    sid2_tensor x = sid2_graph_external(g, "x", SID2_BF16, sx),
+                w = sid2_graph_external(g, "w", SID2_BF16, sw),
+                dy = sid2_graph_external(g, "dy", SID2_BF16, sy),
+                bias = sid2_graph_external(g, "bias", SID2_BF16, sid2_shape_of(n)),
+                residual = sid2_graph_external(g, "residual", SID2_BF16, sy),
+                dw = sid2_graph_external(g, "dw", SID2_F32, sw),
+                dbias = sid2_graph_external(g, "dbias", SID2_F32, sid2_shape_of(n));
+    const sid2_op forward = c->convolution ? SID2_OP_conv2d : SID2_OP_linear,
+                  dgrad = c->convolution ? SID2_OP_conv2d_dgrad : SID2_OP_linear_dgrad,
+                  wgrad = c->convolution ? SID2_OP_conv2d_wgrad : SID2_OP_linear_wgrad;
+    sid2_tensor y = sid2_graph_emit(
+        g, forward, (sid2_attr){.dtype = c->bias || c->residual ? SID2_BF16 : SID2_F32},
+        (sid2_tensor[]){x, w, c->bias ? bias : SID2_NONE, c->residual ? residual : SID2_NONE}, 4, false);
+    sid2_graph_export(g, sid2_cast(g, y, SID2_F32), "y");
+    sid2_tensor dx = sid2_graph_emit(g, dgrad, (sid2_attr){0}, (sid2_tensor[]){dy, w, SID2_NONE}, 3, false);
+    sid2_graph_export(g, sid2_cast(g, dx, SID2_F32), "dx");
+    sid2_graph_emit_into(g, wgrad, (sid2_attr){.shape = sw}, (sid2_tensor[]){x, dy}, 2,
+                         (sid2_tensor[]){dw, c->bias ? dbias : SID2_NONE}, 2);
+    must(sid2_graph_finish(g, &err));
+    const int counts[] = {m * k, n * k, m * n, n, m * n};
+    static const char *const names[] = {"x", "w", "dy", "bias", "residual"};
+    sid2_buffer *b[5], *out[4];
+    const int out_counts[] = {m * n, m * k, n * k, n};
+    sid2_binding bindings[9];
+    for (int i = 0; i < 5; i++) bindings[i] = (sid2_binding){names[i], b[i] = bf16_buffer(device, counts[i])};
+    static const char *const outs[] = {"y", "dx", "dw", "dbias"};
+    for (int i = 0; i < 4; i++) {
+        must(out[i] = sid2_buffer_create(device, (size_t)out_counts[i] * 4, &err));
+        bindings[5 + i] = (sid2_binding){outs[i], out[i]};
+    }
+    sid2_program *program = sid2_program_create(device, g, NULL, bindings, 9, &err);
+    must(program);
+
+    expected_scale scales[6] = {0}; /* x and w forward, w and dy, x and dy */
+    float *in[5], *low[5], *got[4];
+    double *sums = calloc((size_t)(n * k + n), sizeof *sums);
+    for (int i = 0; i < 5; i++) in[i] = malloc((size_t)counts[i] * 4), low[i] = malloc((size_t)counts[i] * 4);
+    for (int i = 0; i < 4; i++) got[i] = malloc((size_t)out_counts[i] * 4);
+    for (int run = 0; run < RUNS_OF_EACH; run++) {
+        /* they grow, shrink, are zero once, and one run is not finite */
+        const float size = run == 0 ? 0 : run == 3 ? 100 : run > 12 ? 1e-3f : 1 + (float)run;
+        for (int i = 0; i < 5; i++) {
+            fill(in[i], counts[i], i == 2 ? 1e-5f * size : size, &seed);
+            if (run == 6 && i == 0) in[i][counts[i] / 3] = INFINITY;
+            upload_bf16(b[i], in[i], counts[i]);
+        }
+        must(sid2_program_run(program, &err));
+        for (int i = 0; i < 4; i++)
+            must(sid2_buffer_download(out[i], 0, got[i], (size_t)out_counts[i] * 4, &err));
+#define ROUNDED(i, scale, format)                                                                            \
+    (memcpy(low[i], in[i], (size_t)counts[i] * 4),                                                           \
+     expect_rounded(&scales[scale], low[i], counts[i], format), low[i])
+        const float *rx = ROUNDED(0, 0, SID2_E4M3), *rw = ROUNDED(1, 1, SID2_E4M3);
+        bool finite = run < 6;
+        for (int i = 0; i < m; i++)
+            for (int j = 0; j < n; j++) {
+                double sum = (c->bias ? (double)in[3][j] : 0) + (c->residual ? (double)in[4][i * n + j] : 0),
+                       size_of = fabs(sum);
+                for (int t = 0; t < k; t++) {
+                    double term = (double)rx[i * k + t] * (double)rw[j * k + t];
+                    sum += term, size_of += fabs(term);
+                }
+                double is = (double)got[0][i * n + j];
+                if (isfinite(sum) ? !(fabs(is - sum) <= 0.01 * size_of) : isfinite(is))
+                    fail_msg("y[%d,%d], run %d: %g, not %g", i, j, run, is, sum);
+            }
+        rw = ROUNDED(1, 2, SID2_E4M3);
+        const float *rdy = ROUNDED(2, 3, SID2_E5M2);
+        for (int i = 0; i < m; i++)
+            for (int t = 0; t < k; t++) {
+                double sum = 0, size_of = 0;
+                for (int j = 0; j < n; j++) {
+                    double term = (double)rdy[i * n + j] * (double)rw[j * k + t];
+                    sum += term, size_of += fabs(term);
+                }
+                if (!(fabs((double)got[1][i * k + t] - sum) <= 0.01 * size_of))
+                    fail_msg("dx[%d,%d], run %d: %g, not %g", i, t, run, (double)got[1][i * k + t], sum);
+            }
+        rx = ROUNDED(0, 4, SID2_E4M3);
+        rdy = ROUNDED(2, 5, SID2_E5M2);
+        for (int j = 0; finite && j < n; j++) {
+            for (int i = 0; i < m; i++) sums[n * k + j] += (double)in[2][i * n + j];
+            double biased = c->bias ? (double)got[3][j] - sums[n * k + j] : 0;
+            if (!(fabs(biased) <= 1e-3 * (1e-8 + fabs(sums[n * k + j])) + 1e-9 * m))
+                fail_msg("dbias[%d], run %d", j, run);
+            for (int t = 0; t < k; t++) {
+                for (int i = 0; i < m; i++) sums[j * k + t] += (double)rdy[i * n + j] * (double)rx[i * k + t];
+                double is = (double)got[2][j * k + t], should = sums[j * k + t];
+                if (!(fabs(is - should) <= 1e-4 * fabs(should) + 1e-7))
+                    fail_msg("dw[%d,%d], run %d: %g, not %g", j, t, run, is, should);
+            }
+        }
+    }
+    for (int i = 0; i < 5; i++) free(in[i]), free(low[i]), sid2_buffer_destroy(b[i]);
+    sid2_program_destroy(program);
+    for (int i = 0; i < 4; i++) free(got[i]), sid2_buffer_destroy(out[i]);
+    free(sums);
+    sid2_graph_destroy(g);
+}
+
+static void products_in_eight_bits_are_of_rounded_operands(void **state)
+{
+    (void)state;
+    static const eight_case cases[] = {{32, 16, 48, false, false, false}, {16, 32, 16, true, false, false},
+                                       {48, 48, 32, true, true, false},   {144, 80, 16, false, true, false},
+                                       {32, 16, 32, true, true, true},    {64, 80, 144, true, false, true}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        setup(NULL);
+        fake.seed = i;
+        sid2_device *device =
+            open_on("cuda:0", (sid2_device_options){.fp8 = SID2_FP8_ALL, .deterministic = i % 2});
+        assert_non_null(strstr(sid2_device_describe(device)->detail, "products in FP8"));
+        check_eight_case(device, &cases[i], 11 + i);
+        assert_int_equal(fake.eights, 3 * 20);
+        assert_true(fake.captures == 1 && fake.rounded == 2 * fake.eights);
+        sid2_device_close(device);
+    }
+}
+
+/* Sides that are no multiples of 16, small ones where only large ones are wanted, and 32 bits are multiplied as before. */
+static void what_cannot_have_eight_bits_keeps_its_own(void **state)
+{
+    (void)state;
+    static const sid2_op ops[] = {SID2_OP_linear, SID2_OP_linear_dgrad, SID2_OP_linear_wgrad};
+    sid2_device *reference = open_on("reference", (sid2_device_options){0});
+    sid2_device *device = open_on("cuda:0", (sid2_device_options){.fp8 = SID2_FP8_LARGE});
+    for (int o = 0; o < 3; o++) check_op(device, reference, ops[o], SID2_BF16, 40);
+    sid2_device_close(device);
+    device = open_on("cuda:0", (sid2_device_options){.fp8 = SID2_FP8_ALL});
+    for (int o = 0; o < 3; o++) check_op(device, reference, ops[o], SID2_F32, 40);
+    sid2_device_close(device);
+    assert_true(fake.products > 0);
+    assert_int_equal(fake.eights, 0);
+    sid2_device_close(reference);
+}
+
+static void devices_without_eight_bits_say_so(void **state)
+{
+    (void)state;
+    const sid2_device_options options = {.fp8 = SID2_FP8_LARGE};
+    assert_null(sid2_backends_open(all, 2, "cpu", &options, &err));
+    assert_non_null(strstr(err.message, "has no FP8 products"));
+    fake.capability = 86;
+    assert_null(sid2_backends_open(all, 2, "cuda:0", &options, &err));
+    assert_int_equal(err.code, SID2_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message,
+                           "cuda:0 (Fake GPU) has no FP8 products: they need an NVIDIA GPU of compute "
+                           "capability 8.9"));
+    fake.capability = 89;
+    sid2_device *device = open_on("cuda:0", options);
+    sid2_config *config = TINY("train.precision=f32");
+    assert_null(sid2_trainer_create(device, config, 0, &err));
+    assert_non_null(strstr(err.message, "train.precision is f32"));
+    sid2_config_destroy(config);
+    config = TINY("train.precision=bf16", "train.verify_every=5");
+    assert_null(sid2_trainer_create(device, config, 0, &err));
+    assert_non_null(strstr(err.message, "train.verify_every"));
+    sid2_config_destroy(config);
+    sid2_device_close(device);
 }
 
 /* ---- Ways that are measured ---- */
@@ -719,6 +992,45 @@ static void training_in_bf16_agrees(void **state)
     train(TINY("model.dropout=0.1", "train.precision=bf16"), 5e-3);
 }
 
+/* Losses of the same training in bf16 and with all products in eight bits; SID2_CURVES: so many steps, printed. */
+static void training_in_eight_bits_learns_as_well(void **state)
+{
+    (void)state;
+    enum { BATCH = 8, BYTES = 64, EVERY = 20 };
+    static uint8_t pixels[BATCH * BYTES];
+    static int32_t labels[BATCH];
+    const char *asked = getenv("SID2_CURVES");
+    const int steps = asked ? atoi(asked) : 60;
+    sid2_device *devices[2];
+    sid2_trainer *t[2];
+    for (int d = 0; d < 2; d++) {
+        sid2_config *config =
+            TINY("train.precision=bf16", "model.channels=16,32", "train.learning_rate=2e-3");
+        devices[d] = open_on("cuda:0", (sid2_device_options){.fp8 = d ? SID2_FP8_ALL : SID2_FP8_NONE});
+        must(t[d] = sid2_trainer_create(devices[d], config, 0, &err));
+        sid2_config_destroy(config);
+    }
+    double first = 0, sum[2] = {0};
+    for (int step = 0; step < steps; step++) {
+        make_images(pixels, labels, BATCH, BYTES, 3, (uint64_t)step * BATCH);
+        for (int d = 0; d < 2; d++) {
+            must(sid2_trainer_step(t[d], pixels, labels, &err));
+            sum[d] += sid2_trainer_stats(t[d])->loss / EVERY;
+        }
+        if ((step + 1) % EVERY) continue;
+        if (asked) print_message("| %d | %.4f | %.4f |\n", step + 1, sum[0], sum[1]);
+        if (step < EVERY) first = sum[0];
+        assert_true(fabs(sum[1] / sum[0] - 1) < 0.05);
+        if (step + EVERY >= steps) assert_true(sum[0] < 0.9 * first && sum[1] < 0.9 * first);
+        sum[0] = sum[1] = 0;
+    }
+    assert_true(fake.eights > 10 * steps);
+    for (int d = 0; d < 2; d++) {
+        sid2_trainer_destroy(t[d]);
+        sid2_device_close(devices[d]);
+    }
+}
+
 /* Own kernels here are the reference's; the real ones are held against it with and without NaN by test_cuda_kernels. */
 static void a_nan_is_caught(void **state)
 {
@@ -742,6 +1054,10 @@ int main(int argc, char **argv)
         TEST(transfers_keep_their_order),
         TEST(products_agree_with_the_reference),
         TEST(convolutions_and_attention_agree_with_the_reference),
+        TEST(eight_bits_round_to_the_nearest),
+        TEST(products_in_eight_bits_are_of_rounded_operands),
+        TEST(what_cannot_have_eight_bits_keeps_its_own),
+        TEST(devices_without_eight_bits_say_so),
         cmocka_unit_test(the_fastest_is_the_first_but_for_more_than_noise),
         TEST_CACHE(ways_are_measured_once_and_kept),
         TEST_CACHE(a_way_that_fails_is_not_taken),
@@ -758,6 +1074,7 @@ int main(int argc, char **argv)
         TEST(training_on_oblong_images_agrees),
         TEST(training_in_lanes_agrees),
         TEST(training_in_bf16_agrees),
+        TEST(training_in_eight_bits_learns_as_well),
         TEST(a_nan_is_caught),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,7 +24,7 @@ namespace
 enum { ALIGNMENT = 256 };
 
 /* Few multiprocessors, so that loops over a grid go around more than once. */
-const sid2_cuda_target target = {2, 90, true, false, nullptr, nullptr, nullptr, nullptr};
+const sid2_cuda_target target = {2, 90, true, false, SID2_FP8_NONE, nullptr, nullptr, nullptr, nullptr};
 const sid2_kernel_table own = {SID2_TYPE_BIT(SID2_F32) | SID2_TYPE_BIT(SID2_BF16) | SID2_TYPE_BIT(SID2_F16),
                                sid2_cuda_own};
 const sid2_kernels kernels = {{&own}, &target, 1, 0};

@@ -155,6 +155,21 @@ static void shares_are_counted(void **state)
     assert_true(work_of("imagenet256-2", 64, &h100).counted < slow.counted);
 }
 
+/* Eight bits: some products gain, none where bytes are dear, and an A100 has none. */
+static void eight_bits_are_counted(void **state)
+{
+    (void)state;
+    sid2_cluster h100 = cluster_of("h100"), h200 = cluster_of("h200"), a100 = cluster_of("a100"),
+                 bound = h100;
+    bound.bandwidth = 1e11;
+    sid2_rank_work hopper = work_of("imagenet512-2", 64, &h100), more = work_of("imagenet512-2", 64, &h200),
+                   bytes = work_of("imagenet512-2", 64, &bound), small = work_of("imagenet128-2", 64, &h100),
+                   ampere = work_of("imagenet512-2", 64, &a100);
+    assert_true(hopper.counted_fp8 > 1.01 * hopper.counted && more.counted_fp8 > 1.01 * more.counted);
+    assert_true(bytes.counted_fp8 < bytes.counted);
+    assert_true(small.counted_fp8 == small.counted && ampere.counted_fp8 == ampere.counted);
+}
+
 static void devices_are_known(void **state)
 {
     (void)state;
@@ -187,13 +202,10 @@ static void refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(as_designed),
-        cmocka_unit_test(memory_is_parted),
-        cmocka_unit_test(order_of_the_buffers),
-        cmocka_unit_test(what_holds_for_any),
-        cmocka_unit_test(shares_are_counted),
-        cmocka_unit_test(devices_are_known),
-        cmocka_unit_test(refusals),
+        cmocka_unit_test(as_designed),          cmocka_unit_test(memory_is_parted),
+        cmocka_unit_test(order_of_the_buffers), cmocka_unit_test(what_holds_for_any),
+        cmocka_unit_test(shares_are_counted),   cmocka_unit_test(eight_bits_are_counted),
+        cmocka_unit_test(devices_are_known),    cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

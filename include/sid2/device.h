@@ -11,6 +11,13 @@ extern "C" {
 
 typedef struct sid2_device sid2_device;
 
+/* 16-bit matrix products of operands rounded to eight bits: E4M3, gradients E5M2, scaled by what came before. */
+typedef enum sid2_fp8_products {
+    SID2_FP8_NONE,
+    SID2_FP8_LARGE, /* those that take less time so, by counting operations and bytes */
+    SID2_FP8_ALL    /* all that the device has */
+} sid2_fp8_products;
+
 typedef struct sid2_device_info {
     char name[128];         /* "AMD EPYC, 2 threads, AVX-512" */
     char id[32];            /* what sid2_device_open takes: "cpu", "reference", "vulkan:0", "cuda:0" */
@@ -25,6 +32,7 @@ typedef struct sid2_device_info {
     bool rounds_conv_wgrad; /* 16-bit convolutions: their weight gradient has that type before it is added */
     int rank;               /* preference for "auto": the largest wins */
     int cores;              /* that can work side by side on different things; 0: a GPU, which is one piece */
+    sid2_fp8_products fp8;  /* as it was opened */
 } sid2_device_info;
 
 typedef struct sid2_device_options {
@@ -36,6 +44,7 @@ typedef struct sid2_device_options {
     bool deterministic; /* the same bits in every run, also where that is slower */
     bool tf32;          /* f32 products may round their inputs to TF32, where the device has it */
     const char *blocks; /* block sizes of products by name, as `sid2 tune` lists them; NULL: the best known */
+    sid2_fp8_products fp8; /* UNSUPPORTED where the device has none */
 } sid2_device_options;
 
 /* What this machine can compute on, in the order of the backends. Looking does not open the devices. `options` as they will be opened with. */
